@@ -1,0 +1,131 @@
+//! Fragments: independently obtained pieces of a page. Owns what a block *is* once its declaration
+//! has been found valid; knows nothing of pages, HTTP or how a block is obtained.
+//!
+//! Invariants: a [`Priority::Core`] fragment has no way to be shed ([`Priority::rank`] is `None`
+//! for it), and a list of [`Rung`]s holds only what can fill a slot; leaving a slot empty is not a
+//! rung but what happens when there is none left.
+
+use std::fmt;
+use std::num::NonZeroU8;
+use std::time::Duration;
+
+pub mod fallback;
+pub mod policy;
+pub mod source;
+
+pub use fallback::{Rung, RungKind};
+pub use policy::{Freshness, Limits};
+pub use source::{OriginId, Source, SourceRequest};
+
+/// A fragment's place in its [`Site`](crate::site::Site): an index that cannot dangle, because ids
+/// are made only while a site is built and a site never changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FragmentId(pub(crate) usize);
+
+impl FragmentId {
+    /// The index in declaration order.
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
+
+/// How much a page wants a fragment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Priority {
+    /// The article: decides status, redirects and headers, and is always rendered.
+    Core,
+    /// Required but not primary, such as header and footer: never shed, a failure is filled from
+    /// the chain.
+    Essential,
+    /// Given up when it must be; a higher rank is kept longer.
+    Optional(Rank),
+}
+
+impl Priority {
+    /// The rank by which a degraded page sheds this fragment; `None` if it never does.
+    pub fn rank(self) -> Option<Rank> {
+        match self {
+            Self::Core | Self::Essential => None,
+            Self::Optional(rank) => Some(rank),
+        }
+    }
+
+    /// Whether the page's status depends on this fragment.
+    pub fn is_core(self) -> bool {
+        self == Self::Core
+    }
+}
+
+impl fmt::Display for Priority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Core => f.write_str("core"),
+            Self::Essential => f.write_str("essential"),
+            Self::Optional(rank) => write!(f, "optional {}", rank.get()),
+        }
+    }
+}
+
+/// The priority of an optional fragment, 1 to 99; higher is kept longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Rank(NonZeroU8);
+
+impl Rank {
+    /// The highest rank.
+    pub const MAX: u8 = 99;
+
+    /// A rank, if `value` is in 1..=99.
+    pub fn new(value: u8) -> Option<Self> {
+        NonZeroU8::new(value).filter(|v| v.get() <= Self::MAX).map(Self)
+    }
+
+    /// The number.
+    pub fn get(self) -> u8 {
+        self.0.get()
+    }
+}
+
+/// A fragment, valid and complete.
+#[derive(Debug)]
+pub struct Fragment {
+    /// The name in `fragments.toml`.
+    pub name: String,
+    /// How much a page wants it.
+    pub priority: Priority,
+    /// Where its content comes from.
+    pub source: Source,
+    /// The template that makes HTML of its JSON; `None` when the source gives HTML.
+    pub template: Option<String>,
+    /// Total time for one fetch, from its start to the last byte of the body.
+    pub timeout: Duration,
+    /// For how long a copy is good, and for what.
+    pub freshness: Freshness,
+    /// What fills the slot when there is neither an answer nor a copy, in order.
+    pub fallback: Vec<Rung>,
+    /// What an answer must satisfy.
+    pub limits: Limits,
+    /// Request headers that are sent on to the origin, lower case.
+    pub forward_headers: Vec<String>,
+    /// Cookies that are sent on to the origin.
+    pub forward_cookies: Vec<String>,
+    /// Changes whenever the rendered result would: part of the cache key.
+    pub fingerprint: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranks_are_1_to_99() {
+        assert_eq!(Rank::new(0), None);
+        assert_eq!(Rank::new(100), None);
+        assert_eq!(Rank::new(99).map(Rank::get), Some(99));
+    }
+
+    #[test]
+    fn core_and_essential_cannot_be_shed() {
+        assert_eq!(Priority::Core.rank(), None);
+        assert_eq!(Priority::Essential.rank(), None);
+    }
+}

@@ -1,0 +1,143 @@
+//! JSON + template → HTML, with escaping on and limits on work and output. Owns the engine's
+//! settings and the context that a template sees; pure: no clock, no I/O.
+//!
+//! A template sees `data` (the JSON), `params` (the route's parameters) and `fragment` (its name).
+//! A field that is missing prints nothing, however deep it was looked for: an origin that stops
+//! sending an optional field must not cost the block. Invariant: for the same template, JSON and
+//! parameters the result is the same, on any machine at any time.
+
+use std::io::{self, Write};
+
+use bytes::Bytes;
+use minijinja::{AutoEscape, Environment, Output, State, UndefinedBehavior, Value};
+
+pub mod error;
+mod filters;
+
+pub use error::RenderError;
+
+/// Depth of includes and macro calls; a page fragment needs a handful.
+const RECURSION_MAX: usize = 50;
+
+/// An engine without templates, with this site's filters and limits.
+pub fn engine(fuel: u64) -> Environment<'static> {
+    let mut engine = Environment::new();
+    engine.set_fuel(Some(fuel));
+    engine.set_recursion_limit(RECURSION_MAX);
+    engine.set_undefined_behavior(UndefinedBehavior::Chainable);
+    engine.set_auto_escape_callback(|_| AutoEscape::Html);
+    engine.set_formatter(write_value);
+    filters::add(&mut engine);
+    engine
+}
+
+/// Runs a template on JSON.
+pub fn html(
+    engine: &Environment<'static>,
+    template: &str,
+    json: &[u8],
+    params: &[(String, String)],
+    fragment: &str,
+    output_max: usize,
+) -> Result<Bytes, RenderError> {
+    let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
+    let data: Value = serde_json::from_slice(json).map_err(|e| RenderError::Json(e.to_string()))?;
+    let params = Value::from_pairs(params.iter().map(|(k, v)| (k.as_str(), v.as_str())));
+    let context = Value::from_pairs([
+        ("data", data),
+        ("params", params),
+        ("fragment", Value::from(fragment)),
+    ]);
+    let template = engine.get_template(template).map_err(|e| RenderError::template(&e))?;
+    let mut output = Bounded { bytes: Vec::with_capacity(json.len()), max: output_max, over: false };
+    let result = template.render_captured_to(context, &mut output).map(drop);
+    if output.over {
+        return Err(RenderError::TooLarge(output_max));
+    }
+    result.map_err(|e| RenderError::template(&e))?;
+    Ok(Bytes::from(output.bytes))
+}
+
+/// Escapes the five characters that matter in HTML text and quoted attributes. The engine's own
+/// formatter also escapes `/`, which makes every URL in a page longer and protects nothing.
+fn write_value(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), minijinja::Error> {
+    let plain = *state.auto_escape() == AutoEscape::Html && !value.is_safe();
+    match value.as_str().filter(|_| plain) {
+        Some(text) => Ok(write_escaped(out, text)?),
+        None => minijinja::escape_formatter(out, state, value),
+    }
+}
+
+fn write_escaped(out: &mut Output<'_>, text: &str) -> std::fmt::Result {
+    let mut rest = text;
+    while let Some(at) = rest.find(['<', '>', '&', '"', '\'']) {
+        out.write_str(&rest[..at])?;
+        out.write_str(match rest.as_bytes()[at] {
+            b'<' => "&lt;",
+            b'>' => "&gt;",
+            b'&' => "&amp;",
+            b'"' => "&quot;",
+            _ => "&#39;",
+        })?;
+        rest = &rest[at + 1..];
+    }
+    out.write_str(rest)
+}
+
+/// Memory that refuses to grow beyond its limit.
+struct Bounded {
+    bytes: Vec<u8>,
+    max: usize,
+    over: bool,
+}
+
+impl Write for Bounded {
+    fn write(&mut self, more: &[u8]) -> io::Result<usize> {
+        if self.bytes.len() + more.len() > self.max {
+            self.over = true;
+            return Err(io::Error::other("too large"));
+        }
+        self.bytes.extend_from_slice(more);
+        Ok(more.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(template: &'static str, json: &str) -> Result<String, RenderError> {
+        let mut engine = engine(10_000);
+        engine.add_template("t.html", template).unwrap();
+        let params = [("slug".to_owned(), "a&b".to_owned())];
+        html(&engine, "t.html", json.as_bytes(), &params, "article", 1000)
+            .map(|b| String::from_utf8(b.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn a_template_sees_data_params_and_its_fragment() {
+        let html = run("{{ data.t }} {{ params.slug }} {{ fragment }}", r#"{"t": "<b>'/\""}"#);
+        assert_eq!(html.unwrap(), "&lt;b&gt;&#39;/&quot; a&amp;b article");
+    }
+
+    #[test]
+    fn safe_html_and_missing_fields() {
+        let html = run("{{ data.h|safe }}[{{ data.a.b.c }}]{{ data.n }}", r#"{"h": "<i>", "n": 3}"#);
+        assert_eq!(html.unwrap(), "<i>[]3");
+    }
+
+    #[test]
+    fn what_cannot_be_rendered_is_an_error() {
+        assert!(matches!(run("x", "{"), Err(RenderError::Json(_))));
+        assert!(matches!(run("x", "{\"a\": \"\u{1}\"}"), Err(RenderError::Json(_))));
+        assert!(matches!(run("{{ data|nofilter }}", "1"), Err(RenderError::Template { .. })));
+        let endless = "{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}";
+        assert!(matches!(run(endless, "1"), Err(RenderError::Template { .. })));
+        let big = "{% for i in range(200) %}0123456789{% endfor %}";
+        assert!(matches!(run(big, "1"), Err(RenderError::TooLarge(1000))));
+    }
+}

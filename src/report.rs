@@ -1,0 +1,233 @@
+//! The account of a page: what was asked, what each slot got, from where and how long it took.
+//! Owns the vocabulary that headers, logs, metrics and the admin state share; measures nothing.
+//!
+//! Invariant: one [`PageReport`] per request for a page, with one [`FragmentReport`] per fragment
+//! of the page, whatever happened.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::degradation::Level;
+
+/// Why content could not be had from a source.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Cause {
+    /// The deadline passed; says what was being waited for.
+    #[error("timeout")]
+    Timeout,
+    /// No connection: refused, unreachable, name not found, TLS failure.
+    #[error("connect: {0}")]
+    Connect(String),
+    /// The connection broke or the peer does not speak HTTP.
+    #[error("broken: {0}")]
+    Transport(String),
+    /// The body ended early, or its coding is damaged.
+    #[error("truncated: {0}")]
+    Truncated(String),
+    /// A status that is not a usable answer.
+    #[error("status {0}")]
+    Status(u16),
+    /// A redirect that is not followed: to another host, without `Location`, or one too many.
+    #[error("redirect: {0}")]
+    Redirect(String),
+    /// More bytes than the fragment may have.
+    #[error("larger than {0} bytes")]
+    TooLarge(usize),
+    /// A media type that the fragment does not accept.
+    #[error("content type {0}")]
+    ContentType(String),
+    /// Nothing in it.
+    #[error("empty")]
+    Empty,
+    /// JSON or text that cannot be read.
+    #[error("unreadable: {0}")]
+    Unreadable(String),
+    /// The template failed on this content.
+    #[error("template: {0}")]
+    Template(String),
+    /// The origin already has as many requests in flight as it may have.
+    #[error("origin is at its limit in flight")]
+    Busy,
+    /// The work panicked.
+    #[error("panic")]
+    Panic,
+    /// The server is stopping.
+    #[error("shutting down")]
+    Stopping,
+}
+
+impl Cause {
+    /// One word for headers and labels.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Connect(_) => "connect",
+            Self::Transport(_) => "transport",
+            Self::Truncated(_) => "truncated",
+            Self::Status(_) => "status",
+            Self::Redirect(_) => "redirect",
+            Self::TooLarge(_) => "too_large",
+            Self::ContentType(_) => "content_type",
+            Self::Empty => "empty",
+            Self::Unreadable(_) => "unreadable",
+            Self::Template(_) => "template",
+            Self::Busy => "busy",
+            Self::Panic => "panic",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
+/// How a slot was filled, or why it was not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// A fresh copy.
+    Cached,
+    /// An answer of this moment.
+    Fetched,
+    /// Content that the site declared in place.
+    Declared,
+    /// A copy beyond its ttl, because of `Cause`.
+    Stale(Cause),
+    /// Another fragment, named, because of `Cause`.
+    Sibling(String, Cause),
+    /// A static file of the site, because of `Cause`.
+    Static(Cause),
+    /// Inline HTML, because of `Cause`.
+    Inline(Cause),
+    /// Default data, because of `Cause`.
+    DefaultData(Cause),
+    /// Left out.
+    Omitted(OmitReason),
+}
+
+/// Why a slot was left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OmitReason {
+    /// The level gives it up.
+    Shed(Level),
+    /// Nothing could be had.
+    Failed(Cause),
+    /// The page became something else (a redirect, a 404, an error page) before it was needed.
+    Unneeded,
+}
+
+impl Outcome {
+    /// One word for headers and labels.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Cached => "cached",
+            Self::Fetched => "fetched",
+            Self::Declared => "declared",
+            Self::Stale(_) => "stale",
+            Self::Sibling(..) => "sibling",
+            Self::Static(_) => "static",
+            Self::Inline(_) => "inline",
+            Self::DefaultData(_) => "default_data",
+            Self::Omitted(OmitReason::Shed(_)) => "shed",
+            Self::Omitted(OmitReason::Failed(_)) => "failed",
+            Self::Omitted(OmitReason::Unneeded) => "unneeded",
+        }
+    }
+
+    /// Whether readers see what the editors meant them to see.
+    pub fn is_whole(&self) -> bool {
+        matches!(self, Self::Cached | Self::Fetched | Self::Declared | Self::Stale(_))
+    }
+
+    /// What went wrong, if something did.
+    pub fn cause(&self) -> Option<&Cause> {
+        match self {
+            Self::Stale(cause)
+            | Self::Sibling(_, cause)
+            | Self::Static(cause)
+            | Self::Inline(cause)
+            | Self::DefaultData(cause)
+            | Self::Omitted(OmitReason::Failed(cause)) => Some(cause),
+            Self::Cached
+            | Self::Fetched
+            | Self::Declared
+            | Self::Omitted(OmitReason::Shed(_) | OmitReason::Unneeded) => None,
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.label())?;
+        match self {
+            Self::Sibling(name, cause) => write!(f, " {name} ({cause})"),
+            Self::Omitted(OmitReason::Shed(level)) => write!(f, " (level {level})"),
+            _ => self.cause().map_or(Ok(()), |cause| write!(f, " ({cause})")),
+        }
+    }
+}
+
+/// The account of one fragment in one page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FragmentReport {
+    /// The fragment's name.
+    pub name: String,
+    /// How its slots were filled.
+    pub outcome: Outcome,
+    /// Age of the copy that was used.
+    pub age: Option<Duration>,
+    /// From the start of the page to the moment when the slot was settled.
+    pub duration: Duration,
+}
+
+/// The account of one page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageReport {
+    /// The page's name in `fragments.toml`.
+    pub page: String,
+    /// The path that was asked for.
+    pub path: String,
+    /// The trace that the page belongs to, 32 hexadecimal digits.
+    pub trace_id: String,
+    /// The level it was planned at.
+    pub level: Level,
+    /// The status that was sent.
+    pub status: u16,
+    /// From the request to the response head.
+    pub head_after: Duration,
+    /// From the request to the last byte handed to the connection, or to the reader's leaving.
+    pub duration: Duration,
+    /// Whether the whole body was handed over.
+    pub finished: bool,
+    /// One entry a fragment.
+    pub fragments: Vec<FragmentReport>,
+}
+
+impl PageReport {
+    /// Whether every block was there.
+    pub fn is_complete(&self) -> bool {
+        self.status == 200 && self.fragments.iter().all(|f| f.outcome.is_whole())
+    }
+}
+
+/// Something an operator would want in the record that is not about one page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A new site is served.
+    Reloaded(Vec<String>),
+    /// A site was refused; the old one stays.
+    ReloadRefused(String),
+    /// The level changed.
+    LevelSet {
+        /// Before.
+        from: Level,
+        /// After.
+        to: Level,
+        /// Who or what did it.
+        by: String,
+    },
+}
+
+/// Whoever reads reports. Called on the request path: must return at once.
+pub trait Observer: Send + Sync {
+    /// A page has ended.
+    fn page(&self, report: &PageReport);
+    /// Something happened.
+    fn event(&self, event: &Event);
+}

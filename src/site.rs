@@ -1,0 +1,193 @@
+//! The whole declared site: everything that was validated from `fragments.toml` and its templates.
+//! Immutable and swapped whole; a request takes one and keeps it to its end. Owns the lookups;
+//! knows nothing of where the declaration was read from or of the requests it will meet.
+//!
+//! Invariant: a site that exists is right. Every id in it points into it, every page has a core
+//! fragment, every template compiles, and no fallback leads back to where it began.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderValue;
+
+use crate::degradation::Ladder;
+use crate::fragment::source::Variable;
+use crate::fragment::{Fragment, FragmentId, OriginId, Source};
+
+pub mod page;
+pub mod route;
+
+pub use page::{Member, Page, PageId, Piece};
+pub use route::{Found, Routes, Target};
+
+/// A site, ready to be served.
+#[derive(Debug)]
+pub struct Site {
+    /// The site's own language, a primary subtag such as `fr`.
+    pub language: String,
+    /// Named services, by [`OriginId`].
+    pub origins: Vec<OriginSpec>,
+    /// Fragments, by [`FragmentId`].
+    pub fragments: Vec<Fragment>,
+    /// Pages, by [`PageId`].
+    pub pages: Vec<Page>,
+    /// Paths that are passed through.
+    pub proxies: Vec<Proxy>,
+    /// Folders that are served.
+    pub statics: Vec<StaticFolder>,
+    /// Path patterns → pages, proxies, folders.
+    pub routes: Routes,
+    /// What each level gives up.
+    pub ladder: Ladder,
+    /// The compiled templates; [`render`](crate::render) runs them.
+    pub templates: minijinja::Environment<'static>,
+    /// The site's own page for "the article cannot be had"; the built-in one otherwise.
+    pub error_page: Option<Bytes>,
+    /// The site's own page for "there is no such page"; the built-in one otherwise.
+    pub not_found_page: Option<Bytes>,
+    /// What the fragments want to know of a request.
+    pub wants: Wants,
+    /// Limits that hold for the whole site.
+    pub limits: SiteLimits,
+    /// What the reader of an error page is told to wait before trying again.
+    pub retry_after: Duration,
+}
+
+impl Site {
+    /// A fragment.
+    pub fn fragment(&self, id: FragmentId) -> &Fragment {
+        &self.fragments[id.index()]
+    }
+
+    /// A page.
+    pub fn page(&self, id: PageId) -> &Page {
+        &self.pages[id.index()]
+    }
+
+    /// An origin.
+    pub fn origin(&self, id: OriginId) -> &OriginSpec {
+        &self.origins[id.index()]
+    }
+
+    /// The fragments of a page, in document order, core first where equal.
+    pub fn members<'s>(&'s self, page: &'s Page) -> impl Iterator<Item = &'s Fragment> {
+        page.members.iter().map(|member| self.fragment(member.fragment))
+    }
+}
+
+/// A named service that answers for some fragments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OriginSpec {
+    /// The name in `fragments.toml`.
+    pub name: String,
+    /// Replica base URLs, scheme and authority, without a trailing slash.
+    pub urls: Vec<String>,
+    /// Who is called when it is sick.
+    pub owner: Option<String>,
+    /// After this, whatever is still running at this origin is abandoned.
+    pub timeout: Duration,
+    /// For the connection alone, TLS included.
+    pub connect_timeout: Duration,
+    /// Requests in flight; more are refused, not queued.
+    pub max_in_flight: usize,
+}
+
+/// `[[proxy]]`: a path that is passed through to an origin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proxy {
+    /// The pattern.
+    pub route: String,
+    /// Who answers.
+    pub origin: OriginId,
+    /// The path to ask for, with the route's parameters; `None` passes the request's own path.
+    pub path: Option<String>,
+    /// Until the response head.
+    pub timeout: Duration,
+    /// Largest silence within either body.
+    pub idle_timeout: Duration,
+}
+
+/// `[[static]]`: a folder that is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StaticFolder {
+    /// The path prefix, without a trailing slash.
+    pub route: String,
+    /// The folder.
+    pub dir: PathBuf,
+    /// `Cache-Control` of its files.
+    pub cache_control: Option<HeaderValue>,
+}
+
+/// Limits that hold for the whole site.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SiteLimits {
+    /// Instructions that one rendering of one template may take.
+    pub template_fuel: u64,
+    /// Bytes that one rendering may write.
+    pub template_output_max: usize,
+    /// Flights under way at once; beyond it a fragment takes its chain.
+    pub flights_max: usize,
+    /// Bytes of copies in memory.
+    pub cache_bytes_max: usize,
+}
+
+/// The headers, cookies and query parameters that some fragment of the site uses, so that nothing
+/// else of a request is looked at.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wants {
+    /// Lower-case header names.
+    pub headers: BTreeSet<String>,
+    /// Cookie names.
+    pub cookies: BTreeSet<String>,
+    /// Query parameter names.
+    pub query: BTreeSet<String>,
+}
+
+impl Wants {
+    /// What these fragments use.
+    pub fn of(fragments: &[Fragment]) -> Self {
+        let mut wants = Self::default();
+        for fragment in fragments {
+            wants.headers.extend(fragment.forward_headers.iter().cloned());
+            wants.cookies.extend(fragment.forward_cookies.iter().cloned());
+            let Source::Http { target, .. } = &fragment.source else { continue };
+            for variable in target.variables() {
+                match variable {
+                    Variable::Query(name) => wants.query.insert(name.clone()),
+                    Variable::Cookie(name) => wants.cookies.insert(name.clone()),
+                    Variable::Header(name) => wants.headers.insert(name.clone()),
+                    Variable::Param(_) | Variable::Lang | Variable::Device => false,
+                };
+            }
+        }
+        wants
+    }
+}
+
+/// What the process itself needs to know to serve a site: taken at start, not reloaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerSettings {
+    /// Where readers connect.
+    pub listen: SocketAddr,
+    /// Where operators connect.
+    pub admin_listen: SocketAddr,
+    /// What operators must present; required unless `admin_listen` is loopback.
+    pub admin_token: Option<String>,
+    /// Until the head of a request has arrived; also the longest idle time of a connection.
+    pub header_timeout: Duration,
+    /// Largest silence while a request body arrives.
+    pub body_timeout: Duration,
+    /// Largest request head, in bytes.
+    pub header_bytes_max: usize,
+    /// Largest request body, in bytes.
+    pub body_bytes_max: u64,
+    /// Connections at once; more wait in the listen queue.
+    pub connections_max: usize,
+    /// Pages being composed at once; more get the error page at once.
+    pub pages_in_flight_max: usize,
+    /// How long a stopping server waits for pages in flight.
+    pub shutdown_grace: Duration,
+}

@@ -1,0 +1,64 @@
+//! A composable page: its route, its layout cut into pieces that point at fragments, and its time
+//! budget. Owns the compiled form; does not compose.
+//!
+//! Invariant: `members` holds each fragment of the layout once, in the order of its first slot, at
+//! least one of them is core, and every slot's index points into it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::fragment::FragmentId;
+
+/// A page's place in its site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PageId(pub(crate) usize);
+
+impl PageId {
+    /// The index in declaration order.
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
+
+/// A page, compiled.
+#[derive(Debug)]
+pub struct Page {
+    /// The name in `fragments.toml`.
+    pub name: String,
+    /// The pattern that leads to it.
+    pub route: String,
+    /// The layout's path, for messages.
+    pub layout: String,
+    /// From the request to the last byte of the page.
+    pub budget: Duration,
+    /// Its fragments, each once, in the order of their first slots.
+    pub members: Vec<Member>,
+    /// What is written, in document order.
+    pub pieces: Vec<Piece>,
+}
+
+/// A fragment in a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Member {
+    /// Which fragment.
+    pub fragment: FragmentId,
+    /// Whether the page's status depends on it.
+    pub is_core: bool,
+}
+
+/// A piece of a page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// Written as it is.
+    Literal(Bytes),
+    /// Filled by a member.
+    Slot {
+        /// Index into [`Page::members`].
+        member: usize,
+        /// Which part of it.
+        part: Option<String>,
+        /// Written when the fragment is left out.
+        default: Bytes,
+    },
+}
