@@ -11,6 +11,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::facts::{Facts, safe_segment};
 
+use super::Fragment;
+
 /// An origin's place in its site.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OriginId(pub(crate) usize);
@@ -214,13 +216,59 @@ fn parse_variable(name: &str) -> Result<Variable, TargetError> {
     }
 }
 
-/// What one page asks of one origin: all of it is in the cache key.
+/// What one page asks for one fragment. All of it together is the key of the copy: two pages that
+/// ask the same get the same.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SourceRequest {
-    /// Path and query, encoded.
+    /// [`Fragment::fingerprint`](super::Fragment::fingerprint).
+    pub fingerprint: u64,
+    /// Path and query, encoded; empty when the content was declared in place.
     pub target: String,
     /// Headers that the fragment is allowed to pass on, by lower-case name, `cookie` included.
     pub headers: Vec<(String, String)>,
+    /// The route parameters that the source uses: what its template sees as `params`.
+    pub params: Vec<(String, String)>,
+}
+
+impl SourceRequest {
+    /// What `fragment` asks for on behalf of a request.
+    pub fn new(fragment: &Fragment, facts: &Facts) -> Self {
+        let Source::Http { target, .. } = &fragment.source else {
+            let (target, headers, params) = Default::default();
+            return Self { fingerprint: fragment.fingerprint, target, headers, params };
+        };
+        let mut params = Vec::new();
+        if fragment.template.is_some() {
+            params.extend(target.variables().filter_map(|variable| match variable {
+                Variable::Param(name) => Some((name.clone(), facts.param(name)?.to_owned())),
+                Variable::Query(_)
+                | Variable::Cookie(_)
+                | Variable::Header(_)
+                | Variable::Lang
+                | Variable::Device => None,
+            }));
+        }
+        Self {
+            fingerprint: fragment.fingerprint,
+            target: target.resolve(facts),
+            headers: forwarded(fragment, facts),
+            params,
+        }
+    }
+}
+
+fn forwarded(fragment: &Fragment, facts: &Facts) -> Vec<(String, String)> {
+    let known = |name: &String| Some((name.clone(), facts.headers.get(name)?.clone()));
+    let mut headers: Vec<_> = fragment.forward_headers.iter().filter_map(known).collect();
+    let cookies: Vec<String> = fragment
+        .forward_cookies
+        .iter()
+        .filter_map(|name| Some(format!("{name}={}", facts.cookies.get(name)?)))
+        .collect();
+    if !cookies.is_empty() {
+        headers.push(("cookie".to_owned(), cookies.join("; ")));
+    }
+    headers
 }
 
 #[cfg(test)]

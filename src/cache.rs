@@ -1,0 +1,78 @@
+//! Copies of fragments. Owns what a copy is good for now; the stores below it only store. Knows
+//! nothing of origins, pages or time of its own: `now` is an argument.
+//!
+//! Invariant: a copy that is too old is a miss for whoever asks, whether it has left memory or not.
+
+use std::sync::Arc;
+
+use crate::clock::Instant;
+use crate::fragment::SourceRequest;
+
+pub mod entry;
+pub mod freshness;
+mod memory;
+
+pub use entry::{Entry, Head};
+pub use freshness::State;
+
+use memory::Memory;
+
+/// The copies of one server.
+#[derive(Debug)]
+pub struct Cache {
+    memory: Memory,
+}
+
+/// A copy and what it is good for.
+#[derive(Debug, Clone)]
+pub struct Copy {
+    /// The copy.
+    pub entry: Arc<Entry>,
+    /// What it is good for now.
+    pub state: State,
+}
+
+impl Cache {
+    /// An empty cache of at most `bytes_max` bytes.
+    pub fn new(bytes_max: usize) -> Self {
+        Self { memory: Memory::new(bytes_max) }
+    }
+
+    /// Changes the limit; what no longer fits is evicted.
+    pub fn resize(&self, bytes_max: usize) {
+        self.memory.resize(bytes_max);
+    }
+
+    /// The copy for this request, unless it is dead.
+    pub fn lookup(&self, key: &SourceRequest, now: Instant) -> Option<Copy> {
+        let entry = self.memory.get(key)?;
+        let state = entry.state(now);
+        (state != State::Dead).then_some(Copy { entry, state })
+    }
+
+    /// Keeps a copy.
+    pub fn store(&self, key: Arc<SourceRequest>, entry: Arc<Entry>) {
+        self.memory.put(key, entry);
+    }
+
+    /// Forgets a copy: its origin says that there is no such thing any more.
+    pub fn remove(&self, key: &SourceRequest) {
+        self.memory.remove(key);
+    }
+
+    /// How full it is.
+    pub fn stats(&self) -> CacheStats {
+        self.memory.stats()
+    }
+}
+
+/// How full a cache is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct CacheStats {
+    /// Copies.
+    pub entries: usize,
+    /// Bytes of copies.
+    pub bytes: u64,
+    /// Limit in bytes.
+    pub bytes_max: u64,
+}

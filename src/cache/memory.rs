@@ -1,0 +1,67 @@
+//! Copies in memory, bounded by bytes. Owns storage only: expiry stays with the entry, so that
+//! virtual time works and an expired copy is still there when its origin dies.
+
+use std::sync::Arc;
+
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
+
+use crate::fragment::SourceRequest;
+
+use super::{CacheStats, Entry};
+
+/// The weight limit holds per shard, so a shard must hold several of the largest fragments: no
+/// more shards than there are spans of 8 MiB, and 16 are enough for many cores.
+const SHARD_BYTES_MIN: usize = 8 << 20;
+const SHARDS_MAX: usize = 16;
+
+#[derive(Debug, Clone)]
+struct ByBytes;
+
+impl Weighter<Arc<SourceRequest>, Arc<Entry>> for ByBytes {
+    fn weight(&self, key: &Arc<SourceRequest>, entry: &Arc<Entry>) -> u64 {
+        (size_of::<SourceRequest>() + key.target.len() + entry.weight()) as u64
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Memory {
+    copies: Cache<Arc<SourceRequest>, Arc<Entry>, ByBytes>,
+}
+
+impl Memory {
+    pub(super) fn new(bytes_max: usize) -> Self {
+        let options = OptionsBuilder::new()
+            .weight_capacity(bytes_max as u64)
+            .estimated_items_capacity((bytes_max / 8192).max(16))
+            .shards((bytes_max / SHARD_BYTES_MIN).clamp(1, SHARDS_MAX))
+            .build()
+            .expect("both capacities are given");
+        let (hasher, lifecycle) = (DefaultHashBuilder::default(), DefaultLifecycle::default());
+        Self { copies: Cache::with_options(options, ByBytes, hasher, lifecycle) }
+    }
+
+    pub(super) fn resize(&self, bytes_max: usize) {
+        self.copies.set_capacity(bytes_max as u64);
+    }
+
+    pub(super) fn get(&self, key: &SourceRequest) -> Option<Arc<Entry>> {
+        self.copies.get(key)
+    }
+
+    pub(super) fn put(&self, key: Arc<SourceRequest>, entry: Arc<Entry>) {
+        self.copies.insert(key, entry);
+    }
+
+    pub(super) fn remove(&self, key: &SourceRequest) {
+        self.copies.remove(key);
+    }
+
+    pub(super) fn stats(&self) -> CacheStats {
+        CacheStats {
+            entries: self.copies.len(),
+            bytes: self.copies.weight(),
+            bytes_max: self.copies.capacity(),
+        }
+    }
+}

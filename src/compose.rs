@@ -1,0 +1,142 @@
+//! Putting a page together. Owns the order of things: every slot starts at once, the head waits for
+//! the core's verdict, then the body leaves in document order. Knows nothing of sockets.
+//!
+//! A page that cannot be composed is a value too (see [`Verdict`]): whoever answers the reader
+//! decides what it looks like. Invariant: every page that was started ends in one
+//! [`PageReport`](crate::report::PageReport), also when the reader leaves half-way.
+
+use std::sync::Arc;
+
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
+use tokio_util::task::TaskTracker;
+
+use crate::cache::Cache;
+use crate::clock::Clock;
+use crate::facts::Trace;
+use crate::fetch::Fetcher;
+use crate::plan::{Action, Plan};
+use crate::report::Observer;
+use crate::site::Site;
+
+mod account;
+pub mod assemble;
+mod flight;
+pub mod head;
+mod slot;
+
+pub use assemble::PageBody;
+pub use head::{PageHead, Verdict};
+
+use account::Account;
+use flight::Flights;
+use slot::Settled;
+
+/// A site and the connections that serve it, swapped together. A page keeps the edition it began
+/// with to its end.
+#[derive(Debug)]
+pub struct Edition {
+    /// What is declared.
+    pub site: Site,
+    /// The doors to its origins.
+    pub fetcher: Fetcher,
+}
+
+/// What outlives editions: copies, flights, time, and those who want to know.
+pub struct Composer {
+    pub(crate) cache: Cache,
+    pub(crate) clock: Clock,
+    flights: Flights,
+    tasks: TaskTracker,
+    observers: Vec<Arc<dyn Observer>>,
+}
+
+impl Composer {
+    /// A composer whose flights run on `tasks`, so that a stopping server can wait for them.
+    pub fn new(
+        cache: Cache,
+        clock: Clock,
+        tasks: TaskTracker,
+        observers: Vec<Arc<dyn Observer>>,
+    ) -> Self {
+        Self { cache, clock, flights: Flights::default(), tasks, observers }
+    }
+
+    /// The copies.
+    pub fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
+    /// The time by which pages are composed.
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// Flights under way.
+    pub fn flights_under_way(&self) -> usize {
+        self.flights.under_way()
+    }
+
+    /// Those who read reports.
+    pub fn observers(&self) -> &[Arc<dyn Observer>] {
+        &self.observers
+    }
+}
+
+/// What is being composed and for whom.
+#[derive(Clone)]
+pub(crate) struct Order {
+    pub(crate) composer: Arc<Composer>,
+    pub(crate) edition: Arc<Edition>,
+    pub(crate) trace: Trace,
+}
+
+/// A page whose head is settled.
+pub struct Composed {
+    /// Status and headers.
+    pub head: PageHead,
+    /// The body; empty unless the verdict is [`Verdict::Page`].
+    pub body: PageBody,
+}
+
+/// Starts every step of a plan, and returns when the core's verdict is known. `path` and `trace`
+/// are for the report and the origins.
+pub async fn compose(
+    composer: &Arc<Composer>,
+    edition: Arc<Edition>,
+    plan: Plan,
+    path: &str,
+    trace: Trace,
+) -> Composed {
+    let mut account = Account::new(composer, &edition, &plan, path, &trace);
+    let order = Order { composer: Arc::clone(composer), edition, trace };
+    let now = plan.started;
+    let mut waiting = FuturesUnordered::new();
+    for (member, step) in plan.steps.into_iter().enumerate() {
+        let serve = match step.action {
+            Action::Omit(reason) => {
+                account.settle(member, Settled::omitted(reason, now));
+                continue;
+            }
+            Action::Serve(serve) => serve,
+        };
+        match slot::at_hand(&order, step.fragment, &serve, now) {
+            Some(settled) => account.settle(member, settled),
+            None => {
+                let settled = slot::fill(order.clone(), step.fragment, serve, now);
+                waiting.push(async move { (member, settled.await) }.boxed());
+            }
+        }
+    }
+    let head = loop {
+        if let Some(head) = head::decide(&order.edition, &account) {
+            break head;
+        }
+        let (member, settled) =
+            waiting.next().await.expect("a core slot without a verdict is being waited for");
+        account.settle(member, settled);
+    };
+    account.head_settled(&head, order.composer.clock.now());
+    let body = PageBody::new(order, account, waiting, matches!(head.verdict, Verdict::Page));
+    Composed { head, body }
+}

@@ -1,0 +1,131 @@
+//! The running account of one page: what each member has come to so far. Owns the slots' results
+//! until they are written, and the report that is made of them at the end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Instant;
+use crate::degradation::Level;
+use crate::facts::Trace;
+use crate::plan::Plan;
+use crate::report::{FragmentReport, OmitReason, Outcome, PageReport};
+use crate::site::PageId;
+
+use super::slot::Settled;
+use super::{Composer, Edition, PageHead};
+
+pub(crate) struct Account {
+    composer: Arc<Composer>,
+    edition: Arc<Edition>,
+    page: PageId,
+    path: String,
+    trace_id: u128,
+    level: Level,
+    started: Instant,
+    head_after: Duration,
+    status: u16,
+    finished: bool,
+    members: Vec<Option<Settled>>,
+}
+
+impl Account {
+    pub(super) fn new(
+        composer: &Arc<Composer>,
+        edition: &Arc<Edition>,
+        plan: &Plan,
+        path: &str,
+        trace: &Trace,
+    ) -> Self {
+        Self {
+            composer: Arc::clone(composer),
+            edition: Arc::clone(edition),
+            page: plan.page,
+            path: path.to_owned(),
+            trace_id: trace.trace_id,
+            level: plan.level,
+            started: plan.started,
+            head_after: Duration::ZERO,
+            status: 0,
+            finished: false,
+            members: plan.steps.iter().map(|_| None).collect(),
+        }
+    }
+
+    pub(super) fn page(&self) -> PageId {
+        self.page
+    }
+
+    pub(super) fn level(&self) -> Level {
+        self.level
+    }
+
+    pub(super) fn settle(&mut self, member: usize, settled: Settled) {
+        self.members[member] = Some(settled);
+    }
+
+    /// What a member has come to, if it has.
+    pub(super) fn settled(&self, member: usize) -> Option<&Settled> {
+        self.members[member].as_ref()
+    }
+
+    pub(super) fn head_settled(&mut self, head: &PageHead, now: Instant) {
+        self.status = head.verdict.status().as_u16();
+        self.head_after = now.saturating_duration_since(self.started);
+    }
+
+    pub(super) fn finish(&mut self) {
+        self.finished = true;
+    }
+
+    /// Name, outcome and duration of each member that is settled.
+    pub(super) fn known(&self) -> impl Iterator<Item = (&str, &Outcome, Duration)> {
+        let members = &self.edition.site.page(self.page).members;
+        members.iter().zip(&self.members).filter_map(|(member, settled)| {
+            let settled = settled.as_ref()?;
+            let name = self.edition.site.fragment(member.fragment).name.as_str();
+            Some((name, &settled.outcome, settled.at.saturating_duration_since(self.started)))
+        })
+    }
+
+    fn report(&mut self) -> PageReport {
+        let duration = self.composer.clock.now().saturating_duration_since(self.started);
+        let site = &self.edition.site;
+        let page = site.page(self.page);
+        let fragments = page.members.iter().zip(self.members.drain(..)).map(|(member, settled)| {
+            let name = site.fragment(member.fragment).name.clone();
+            match settled {
+                Some(settled) => FragmentReport {
+                    name,
+                    outcome: settled.outcome,
+                    age: settled.age,
+                    duration: settled.at.saturating_duration_since(self.started),
+                },
+                None => {
+                    let outcome = Outcome::Omitted(OmitReason::Unneeded);
+                    FragmentReport { name, outcome, age: None, duration }
+                }
+            }
+        });
+        PageReport {
+            page: page.name.clone(),
+            fragments: fragments.collect(),
+            path: std::mem::take(&mut self.path),
+            trace_id: format!("{:032x}", self.trace_id),
+            level: self.level,
+            status: self.status,
+            head_after: self.head_after,
+            duration,
+            finished: self.finished,
+        }
+    }
+}
+
+impl Drop for Account {
+    /// The account is closed when the body ends or the reader leaves, whichever is first.
+    fn drop(&mut self) {
+        let report = self.report();
+        for observer in self.composer.observers() {
+            observer.page(&report);
+        }
+    }
+}

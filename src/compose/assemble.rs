@@ -1,0 +1,118 @@
+//! Document order. Owns the body of a page while it is written: literals as they are, each slot
+//! whole or not at all, and nothing of a slot before everything above it.
+//!
+//! # Why in order
+//!
+//! A browser can use the part of a page that it has. What arrives in order needs no script to be
+//! put in place, and search engines, readers without JavaScript and terminal browsers get the same
+//! page. While the body waits for one slot, the others go on: they are polled together.
+//!
+//! Invariant: when every slot was at hand when the head left, the length is known and exact.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures::Stream;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use http_body::{Body, Frame, SizeHint};
+
+use crate::layout::parts::Parts;
+use crate::site::Piece;
+
+use super::Order;
+use super::account::Account;
+use super::slot::{Fill, Settled};
+
+pub(super) type Waiting = FuturesUnordered<BoxFuture<'static, (usize, Settled)>>;
+
+/// A page's body.
+pub struct PageBody {
+    order: Order,
+    account: Account,
+    waiting: Waiting,
+    /// Index of the next piece to write.
+    next: usize,
+    /// Bytes still to be written, when that is known.
+    remaining: Option<u64>,
+}
+
+impl PageBody {
+    pub(super) fn new(order: Order, account: Account, waiting: Waiting, is_page: bool) -> Self {
+        let mut body = Self { order, account, waiting, next: 0, remaining: None };
+        if !is_page {
+            body.waiting.clear();
+            body.next = body.pieces().len();
+        }
+        if body.is_end_stream() {
+            body.account.finish();
+        }
+        if body.waiting.is_empty() {
+            body.remaining = body.pieces()[body.next..]
+                .iter()
+                .map(|piece| body.written(piece).map(|bytes| bytes.len() as u64))
+                .sum();
+        }
+        body
+    }
+
+    fn pieces(&self) -> &[Piece] {
+        &self.order.edition.site.page(self.account.page()).pieces
+    }
+
+    /// What a piece is written as; `None` while its slot is not settled.
+    fn written(&self, piece: &Piece) -> Option<Bytes> {
+        let (member, part, default) = match piece {
+            Piece::Literal(bytes) => return Some(bytes.clone()),
+            Piece::Slot { member, part, default } => (*member, part.as_deref(), default),
+        };
+        Some(match &self.account.settled(member)?.content {
+            Fill::Entry(entry) => entry.parts.part(part),
+            Fill::Ready(body) => Parts::split(body.clone()).part(part),
+            Fill::Nothing | Fill::Redirect(..) | Fill::Refused(_) => default.clone(),
+        })
+    }
+
+    fn poll_slots(&mut self, cx: &mut Context<'_>) {
+        while let Poll::Ready(Some((member, settled))) = Pin::new(&mut self.waiting).poll_next(cx) {
+            self.account.settle(member, settled);
+        }
+    }
+}
+
+impl Body for PageBody {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let this = &mut *self;
+        this.poll_slots(cx);
+        while let Some(piece) = this.pieces().get(this.next) {
+            let Some(bytes) = this.written(piece) else { return Poll::Pending };
+            this.next += 1;
+            if let Some(remaining) = &mut this.remaining {
+                *remaining -= bytes.len() as u64;
+            }
+            if this.next == this.pieces().len() {
+                this.account.finish();
+            }
+            if !bytes.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(bytes))));
+            }
+        }
+        this.account.finish();
+        Poll::Ready(None)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.next == self.pieces().len()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.remaining.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}

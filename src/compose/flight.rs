@@ -1,0 +1,241 @@
+//! Flights: one fetch → check → render → store per request, however many pages wait for it. Owns
+//! the shared work and the table of what is under way. A flight is a task of its own: it outlives
+//! its pages, within the origin's timeout, and its late answer fills the cache.
+//!
+//! What may not be shared is not: a fragment without a ttl is fetched for each page on its own, and
+//! an answer that turns out to be personal (`private`, `Set-Cookie`) goes to the page that asked
+//! and to no other. Invariant: a panic in a flight costs that flight; whoever waits is told.
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use futures::FutureExt as _;
+use http::header::{CACHE_CONTROL, CONTENT_LANGUAGE, LINK, SET_COOKIE};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use parking_lot::Mutex;
+use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
+
+use crate::cache::freshness::{CacheControl, Lifetime};
+use crate::cache::{Entry, Head};
+use crate::fetch::{Answer, Content, Expect, OriginRequest};
+use crate::fragment::{Fragment, FragmentId, OriginId, Source, SourceRequest};
+use crate::layout::parts::Parts;
+use crate::render::{self, RenderError};
+use crate::report::Cause;
+
+use super::Order;
+
+/// Response headers of a core fragment that become the page's. An answer with `Set-Cookie` is
+/// personal, so a cookie never comes from a copy.
+static CORE_HEADERS: [HeaderName; 4] =
+    [CONTENT_LANGUAGE, LINK, HeaderName::from_static("x-robots-tag"), SET_COOKIE];
+
+/// What a flight brings back.
+#[derive(Debug, Clone)]
+pub(crate) enum Landed {
+    /// Content; `shared` when any page may use it.
+    Entry { entry: Arc<Entry>, shared: bool },
+    /// Core only.
+    Redirect(StatusCode, HeaderValue),
+    /// Core only.
+    Refused(StatusCode),
+}
+
+type Landing = Result<Landed, Cause>;
+
+/// What is under way.
+#[derive(Default)]
+pub(crate) struct Flights {
+    shared: Mutex<HashMap<Arc<SourceRequest>, watch::Receiver<Option<Landing>>>>,
+    count: AtomicUsize,
+}
+
+impl Flights {
+    pub(super) fn under_way(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+}
+
+/// Counts a flight for as long as it is under way, and takes it off the table at its end.
+struct UnderWay {
+    order: Order,
+    listed: Option<Arc<SourceRequest>>,
+}
+
+impl UnderWay {
+    fn begin(order: &Order) -> Result<Self, Cause> {
+        let max = order.edition.site.limits.flights_max;
+        if order.composer.flights.count.fetch_add(1, Ordering::Relaxed) >= max {
+            order.composer.flights.count.fetch_sub(1, Ordering::Relaxed);
+            return Err(Cause::Busy);
+        }
+        Ok(Self { order: order.clone(), listed: None })
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let flights = &self.order.composer.flights;
+        if let Some(request) = self.listed.take() {
+            flights.shared.lock().remove(&request);
+        }
+        flights.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Waits for the flight of this request, launching it if there is none.
+pub(super) async fn obtain(order: &Order, id: FragmentId, request: &Arc<SourceRequest>) -> Landing {
+    let fragment = order.edition.site.fragment(id);
+    let may_share = fragment.freshness.ttl.is_none_or(|ttl| !ttl.is_zero());
+    if !may_share {
+        return alone(order, id, request).await;
+    }
+    let (mut landing, leads) = join_or_launch(order, id, request)?;
+    let landed = landing.wait_for(Option::is_some).await.map_err(|_| Cause::Stopping)?.clone();
+    match landed.expect("a flight that is waited for has landed") {
+        Ok(Landed::Entry { shared: false, .. }) if !leads => alone(order, id, request).await,
+        landing => landing,
+    }
+}
+
+fn join_or_launch(
+    order: &Order,
+    id: FragmentId,
+    request: &Arc<SourceRequest>,
+) -> Result<(watch::Receiver<Option<Landing>>, bool), Cause> {
+    let mut shared = order.composer.flights.shared.lock();
+    if let Some(flight) = shared.get(request) {
+        return Ok((flight.clone(), false));
+    }
+    let mut under_way = UnderWay::begin(order)?;
+    let (sender, receiver) = watch::channel(None);
+    shared.insert(Arc::clone(request), receiver.clone());
+    drop(shared);
+    under_way.listed = Some(Arc::clone(request));
+    let work = fly(order.clone(), id, Arc::clone(request));
+    order.composer.tasks.spawn(async move {
+        let landing = AssertUnwindSafe(work).catch_unwind().await.unwrap_or(Err(Cause::Panic));
+        // off the table before it is told, so that nobody joins a flight that has landed
+        drop(under_way);
+        sender.send_replace(Some(landing));
+    });
+    Ok((receiver, true))
+}
+
+/// A flight for one page only.
+async fn alone(order: &Order, id: FragmentId, request: &Arc<SourceRequest>) -> Landing {
+    let under_way = UnderWay::begin(order)?;
+    let (sender, receiver) = oneshot::channel();
+    let work = fly(order.clone(), id, Arc::clone(request));
+    order.composer.tasks.spawn(async move {
+        let landing = AssertUnwindSafe(work).catch_unwind().await.unwrap_or(Err(Cause::Panic));
+        drop(under_way);
+        // the page may have gone without it
+        let _ = sender.send(landing);
+    });
+    receiver.await.unwrap_or(Err(Cause::Stopping))
+}
+
+async fn fly(order: Order, id: FragmentId, request: Arc<SourceRequest>) -> Landing {
+    let site = &order.edition.site;
+    let fragment = site.fragment(id);
+    let Source::Http { origin, .. } = fragment.source else {
+        unreachable!("content that was declared in place is never fetched")
+    };
+    let content = match ask(&order, fragment, origin, &request).await? {
+        Answer::Content(content) => content,
+        Answer::Redirect(status, location) => return Ok(Landed::Redirect(status, location)),
+        Answer::Refused(status) => {
+            if matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE) {
+                // what was withdrawn must not come back as a stale copy
+                order.composer.cache.remove(&request);
+            }
+            return Ok(Landed::Refused(status));
+        }
+    };
+    let says = cache_control(&content.headers);
+    let shared = !says.private && !content.headers.contains_key(SET_COOKIE);
+    let lifetime = Lifetime::new(&fragment.freshness, &says);
+    let head = head(fragment, &content.headers);
+    let parts = Parts::split(html(&order, fragment, &request, content)?);
+    if parts.is_empty() {
+        return Err(Cause::Empty);
+    }
+    let entry = Arc::new(Entry { parts, head, stored_at: order.composer.clock.now(), lifetime });
+    if shared && lifetime.is_worth_storing() {
+        order.composer.cache.store(request, Arc::clone(&entry));
+    }
+    Ok(Landed::Entry { entry, shared })
+}
+
+async fn ask(
+    order: &Order,
+    fragment: &Fragment,
+    origin: OriginId,
+    request: &SourceRequest,
+) -> Result<Answer, Cause> {
+    let json = fragment.template.is_some();
+    let verdict = fragment.priority.is_core();
+    let expect = Expect { limits: &fragment.limits, json, verdict };
+    let sent = OriginRequest::get(request.target.clone(), request_headers(order, request, json));
+    let abandoned_after = order.edition.site.origin(origin).timeout.max(fragment.timeout);
+    timeout(abandoned_after, order.edition.fetcher.fetch(origin, sent, &expect))
+        .await
+        .unwrap_or(Err(Cause::Timeout))
+}
+
+fn request_headers(order: &Order, request: &SourceRequest, json: bool) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(4 + request.headers.len());
+    let (name, value) = crate::fetch::http::accept(json);
+    headers.insert(name, value);
+    let traceparent = order.trace.traceparent(fastrand::u64(..));
+    let mut add = |name: &str, value: &str| {
+        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(value)) {
+            headers.insert(name, value);
+        }
+    };
+    add("traceparent", &traceparent);
+    if let Some(state) = &order.trace.state {
+        add("tracestate", state);
+    }
+    for (name, value) in &request.headers {
+        add(name, value);
+    }
+    headers
+}
+
+fn cache_control(headers: &HeaderMap) -> CacheControl {
+    CacheControl::parse(headers.get_all(CACHE_CONTROL).iter().filter_map(|v| v.to_str().ok()))
+}
+
+fn head(fragment: &Fragment, headers: &HeaderMap) -> Head {
+    if !fragment.priority.is_core() {
+        return Head::default();
+    }
+    let passed = CORE_HEADERS.iter().flat_map(|name| {
+        headers.get_all(name).iter().map(|value| (name.clone(), value.clone()))
+    });
+    Head { headers: passed.collect() }
+}
+
+fn html(
+    order: &Order,
+    fragment: &Fragment,
+    request: &SourceRequest,
+    content: Content,
+) -> Result<Bytes, Cause> {
+    let Some(template) = &fragment.template else { return Ok(content.body) };
+    let site = &order.edition.site;
+    let output_max = site.limits.template_output_max;
+    let params = &request.params;
+    render::html(&site.templates, template, &content.body, params, &fragment.name, output_max)
+        .map_err(|error| match error {
+            RenderError::Json(message) => Cause::Unreadable(message),
+            RenderError::Template { .. } => Cause::Template(error.to_string()),
+            RenderError::TooLarge(max) => Cause::TooLarge(max),
+        })
+}

@@ -1,0 +1,98 @@
+//! The page's status and headers, from its core fragments and nothing else. Owns the rule by which
+//! several cores agree; pure.
+
+use http::{HeaderName, HeaderValue, StatusCode};
+
+use crate::degradation::Level;
+use crate::report::{OmitReason, Outcome};
+
+use super::Edition;
+use super::account::Account;
+use super::slot::Fill;
+
+/// What the page will be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// The page itself.
+    Page,
+    /// The reader is to go elsewhere.
+    Redirect(StatusCode, HeaderValue),
+    /// There is no such page, or it is not for this reader.
+    Refused(StatusCode),
+    /// The core cannot be had: the error page.
+    Unavailable,
+}
+
+impl Verdict {
+    /// The status that the reader gets.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Page => StatusCode::OK,
+            Self::Redirect(status, _) | Self::Refused(status) => *status,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+/// The head of a page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageHead {
+    /// What the page will be.
+    pub verdict: Verdict,
+    /// Headers that the core gave.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The level the page was planned at.
+    pub level: Level,
+    /// `Server-Timing` of what is known by now.
+    pub server_timing: String,
+}
+
+/// The head, once it can be known: when every core has content, or one has said that there will
+/// be no page. The first core in document order that says so wins.
+pub(super) fn decide(edition: &Edition, account: &Account) -> Option<PageHead> {
+    let page = edition.site.page(account.page());
+    let mut headers = Vec::new();
+    let mut undecided = false;
+    let mut verdict = Verdict::Page;
+    for (index, _) in page.members.iter().enumerate().filter(|(_, member)| member.is_core) {
+        let Some(settled) = account.settled(index) else {
+            undecided = true;
+            continue;
+        };
+        match &settled.content {
+            Fill::Entry(entry) => headers.extend(entry.head.headers.iter().cloned()),
+            Fill::Ready(_) => {}
+            Fill::Redirect(status, location) => {
+                verdict = Verdict::Redirect(*status, location.clone());
+            }
+            Fill::Refused(status) => verdict = Verdict::Refused(*status),
+            Fill::Nothing => verdict = Verdict::Unavailable,
+        }
+        if verdict != Verdict::Page {
+            headers.clear();
+            undecided = false;
+            break;
+        }
+    }
+    if undecided {
+        return None;
+    }
+    Some(PageHead { verdict, headers, level: account.level(), server_timing: server_timing(account) })
+}
+
+/// One entry a fragment (<https://www.w3.org/TR/server-timing/>): its duration in milliseconds and
+/// its outcome. What is still under way when the head leaves is not in it.
+fn server_timing(account: &Account) -> String {
+    use std::fmt::Write as _;
+    let mut value = String::with_capacity(64);
+    for (name, outcome, duration) in account.known() {
+        if matches!(outcome, Outcome::Omitted(OmitReason::Unneeded)) {
+            continue;
+        }
+        let separator = if value.is_empty() { "" } else { ", " };
+        let (ms, label) = (duration.as_secs_f64() * 1e3, outcome.label());
+        write!(value, "{separator}{name};dur={ms:.1};desc={label}")
+            .expect("writing to a string cannot fail");
+    }
+    value
+}

@@ -1,0 +1,91 @@
+//! Asking origins. Owns the one door to each origin and the order of the guards in front of it:
+//! limit in flight, then one attempt. Knows nothing of caches, pages or templates.
+//!
+//! Invariant: what comes out is a whole answer that satisfied every limit, or a
+//! [`Cause`](crate::report::Cause); never a part of a body.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use crate::fragment::OriginId;
+use crate::report::Cause;
+use crate::site::{OriginSpec, Site};
+
+pub mod attempt;
+pub mod http;
+pub mod origin;
+
+pub use attempt::{Answer, Content, Expect};
+pub use origin::{Origin, OriginRequest, OriginResponse};
+
+/// The doors to the origins of one site.
+pub struct Fetcher {
+    doors: Vec<Door>,
+}
+
+struct Door {
+    spec: OriginSpec,
+    origin: Arc<dyn Origin>,
+    permits: Arc<Semaphore>,
+}
+
+impl Fetcher {
+    /// Opens a door to each origin of the site. A door of `previous` whose declaration has not
+    /// changed is taken over, with its connections and what it has in flight.
+    pub fn new(
+        site: &Site,
+        previous: Option<&Self>,
+        mut connect: impl FnMut(&OriginSpec) -> Result<Arc<dyn Origin>, Cause>,
+    ) -> Result<Self, Cause> {
+        let open = |spec: &OriginSpec| {
+            let known = previous.and_then(|p| p.doors.iter().find(|door| door.spec == *spec));
+            Ok(Door {
+                spec: spec.clone(),
+                origin: match known {
+                    Some(door) => Arc::clone(&door.origin),
+                    None => connect(spec)?,
+                },
+                permits: known.map_or_else(
+                    || Arc::new(Semaphore::new(spec.max_in_flight)),
+                    |door| Arc::clone(&door.permits),
+                ),
+            })
+        };
+        Ok(Self { doors: site.origins.iter().map(open).collect::<Result<_, Cause>>()? })
+    }
+
+    /// Asks an origin once for a whole answer. The caller bounds the time.
+    pub async fn fetch(
+        &self,
+        id: OriginId,
+        request: OriginRequest,
+        expect: &Expect<'_>,
+    ) -> Result<Answer, Cause> {
+        let door = &self.doors[id.index()];
+        let _permit = door.permits.try_acquire().map_err(|_| Cause::Busy)?;
+        attempt::run(&*door.origin, request, expect).await
+    }
+
+    /// Passes a request through to an origin; the answer is streamed.
+    pub async fn pass(&self, id: OriginId, request: OriginRequest) -> Result<OriginResponse, Cause> {
+        let door = &self.doors[id.index()];
+        let permit = Arc::clone(&door.permits).try_acquire_owned().map_err(|_| Cause::Busy)?;
+        let mut response = door.origin.send(request).await?;
+        response.hold(permit);
+        Ok(response)
+    }
+
+    /// Requests in flight at an origin, and how many it may have.
+    pub fn in_flight(&self, id: OriginId) -> (usize, usize) {
+        let door = &self.doors[id.index()];
+        let max = door.spec.max_in_flight;
+        (max.saturating_sub(door.permits.available_permits()), max)
+    }
+}
+
+impl std::fmt::Debug for Fetcher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.doors.iter().map(|door| &door.spec.name)).finish()
+    }
+}

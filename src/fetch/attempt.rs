@@ -1,0 +1,170 @@
+//! One attempt: a request becomes a whole, checked answer. Owns the rules by which an answer is
+//! usable; the time it may take is the caller's.
+
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt as _;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use http::uri::Uri;
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use crate::fragment::Limits;
+use crate::report::Cause;
+
+use super::origin::{BodyStream, Origin, OriginRequest, OriginResponse};
+
+/// Redirects followed within one attempt; a service that needs more is misconfigured.
+const REDIRECTS_MAX: usize = 3;
+
+/// What the caller can use.
+#[derive(Debug, Clone, Copy)]
+pub struct Expect<'l> {
+    /// Size and media types.
+    pub limits: &'l Limits,
+    /// Whether JSON is expected rather than HTML.
+    pub json: bool,
+    /// Whether the answer's own verdict (redirect, not found, not allowed) is wanted: true for core
+    /// fragments. Otherwise redirects are followed on the same host and the rest is a failure.
+    pub verdict: bool,
+}
+
+/// A whole answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// Something to show.
+    Content(Content),
+    /// The reader is to go elsewhere.
+    Redirect(StatusCode, HeaderValue),
+    /// There is nothing to show, and the origin is sure of it: 401, 403, 404, 410 or 451.
+    Refused(StatusCode),
+}
+
+/// A usable body and its headers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Content {
+    /// Headers as received.
+    pub headers: HeaderMap,
+    /// The whole body, decoded.
+    pub body: Bytes,
+}
+
+/// Asks once, following redirects where they may be followed.
+pub async fn run(
+    origin: &dyn Origin,
+    request: OriginRequest,
+    expect: &Expect<'_>,
+) -> Result<Answer, Cause> {
+    let headers = request.headers.clone();
+    let mut target = request.target.clone();
+    let mut response = origin.send(request).await?;
+    for _ in 0..REDIRECTS_MAX {
+        if !response.status.is_redirection() || expect.verdict {
+            return check(response, expect).await;
+        }
+        target = same_host_target(&response, &target)?;
+        response = origin.send(OriginRequest::get(target.clone(), headers.clone())).await?;
+    }
+    if response.status.is_redirection() && !expect.verdict {
+        return Err(Cause::Redirect(format!("more than {REDIRECTS_MAX}")));
+    }
+    check(response, expect).await
+}
+
+async fn check(response: OriginResponse, expect: &Expect<'_>) -> Result<Answer, Cause> {
+    let status = response.status;
+    match status.as_u16() {
+        200 | 203 => {}
+        204 | 205 => return Err(Cause::Empty),
+        301 | 302 | 303 | 307 | 308 if expect.verdict => {
+            let location = response.headers.get(LOCATION);
+            let location = location.ok_or_else(|| Cause::Redirect("without Location".into()))?;
+            return Ok(Answer::Redirect(status, location.clone()));
+        }
+        401 | 403 | 404 | 410 | 451 if expect.verdict => return Ok(Answer::Refused(status)),
+        code => return Err(Cause::Status(code)),
+    }
+    check_type(&response.headers, expect)?;
+    let size_max = expect.limits.size_max;
+    let length = response.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
+    let body = read(response.body, length, size_max).await?;
+    if body.is_empty() {
+        return Err(Cause::Empty);
+    }
+    Ok(Answer::Content(Content { headers: response.headers, body: text(body)? }))
+}
+
+/// Refuses what is neither an accepted media type nor UTF-8. An answer without a type is taken at
+/// its word: small services often send none.
+fn check_type(headers: &HeaderMap, expect: &Expect<'_>) -> Result<(), Cause> {
+    let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(()) };
+    let wrong = || Cause::ContentType(String::from_utf8_lossy(value.as_bytes()).into_owned());
+    let value = value.to_str().map_err(|_| wrong())?.to_ascii_lowercase();
+    let mut fields = value.split(';').map(str::trim);
+    let media_type = fields.next().unwrap_or_default();
+    let accepted = if expect.limits.accept.is_empty() {
+        match expect.json {
+            true => matches!(media_type, "application/json" | "text/json") || media_type.ends_with("+json"),
+            false => matches!(media_type, "text/html" | "application/xhtml+xml"),
+        }
+    } else {
+        expect.limits.accept.iter().any(|accept| accept == media_type)
+    };
+    let charset = fields.find_map(|f| f.strip_prefix("charset=")).unwrap_or("utf-8");
+    let readable = matches!(charset.trim_matches('"'), "utf-8" | "utf8" | "us-ascii");
+    if accepted && readable { Ok(()) } else { Err(wrong()) }
+}
+
+async fn read(mut body: BodyStream, length: Option<usize>, max: usize) -> Result<Bytes, Cause> {
+    if length.is_some_and(|length| length > max) {
+        return Err(Cause::TooLarge(max));
+    }
+    let Some(first) = body.next().await.transpose()? else { return Ok(Bytes::new()) };
+    if first.len() > max {
+        return Err(Cause::TooLarge(max));
+    }
+    let Some(second) = body.next().await.transpose()? else { return Ok(first) };
+    let mut whole = BytesMut::with_capacity(length.unwrap_or(2 * (first.len() + second.len())).min(max));
+    whole.extend_from_slice(&first);
+    let mut next = Some(second);
+    while let Some(chunk) = next {
+        if whole.len() + chunk.len() > max {
+            return Err(Cause::TooLarge(max));
+        }
+        whole.extend_from_slice(&chunk);
+        next = body.next().await.transpose()?;
+    }
+    Ok(whole.freeze())
+}
+
+/// Without a byte order mark, and certainly UTF-8: the page says that it is.
+fn text(body: Bytes) -> Result<Bytes, Cause> {
+    match std::str::from_utf8(&body) {
+        Err(error) => Err(Cause::Unreadable(error.to_string())),
+        Ok(text) if text.starts_with('\u{feff}') => Ok(body.slice('\u{feff}'.len_utf8()..)),
+        Ok(_) => Ok(body),
+    }
+}
+
+/// Where a redirect leads, if that is on the same origin: a path, or an absolute URL with the
+/// authority that was asked.
+fn same_host_target(response: &OriginResponse, asked: &str) -> Result<String, Cause> {
+    let location = response.headers.get(LOCATION).and_then(|v| v.to_str().ok());
+    let location = location.ok_or_else(|| Cause::Redirect("without Location".into()))?;
+    let elsewhere = || Cause::Redirect(format!("to another host, {location}"));
+    let target = if location.starts_with("//") {
+        return Err(elsewhere());
+    } else if location.starts_with('/') {
+        location.to_owned()
+    } else if location.starts_with('?') {
+        format!("{}{location}", asked.split('?').next().unwrap_or(asked))
+    } else {
+        let uri: Uri = location.parse().map_err(|_| elsewhere())?;
+        let same = uri
+            .authority()
+            .is_some_and(|authority| authority.as_str().eq_ignore_ascii_case(&response.authority));
+        if !same {
+            return Err(elsewhere());
+        }
+        uri.path_and_query().map_or_else(|| "/".to_owned(), |pq| pq.as_str().to_owned())
+    };
+    Ok(target.split('#').next().unwrap_or_default().to_owned())
+}

@@ -1,0 +1,80 @@
+//! The single seam to the network. Owns the form of a request to an origin and of its answer;
+//! whatever misbehaves in front of an origin, in tests or on purpose, lives behind this trait.
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::{BoxStream, StreamExt as _};
+use http::{HeaderMap, Method, StatusCode};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::report::Cause;
+
+/// A named service that can be asked.
+pub trait Origin: Send + Sync {
+    /// Sends a request and gives the head of the answer, its body still to come. Dropping the
+    /// future or the body abandons the exchange.
+    fn send(&self, request: OriginRequest) -> BoxFuture<'static, Result<OriginResponse, Cause>>;
+}
+
+/// What an origin is asked.
+pub struct OriginRequest {
+    /// Method.
+    pub method: Method,
+    /// Path and query, encoded.
+    pub target: String,
+    /// Headers, without hop-by-hop ones.
+    pub headers: HeaderMap,
+    /// A body to send, if there is one.
+    pub body: Option<BodyStream>,
+    /// Whether the answer is passed through as it is: no content coding is undone.
+    pub raw: bool,
+}
+
+impl OriginRequest {
+    /// A plain question.
+    pub fn get(target: String, headers: HeaderMap) -> Self {
+        Self { method: Method::GET, target, headers, body: None, raw: false }
+    }
+}
+
+/// A body in pieces.
+pub type BodyStream = BoxStream<'static, Result<Bytes, Cause>>;
+
+/// A connection that has left HTTP, such as a WebSocket.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+/// What an origin answers.
+pub struct OriginResponse {
+    /// Status.
+    pub status: StatusCode,
+    /// Headers as received.
+    pub headers: HeaderMap,
+    /// Host and port that answered, to know its redirects from others'.
+    pub authority: String,
+    /// The body, with content codings undone unless the request was raw.
+    pub body: BodyStream,
+    /// The connection itself, after `101 Switching Protocols`.
+    pub upgrade: Option<BoxFuture<'static, Result<Box<dyn Duplex>, Cause>>>,
+}
+
+impl OriginResponse {
+    /// An answer whose body is at hand.
+    pub fn whole(status: StatusCode, headers: HeaderMap, body: Bytes) -> Self {
+        let body = futures::stream::once(async move { Ok(body) }).boxed();
+        Self { status, headers, authority: String::new(), body, upgrade: None }
+    }
+
+    /// Keeps a permit until the body has been read or dropped.
+    pub(super) fn hold(&mut self, permit: OwnedSemaphorePermit) {
+        let body = std::mem::replace(&mut self.body, futures::stream::empty().boxed());
+        self.body = body
+            .map(move |chunk| {
+                let _held = &permit;
+                chunk
+            })
+            .boxed();
+    }
+}

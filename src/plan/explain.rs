@@ -1,0 +1,135 @@
+//! A plan as text and JSON, for the command line and the admin API. Owns this presentation; the
+//! plan itself is made elsewhere.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use crate::fragment::{Fragment, Rung, RungKind, Source};
+use crate::site::Site;
+
+use super::{Action, Plan, slot_time};
+
+/// A plan in words.
+#[derive(Debug, Clone, Serialize)]
+pub struct Explanation {
+    /// The page's name.
+    pub page: String,
+    /// The pattern that matched.
+    pub route: String,
+    /// The level it was planned at, and the last level that gives anything up.
+    pub level: u8,
+    /// The level at which only the text is left.
+    pub level_text_only: u8,
+    /// The page's budget in milliseconds.
+    pub budget_ms: u128,
+    /// One entry a fragment, in document order.
+    pub steps: Vec<StepExplanation>,
+}
+
+/// A step in words.
+#[derive(Debug, Clone, Serialize)]
+pub struct StepExplanation {
+    /// The fragment.
+    pub fragment: String,
+    /// `core`, `essential` or `optional N`.
+    pub priority: String,
+    /// `serve` or `omit`.
+    pub action: &'static str,
+    /// Where it comes from.
+    pub source: String,
+    /// How long its slot waits, in milliseconds.
+    pub deadline_ms: u128,
+    /// What fills the slot in the end, in order.
+    pub chain: Vec<String>,
+    /// The first level that gives it up.
+    pub shed_at_level: Option<u8>,
+}
+
+impl Explanation {
+    /// Puts a plan in words.
+    pub fn new(site: &Site, plan: &Plan) -> Self {
+        let page = site.page(plan.page);
+        let step = |step: &super::Step| {
+            let fragment = site.fragment(step.fragment);
+            let (action, target) = match &step.action {
+                Action::Serve(serve) => ("serve", serve.request.target.as_str()),
+                Action::Omit(_) => ("omit", ""),
+            };
+            StepExplanation {
+                fragment: fragment.name.clone(),
+                priority: fragment.priority.to_string(),
+                action,
+                source: source(site, fragment, target),
+                deadline_ms: slot_time(page, fragment).as_millis(),
+                chain: chain(site, fragment),
+                shed_at_level: site.ladder.level_of(fragment.priority).map(|level| level.get()),
+            }
+        };
+        Self {
+            page: page.name.clone(),
+            route: page.route.clone(),
+            level: plan.level.get(),
+            level_text_only: site.ladder.text_only().get(),
+            budget_ms: page.budget.as_millis(),
+            steps: plan.steps.iter().map(step).collect(),
+        }
+    }
+
+    /// As lines for a terminal.
+    pub fn text(&self) -> String {
+        let Self { page, route, level, level_text_only, budget_ms, steps } = self;
+        let mut text = format!(
+            "page {page} ({route}), level {level} of {level_text_only}, budget {budget_ms} ms\n"
+        );
+        let width = steps.iter().map(|s| s.fragment.chars().count()).max().unwrap_or(0);
+        for step in steps {
+            let shed = match step.shed_at_level {
+                Some(level) => format!("given up at level {level}"),
+                None => "never given up".to_owned(),
+            };
+            let (mark, doing) = match step.action {
+                "serve" => ("+", format!("{} within {} ms", step.source, step.deadline_ms)),
+                _ => ("-", "left out".to_owned()),
+            };
+            let (name, priority) = (&step.fragment, &step.priority);
+            writeln!(text, "  {mark} {name:width$}  {priority:<11}  {shed:<20}  {doing}")
+                .expect("writing to a string cannot fail");
+            if step.action == "serve" {
+                writeln!(text, "    {:width$}  {:<11}  then: {}", "", "", step.chain.join(" > "))
+                    .expect("writing to a string cannot fail");
+            }
+        }
+        text
+    }
+}
+
+fn source(site: &Site, fragment: &Fragment, target: &str) -> String {
+    match &fragment.source {
+        Source::Http { origin, target: template } => {
+            let target = if target.is_empty() { template.to_string() } else { target.to_owned() };
+            format!("{}:{target}", site.origin(*origin).name)
+        }
+        Source::Ready(_) => "declared in place".to_owned(),
+    }
+}
+
+/// The rungs below a fresh answer, as declared.
+pub fn chain(site: &Site, fragment: &Fragment) -> Vec<String> {
+    let mut chain = Vec::new();
+    let freshness = fragment.freshness;
+    if !freshness.grace.is_zero() {
+        chain.push(format!("stale for {:?}", freshness.grace));
+    }
+    if !freshness.keep.is_zero() {
+        chain.push(format!("kept for {:?}", freshness.keep));
+    }
+    chain.extend(fragment.fallback.iter().map(|rung| match rung {
+        Rung::Sibling(id) => format!("fragment {}", site.fragment(*id).name),
+        Rung::Ready { kind: RungKind::Static, .. } => "static file".to_owned(),
+        Rung::Ready { kind: RungKind::Inline, .. } => "inline".to_owned(),
+        Rung::Ready { kind: RungKind::DefaultData, .. } => "default data".to_owned(),
+    }));
+    chain.push(if fragment.priority.is_core() { "error page" } else { "omit" }.to_owned());
+    chain
+}
