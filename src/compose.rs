@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::cache::Cache;
 use crate::clock::Clock;
-use crate::facts::Trace;
+use crate::fragment::facts::Trace;
 use crate::fetch::Fetcher;
 use crate::plan::{Action, Plan};
 use crate::report::Observer;

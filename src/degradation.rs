@@ -5,4 +5,4 @@ pub mod ladder;
 pub mod level;
 
 pub use ladder::Ladder;
-pub use level::Level;
+pub use level::{Level, LevelPin};

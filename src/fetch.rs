@@ -16,7 +16,7 @@ pub mod attempt;
 pub mod http;
 pub mod origin;
 
-pub use attempt::{Answer, Content, Expect};
+pub use attempt::{Answer, Content, Expect, WithoutContent};
 pub use origin::{Origin, OriginRequest, OriginResponse};
 
 /// The doors to the origins of one site.

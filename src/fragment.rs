@@ -9,6 +9,7 @@ use std::fmt;
 use std::num::NonZeroU8;
 use std::time::Duration;
 
+pub mod facts;
 pub mod fallback;
 pub mod policy;
 pub mod source;

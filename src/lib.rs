@@ -1,17 +1,97 @@
-//! Marbre.
+//! Marbre composes the pages of a news site from fragments.
+//!
+//! *Le marbre* is the stone on which newspaper pages were made up, and the stock of finished copy
+//! kept in reserve to fill a hole: composition and fallback in one word. This page is the map of
+//! the code; what the program is for and how to run it is in the README.
+//!
+//! # Floors
+//!
+//! A module imports lower floors only, never a neighbour. `tests/architecture.rs` holds this.
+//!
+//! | floor | modules | what |
+//! |---|---|---|
+//! | 7 | [`cli`] | people |
+//! | 6 | [`app`] [`demo`] | wiring: `app` is the only place that knows everyone |
+//! | 5 | [`server`] [`admin`] | HTTP in, HTTP out |
+//! | 4 | [`compose`] [`config`] [`telemetry`] | put together |
+//! | 3 | [`plan`] [`cache`] [`fetch`] [`render`] | the verbs |
+//! | 2 | [`site`] [`report`] | the whole declared site; the account of a page |
+//! | 1 | [`layout`] [`degradation`] | the two ideas with a theory of their own |
+//! | 0 | [`fragment`] [`clock`] | words |
+//!
+//! # The journey of one request
+//!
+//! 1. [`server::accept`] takes the connection; [`server`] finds what answers to the path.
+//! 2. The page handler takes **one** edition, so that a reload never splits a page, and one level.
+//! 3. [`plan::request`] reads the [`Facts`](fragment::facts::Facts) that the site has asked for.
+//! 4. [`plan::plan`] decides what each slot will do, and until when.
+//! 5. [`compose::compose`] starts every slot. Each takes a fresh copy, or joins or launches a
+//!    flight: fetch, check, render, store. A slot that gets nothing by its deadline goes down its
+//!    chain: stale copy, fallback rungs, nothing.
+//! 6. [`compose::assemble`] writes in document order; the first byte waits for the core's verdict.
+//! 7. When the body ends, or the reader leaves, the [`PageReport`](report::PageReport) goes to the
+//!    observers.
+//!
+//! A reload is the same line, slower: [`config::watch`] → [`config::load`] → a
+//! [`Site`](site::Site) → [`config::diff`] → swap. A bad file changes nothing.
+//!
+//! # Invariants
+//!
+//! - A core fragment always fills, or there is no page: never a 200 without its article.
+//! - No page outlives its budget, whatever origins do.
+//! - A fragment is inserted whole or not at all.
+//! - Raising the level never adds a fetch, and levels are nested.
+//! - A slot owns its deadline, a flight owns the work: a late answer misses its page and fills the
+//!   cache for the next.
+//! - Only [`clock`] reads the time, only [`fetch::origin`] is a way to the network, and only files
+//!   whose module doc says *shell* touch anything else outside.
+//!
+//! # Words
+//!
+//! One concept, one word. **Avoid** names the synonyms that are not used here.
+//!
+//! | word | means | avoid |
+//! |---|---|---|
+//! | Site | everything validated from `fragments.toml` and the templates; immutable, swapped whole | config (once loaded), registry |
+//! | Edition | a site and the connections that serve it | |
+//! | Page, Route | a composable page; the pattern that leads to it | view, endpoint |
+//! | Layout, Segment, Slot | parsed template; literal or hole; the hole | skeleton |
+//! | Part | a named piece of a fragment that another slot shows, such as its `<head>` lines | |
+//! | Fragment | an independently obtained piece: core, essential or optional | widget, component |
+//! | Source, Origin | where a fragment is declared to come from; the named service that answers | backend, upstream |
+//! | Facts | what the request tells the plan | context |
+//! | Plan, Step | what this page will do; what this slot will do | strategy |
+//! | deadline, timeout, budget | an instant; a duration; what is left | |
+//! | Attempt, Flight | one try at an origin; the shared work several pages wait on | |
+//! | Fresh, Stale, Kept, Dead | within ttl; within grace; within keep; beyond | expired |
+//! | Outcome | how a slot was filled, or why not | status, result |
+//! | Level, Ladder | the present degradation (0 = full page); what each level gives up, in order | mode |
+//! | Report, Observer | the account of one page; whoever reads it | |
+
 #![forbid(unsafe_code)]
 
 pub mod clock;
-pub mod facts;
 pub mod fragment;
 
 pub mod degradation;
 pub mod layout;
 
+pub mod report;
+pub mod site;
+
 pub mod cache;
-pub mod compose;
 pub mod fetch;
 pub mod plan;
 pub mod render;
-pub mod report;
-pub mod site;
+
+pub mod compose;
+pub mod config;
+pub mod telemetry;
+
+pub mod admin;
+pub mod server;
+
+pub mod app;
+pub mod demo;
+
+pub mod cli;

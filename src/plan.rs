@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use crate::clock::Instant;
 use crate::degradation::Level;
-use crate::facts::Facts;
+use crate::fragment::facts::Facts;
 use crate::fragment::{Fragment, FragmentId, Rung, SourceRequest};
 use crate::report::OmitReason;
 use crate::site::{Page, PageId, Site};
 
 pub mod budget;
 pub mod explain;
+pub mod request;
 
 /// What a page will do.
 #[derive(Debug, Clone)]

@@ -87,6 +87,8 @@ pub enum Outcome {
     Fetched,
     /// Content that the site declared in place.
     Declared,
+    /// The origin says that there is nothing to show here.
+    Absent,
     /// A copy beyond its ttl, because of `Cause`.
     Stale(Cause),
     /// Another fragment, named, because of `Cause`.
@@ -119,6 +121,7 @@ impl Outcome {
             Self::Cached => "cached",
             Self::Fetched => "fetched",
             Self::Declared => "declared",
+            Self::Absent => "absent",
             Self::Stale(_) => "stale",
             Self::Sibling(..) => "sibling",
             Self::Static(_) => "static",
@@ -132,7 +135,10 @@ impl Outcome {
 
     /// Whether readers see what the editors meant them to see.
     pub fn is_whole(&self) -> bool {
-        matches!(self, Self::Cached | Self::Fetched | Self::Declared | Self::Stale(_))
+        matches!(
+            self,
+            Self::Cached | Self::Fetched | Self::Declared | Self::Absent | Self::Stale(_)
+        )
     }
 
     /// What went wrong, if something did.
@@ -147,6 +153,7 @@ impl Outcome {
             Self::Cached
             | Self::Fetched
             | Self::Declared
+            | Self::Absent
             | Self::Omitted(OmitReason::Shed(_) | OmitReason::Unneeded) => None,
         }
     }
@@ -158,7 +165,17 @@ impl fmt::Display for Outcome {
         match self {
             Self::Sibling(name, cause) => write!(f, " {name} ({cause})"),
             Self::Omitted(OmitReason::Shed(level)) => write!(f, " (level {level})"),
-            _ => self.cause().map_or(Ok(()), |cause| write!(f, " ({cause})")),
+            Self::Cached
+            | Self::Fetched
+            | Self::Declared
+            | Self::Absent
+            | Self::Stale(_)
+            | Self::Static(_)
+            | Self::Inline(_)
+            | Self::DefaultData(_)
+            | Self::Omitted(OmitReason::Failed(_) | OmitReason::Unneeded) => {
+                self.cause().map_or(Ok(()), |cause| write!(f, " ({cause})"))
+            }
         }
     }
 }

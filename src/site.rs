@@ -144,6 +144,10 @@ pub struct Wants {
     pub cookies: BTreeSet<String>,
     /// Query parameter names.
     pub query: BTreeSet<String>,
+    /// Whether `{lang}` is used.
+    pub lang: bool,
+    /// Whether `{device}` is used.
+    pub device: bool,
 }
 
 impl Wants {
@@ -156,11 +160,13 @@ impl Wants {
             let Source::Http { target, .. } = &fragment.source else { continue };
             for variable in target.variables() {
                 match variable {
-                    Variable::Query(name) => wants.query.insert(name.clone()),
-                    Variable::Cookie(name) => wants.cookies.insert(name.clone()),
-                    Variable::Header(name) => wants.headers.insert(name.clone()),
-                    Variable::Param(_) | Variable::Lang | Variable::Device => false,
-                };
+                    Variable::Query(name) => _ = wants.query.insert(name.clone()),
+                    Variable::Cookie(name) => _ = wants.cookies.insert(name.clone()),
+                    Variable::Header(name) => _ = wants.headers.insert(name.clone()),
+                    Variable::Lang => wants.lang = true,
+                    Variable::Device => wants.device = true,
+                    Variable::Param(_) => {}
+                }
             }
         }
         wants

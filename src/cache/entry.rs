@@ -22,6 +22,8 @@ pub struct Head {
 pub struct Entry {
     /// The HTML.
     pub parts: Parts,
+    /// Whether the origin said that there is nothing to show.
+    pub absent: bool,
     /// For the page's head, when the fragment is its core.
     pub head: Head,
     /// When the answer was complete.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::clock::Instant;
 use crate::degradation::Level;
-use crate::facts::Trace;
+use crate::fragment::facts::Trace;
 use crate::plan::Plan;
 use crate::report::{FragmentReport, OmitReason, Outcome, PageReport};
 use crate::site::PageId;

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
@@ -21,8 +22,8 @@ use tokio::time::timeout;
 
 use crate::cache::freshness::{CacheControl, Lifetime};
 use crate::cache::{Entry, Head};
-use crate::fetch::{Answer, Content, Expect, OriginRequest};
-use crate::fragment::{Fragment, FragmentId, OriginId, Source, SourceRequest};
+use crate::fetch::{Answer, Content, Expect, OriginRequest, WithoutContent};
+use crate::fragment::{Fragment, FragmentId, OriginId, Priority, Source, SourceRequest};
 use crate::layout::parts::Parts;
 use crate::render::{self, RenderError};
 use crate::report::Cause;
@@ -156,6 +157,7 @@ async fn fly(order: Order, id: FragmentId, request: Arc<SourceRequest>) -> Landi
             }
             return Ok(Landed::Refused(status));
         }
+        Answer::Absent => return Ok(absent(&order, fragment, request)),
     };
     let says = cache_control(&content.headers);
     let shared = !says.private && !content.headers.contains_key(SET_COOKIE);
@@ -165,11 +167,28 @@ async fn fly(order: Order, id: FragmentId, request: Arc<SourceRequest>) -> Landi
     if parts.is_empty() {
         return Err(Cause::Empty);
     }
-    let entry = Arc::new(Entry { parts, head, stored_at: order.composer.clock.now(), lifetime });
+    let stored_at = order.composer.clock.now();
+    let entry = Arc::new(Entry { parts, absent: false, head, stored_at, lifetime });
     if shared && lifetime.is_worth_storing() {
         order.composer.cache.store(request, Arc::clone(&entry));
     }
     Ok(Landed::Entry { entry, shared })
+}
+
+/// "Nothing to show" is kept as an answer is, so that it is not asked for again at once; but once
+/// stale it is worth nothing, and it replaces whatever was shown before.
+fn absent(order: &Order, fragment: &Fragment, request: Arc<SourceRequest>) -> Landed {
+    let ttl = fragment.freshness.ttl.unwrap_or_default();
+    let lifetime = Lifetime { ttl, grace: Duration::ZERO, keep: Duration::ZERO };
+    let (parts, head) = (Parts::default(), Head::default());
+    let stored_at = order.composer.clock.now();
+    let entry = Arc::new(Entry { parts, absent: true, head, stored_at, lifetime });
+    if lifetime.is_worth_storing() {
+        order.composer.cache.store(request, Arc::clone(&entry));
+    } else {
+        order.composer.cache.remove(&request);
+    }
+    Landed::Entry { entry, shared: true }
 }
 
 async fn ask(
@@ -179,8 +198,12 @@ async fn ask(
     request: &SourceRequest,
 ) -> Result<Answer, Cause> {
     let json = fragment.template.is_some();
-    let verdict = fragment.priority.is_core();
-    let expect = Expect { limits: &fragment.limits, json, verdict };
+    let without_content = match fragment.priority {
+        Priority::Core => WithoutContent::Verdict,
+        Priority::Essential => WithoutContent::Failure,
+        Priority::Optional(_) => WithoutContent::Absence,
+    };
+    let expect = Expect { limits: &fragment.limits, json, without_content };
     let sent = OriginRequest::get(request.target.clone(), request_headers(order, request, json));
     let abandoned_after = order.edition.site.origin(origin).timeout.max(fragment.timeout);
     timeout(abandoned_after, order.edition.fetcher.fetch(origin, sent, &expect))

@@ -53,11 +53,16 @@ impl Settled {
     }
 
     fn copy(entry: Arc<Entry>, outcome: Outcome, at: Instant) -> Self {
+        if entry.absent {
+            let (outcome, content) = (Outcome::Absent, Fill::Nothing);
+            return Self { age: Some(entry.age(at)), outcome, content, at };
+        }
         Self { age: Some(entry.age(at)), outcome, content: Fill::Entry(entry), at }
     }
 
     fn landed(landed: Landed, at: Instant) -> Self {
         let content = match landed {
+            Landed::Entry { entry, .. } if entry.absent => return Self::copy(entry, Outcome::Absent, at),
             Landed::Entry { entry, .. } => Fill::Entry(entry),
             Landed::Redirect(status, location) => Fill::Redirect(status, location),
             Landed::Refused(status) => Fill::Refused(status),

@@ -22,9 +22,19 @@ pub struct Expect<'l> {
     pub limits: &'l Limits,
     /// Whether JSON is expected rather than HTML.
     pub json: bool,
-    /// Whether the answer's own verdict (redirect, not found, not allowed) is wanted: true for core
-    /// fragments. Otherwise redirects are followed on the same host and the rest is a failure.
-    pub verdict: bool,
+    /// What an answer without content is to the caller.
+    pub without_content: WithoutContent,
+}
+
+/// What an answer without content is: a redirect, a refusal, "there is no such thing".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WithoutContent {
+    /// A verdict on the page: the fragment is its core.
+    Verdict,
+    /// Nothing to show, which is as good an answer as any: not every story has a slideshow.
+    Absence,
+    /// A failure: the fragment is required.
+    Failure,
 }
 
 /// A whole answer.
@@ -34,8 +44,10 @@ pub enum Answer {
     Content(Content),
     /// The reader is to go elsewhere.
     Redirect(StatusCode, HeaderValue),
-    /// There is nothing to show, and the origin is sure of it: 401, 403, 404, 410 or 451.
+    /// There is no page, and the origin is sure of it: 401, 403, 404, 410 or 451.
     Refused(StatusCode),
+    /// There is nothing to show in this place: 204, 404 or 410.
+    Absent,
 }
 
 /// A usable body and its headers.
@@ -53,17 +65,18 @@ pub async fn run(
     request: OriginRequest,
     expect: &Expect<'_>,
 ) -> Result<Answer, Cause> {
+    let verdict = expect.without_content == WithoutContent::Verdict;
     let headers = request.headers.clone();
     let mut target = request.target.clone();
     let mut response = origin.send(request).await?;
     for _ in 0..REDIRECTS_MAX {
-        if !response.status.is_redirection() || expect.verdict {
+        if !response.status.is_redirection() || verdict {
             return check(response, expect).await;
         }
         target = same_host_target(&response, &target)?;
         response = origin.send(OriginRequest::get(target.clone(), headers.clone())).await?;
     }
-    if response.status.is_redirection() && !expect.verdict {
+    if response.status.is_redirection() && !verdict {
         return Err(Cause::Redirect(format!("more than {REDIRECTS_MAX}")));
     }
     check(response, expect).await
@@ -71,15 +84,18 @@ pub async fn run(
 
 async fn check(response: OriginResponse, expect: &Expect<'_>) -> Result<Answer, Cause> {
     let status = response.status;
+    let verdict = expect.without_content == WithoutContent::Verdict;
+    let absence = expect.without_content == WithoutContent::Absence;
     match status.as_u16() {
         200 | 203 => {}
+        204 | 404 | 410 if absence => return Ok(Answer::Absent),
         204 | 205 => return Err(Cause::Empty),
-        301 | 302 | 303 | 307 | 308 if expect.verdict => {
+        301 | 302 | 303 | 307 | 308 if verdict => {
             let location = response.headers.get(LOCATION);
             let location = location.ok_or_else(|| Cause::Redirect("without Location".into()))?;
             return Ok(Answer::Redirect(status, location.clone()));
         }
-        401 | 403 | 404 | 410 | 451 if expect.verdict => return Ok(Answer::Refused(status)),
+        401 | 403 | 404 | 410 | 451 if verdict => return Ok(Answer::Refused(status)),
         code => return Err(Cause::Status(code)),
     }
     check_type(&response.headers, expect)?;

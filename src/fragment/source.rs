@@ -9,9 +9,8 @@ use std::fmt;
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::facts::{Facts, safe_segment};
-
 use super::Fragment;
+use super::facts::{Facts, safe_segment};
 
 /// An origin's place in its site.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -7,7 +7,7 @@
 
 use percent_encoding::percent_decode_str;
 
-use crate::facts::safe_segment;
+use crate::fragment::facts::safe_segment;
 
 use super::PageId;
 
@@ -70,9 +70,11 @@ impl Routes {
         if pattern.contains(['?', '#']) {
             return Err(RouteError::Invalid("a route is a path, without `?` or `#`".to_owned()));
         }
-        self.tree.insert(pattern, target).map_err(|error| match error {
-            matchit::InsertError::Conflict { with } => RouteError::Conflict(with),
-            other => RouteError::Invalid(other.to_string()),
+        self.tree.insert(pattern, target).map_err(|error| {
+            if let matchit::InsertError::Conflict { with } = error {
+                return RouteError::Conflict(with);
+            }
+            RouteError::Invalid(error.to_string())
         })
     }
 

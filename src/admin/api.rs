@@ -1,0 +1,158 @@
+//! What operators can ask and do. Owns the JSON of the admin API; durations are in milliseconds or
+//! seconds, as the field's name says.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Query, State};
+use axum::response::{IntoResponse as _, Response};
+use http::{HeaderMap, StatusCode, Uri};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::degradation::Level;
+use crate::plan::{self, explain::Explanation, request};
+use crate::report::Event;
+use crate::site::{Found, Target};
+
+use super::AdminState;
+
+type Shared = State<Arc<AdminState>>;
+
+/// The process runs.
+pub(super) async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// Pages can be served: a site is loaded and the server is not stopping.
+pub(super) async fn readyz(State(state): Shared) -> Response {
+    if state.stop.is_cancelled() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response();
+    }
+    "ready\n".into_response()
+}
+
+pub(super) async fn index() -> &'static str {
+    "marbre admin\n\
+     GET  /healthz              the process runs\n\
+     GET  /readyz               pages can be served\n\
+     GET  /state                what is served and how it goes, JSON\n\
+     GET  /level                the level of degradation, JSON\n\
+     PUT  /level                set it: body `2` or {\"level\": 2, \"by\": \"who\"}\n\
+     GET  /explain?path=/…      what a page would do, JSON; &level=N at another level\n\
+     POST /reload               read fragments.toml again\n"
+}
+
+pub(super) async fn state(State(state): Shared) -> Response {
+    let edition = state.edition.load_full();
+    let site = &edition.site;
+    let clock = state.composer.clock();
+    let origins = site.origins.iter().enumerate().map(|(index, origin)| {
+        let (in_flight, max) = edition.fetcher.in_flight(crate::fragment::OriginId(index));
+        let row = json!({
+            "urls": origin.urls,
+            "owner": origin.owner,
+            "in_flight": in_flight,
+            "max_in_flight": max,
+        });
+        (origin.name.clone(), row)
+    });
+    let body = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptime_s": clock.uptime(clock.now()).as_secs(),
+        "stopping": state.stop.is_cancelled(),
+        "level": level_state(&state),
+        "cache": state.composer.cache().stats(),
+        "flights": state.composer.flights_under_way(),
+        "origins": origins.collect::<serde_json::Map<_, _>>(),
+        "tally": state.tally.state(),
+    });
+    Json(body).into_response()
+}
+
+#[derive(Serialize)]
+struct LevelState {
+    level: u8,
+    text_only: u8,
+    /// What each level gives up, from level 1 on.
+    ladder: Vec<Vec<String>>,
+}
+
+fn level_state(state: &AdminState) -> LevelState {
+    let edition = state.edition.load();
+    let site = &edition.site;
+    let given_up = |rank| {
+        let blocks = site.fragments.iter().filter(|f| f.priority.rank() == Some(rank));
+        blocks.map(|f| f.name.clone()).collect()
+    };
+    LevelState {
+        level: state.level.level().get(),
+        text_only: site.ladder.text_only().get(),
+        ladder: site.ladder.steps().iter().map(|rank| given_up(*rank)).collect(),
+    }
+}
+
+pub(super) async fn level(State(state): Shared) -> Response {
+    Json(level_state(&state)).into_response()
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum NewLevel {
+    Bare(u8),
+    Signed {
+        level: u8,
+        #[serde(default)]
+        by: Option<String>,
+    },
+}
+
+pub(super) async fn set_level(State(state): Shared, body: Bytes) -> Response {
+    let (level, by) = match serde_json::from_slice(&body) {
+        Ok(NewLevel::Bare(level)) => (level, None),
+        Ok(NewLevel::Signed { level, by }) => (level, by),
+        Err(_) => {
+            let text = "the body must be a level such as `2`, or {\"level\": 2, \"by\": \"who\"}\n";
+            return (StatusCode::BAD_REQUEST, text).into_response();
+        }
+    };
+    let text_only = state.edition.load().site.ladder.text_only();
+    if Level::new(level) > text_only {
+        let text = format!("level {level} does not exist: this site has 0 (full page) to {text_only} (text only)\n");
+        return (StatusCode::BAD_REQUEST, text).into_response();
+    }
+    let to = Level::new(level);
+    let from = state.level.set(to);
+    let event = Event::LevelSet { from, to, by: by.unwrap_or_else(|| "admin API".to_owned()) };
+    state.composer.observers().iter().for_each(|observer| observer.event(&event));
+    Json(level_state(&state)).into_response()
+}
+
+#[derive(Deserialize)]
+pub(super) struct ExplainQuery {
+    path: String,
+    level: Option<u8>,
+}
+
+pub(super) async fn explain(State(state): Shared, Query(query): Query<ExplainQuery>) -> Response {
+    let edition = state.edition.load_full();
+    let site = &edition.site;
+    let Ok(uri) = query.path.parse::<Uri>() else {
+        return (StatusCode::BAD_REQUEST, "`path` is not a path\n").into_response();
+    };
+    let Found::Match { target: Target::Page(id), params } = site.routes.find(uri.path()) else {
+        return (StatusCode::NOT_FOUND, "no page answers to this path\n").into_response();
+    };
+    let facts = request::facts(site, &uri, &HeaderMap::new(), params, 1);
+    let level = query.level.map_or_else(|| state.level.level(), Level::new);
+    let plan = plan::plan(site, id, &facts, level, state.composer.clock().now());
+    Json(Explanation::new(site, &plan)).into_response()
+}
+
+pub(super) async fn reload(State(state): Shared) -> Response {
+    match (state.reload)().await {
+        Ok(changes) => Json(json!({ "reloaded": true, "changes": changes })).into_response(),
+        Err(why) => (StatusCode::UNPROCESSABLE_ENTITY, why).into_response(),
+    }
+}

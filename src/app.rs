@@ -1,0 +1,279 @@
+//! The whole server (shell): the only place that knows everyone. Owns the order in which things are
+//! started, swapped and stopped; decides nothing else.
+//!
+//! Invariants: a reload that fails changes nothing; a page keeps the edition it began with; a
+//! stopping server accepts nothing new and finishes the pages in flight, within its grace.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use futures::FutureExt as _;
+use parking_lot::Mutex;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admin::{self, AdminState};
+use crate::cache::Cache;
+use crate::clock::Clock;
+use crate::compose::{Composer, Edition};
+use crate::config::{self, Diagnostics, Loaded};
+use crate::degradation::{Level, LevelPin};
+use crate::fetch::{Fetcher, Origin, http::HttpOrigin};
+use crate::report::{Cause, Event, Observer};
+use crate::server::{self, ServerState, accept};
+use crate::site::{OriginSpec, ServerSettings, Site};
+use crate::telemetry::Tally;
+
+/// Looks up a variable for `${NAME}` in the declaration.
+pub type Env = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// How to start.
+pub struct Options {
+    /// The declaration.
+    pub file: PathBuf,
+    /// The level to begin with.
+    pub level: Level,
+    /// Instead of `server.listen`.
+    pub listen: Option<SocketAddr>,
+    /// Instead of `admin.listen`.
+    pub admin_listen: Option<SocketAddr>,
+    /// Where `${NAME}` is looked up.
+    pub env: Env,
+    /// Whether a taken port is an error or another one will do.
+    pub any_port: bool,
+    /// Mounted on the admin listener.
+    pub admin_routes: Option<Router>,
+}
+
+impl Options {
+    /// To serve `file` as it is declared.
+    pub fn new(file: impl Into<PathBuf>) -> Self {
+        Self {
+            file: file.into(),
+            level: Level::FULL,
+            listen: None,
+            admin_listen: None,
+            env: Arc::new(|name| std::env::var(name).ok()),
+            any_port: false,
+            admin_routes: None,
+        }
+    }
+}
+
+/// Why the server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The declaration is wrong.
+    #[error("{0}")]
+    Config(Diagnostics),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address} ({what}): {error}")]
+    Listen {
+        /// For whom.
+        what: &'static str,
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        error: io::Error,
+    },
+    /// A client for an origin cannot be made.
+    #[error("cannot prepare the connections to the origins: {0}")]
+    Origin(Cause),
+}
+
+/// A running server.
+pub struct App {
+    /// Where readers connect.
+    pub address: SocketAddr,
+    /// Where operators connect.
+    pub admin_address: SocketAddr,
+    core: Arc<Core>,
+    settings: ServerSettings,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// What a reload needs.
+struct Core {
+    file: PathBuf,
+    env: Env,
+    edition: Arc<ArcSwap<Edition>>,
+    composer: Arc<Composer>,
+    settings: ServerSettings,
+    watched: Mutex<Vec<PathBuf>>,
+    /// One reload at a time, so that the last one to begin is the one that stays.
+    reloading: Mutex<()>,
+}
+
+/// Real connections to a declared origin.
+pub fn connect(spec: &OriginSpec) -> Result<Arc<dyn Origin>, Cause> {
+    // the first caller installs it; later calls find it installed
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Ok(Arc::new(HttpOrigin::new(spec)?))
+}
+
+/// A site and its connections, taking over from `previous` what has not changed.
+pub fn edition(site: Site, previous: Option<&Edition>) -> Result<Edition, Cause> {
+    let fetcher = Fetcher::new(&site, previous.map(|edition| &edition.fetcher), connect)?;
+    Ok(Edition { site, fetcher })
+}
+
+impl App {
+    /// Loads the site and listens. Must be called within a Tokio runtime.
+    pub async fn start(options: Options) -> Result<Self, StartError> {
+        let env = Arc::clone(&options.env);
+        let Loaded { site, server: settings, watched, .. } =
+            config::load(&options.file, &*env).map_err(StartError::Config)?;
+        let (clock, tasks, stop) = (Clock::start(), TaskTracker::new(), CancellationToken::new());
+        let tally = Arc::new(Tally::new(clock));
+        let composer = Arc::new(Composer::new(
+            Cache::new(site.limits.cache_bytes_max),
+            clock,
+            TaskTracker::new(),
+            vec![Arc::clone(&tally) as Arc<dyn Observer>],
+        ));
+        let edition = edition(site, None).map_err(StartError::Origin)?;
+        let edition = Arc::new(ArcSwap::from_pointee(edition));
+        let level = Arc::new(LevelPin::new(options.level));
+
+        let listen = options.listen.unwrap_or(settings.listen);
+        let (listener, address) = bind("readers", listen, options.any_port)?;
+        let admin_listen = options.admin_listen.unwrap_or(settings.admin_listen);
+        let (admin_listener, admin_address) = bind("operators", admin_listen, options.any_port)?;
+
+        let core = Arc::new(Core {
+            file: options.file,
+            env,
+            edition: Arc::clone(&edition),
+            composer: Arc::clone(&composer),
+            settings: settings.clone(),
+            watched: Mutex::new(watched),
+            reloading: Mutex::new(()),
+        });
+        let readers = server::router(Arc::new(ServerState {
+            composer: Arc::clone(&composer),
+            edition: Arc::clone(&edition),
+            level: Arc::clone(&level),
+            tasks: tasks.clone(),
+            pages: Arc::new(Semaphore::new(settings.pages_in_flight_max)),
+            header_bytes_max: settings.header_bytes_max,
+            body_bytes_max: settings.body_bytes_max,
+            body_timeout: settings.body_timeout,
+        }));
+        let reloader = Arc::clone(&core);
+        let operators = AdminState {
+            composer,
+            edition,
+            level,
+            tally,
+            reload: Box::new(move || Arc::clone(&reloader).reload().boxed()),
+            stop: stop.clone(),
+            token: settings.admin_token.clone(),
+        };
+        let operators = admin::router(Arc::new(operators), options.admin_routes);
+        let limits = accept::Limits {
+            header_timeout: settings.header_timeout,
+            header_bytes_max: settings.header_bytes_max,
+            connections_max: settings.connections_max,
+        };
+        for (listener, router) in [(listener, readers), (admin_listener, operators)] {
+            let (limits, stop) = (limits.clone(), stop.clone());
+            tasks.spawn(accept::serve(listener, router, limits, tasks.clone(), stop));
+        }
+        tasks.spawn(Arc::clone(&core).follow_changes(stop.clone()));
+        Ok(Self { address, admin_address, core, settings, tasks, stop })
+    }
+
+    /// Reads the site again, now.
+    pub async fn reload(&self) -> Result<Vec<String>, String> {
+        Arc::clone(&self.core).reload().await
+    }
+
+    /// Stops accepting, and finishes what is in flight within the grace. Tells whether everything
+    /// was finished.
+    pub async fn stop(self) -> bool {
+        self.stop.cancel();
+        self.tasks.close();
+        timeout(self.settings.shutdown_grace, self.tasks.wait()).await.is_ok()
+    }
+}
+
+fn bind(
+    what: &'static str,
+    address: SocketAddr,
+    any_port: bool,
+) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |error| StartError::Listen { what, address, error };
+    let listener = match accept::bind(address) {
+        Err(error) if any_port && error.kind() == io::ErrorKind::AddrInUse => {
+            accept::bind(SocketAddr::new(address.ip(), 0)).map_err(failed)?
+        }
+        bound => bound.map_err(failed)?,
+    };
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+impl Core {
+    /// Reads the site again and swaps it in. Compiling a site takes milliseconds of work, so it is
+    /// done on a thread of its own.
+    async fn reload(self: Arc<Self>) -> Result<Vec<String>, String> {
+        let work = tokio::task::spawn_blocking(move || self.reload_now());
+        work.await.unwrap_or_else(|_| Err("the reload panicked; the site before stays".to_owned()))
+    }
+
+    fn reload_now(&self) -> Result<Vec<String>, String> {
+        let _one_at_a_time = self.reloading.lock();
+        let result = self.swap();
+        let event = match &result {
+            Ok(changes) => Event::Reloaded(changes.clone()),
+            Err(why) => Event::ReloadRefused(why.clone()),
+        };
+        self.composer.observers().iter().for_each(|observer| observer.event(&event));
+        result
+    }
+
+    fn swap(&self) -> Result<Vec<String>, String> {
+        let loaded = config::load(&self.file, &*self.env).map_err(|diagnostics| {
+            // the file that is missing now is the one whose coming is waited for
+            *self.watched.lock() = diagnostics.watched().to_vec();
+            diagnostics.to_string()
+        })?;
+        let before = self.edition.load_full();
+        let mut changes = config::diff::diff(&before.site, &loaded.site);
+        if loaded.server != self.settings {
+            changes.push("[server] or [admin] changed: takes effect at the next start".to_owned());
+        }
+        let edition = edition(loaded.site, Some(&before)).map_err(|cause| cause.to_string())?;
+        self.composer.cache().resize(edition.site.limits.cache_bytes_max);
+        *self.watched.lock() = loaded.watched;
+        self.edition.store(Arc::new(edition));
+        Ok(changes)
+    }
+
+    /// Reloads on every change of a file and on every SIGHUP, until `stop`.
+    async fn follow_changes(self: Arc<Self>, stop: CancellationToken) {
+        let (mut changes, warnings) = config::watch::Changes::new();
+        warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        loop {
+            let watched = self.watched.lock().clone();
+            for warning in changes.follow(&watched) {
+                tracing::warn!("{warning}");
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = changes.next() => {
+                    // the outcome has been reported to the observers
+                    let _ = Arc::clone(&self).reload().await;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The command line. Owns arguments, exit codes and what is printed where: results on standard
+//! output, everything else on standard error.
+//!
+//! Exit codes: 0 it worked; 1 it did not (a wrong declaration, a page without its core); 2 the
+//! command itself was wrong.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::telemetry::{self, LogFormat};
+
+mod check;
+mod demo;
+mod explain;
+mod output;
+mod render;
+mod serve;
+
+/// A page-fragment composition server for news sites: the article always, the rest as time allows.
+#[derive(Parser)]
+#[command(name = "marbre", version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// How log lines look.
+    #[arg(long, global = true, value_enum, default_value_t)]
+    log: LogFormat,
+    /// Log more.
+    #[arg(long, short, global = true)]
+    verbose: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve a site.
+    Serve(serve::Serve),
+    /// Check a declaration, and print what it means: blocks in drop order and worst-case times.
+    Check(check::Check),
+    /// Print what a page would do, and why.
+    Explain(explain::Explain),
+    /// Compose one page and print it; its report goes to standard error.
+    Render(render::Render),
+    /// Print the JSON schema of fragments.toml, for editors.
+    Schema,
+    /// Serve the demo newspaper with its own origins (the default).
+    Demo(demo::Demo),
+}
+
+/// The declaration that a command is about.
+#[derive(clap::Args)]
+struct File {
+    /// The site's declaration.
+    #[arg(long = "file", short = 'f', default_value = "fragments.toml", value_name = "FILE")]
+    file: PathBuf,
+}
+
+/// Runs the command line of this process.
+pub fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    telemetry::init_log(arguments.log, arguments.verbose);
+    match arguments.command.unwrap_or(Command::Demo(demo::Demo::default())) {
+        Command::Serve(serve) => serve.run(),
+        Command::Check(check) => check.run(),
+        Command::Explain(explain) => explain.run(),
+        Command::Render(render) => render.run(),
+        Command::Schema => {
+            output::json(&crate::config::schema());
+            ExitCode::SUCCESS
+        }
+        Command::Demo(demo) => demo.run(),
+    }
+}
+
+/// A runtime that fits the machine: with one core, work stealing would only cost.
+fn runtime() -> tokio::runtime::Runtime {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let mut builder = if cores == 1 {
+        tokio::runtime::Builder::new_current_thread()
+    } else {
+        tokio::runtime::Builder::new_multi_thread()
+    };
+    builder.enable_all().build().expect("a runtime needs only threads and an epoll instance")
+}

@@ -1,0 +1,148 @@
+//! `marbre check`: is the declaration right, and what does it mean?
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::config::{self, Loaded};
+use crate::fragment::Source;
+use crate::plan::{self, explain};
+use crate::site::{Page, Site};
+
+use super::output;
+
+#[derive(Args)]
+pub(super) struct Check {
+    /// The site's declaration.
+    #[arg(default_value = "fragments.toml", value_name = "FILE")]
+    file: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Summary {
+    pages: Vec<PageSummary>,
+}
+
+#[derive(Serialize)]
+struct PageSummary {
+    page: String,
+    route: String,
+    budget_ms: u128,
+    /// The longest that the head can take: the slowest core.
+    worst_head_ms: u128,
+    /// The longest that the body can take: the slowest block.
+    worst_page_ms: u128,
+    /// Core and essential first, then the most important; the last one is given up first.
+    blocks: Vec<Block>,
+}
+
+#[derive(Serialize)]
+struct Block {
+    fragment: String,
+    priority: String,
+    shed_at_level: Option<u8>,
+    origin: Option<String>,
+    owner: Option<String>,
+    timeout_ms: u128,
+    chain: Vec<String>,
+}
+
+impl Check {
+    pub(super) fn run(self) -> ExitCode {
+        let loaded = match config::load(&self.file, &|name| std::env::var(name).ok()) {
+            Ok(loaded) => loaded,
+            Err(diagnostics) => {
+                output::message(&diagnostics.render(output::colours()));
+                return ExitCode::FAILURE;
+            }
+        };
+        let Loaded { site, warnings, .. } = loaded;
+        if !warnings.is_empty() {
+            output::message(&warnings.render(output::colours()));
+        }
+        let summary = Summary { pages: site.pages.iter().map(|page| page_summary(&site, page)).collect() };
+        if self.json {
+            output::json(&summary);
+        } else {
+            output::result(&text(&site, &summary));
+        }
+        ExitCode::SUCCESS
+    }
+}
+
+fn page_summary(site: &Site, page: &Page) -> PageSummary {
+    let mut members: Vec<_> = site.members(page).collect();
+    // what is kept longest comes first; the order of the page decides between equals
+    members.sort_by_key(|fragment| {
+        let rank = fragment.priority.rank().map_or(u8::MAX, |rank| rank.get());
+        (!fragment.priority.is_core(), std::cmp::Reverse(rank))
+    });
+    let worst = |core_only: bool| {
+        let waits = members
+            .iter()
+            .filter(|f| !core_only || f.priority.is_core())
+            .filter(|f| matches!(f.source, Source::Http { .. }))
+            .map(|f| plan::slot_time(page, f).as_millis());
+        waits.max().unwrap_or(0)
+    };
+    let block = |fragment: &&crate::fragment::Fragment| {
+        let origin = match &fragment.source {
+            Source::Http { origin, .. } => Some(site.origin(*origin)),
+            Source::Ready(_) => None,
+        };
+        Block {
+            fragment: fragment.name.clone(),
+            priority: fragment.priority.to_string(),
+            shed_at_level: site.ladder.level_of(fragment.priority).map(|level| level.get()),
+            origin: origin.map(|o| o.name.clone()),
+            owner: origin.and_then(|o| o.owner.clone()),
+            timeout_ms: plan::slot_time(page, fragment).as_millis(),
+            chain: explain::chain(site, fragment),
+        }
+    };
+    PageSummary {
+        page: page.name.clone(),
+        route: page.route.clone(),
+        budget_ms: page.budget.as_millis(),
+        worst_head_ms: worst(true),
+        worst_page_ms: worst(false),
+        blocks: members.iter().map(block).collect(),
+    }
+}
+
+fn text(site: &Site, summary: &Summary) -> String {
+    let (pages, fragments, origins) = (site.pages.len(), site.fragments.len(), site.origins.len());
+    let mut text = format!("ok: {pages} pages, {fragments} fragments, {origins} origins\n");
+    let mut line = |line: String| writeln!(text, "{line}").expect("writing to a string cannot fail");
+    for page in &summary.pages {
+        line(format!("\npage {} ({})", page.page, page.route));
+        line(format!(
+            "  budget {} ms; at worst the head leaves after {} ms and the last block after {} ms",
+            page.budget_ms, page.worst_head_ms, page.worst_page_ms
+        ));
+        let width = page.blocks.iter().map(|b| b.fragment.chars().count()).max().unwrap_or(0);
+        for block in &page.blocks {
+            let shed = match block.shed_at_level {
+                Some(level) => format!("given up at level {level}"),
+                None => "never given up".to_owned(),
+            };
+            let who = match (&block.origin, &block.owner) {
+                (Some(origin), Some(owner)) => format!("{origin} ({owner})"),
+                (Some(origin), None) => origin.clone(),
+                (None, _) => "in place".to_owned(),
+            };
+            let (name, priority, ms) = (&block.fragment, &block.priority, block.timeout_ms);
+            line(format!(
+                "  {name:width$}  {priority:<11}  {shed:<20}  {ms:>5} ms  {who}; then {}",
+                block.chain.join(" > ")
+            ));
+        }
+    }
+    text
+}

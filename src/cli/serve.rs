@@ -1,0 +1,83 @@
+//! `marbre serve`: serves until SIGINT or SIGTERM.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use crate::app::{App, Options, StartError};
+use crate::degradation::Level;
+
+use super::output;
+
+#[derive(Args)]
+pub(super) struct Serve {
+    /// The site's declaration.
+    #[arg(default_value = "fragments.toml", value_name = "FILE")]
+    file: PathBuf,
+    /// Begin at this level of degradation (0 = full page).
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    level: u8,
+    /// Listen here instead of at server.listen.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// Listen for operators here instead of at admin.listen.
+    #[arg(long, value_name = "ADDRESS")]
+    admin_listen: Option<SocketAddr>,
+}
+
+impl Serve {
+    pub(super) fn run(self) -> ExitCode {
+        let options = Options {
+            level: Level::new(self.level),
+            listen: self.listen,
+            admin_listen: self.admin_listen,
+            ..Options::new(self.file)
+        };
+        super::runtime().block_on(async {
+            let app = match App::start(options).await {
+                Ok(app) => app,
+                Err(error) => return refuse(&error),
+            };
+            output::message(&format!("pages      http://{}/", app.address));
+            output::message(&format!("operators  http://{}/", app.admin_address));
+            until_stopped(app).await
+        })
+    }
+}
+
+pub(super) fn refuse(error: &StartError) -> ExitCode {
+    match error {
+        StartError::Config(diagnostics) => output::message(&diagnostics.render(output::colours())),
+        StartError::Listen { .. } | StartError::Origin(_) => {
+            output::message(&format!("error: {error}"));
+        }
+    }
+    ExitCode::FAILURE
+}
+
+/// Serves until the process is asked to stop; a second request ends it at once.
+pub(super) async fn until_stopped(app: App) -> ExitCode {
+    asked_to_stop().await;
+    output::message("stopping: pages in flight are being finished");
+    tokio::select! {
+        finished = app.stop() => {
+            if !finished {
+                output::message("stopped: some connections did not end in time and were cut");
+            }
+            ExitCode::SUCCESS
+        }
+        () = asked_to_stop() => ExitCode::FAILURE,
+    }
+}
+
+async fn asked_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).expect("SIGTERM can be handled");
+    let mut interrupt = signal(SignalKind::interrupt()).expect("SIGINT can be handled");
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}

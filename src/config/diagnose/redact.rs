@@ -1,0 +1,92 @@
+//! Blots secrets out of a text before anyone may see it. Owns the recognition of tokens and of
+//! passwords in URLs; works on the letters, because a file with a syntax error has no tree to ask.
+//!
+//! Invariant: the result has the same length and the same lines, so that spans still point right.
+
+/// The text with what follows `token =` on a line, and `user:password@` in URLs, replaced by `*`;
+/// `${ENV}` references stay, for they are names.
+pub(super) fn blot(text: &str) -> String {
+    let mut bytes = text.as_bytes().to_vec();
+    for (at, _) in text.match_indices("token") {
+        let rest = &text[at + "token".len()..];
+        let after = rest.trim_start_matches(['"', '\'', ' ', '\t']);
+        // `?token={query.t}` in a source is not a key
+        let is_key = text[..at].ends_with(['\n', ' ', '\t', '.', '"', '\'', '{', ',']) || at == 0;
+        if is_key && let Some(value) = after.strip_prefix('=') {
+            blot_value(&mut bytes, text.len() - value.len(), value);
+        }
+    }
+    for (at, mark) in text.match_indices("://") {
+        let start = at + mark.len();
+        let authority = text[start..].split(['/', '"', '\'', ' ', '\n', '\r']).next();
+        if let Some(end) = authority.and_then(|a| a.rfind('@')) {
+            cover(&mut bytes, start, &text[start..start + end]);
+        }
+    }
+    String::from_utf8(bytes).unwrap_or_default()
+}
+
+/// Covers a TOML value: to the end of its line, or of its multi-line string.
+fn blot_value(bytes: &mut [u8], start: usize, value: &str) {
+    let trimmed = value.trim_start_matches([' ', '\t']);
+    let start = start + (value.len() - trimmed.len());
+    let fence = ["\"\"\"", "'''"].into_iter().find(|f| trimmed.starts_with(f));
+    let end = match fence {
+        Some(fence) => trimmed[3..].find(fence).map_or(trimmed.len(), |i| i + 3),
+        None => trimmed.find('\n').unwrap_or(trimmed.len()),
+    };
+    cover(bytes, start, &trimmed[..end]);
+}
+
+/// Covers letters and digits outside `${…}`; quotes and line ends stay so that it still reads.
+fn cover(bytes: &mut [u8], start: usize, text: &str) {
+    let (mut at, mut rest) = (start, text);
+    while !rest.is_empty() {
+        if let Some(len) = rest.strip_prefix("${").and_then(|r| r.find(['}', '\n', '"'])) {
+            // the default of `${NAME:-default}` may be a secret
+            let inside = &rest[..len + 3];
+            if let Some(default) = inside.find(":-") {
+                let end = at + len + 2;
+                bytes[at + default + 2..end].fill(b'*');
+            }
+            at += len + 3;
+            rest = &rest[len + 3..];
+            continue;
+        }
+        let c = rest.chars().next().unwrap_or(' ');
+        if !matches!(c, '"' | '\'' | '\n' | '\r') {
+            bytes[at..at + c.len_utf8()].fill(b'*');
+        }
+        at += c.len_utf8();
+        rest = &rest[c.len_utf8()..];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn secrets_are_covered_and_names_are_not() {
+        assert_eq!(blot("token = \"s3cret\"\nx=1"), "token = \"******\"\nx=1");
+        assert_eq!(blot("admin={token='é'}"), "admin={token='**'*");
+        assert_eq!(blot("token = \"${T:-abc}\""), "token = \"${T:-***}\"");
+        assert_eq!(blot("token = \"${T}\""), "token = \"${T}\"");
+        assert_eq!(blot("token = \"\"\"\nab\n\"\"\"\nx"), "token = \"\"\"\n**\n\"\"\"\nx");
+        assert_eq!(blot("u = \"http://me:pw@host/x@y\""), "u = \"http://*****@host/x@y\"");
+        assert_eq!(blot("\"token\"=\"open"), "\"token\"=\"****");
+    }
+
+    proptest! {
+        #[test]
+        fn length_and_lines_stay(pieces in prop::collection::vec(prop::sample::select(vec![
+            "token", "=", " ", "\"", "é", "${", "}", ":-", "\n", "://", "@", "/", "\"\"\"", "secret",
+        ]), 0..20)) {
+            let text = pieces.concat();
+            let blotted = blot(&text);
+            prop_assert_eq!(blotted.len(), text.len());
+            prop_assert_eq!(blotted.lines().count(), text.lines().count());
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! What changed between two sites, in words. Owns the comparison; who reads it (log, journal,
+//! dashboard) is not its business.
+//!
+//! Invariant: a site compared with itself gives nothing, and the order of lines depends on the sites
+//! alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+use std::time::Duration;
+
+use super::values::{show_duration, show_size};
+use crate::fragment::{Fragment, Rung, RungKind, Source};
+use crate::site::{OriginSpec, Page, Proxy, Site, StaticFolder};
+
+/// One line for each difference, such as `fragment slideshow: timeout 250ms → 400ms`.
+pub fn diff(old: &Site, new: &Site) -> Vec<String> {
+    let mut lines = Lines(Vec::new());
+    site(old, new, &mut lines);
+    let by_name = |o: &OriginSpec| o.name.clone();
+    lines.each("origin", &old.origins, &new.origins, by_name, |a, b, out| origin(a, b, out));
+    let by_name = |f: &Fragment| f.name.clone();
+    lines.each("fragment", &old.fragments, &new.fragments, by_name, |a, b, out| {
+        fragment((old, a), (new, b), out);
+    });
+    let by_name = |p: &Page| p.name.clone();
+    lines.each("page", &old.pages, &new.pages, by_name, |a, b, out| page((old, a), (new, b), out));
+    let by_route = |p: &Proxy| p.route.clone();
+    lines.each("proxy", &old.proxies, &new.proxies, by_route, |a, b, out| {
+        proxy((old, a), (new, b), out);
+    });
+    let by_route = |s: &StaticFolder| format!("{}/", s.route);
+    lines.each("static", &old.statics, &new.statics, by_route, |a, b, out| {
+        out.value("folder", a.dir.display(), b.dir.display());
+        out.flag("cache_control", &a.cache_control, &b.cache_control);
+    });
+    lines.0
+}
+
+struct Lines(Vec<String>);
+
+impl Lines {
+    /// Compares two lists by name.
+    fn each<T>(
+        &mut self,
+        kind: &str,
+        old: &[T],
+        new: &[T],
+        name: impl Fn(&T) -> String,
+        compare: impl Fn(&T, &T, &mut Changes),
+    ) {
+        let index = |list: &'_ [T]| -> BTreeMap<String, usize> {
+            list.iter().enumerate().map(|(i, item)| (name(item), i)).collect()
+        };
+        let (before, after) = (index(old), index(new));
+        let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+        for name in names {
+            let what = format!("{kind} {name}");
+            match (before.get(name), after.get(name)) {
+                (Some(_), None) => self.0.push(format!("{what}: removed")),
+                (None, Some(_)) => self.0.push(format!("{what}: added")),
+                (Some(&a), Some(&b)) => {
+                    let mut changes = Changes(Vec::new());
+                    compare(&old[a], &new[b], &mut changes);
+                    self.0.extend(changes.0.into_iter().map(|change| format!("{what}: {change}")));
+                }
+                (None, None) => {}
+            }
+        }
+    }
+}
+
+/// The changes of one thing.
+struct Changes(Vec<String>);
+
+impl Changes {
+    fn value(&mut self, what: &str, old: impl ToString, new: impl ToString) {
+        let (old, new) = (old.to_string(), new.to_string());
+        if old != new {
+            self.0.push(format!("{what} {old} → {new}"));
+        }
+    }
+
+    fn time(&mut self, what: &str, old: Duration, new: Duration) {
+        self.value(what, show_duration(old), show_duration(new));
+    }
+
+    /// For what is too long to be shown.
+    fn flag<T: PartialEq>(&mut self, what: &str, old: &T, new: &T) {
+        if old != new {
+            self.0.push(format!("{what} changed"));
+        }
+    }
+}
+
+fn site(old: &Site, new: &Site, lines: &mut Lines) {
+    let mut changes = Changes(Vec::new());
+    changes.value("language", &old.language, &new.language);
+    changes.time("retry_after", old.retry_after, new.retry_after);
+    changes.flag("error_page", &old.error_page, &new.error_page);
+    changes.flag("not_found_page", &old.not_found_page, &new.not_found_page);
+    let (a, b) = (&old.limits, &new.limits);
+    changes.value("template_fuel", a.template_fuel, b.template_fuel);
+    let size = |bytes: usize| show_size(bytes as u64);
+    changes.value("template_output", size(a.template_output_max), size(b.template_output_max));
+    changes.value("flights", a.flights_max, b.flights_max);
+    changes.value("cache_size", size(a.cache_bytes_max), size(b.cache_bytes_max));
+    lines.0.extend(changes.0.into_iter().map(|change| format!("site: {change}")));
+}
+
+fn origin(old: &OriginSpec, new: &OriginSpec, out: &mut Changes) {
+    out.value("urls", old.urls.join(", "), new.urls.join(", "));
+    let owner = |spec: &OriginSpec| spec.owner.clone().unwrap_or_else(|| "nobody".to_owned());
+    out.value("owner", owner(old), owner(new));
+    out.time("timeout", old.timeout, new.timeout);
+    out.time("connect_timeout", old.connect_timeout, new.connect_timeout);
+    out.value("max_in_flight", old.max_in_flight, new.max_in_flight);
+}
+
+fn fragment((old_site, old): (&Site, &Fragment), (new_site, new): (&Site, &Fragment), out: &mut Changes) {
+    let before = out.0.len();
+    out.value("priority", old.priority, new.priority);
+    out.value("source", source(old_site, old), source(new_site, new));
+    let template = |f: &Fragment| f.template.clone().unwrap_or_else(|| "none".to_owned());
+    out.value("template", template(old), template(new));
+    out.time("timeout", old.timeout, new.timeout);
+    let ttl = |f: &Fragment| f.freshness.ttl.map_or_else(|| "as the origin says".to_owned(), show_duration);
+    out.value("ttl", ttl(old), ttl(new));
+    out.time("grace", old.freshness.grace, new.freshness.grace);
+    out.time("keep", old.freshness.keep, new.freshness.keep);
+    out.time("patience", old.freshness.patience, new.freshness.patience);
+    let size = |f: &Fragment| show_size(f.limits.size_max as u64);
+    out.value("max_size", size(old), size(new));
+    out.value("accept", listed(&old.limits.accept), listed(&new.limits.accept));
+    out.value("forward_headers", listed(&old.forward_headers), listed(&new.forward_headers));
+    out.value("forward_cookies", listed(&old.forward_cookies), listed(&new.forward_cookies));
+    let (a, b) = (rungs(old_site, old), rungs(new_site, new));
+    if a == b {
+        out.flag("content of fallback", &ready(old), &ready(new));
+    } else {
+        out.value("fallback", listed(&a), listed(&b));
+    }
+    if out.0.len() == before {
+        out.flag("template or content", &old.fingerprint, &new.fingerprint);
+    }
+}
+
+fn source(site: &Site, fragment: &Fragment) -> String {
+    match &fragment.source {
+        Source::Http { origin, target } => format!("{}:{target}", site.origin(*origin).name),
+        Source::Ready(content) => format!("{} of the site", show_size(content.len() as u64)),
+    }
+}
+
+fn rungs(site: &Site, fragment: &Fragment) -> Vec<String> {
+    let rungs = fragment.fallback.iter().map(|rung| match rung {
+        Rung::Sibling(id) => format!("fragment:{}", site.fragment(*id).name),
+        Rung::Ready { kind, .. } => match kind {
+            RungKind::Static => "static".to_owned(),
+            RungKind::Inline => "inline".to_owned(),
+            RungKind::DefaultData => "data".to_owned(),
+        },
+    });
+    rungs.collect()
+}
+
+fn ready(fragment: &Fragment) -> Vec<&[u8]> {
+    let bodies = fragment.fallback.iter().filter_map(|rung| match rung {
+        Rung::Ready { body, .. } => Some(body.as_ref()),
+        Rung::Sibling(_) => None,
+    });
+    bodies.collect()
+}
+
+fn listed(words: &[impl Debug + AsRef<str>]) -> String {
+    if words.is_empty() {
+        return "none".to_owned();
+    }
+    words.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", ")
+}
+
+fn page((old_site, old): (&Site, &Page), (new_site, new): (&Site, &Page), out: &mut Changes) {
+    out.value("route", &old.route, &new.route);
+    out.time("budget", old.budget, new.budget);
+    out.value("layout", &old.layout, &new.layout);
+    let names = |site: &Site, page: &Page| {
+        site.members(page).map(|fragment| fragment.name.clone()).collect::<Vec<_>>()
+    };
+    let (a, b) = (names(old_site, old), names(new_site, new));
+    if a != b {
+        out.value("fragments", listed(&a), listed(&b));
+    } else if old.layout == new.layout {
+        out.flag("layout", &old.pieces, &new.pieces);
+    }
+}
+
+fn proxy((old_site, old): (&Site, &Proxy), (new_site, new): (&Site, &Proxy), out: &mut Changes) {
+    out.value("origin", &old_site.origin(old.origin).name, &new_site.origin(new.origin).name);
+    let path = |proxy: &Proxy| proxy.path.clone().unwrap_or_else(|| "as asked".to_owned());
+    out.value("path", path(old), path(new));
+    out.time("timeout", old.timeout, new.timeout);
+    out.time("idle_timeout", old.idle_timeout, new.idle_timeout);
+}

@@ -1,0 +1,52 @@
+//! `fragments.toml` as it is written: the serde mirror, and through it the JSON schema that editors
+//! and [`check`](super::check) read. Owns the keys, their defaults and their ranges; does not know
+//! what they mean together.
+//!
+//! Invariant: the schema is the one description of what is accepted. A value that
+//! [`check`](super::check) lets through deserializes.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+
+mod at;
+mod entries;
+mod settings;
+mod words;
+
+pub use at::At;
+pub use entries::{Fragment, Origin, Page, Proxy, Static};
+pub use settings::{Admin, Limits, Server, Site};
+pub use words::{ByteSize, Name, OneOrMany, Priority, TimeSpan};
+
+/// A site for marbre: where its fragments come from, what replaces them, and the pages they make.
+///
+/// Durations are written "250ms", "30s", "1h30m"; sizes "512KiB", "2MiB". `${ENV}` and
+/// `${ENV:-default}` are replaced in listen addresses, origin URLs and the admin token only.
+#[derive(Debug, Default, JsonSchema)]
+#[schemars(default, deny_unknown_fields, title = "fragments.toml")]
+pub struct File {
+    /// Other files of this site, relative to this one, with `*` in the last component. They may
+    /// hold origins, fragments, pages, proxies and static folders.
+    #[schemars(example = ["sections/*.toml"])]
+    pub include: Vec<At<String>>,
+    /// Where readers connect, and what they may cost. Taken at start; a reload does not change it.
+    pub server: Server,
+    /// Where operators connect. Taken at start; a reload does not change it.
+    pub admin: Admin,
+    /// The site as a whole.
+    pub site: Site,
+    /// Limits that hold for the whole site.
+    pub limits: Limits,
+    /// Named services that answer for fragments.
+    pub origins: BTreeMap<Name, Origin>,
+    /// Independently obtained pieces of pages.
+    pub fragments: BTreeMap<Name, Fragment>,
+    /// Composable pages.
+    pub pages: BTreeMap<Name, Page>,
+    /// Paths that are passed through to an origin.
+    pub proxy: Vec<Proxy>,
+    /// Folders that are served.
+    #[schemars(rename = "static")]
+    pub statics: Vec<Static>,
+}

@@ -1,0 +1,175 @@
+//! The tables of `fragments.toml` that there may be many of: origins, fragments, pages, proxies and
+//! static folders. Owns their keys, defaults and ranges.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{At, ByteSize, OneOrMany, Priority, TimeSpan};
+
+/// A named service that answers for fragments.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Origin {
+    /// Base URLs of its replicas, scheme and host only; may hold `${ENV}`.
+    #[schemars(extend("x-env" = true), example = &"http://cms:8000", example = ["http://cms-1:8000", "http://cms-2:8000"])]
+    pub urls: OneOrMany,
+    /// Who is called when it is sick.
+    #[schemars(example = &"newsroom-platform")]
+    pub owner: Option<At<String>>,
+    /// After this, whatever is still running at this origin is abandoned.
+    #[serde(default = "five_seconds")]
+    #[schemars(extend("x-range" = ["1ms", "60s"]))]
+    pub timeout: At<TimeSpan>,
+    /// For the connection alone, TLS included: "1s", or `timeout` if that is less.
+    #[schemars(extend("x-range" = ["1ms", "60s"]))]
+    pub connect_timeout: Option<At<TimeSpan>>,
+    /// Requests in flight; more are refused, not queued.
+    #[serde(default = "default_in_flight")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub max_in_flight: At<u32>,
+}
+
+/// An independently obtained piece of pages.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Fragment {
+    /// "core" (always rendered, decides the status), "essential" (never shed), or 1 to 99 (higher
+    /// is kept longer).
+    pub priority: At<Priority>,
+    /// `ORIGIN:/path` with `{param}`, `{query.x}`, `{cookie.x}`, `{header.x}`, `{lang}`, `{device}`;
+    /// or `file:PATH`, `inline:HTML`, `data:PATH` (JSON for the template).
+    #[schemars(pattern("^[A-Za-z0-9_-]+:"), example = &"cms:/api/articles/{slug}")]
+    pub source: At<String>,
+    /// The template that makes HTML of JSON, in the templates folder; none for HTML.
+    #[schemars(example = &"fragments/article.html")]
+    pub template: Option<At<String>>,
+    /// For one fetch, body included: "1s", or the origin's timeout if that is less.
+    #[schemars(extend("x-range" = ["1ms", "60s"]))]
+    pub timeout: Option<At<TimeSpan>>,
+    /// A copy is served without asking the origin; as the origin's Cache-Control says if absent.
+    #[schemars(extend("x-range" = ["0s", "365d"]))]
+    pub ttl: Option<At<TimeSpan>>,
+    /// After `ttl`: the copy is served if the origin does not answer within `patience`.
+    #[serde(default = "none")]
+    #[schemars(extend("x-range" = ["0s", "365d"]))]
+    pub grace: At<TimeSpan>,
+    /// After `grace`: the copy is served only if the origin fails.
+    #[serde(default = "none")]
+    #[schemars(extend("x-range" = ["0s", "365d"]))]
+    pub keep: At<TimeSpan>,
+    /// How long a page that holds a stale copy waits for a fresh one.
+    #[serde(default = "fifty_ms")]
+    #[schemars(extend("x-range" = ["0s", "60s"]))]
+    pub patience: At<TimeSpan>,
+    /// What fills the slot when there is neither an answer nor a copy, in order: `fragment:NAME`,
+    /// `static:PATH`, `inline:HTML`, `data:PATH`, `omit`.
+    #[serde(default)]
+    #[schemars(inner(pattern("^(fragment:|static:|inline:|data:|omit$)")), example = ["fragment:teaser", "static:fallbacks/slideshow.html"])]
+    pub fallback: Vec<At<String>>,
+    /// Largest answer, decompressed.
+    #[serde(default = "default_max_size")]
+    #[schemars(extend("x-range" = ["1B", "64MiB"]))]
+    pub max_size: At<ByteSize>,
+    /// Media types that are accepted; JSON with a template and HTML without, if absent.
+    #[serde(default)]
+    #[schemars(inner(pattern("^[^/;\\s]+/[^/;\\s]+$")), example = ["text/html"])]
+    pub accept: Vec<At<String>>,
+    /// Request headers that are sent on to the origin; copies are kept apart by their values.
+    #[serde(default)]
+    #[schemars(example = ["x-edition"])]
+    pub forward_headers: Vec<At<String>>,
+    /// Cookies that are sent on to the origin; copies are kept apart by their values.
+    #[serde(default)]
+    #[schemars(example = ["session"])]
+    pub forward_cookies: Vec<At<String>>,
+}
+
+/// A composable page.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Page {
+    /// The paths it answers to: literal segments and `{name}` for one segment.
+    #[schemars(pattern("^/"), example = &"/articles/{slug}")]
+    pub route: At<String>,
+    /// The HTML with its slots, in the templates folder.
+    #[schemars(length(min = 1), example = &"layouts/article.html")]
+    pub layout: At<String>,
+    /// From the request to the last byte of the page.
+    #[serde(default = "one_second")]
+    #[schemars(extend("x-range" = ["10ms", "60s"]))]
+    pub budget: At<TimeSpan>,
+}
+
+/// A path that is passed through to an origin.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Proxy {
+    /// The paths: literal segments, `{name}` for one segment, `{*rest}` for all that follow.
+    #[schemars(pattern("^/"), example = &"/api/{*rest}")]
+    pub route: At<String>,
+    /// Who answers, a name from `[origins.…]`.
+    #[schemars(example = &"cms")]
+    pub origin: At<String>,
+    /// The path to ask for, with the route's parameters; the request's own path if absent.
+    #[schemars(pattern("^/"), example = &"/v2/{*rest}")]
+    pub path: Option<At<String>>,
+    /// Until the head of the answer.
+    #[serde(default = "thirty_seconds")]
+    #[schemars(extend("x-range" = ["1ms", "1h"]))]
+    pub timeout: At<TimeSpan>,
+    /// Largest silence within either body.
+    #[serde(default = "one_minute")]
+    #[schemars(extend("x-range" = ["1ms", "1d"]))]
+    pub idle_timeout: At<TimeSpan>,
+}
+
+/// A folder that is served.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Static {
+    /// The path prefix, without parameters.
+    #[schemars(pattern("^/[^{}]*$"), example = &"/assets")]
+    pub route: At<String>,
+    /// The folder, relative to this file.
+    #[schemars(length(min = 1), example = &"public/assets")]
+    pub dir: At<String>,
+    /// `Cache-Control` of its files.
+    #[schemars(example = &"public, max-age=3600")]
+    pub cache_control: Option<At<String>>,
+}
+
+fn seconds(n: u64) -> At<TimeSpan> {
+    At::unwritten(TimeSpan::from_millis(n * 1000))
+}
+
+fn none() -> At<TimeSpan> {
+    seconds(0)
+}
+
+fn fifty_ms() -> At<TimeSpan> {
+    At::unwritten(TimeSpan::from_millis(50))
+}
+
+fn one_second() -> At<TimeSpan> {
+    seconds(1)
+}
+
+fn five_seconds() -> At<TimeSpan> {
+    seconds(5)
+}
+
+fn thirty_seconds() -> At<TimeSpan> {
+    seconds(30)
+}
+
+fn one_minute() -> At<TimeSpan> {
+    seconds(60)
+}
+
+fn default_in_flight() -> At<u32> {
+    At::unwritten(256)
+}
+
+fn default_max_size() -> At<ByteSize> {
+    At::unwritten(ByteSize(512 << 10))
+}

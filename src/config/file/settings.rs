@@ -1,0 +1,144 @@
+//! The tables of `fragments.toml` that there is one of: `[server]`, `[admin]`, `[site]`, `[limits]`.
+//! Owns their keys, defaults and ranges.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{At, ByteSize, TimeSpan};
+
+/// Where readers connect, and what they may cost. Taken at start; a reload does not change it.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// Address and port for readers; may hold `${ENV}`.
+    #[schemars(example = &"127.0.0.1:8080", extend("x-env" = true))]
+    pub listen: At<String>,
+    /// Until the head of a request has arrived; also the longest idle time of a connection.
+    #[schemars(extend("x-range" = ["100ms", "10m"]))]
+    pub header_timeout: At<TimeSpan>,
+    /// Largest silence while a request body arrives.
+    #[schemars(extend("x-range" = ["100ms", "10m"]))]
+    pub body_timeout: At<TimeSpan>,
+    /// Largest request head.
+    #[schemars(extend("x-range" = ["8KiB", "1MiB"]))]
+    pub max_header_size: At<ByteSize>,
+    /// Largest request body.
+    #[schemars(extend("x-range" = ["0B", "16GiB"]))]
+    pub max_body_size: At<ByteSize>,
+    /// Connections at once; more wait in the listen queue.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_connections: At<u32>,
+    /// Pages being composed at once; more get the error page at once.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_pages_in_flight: At<u32>,
+    /// How long a stopping server waits for pages in flight.
+    #[schemars(extend("x-range" = ["0s", "10m"]))]
+    pub shutdown_grace: At<TimeSpan>,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: At::unwritten("127.0.0.1:8080".to_owned()),
+            header_timeout: seconds(10),
+            body_timeout: seconds(30),
+            max_header_size: At::unwritten(ByteSize(32 << 10)),
+            max_body_size: At::unwritten(ByteSize(10 << 20)),
+            max_connections: At::unwritten(10_000),
+            max_pages_in_flight: At::unwritten(1024),
+            shutdown_grace: seconds(10),
+        }
+    }
+}
+
+/// Where operators connect. Taken at start; a reload does not change it.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Admin {
+    /// Address and port for operators; may hold `${ENV}`. Any address but loopback needs a token.
+    #[schemars(example = &"127.0.0.1:8081", extend("x-env" = true))]
+    pub listen: At<String>,
+    /// What operators must present, best kept out of the file: `${MARBRE_ADMIN_TOKEN}`.
+    #[schemars(example = &"${MARBRE_ADMIN_TOKEN}", extend("x-env" = true))]
+    pub token: Option<At<String>>,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { listen: At::unwritten("127.0.0.1:8081".to_owned()), token: None }
+    }
+}
+
+/// The site as a whole.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Site {
+    /// The folder of layouts, templates and stand-ins, relative to this file.
+    #[schemars(length(min = 1))]
+    pub templates: At<String>,
+    /// The site's own language, a primary subtag.
+    #[schemars(pattern("^[a-z]{2,8}$"), example = &"fr")]
+    pub language: At<String>,
+    /// The page for "the article cannot be had", in the templates folder; one is built in.
+    #[schemars(example = &"errors/503.html")]
+    pub error_page: Option<At<String>>,
+    /// The page for "there is no such page", in the templates folder; one is built in.
+    #[schemars(example = &"errors/404.html")]
+    pub not_found_page: Option<At<String>>,
+    /// What the reader of an error page is told to wait before trying again.
+    #[schemars(extend("x-range" = ["1s", "1d"]))]
+    pub retry_after: At<TimeSpan>,
+}
+
+impl Default for Site {
+    fn default() -> Self {
+        Self {
+            templates: At::unwritten("templates".to_owned()),
+            language: At::unwritten("en".to_owned()),
+            error_page: None,
+            not_found_page: None,
+            retry_after: seconds(10),
+        }
+    }
+}
+
+/// Limits that hold for the whole site.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Instructions that one rendering of one template may take.
+    #[schemars(range(min = 1000, max = 1_000_000_000))]
+    pub template_fuel: At<u64>,
+    /// What one rendering may write.
+    #[schemars(extend("x-range" = ["1KiB", "256MiB"]))]
+    pub template_output: At<ByteSize>,
+    /// Fetches under way at once; beyond it a fragment takes its fallbacks.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub flights: At<u32>,
+    /// Copies of fragments kept in memory.
+    #[schemars(extend("x-range" = ["1MiB", "1024GiB"]))]
+    pub cache_size: At<ByteSize>,
+    /// Largest layout.
+    #[schemars(extend("x-range" = ["1KiB", "16MiB"]))]
+    pub layout_size: At<ByteSize>,
+    /// Most slots in one layout.
+    #[schemars(range(min = 1, max = 4096))]
+    pub page_slots: At<u32>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            template_fuel: At::unwritten(100_000),
+            template_output: At::unwritten(ByteSize(2 << 20)),
+            flights: At::unwritten(4096),
+            cache_size: At::unwritten(ByteSize(256 << 20)),
+            layout_size: At::unwritten(ByteSize(1 << 20)),
+            page_slots: At::unwritten(64),
+        }
+    }
+}
+
+fn seconds(n: u64) -> At<TimeSpan> {
+    At::unwritten(TimeSpan::from_millis(n * 1000))
+}

@@ -1,0 +1,134 @@
+//! What was declared → the site that runs, or everything that is wrong with it. Owns the order in
+//! which the parts are made and the rule that nothing is dropped silently; the parts own their own
+//! mistakes. Pure: files come through a seam.
+//!
+//! Invariant: a site is built only if no error was found, and then nothing in it can fail later for
+//! a reason that could have been known now.
+
+use std::path::PathBuf;
+
+use minijinja::Environment;
+
+use super::diagnose::{Diagnostic, Diagnostics, Place};
+use super::files::Remembering;
+use super::read::{Declared, Entry};
+use crate::degradation::Ladder;
+use crate::fragment::Fragment;
+use crate::site::{OriginSpec, Page, ServerSettings, Site, Wants};
+
+mod assets;
+mod fallbacks;
+mod forwards;
+mod fragments;
+mod links;
+mod names;
+mod origins;
+mod pages;
+mod patterns;
+mod routes;
+mod settings;
+mod sources;
+mod templates;
+mod usage;
+
+use names::Names;
+use templates::Templates;
+
+/// What every part of the validation works with.
+pub(super) struct Context<'c> {
+    pub(super) files: &'c Remembering<'c>,
+    pub(super) env: &'c dyn Fn(&str) -> Option<String>,
+    /// The main file's folder: what its paths are relative to.
+    pub(super) root: PathBuf,
+    /// The templates folder.
+    pub(super) templates: PathBuf,
+    pub(super) found: &'c mut Diagnostics,
+}
+
+impl Context<'_> {
+    fn error(&mut self, diagnostic: Diagnostic) {
+        self.found.push(diagnostic);
+    }
+
+    /// The place of a part of a string.
+    fn within(&self, place: &Place, needle: &str) -> Place {
+        self.found.within(place, needle)
+    }
+}
+
+/// Makes the site; `None` if an error was found.
+pub(super) fn validate(declared: &Declared, cx: &mut Context<'_>) -> Option<(Site, ServerSettings)> {
+    let server = settings::server(declared, cx);
+    let site = settings::site(declared, cx);
+    let origin_names = Names::new("origin", &declared.origins, cx);
+    let fragment_names = Names::new("fragment", &declared.fragments, cx);
+    Names::new("page", &declared.pages, cx);
+
+    let origins = origins::origins(&declared.origins, cx);
+    let limits = settings::limits(&declared.limits);
+    let engine = crate::render::engine(limits.template_fuel);
+    let templates = Templates::load(&declared.fragments, engine, cx);
+    let parts = fragments::Parts {
+        origins: &declared.origins,
+        origin_names: &origin_names,
+        fragment_names: &fragment_names,
+        templates: &templates,
+        output_max: limits.template_output_max,
+    };
+    let fragments = fragments::fragments(&declared.fragments, &parts, cx);
+    let links = links::Links::of(&declared.fragments, &fragment_names);
+    links.report_cycles(&declared.fragments, cx);
+    let pages = pages::pages(declared, &fragment_names, cx);
+    usage::check_params(declared, &pages, &fragments, &links, cx);
+    let routes = routes::routes(declared, &origin_names, cx);
+
+    if cx.found.has_errors() {
+        return None;
+    }
+    usage::warn_unused(declared, &pages, &fragments, &links, cx);
+    let site = Built { origins, fragments, pages, engine: templates.engine, routes, site };
+    let made = site.finish(limits).zip(server);
+    if made.is_none() {
+        let message = "marbre lost a part of the site without saying why";
+        cx.error(Diagnostic::error(message).help("please report this"));
+    }
+    made
+}
+
+/// The parts of a site; each that is missing was reported as an error.
+struct Built {
+    origins: Vec<Option<OriginSpec>>,
+    fragments: Vec<Option<Fragment>>,
+    pages: Vec<Option<Page>>,
+    engine: Environment<'static>,
+    routes: routes::Routing,
+    site: settings::SiteSettings,
+}
+
+impl Built {
+    fn finish(self, limits: crate::site::SiteLimits) -> Option<Site> {
+        let fragments = self.fragments.into_iter().collect::<Option<Vec<_>>>()?;
+        Some(Site {
+            language: self.site.language,
+            origins: self.origins.into_iter().collect::<Option<Vec<_>>>()?,
+            pages: self.pages.into_iter().collect::<Option<Vec<_>>>()?,
+            proxies: self.routes.proxies.into_iter().collect::<Option<Vec<_>>>()?,
+            statics: self.routes.statics.into_iter().collect::<Option<Vec<_>>>()?,
+            routes: self.routes.routes,
+            ladder: Ladder::new(fragments.iter().map(|f| f.priority)),
+            templates: self.engine,
+            error_page: self.site.error_page,
+            not_found_page: self.site.not_found_page,
+            wants: Wants::of(&fragments),
+            fragments,
+            limits,
+            retry_after: self.site.retry_after,
+        })
+    }
+}
+
+/// The entry that a name stands for, if it is known and can be examined.
+fn body<T>(entries: &[Entry<T>], index: usize) -> Option<(&Entry<T>, &T)> {
+    let entry = entries.get(index)?;
+    Some((entry, entry.body.as_ref()?))
+}

@@ -1,0 +1,140 @@
+//! `fallback = […]` → rungs. Owns their spelling and the rule that every rung can be reached.
+
+use bytes::Bytes;
+
+use super::fragments::Parts;
+use super::{Context, assets, sources};
+use crate::config::diagnose::{Diagnostic, Place};
+use crate::config::file;
+use crate::config::read::Entry;
+use crate::config::values;
+use crate::fragment::{FragmentId, Priority, Rung, RungKind};
+
+/// The first words of a rung.
+const WORDS: [&str; 5] = ["fragment", "static", "inline", "data", "omit"];
+
+/// A rung as it is spelled.
+pub(super) enum Spelled<'t> {
+    Fragment(&'t str),
+    Static(&'t str),
+    Inline(&'t str),
+    Data(&'t str),
+    Omit,
+}
+
+pub(super) fn spell(text: &str) -> Option<Spelled<'_>> {
+    match text.split_once(':') {
+        Some(("fragment", name)) => Some(Spelled::Fragment(name)),
+        Some(("static", path)) => Some(Spelled::Static(path)),
+        Some(("inline", html)) => Some(Spelled::Inline(html)),
+        Some(("data", path)) => Some(Spelled::Data(path)),
+        None if text == "omit" => Some(Spelled::Omit),
+        _ => None,
+    }
+}
+
+pub(super) fn fallback(
+    entry: &Entry<file::Fragment>,
+    fragment: &file::Fragment,
+    parts: &Parts<'_>,
+    cx: &mut Context<'_>,
+) -> Vec<Rung> {
+    check_reach(entry, fragment, cx);
+    let rungs = fragment.fallback.iter().filter_map(|text| {
+        let place = entry.at(text);
+        match spell(text) {
+            None => {
+                let finding = unknown(text, place);
+                cx.error(finding);
+                None
+            }
+            Some(Spelled::Fragment(name)) => {
+                let place = cx.within(&place, name);
+                let sibling = parts.fragment_names.find(name, place, cx)?;
+                Some(Rung::Sibling(FragmentId(sibling)))
+            }
+            Some(Spelled::Static(path)) => {
+                let content = Bytes::from(assets::read(path, &place, cx)?);
+                ready(RungKind::Static, sources::sized(content, fragment, place, cx))
+            }
+            Some(Spelled::Inline(html)) => ready(RungKind::Inline, Some(html.to_owned().into())),
+            Some(Spelled::Data(path)) => ready(
+                RungKind::DefaultData,
+                sources::rendered(path, entry, fragment, &place, parts, cx),
+            ),
+            Some(Spelled::Omit) => {
+                check_omit(fragment, place, cx);
+                None
+            }
+        }
+    });
+    rungs.collect()
+}
+
+fn ready(kind: RungKind, body: Option<Bytes>) -> Option<Rung> {
+    body.map(|body| Rung::Ready { kind, body })
+}
+
+fn unknown(text: &str, place: Place) -> Diagnostic {
+    let word = text.split(':').next().unwrap_or_default();
+    let finding = Diagnostic::error(format!("`{text}` is not a fallback"));
+    let finding = finding.at(
+        place,
+        "expected `fragment:NAME`, `static:PATH`, `inline:HTML`, `data:PATH` or `omit`",
+    );
+    match values::nearest(word, WORDS) {
+        Some("omit") => finding.help("did you mean `omit`?"),
+        Some(near) => finding.help(format!("did you mean `{near}:…`?")),
+        None if text.ends_with(".html") => finding.help(format!("did you mean `static:{text}`?")),
+        None => finding,
+    }
+}
+
+/// Nothing comes after `omit`, and only `omit` may be written after what cannot fail.
+fn check_reach(entry: &Entry<file::Fragment>, fragment: &file::Fragment, cx: &mut Context<'_>) {
+    let mut certain: Option<&file::At<String>> = None;
+    for text in &fragment.fallback {
+        let is_omit = text.as_str() == "omit";
+        match certain {
+            Some(last) if last.as_str() == "omit" => {
+                cx.error(
+                    Diagnostic::error("this fallback is never reached")
+                        .at(entry.at(text), "unreachable")
+                        .also(entry.at(last), "the slot is left empty here")
+                        .help("`omit` comes last"),
+                );
+                return;
+            }
+            Some(last) if !is_omit => {
+                cx.error(
+                    Diagnostic::error("this fallback is never reached")
+                        .at(entry.at(text), "unreachable")
+                        .also(entry.at(last), "this one is in memory and cannot fail")
+                        .help("put what can fail first"),
+                );
+                return;
+            }
+            Some(_) | None => {}
+        }
+        match spell(text) {
+            Some(Spelled::Fragment(_)) | None => {}
+            Some(_) => certain = Some(text),
+        }
+    }
+}
+
+fn check_omit(fragment: &file::Fragment, place: Place, cx: &mut Context<'_>) {
+    let (message, help) = match fragment.priority.0 {
+        Priority::Optional(_) => return,
+        Priority::Core => (
+            "a core fragment cannot be omitted",
+            "when nothing is left, the reader gets the error page; to leave it out, it must not be core",
+        ),
+        Priority::Essential => (
+            "an essential fragment cannot be omitted",
+            "give it a `static:` fallback, or a priority from 1 to 99 if pages may do without it",
+        ),
+    };
+    let label = format!("its priority is {}", fragment.priority.0);
+    cx.error(Diagnostic::error(message).at(place, label).help(help));
+}

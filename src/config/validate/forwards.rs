@@ -1,0 +1,90 @@
+//! `forward_headers` and `forward_cookies`. Owns which headers of a reader may reach an origin.
+
+use http::HeaderName;
+
+use super::Context;
+use crate::config::diagnose::Diagnostic;
+use crate::config::file::{self, At};
+use crate::config::read::Entry;
+
+/// Why a header is not forwarded.
+const REFUSED: [(&[&str], &str, &str); 4] = [
+    (&["cookie"], "cookies are forwarded by name", "use `forward_cookies = [\"…\"]`"),
+    (
+        &["host"],
+        "the host never comes from a reader",
+        "the origin is asked by the host of its own URL",
+    ),
+    (
+        &[
+            "connection", "keep-alive", "proxy-authenticate", "proxy-authorization",
+            "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "content-length",
+            "expect", "http2-settings",
+        ],
+        "this header belongs to one connection",
+        "remove it: marbre sets it for its own connections",
+    ),
+    (
+        &[
+            "if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range",
+            "range", "accept-encoding",
+        ],
+        "it would make the answer a part, or none",
+        "remove it: a fragment is fetched whole",
+    ),
+];
+
+/// Header names, lower case.
+pub(super) fn headers(
+    entry: &Entry<file::Fragment>,
+    written: &[At<String>],
+    cx: &mut Context<'_>,
+) -> Vec<String> {
+    let mut names = Vec::new();
+    for header in written {
+        let name = header.to_ascii_lowercase();
+        if HeaderName::from_bytes(name.as_bytes()).is_err() {
+            cx.error(
+                Diagnostic::error(format!("`{}` is not a header name", **header))
+                    .at(entry.at(header), "expected letters, digits and `-`"),
+            );
+        } else if let Some((_, why, help)) = REFUSED.iter().find(|(n, ..)| n.contains(&&*name)) {
+            cx.error(
+                Diagnostic::error(format!("`{name}` cannot be forwarded"))
+                    .at(entry.at(header), *why)
+                    .help(*help),
+            );
+        }
+        names.push(name);
+    }
+    sorted(names)
+}
+
+/// Cookie names.
+pub(super) fn cookies(
+    entry: &Entry<file::Fragment>,
+    written: &[At<String>],
+    cx: &mut Context<'_>,
+) -> Vec<String> {
+    let mut names = Vec::new();
+    for cookie in written {
+        // a cookie's name is a token (RFC 6265, 4.1.1)
+        let well_formed = !cookie.is_empty()
+            && cookie.bytes().all(|b| b.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?={}".contains(&b));
+        if !well_formed {
+            cx.error(
+                Diagnostic::error(format!("`{}` is not a cookie name", **cookie))
+                    .at(entry.at(cookie), "expected a name, without its value"),
+            );
+        }
+        names.push(cookie.to_string());
+    }
+    sorted(names)
+}
+
+/// Their order means nothing, so it must not change a fingerprint.
+fn sorted(mut names: Vec<String>) -> Vec<String> {
+    names.sort_unstable();
+    names.dedup();
+    names
+}

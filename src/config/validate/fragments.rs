@@ -1,0 +1,145 @@
+//! `[fragments.…]` → fragments. Owns timeouts, accepted types and the fingerprint; sources,
+//! fallbacks and forwarded headers are their own parts.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+
+use super::names::Names;
+use super::templates::Templates;
+use super::{Context, fallbacks, forwards, settings, sources};
+use crate::config::diagnose::Diagnostic;
+use crate::config::file;
+use crate::config::read::Entry;
+use crate::config::values::show_duration;
+use crate::fragment::{Fragment, Freshness, Limits, Source};
+
+/// The time for one fetch where nothing says otherwise.
+const TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What fragments refer to.
+pub(super) struct Parts<'p> {
+    pub(super) origins: &'p [Entry<file::Origin>],
+    pub(super) origin_names: &'p Names,
+    pub(super) fragment_names: &'p Names,
+    pub(super) templates: &'p Templates,
+    pub(super) output_max: usize,
+}
+
+pub(super) fn fragments(
+    entries: &[Entry<file::Fragment>],
+    parts: &Parts<'_>,
+    cx: &mut Context<'_>,
+) -> Vec<Option<Fragment>> {
+    entries.iter().map(|entry| fragment(entry, entry.body.as_ref()?, parts, cx)).collect()
+}
+
+fn fragment(
+    entry: &Entry<file::Fragment>,
+    written: &file::Fragment,
+    parts: &Parts<'_>,
+    cx: &mut Context<'_>,
+) -> Option<Fragment> {
+    let source = sources::source(entry, written, parts, cx);
+    let fallback = fallbacks::fallback(entry, written, parts, cx);
+    let timeout = timeout(entry, written, parts, cx);
+    let forward_headers = forwards::headers(entry, &written.forward_headers, cx);
+    let forward_cookies = forwards::cookies(entry, &written.forward_cookies, cx);
+    let accept = accept(entry, written, cx);
+    let source = source?;
+    let fingerprint =
+        fingerprint(written, &source, &forward_headers, &forward_cookies, parts.templates);
+    Some(Fragment {
+        name: entry.name.clone(),
+        priority: written.priority.0,
+        source,
+        template: written.template.as_ref().map(|template| template.to_string()),
+        timeout,
+        freshness: Freshness {
+            ttl: written.ttl.as_ref().map(|ttl| ttl.0),
+            grace: written.grace.0,
+            keep: written.keep.0,
+            patience: written.patience.0,
+        },
+        fallback,
+        limits: Limits { size_max: settings::bytes(&written.max_size), accept },
+        forward_headers,
+        forward_cookies,
+        fingerprint,
+    })
+}
+
+fn timeout(
+    entry: &Entry<file::Fragment>,
+    written: &file::Fragment,
+    parts: &Parts<'_>,
+    cx: &mut Context<'_>,
+) -> Duration {
+    let origin = sources::origin_timeout(parts, &written.source);
+    let Some(timeout) = &written.timeout else {
+        return origin.map_or(TIMEOUT, |(_, limit)| limit.min(TIMEOUT));
+    };
+    if let Some((limit_place, limit)) = origin
+        && timeout.0 > limit
+    {
+        let limit = show_duration(limit);
+        cx.error(
+            Diagnostic::error("`timeout` is longer than that of the origin")
+                .at(entry.at(timeout), "would never be reached")
+                .also(limit_place, format!("the origin gives up after {limit}"))
+                .help(format!("at most {limit}, or raise the origin's `timeout`")),
+        );
+    }
+    timeout.0
+}
+
+fn accept(
+    entry: &Entry<file::Fragment>,
+    written: &file::Fragment,
+    cx: &mut Context<'_>,
+) -> Vec<String> {
+    let mut accepted = Vec::new();
+    for media_type in &written.accept {
+        let name = media_type.trim().to_ascii_lowercase();
+        let is_word = |s: &str| {
+            !s.is_empty() && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b))
+        };
+        let well_formed = name.split_once('/').is_some_and(|(a, b)| is_word(a) && is_word(b));
+        if !well_formed {
+            let help = match name.split_once(';') {
+                Some((bare, _)) => format!("without parameters: `{}`", bare.trim()),
+                None => "for example `text/html` or `application/json`".to_owned(),
+            };
+            cx.error(
+                Diagnostic::error(format!("`{}` is not a media type", **media_type))
+                    .at(entry.at(media_type), "expected a type and a subtype, without wildcards")
+                    .help(help),
+            );
+        }
+        accepted.push(name);
+    }
+    accepted
+}
+
+/// Changes whenever the rendered result would. Every template counts, not only this fragment's own:
+/// that costs a fetch after an edit and cannot miss an include.
+fn fingerprint(
+    written: &file::Fragment,
+    source: &Source,
+    headers: &[String],
+    cookies: &[String],
+    templates: &Templates,
+) -> u64 {
+    // its keys are fixed, unlike those of a `HashMap`: the same site has the same fingerprints
+    let mut hasher = DefaultHasher::new();
+    written.source.as_str().hash(&mut hasher);
+    if let Source::Ready(content) = source {
+        content.hash(&mut hasher);
+    }
+    if let Some(template) = &written.template {
+        template.as_str().hash(&mut hasher);
+        templates.hash_texts(&mut hasher);
+    }
+    headers.hash(&mut hasher);
+    cookies.hash(&mut hasher);
+    hasher.finish()
+}

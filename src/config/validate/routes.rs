@@ -1,0 +1,231 @@
+//! Routes of pages, proxies and static folders → one table. Owns conflicts between them, proxies and
+//! static folders themselves.
+
+use std::collections::BTreeMap;
+
+use http::HeaderValue;
+
+use super::names::Names;
+use super::{Context, body, patterns};
+use crate::config::diagnose::{Diagnostic, Place};
+use crate::config::file;
+use crate::config::files::{Files, Unreadable};
+use crate::config::read::{Declared, Entry};
+use crate::config::values;
+use crate::fragment::OriginId;
+use crate::site::route::RouteError;
+use crate::site::{PageId, Proxy, Routes, StaticFolder, Target};
+
+/// What answers to which path.
+pub(super) struct Routing {
+    pub(super) routes: Routes,
+    pub(super) proxies: Vec<Option<Proxy>>,
+    pub(super) statics: Vec<Option<StaticFolder>>,
+}
+
+pub(super) fn routes(declared: &Declared, origins: &Names, cx: &mut Context<'_>) -> Routing {
+    let mut table = Table { routes: Routes::new(), known: BTreeMap::new() };
+    for (i, entry) in declared.statics.iter().enumerate() {
+        if let Some(folder) = &entry.body {
+            table.add_folder(i, entry, folder, cx);
+        }
+    }
+    for (i, entry) in declared.pages.iter().enumerate() {
+        if let Some(page) = &entry.body {
+            let what = format!("page `{}`", entry.name);
+            table.add(&page.route, &page.route, what, Target::Page(PageId(i)), entry.at(&page.route), cx);
+        }
+    }
+    for (i, entry) in declared.proxies.iter().enumerate() {
+        if let Some(proxy) = &entry.body {
+            let what = "this proxy".to_owned();
+            table.add(&proxy.route, &proxy.route, what, Target::Proxy(i), entry.at(&proxy.route), cx);
+        }
+    }
+    Routing {
+        routes: table.routes,
+        proxies: declared.proxies.iter().map(|e| proxy(e, e.body.as_ref()?, declared, origins, cx)).collect(),
+        statics: declared.statics.iter().map(|e| folder(e, e.body.as_ref()?, cx)).collect(),
+    }
+}
+
+struct Table {
+    routes: Routes,
+    /// What each pattern belongs to, and where it is written.
+    known: BTreeMap<String, (String, Place)>,
+}
+
+impl Table {
+    fn add_folder(
+        &mut self,
+        index: usize,
+        entry: &Entry<file::Static>,
+        folder: &file::Static,
+        cx: &mut Context<'_>,
+    ) {
+        let (route, place) = (&folder.route, entry.at(&folder.route));
+        if route.contains(['{', '}']) {
+            cx.error(
+                Diagnostic::error("the route of a static folder has no parameters")
+                    .at(place, "expected a prefix, such as `/assets`")
+                    .help("every path below the prefix is looked up in the folder"),
+            );
+            return;
+        }
+        let pattern = format!("{}/{{*path}}", route.trim_end_matches('/'));
+        self.add(&pattern, route, "this static folder".to_owned(), Target::Static(index), place, cx);
+    }
+
+    fn add(
+        &mut self,
+        pattern: &str,
+        written: &str,
+        what: String,
+        target: Target,
+        place: Place,
+        cx: &mut Context<'_>,
+    ) {
+        if let Err(error) = patterns::params(pattern) {
+            let culprit = written.get(error.culprit).unwrap_or(written);
+            let finding = Diagnostic::error(format!("`{written}` is not a route"));
+            cx.error(finding.at(cx.within(&place, culprit), error.label).help(error.help));
+            return;
+        }
+        match self.routes.insert(pattern, target) {
+            Ok(()) => self.check_shadow(pattern, &what, &place, cx),
+            Err(RouteError::Conflict(with)) => {
+                let finding = Diagnostic::error(format!("the route of {what} conflicts with another"));
+                let finding = finding.at(place.clone(), "answers to the same paths");
+                cx.error(match self.known.get(&with) {
+                    None => finding.help(format!("the other is `{with}`")),
+                    Some((other, other_place)) => {
+                        finding.also(other_place.clone(), format!("the route of {other}"))
+                    }
+                });
+            }
+            Err(RouteError::Invalid(why)) => {
+                cx.error(Diagnostic::error(format!("`{written}` is not a route")).at(place.clone(), why));
+            }
+        }
+        self.known.entry(pattern.to_owned()).or_insert((what, place));
+    }
+
+    /// Below the prefix of a folder only the folder answers; at `/` it takes what nothing else does.
+    fn check_shadow(&self, pattern: &str, what: &str, place: &Place, cx: &mut Context<'_>) {
+        for (folder, (_, folder_place)) in &self.known {
+            let Some(prefix) = folder.strip_suffix("{*path}").filter(|prefix| *prefix != "/") else {
+                continue;
+            };
+            if pattern.starts_with(prefix) && self.is_folder(folder_place) {
+                let finding = Diagnostic::error(format!("the route of {what} hides a static file"));
+                cx.error(
+                    finding
+                        .at(place.clone(), "is below the prefix of a static folder")
+                        .also(folder_place.clone(), "this folder")
+                        .help("choose another path for one of them"),
+                );
+            }
+        }
+    }
+
+    fn is_folder(&self, place: &Place) -> bool {
+        self.known.values().any(|(what, known)| known == place && what == "this static folder")
+    }
+}
+
+fn proxy(
+    entry: &Entry<file::Proxy>,
+    proxy: &file::Proxy,
+    declared: &Declared,
+    origins: &Names,
+    cx: &mut Context<'_>,
+) -> Option<Proxy> {
+    let origin = origins.find(&proxy.origin, entry.at(&proxy.origin), cx);
+    if let Some(path) = &proxy.path {
+        check_path(entry, proxy, path, cx);
+    }
+    let origin = origin?;
+    body(&declared.origins, origin)?;
+    Some(Proxy {
+        route: proxy.route.to_string(),
+        origin: OriginId(origin),
+        path: proxy.path.as_ref().map(|path| path.to_string()),
+        timeout: proxy.timeout.0,
+        idle_timeout: proxy.idle_timeout.0,
+    })
+}
+
+/// The path of a proxy is spelled like a route, with parameters that its route has.
+fn check_path(
+    entry: &Entry<file::Proxy>,
+    proxy: &file::Proxy,
+    path: &file::At<String>,
+    cx: &mut Context<'_>,
+) {
+    let place = entry.at(path);
+    let Ok(provided) = patterns::params(&proxy.route) else { return };
+    let used = match patterns::params(path) {
+        Ok(used) => used,
+        Err(error) => {
+            let culprit = path.get(error.culprit).unwrap_or(path);
+            let finding = Diagnostic::error(format!("`{}` is not a path", **path));
+            cx.error(finding.at(cx.within(&place, culprit), error.label).help(error.help));
+            return;
+        }
+    };
+    let spell = |p: &patterns::Param| match p.is_rest {
+        true => format!("{{*{}}}", p.name),
+        false => format!("{{{}}}", p.name),
+    };
+    let known: Vec<String> = provided.iter().map(spell).collect();
+    for param in used.iter().filter(|param| !provided.contains(param)) {
+        let spelled = spell(param);
+        let finding = Diagnostic::error(format!("`{spelled}` is not a parameter of this route"))
+            .at(cx.within(&place, &spelled), "nothing would be put here")
+            .also(entry.at(&proxy.route), match known.is_empty() {
+                true => "this route has no parameters".to_owned(),
+                false => format!("this route has {}", known.join(", ")),
+            });
+        cx.error(match values::nearest(&spelled, known.iter().map(String::as_str)) {
+            Some(near) => finding.help(format!("did you mean `{near}`?")),
+            None => finding,
+        });
+    }
+}
+
+fn folder(
+    entry: &Entry<file::Static>,
+    folder: &file::Static,
+    cx: &mut Context<'_>,
+) -> Option<StaticFolder> {
+    let dir = cx.root.join(folder.dir.as_str());
+    if cx.files.list(&dir).is_none() {
+        let label = match cx.files.read(&dir) {
+            Ok(_) => "this is a file",
+            Err(Unreadable::NotAFile | Unreadable::TooLarge | Unreadable::Refused(_)) => {
+                "it cannot be read"
+            }
+            Err(Unreadable::Missing) => "there is no such folder",
+        };
+        let finding = Diagnostic::error(format!("the folder `{}` cannot be served", *folder.dir));
+        let finding = finding.at(entry.at(&folder.dir), label);
+        cx.error(finding.help("the path is relative to the folder of the main file"));
+    }
+    let cache_control = folder.cache_control.as_ref().map(|value| {
+        let parsed = HeaderValue::from_str(value).ok().filter(|_| value.is_ascii());
+        if parsed.is_none() {
+            let finding = Diagnostic::error("`cache_control` cannot be sent in a header");
+            let place = entry.at(value);
+            cx.error(finding.at(place, "expected ASCII text").help("for example `public, max-age=3600`"));
+        }
+        parsed
+    });
+    Some(StaticFolder {
+        route: folder.route.trim_end_matches('/').to_owned(),
+        dir,
+        cache_control: match cache_control {
+            Some(value) => Some(value?),
+            None => None,
+        },
+    })
+}

@@ -1,0 +1,159 @@
+//! `[server]`, `[admin]`, `[site]` and `[limits]`. Owns addresses, the token rule and the site's own
+//! error pages.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{Context, assets};
+use crate::config::diagnose::{Diagnostic, FileId, Place};
+use crate::config::file::{self, At};
+use crate::config::read::Declared;
+use crate::config::values;
+use crate::site::{ServerSettings, SiteLimits};
+
+/// A token that is shorter can be guessed.
+const TOKEN_LENGTH_MIN: usize = 16;
+
+/// What `[site]` says.
+pub(super) struct SiteSettings {
+    pub(super) language: String,
+    pub(super) error_page: Option<Bytes>,
+    pub(super) not_found_page: Option<Bytes>,
+    pub(super) retry_after: Duration,
+}
+
+pub(super) fn server(declared: &Declared, cx: &mut Context<'_>) -> Option<ServerSettings> {
+    let (server, admin, main) = (&declared.server, &declared.admin, declared.main);
+    let listen = address(&server.listen, main, cx);
+    let admin_listen = address(&admin.listen, main, cx);
+    let token = admin.token.as_ref().map(|token| admin_token(token, main, cx));
+    let (listen, admin_listen) = (listen?, admin_listen?);
+    if listen == admin_listen && listen.port() != 0 {
+        cx.error(
+            Diagnostic::error("readers and operators cannot share one address")
+                .at(place(&admin.listen, main), "also the address of `[server]`")
+                .help("give `[admin]` another port"),
+        );
+    }
+    if !admin_listen.ip().is_loopback() && token.is_none() {
+        cx.error(
+            Diagnostic::error("`[admin]` listens beyond this machine without a token")
+                .at(place(&admin.listen, main), "not a loopback address")
+                .help("set `token = \"${MARBRE_ADMIN_TOKEN}\"` in `[admin]`, or listen on 127.0.0.1"),
+        );
+    }
+    let number = |n: &At<u32>| usize::try_from(**n).ok();
+    Some(ServerSettings {
+        listen,
+        admin_listen,
+        admin_token: match token {
+            Some(token) => Some(token?),
+            None => None,
+        },
+        header_timeout: server.header_timeout.0,
+        body_timeout: server.body_timeout.0,
+        header_bytes_max: bytes(&server.max_header_size),
+        body_bytes_max: server.max_body_size.0,
+        connections_max: number(&server.max_connections)?,
+        pages_in_flight_max: number(&server.max_pages_in_flight)?,
+        shutdown_grace: server.shutdown_grace.0,
+    })
+}
+
+pub(super) fn site(declared: &Declared, cx: &mut Context<'_>) -> SiteSettings {
+    let (site, main) = (&declared.site, declared.main);
+    let language = &site.language;
+    if !(2..=8).contains(&language.len()) || !language.bytes().all(|b| b.is_ascii_lowercase()) {
+        let primary = language.split(['-', '_']).next().unwrap_or_default().to_lowercase();
+        let finding = Diagnostic::error("`language` must be a primary language subtag")
+            .at(place(language, main), "expected two to eight small letters, such as `fr`");
+        cx.error(match primary.as_str() {
+            "" => finding,
+            primary => finding.help(format!("did you mean `{primary}`?")),
+        });
+    }
+    let mut page = |path: &Option<At<String>>| {
+        let path = path.as_ref()?;
+        assets::read(path, &place(path, main), cx).map(Bytes::from)
+    };
+    SiteSettings {
+        error_page: page(&site.error_page),
+        not_found_page: page(&site.not_found_page),
+        language: language.to_string(),
+        retry_after: site.retry_after.0,
+    }
+}
+
+pub(super) fn limits(limits: &file::Limits) -> SiteLimits {
+    SiteLimits {
+        template_fuel: *limits.template_fuel,
+        template_output_max: bytes(&limits.template_output),
+        flights_max: usize::try_from(*limits.flights).unwrap_or(usize::MAX),
+        cache_bytes_max: bytes(&limits.cache_size),
+    }
+}
+
+/// A size in memory.
+pub(super) fn bytes(size: &file::ByteSize) -> usize {
+    usize::try_from(size.0).unwrap_or(usize::MAX)
+}
+
+fn place<T>(value: &At<T>, main: FileId) -> Place {
+    Place { file: main, span: value.span().unwrap_or(0..0) }
+}
+
+/// Expands `${ENV}`; a failure is reported by name, never by value.
+pub(super) fn expand(text: &str, place: &Place, cx: &mut Context<'_>) -> Option<String> {
+    match values::expand(text, cx.env) {
+        Ok(expanded) => Some(expanded),
+        Err(error) => {
+            let place = cx.within(place, &error.culprit);
+            cx.error(Diagnostic::error(error.problem).at(place, "").help(error.help));
+            None
+        }
+    }
+}
+
+fn address(listen: &At<String>, main: FileId, cx: &mut Context<'_>) -> Option<SocketAddr> {
+    let place = place(listen, main);
+    let text = expand(listen, &place, cx)?;
+    let parsed = text.parse().ok();
+    if parsed.is_none() {
+        let help = match text.split_once(':') {
+            Some(("localhost", port)) => format!("write `127.0.0.1:{port}`"),
+            Some(("" | "*", port)) => format!("for all addresses write `0.0.0.0:{port}`"),
+            None if text.parse::<u16>().is_ok() => format!("write `127.0.0.1:{text}`"),
+            _ => "for example `127.0.0.1:8080`, or `[::1]:8080`".to_owned(),
+        };
+        // what a variable holds is not repeated
+        let (label, help) = match listen.contains("${") {
+            true => ("not an address and port once expanded", String::new()),
+            false => ("expected an IP address and a port", help),
+        };
+        let finding = Diagnostic::error("`listen` must be an IP address and a port").at(place, label);
+        cx.error(if help.is_empty() { finding } else { finding.help(help) });
+    }
+    parsed
+}
+
+fn admin_token(token: &At<String>, main: FileId, cx: &mut Context<'_>) -> Option<String> {
+    let place = place(token, main);
+    let text = expand(token, &place, cx)?;
+    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) {
+        cx.error(
+            Diagnostic::error("`token` cannot be used")
+                .at(place, "it is empty, or holds spaces or letters that a header cannot carry")
+                .help("use 16 or more printable ASCII characters"),
+        );
+        return None;
+    }
+    if text.len() < TOKEN_LENGTH_MIN {
+        cx.error(
+            Diagnostic::warning("`token` is short")
+                .at(place, format!("fewer than {TOKEN_LENGTH_MIN} characters can be guessed")),
+        );
+    }
+    Some(text)
+}

@@ -1,0 +1,206 @@
+//! `source = "…"` → where content comes from. Owns the four spellings; content that is part of the
+//! site is read, and rendered, here.
+
+use bytes::Bytes;
+
+use super::fragments::Parts;
+use super::{Context, assets, body, settings};
+use crate::config::diagnose::{Diagnostic, Place};
+use crate::config::file;
+use crate::config::read::Entry;
+use crate::fragment::source::{OriginId, Source, TargetTemplate};
+
+/// A source as it is spelled.
+pub(super) enum Spelled<'t> {
+    /// `origin:/path`
+    Http { origin: &'t str, target: &'t str },
+    /// `file:PATH`
+    File(&'t str),
+    /// `inline:HTML`
+    Inline(&'t str),
+    /// `data:PATH`
+    Data(&'t str),
+}
+
+pub(super) fn spell(text: &str) -> Option<Spelled<'_>> {
+    let (word, rest) = text.split_once(':')?;
+    Some(match word {
+        "file" => Spelled::File(rest),
+        "inline" => Spelled::Inline(rest),
+        "data" => Spelled::Data(rest),
+        origin => Spelled::Http { origin, target: rest },
+    })
+}
+
+/// The source of a fragment.
+pub(super) fn source(
+    entry: &Entry<file::Fragment>,
+    fragment: &file::Fragment,
+    parts: &Parts<'_>,
+    cx: &mut Context<'_>,
+) -> Option<Source> {
+    let place = entry.at(&fragment.source);
+    match spell(&fragment.source) {
+        None => {
+            cx.error(
+                Diagnostic::error("`source` does not say where the content comes from")
+                    .at(place, "expected `ORIGIN:/path`, `file:PATH`, `inline:HTML` or `data:PATH`")
+                    .did_you_mean_source(&fragment.source, parts),
+            );
+            None
+        }
+        Some(Spelled::Http { origin, target }) => {
+            let origin = find_origin(origin, target, &place, parts, cx);
+            let target = parse_target(target, &place, cx);
+            Some(Source::Http { origin: origin?, target: target? })
+        }
+        Some(Spelled::File(path)) => {
+            let content = assets::read(path, &place, cx)?;
+            sized(Bytes::from(content), fragment, place, cx).map(Source::Ready)
+        }
+        Some(Spelled::Inline(html)) => {
+            sized(Bytes::from(html.to_owned()), fragment, place, cx).map(Source::Ready)
+        }
+        Some(Spelled::Data(path)) => {
+            rendered(path, entry, fragment, &place, parts, cx).map(Source::Ready)
+        }
+    }
+}
+
+impl Diagnostic {
+    /// A source that is only a word may be the name of an origin.
+    fn did_you_mean_source(self, text: &str, parts: &Parts<'_>) -> Self {
+        match parts.origin_names.get(text) {
+            Some(_) => self.help(format!("write the path too: `{text}:/path`")),
+            None if text.starts_with('/') => {
+                let origin = parts.origins.first().map_or("ORIGIN", |entry| entry.name.as_str());
+                self.help(format!("write the origin too: `{origin}:{text}`"))
+            }
+            None => self,
+        }
+    }
+}
+
+fn find_origin(
+    origin: &str,
+    target: &str,
+    place: &Place,
+    parts: &Parts<'_>,
+    cx: &mut Context<'_>,
+) -> Option<OriginId> {
+    if matches!(origin, "http" | "https") && target.starts_with("//") {
+        cx.error(
+            Diagnostic::error("`source` names an origin, not a URL")
+                .at(cx.within(place, &format!("{origin}://")), "hosts are declared once, by name")
+                .help(format!(
+                    "declare `[origins.NAME]` with `urls = \"{origin}://HOST\"`, and write `NAME:/path`"
+                )),
+        );
+        return None;
+    }
+    parts.origin_names.find(origin, cx.within(place, origin), cx).map(OriginId)
+}
+
+fn parse_target(target: &str, place: &Place, cx: &mut Context<'_>) -> Option<TargetTemplate> {
+    if target.starts_with("//") {
+        return None;
+    }
+    match TargetTemplate::parse(target) {
+        Ok(target) => Some(target),
+        Err(error) => {
+            let place = cx.within(place, target);
+            let finding = Diagnostic::error("the path of this `source` cannot be read");
+            cx.error(finding.at(place, error.to_string()).help(
+                "variables are `{param}` of the route, `{query.x}`, `{cookie.x}`, `{header.x}`, `{lang}` \
+                 and `{device}`",
+            ));
+            None
+        }
+    }
+}
+
+/// JSON of the site through the fragment's own template.
+pub(super) fn rendered(
+    path: &str,
+    entry: &Entry<file::Fragment>,
+    fragment: &file::Fragment,
+    place: &Place,
+    parts: &Parts<'_>,
+    cx: &mut Context<'_>,
+) -> Option<Bytes> {
+    let json = assets::read_text(path, place, cx);
+    let Some(template) = &fragment.template else {
+        // a template that was taken out because it is wrong has been reported
+        if entry.is_whole {
+            cx.error(
+                Diagnostic::error(format!("`data:` needs a template in `[fragments.{}]`", entry.name))
+                    .at(cx.within(place, &format!("data:{path}")), "this is JSON, and pages are HTML")
+                    .help("add `template = \"fragments/….html\"`, or use a file of HTML"),
+            );
+        }
+        return None;
+    };
+    let json = json?;
+    if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(&json) {
+        let file = cx.found.add_file(assets::shown(path, cx), &json);
+        let at = offset(&json, error.line(), error.column());
+        let message = error.to_string();
+        let reason = message.split(" at line ").next().unwrap_or_default().to_owned();
+        cx.error(
+            Diagnostic::error(format!("{} is not JSON", assets::shown(path, cx)))
+                .at(Place { file, span: at..at + 1 }, reason)
+                .also(cx.within(place, path), "used here"),
+        );
+        return None;
+    }
+    if !parts.templates.is_sound(template) {
+        return None;
+    }
+    let (engine, output_max) = (&parts.templates.engine, parts.output_max);
+    match crate::render::html(engine, template, json.as_bytes(), &[], &entry.name, output_max) {
+        Ok(html) => Some(html),
+        Err(error) => {
+            let message = format!("`{template}` cannot render {}", assets::shown(path, cx));
+            let place = cx.within(place, path);
+            cx.error(Diagnostic::error(message).at(place, error.to_string()));
+            None
+        }
+    }
+}
+
+/// Content of the site obeys the fragment's own limit.
+pub(super) fn sized(
+    content: Bytes,
+    fragment: &file::Fragment,
+    place: Place,
+    cx: &mut Context<'_>,
+) -> Option<Bytes> {
+    let max = settings::bytes(&fragment.max_size);
+    if content.len() <= max {
+        return Some(content);
+    }
+    let size = crate::config::values::show_size(content.len() as u64);
+    cx.error(
+        Diagnostic::error("this content is larger than the fragment's `max_size`")
+            .at(place, format!("{size}, but at most {} may be used", show(max)))
+            .help("make it smaller, or raise `max_size`"),
+    );
+    None
+}
+
+fn show(bytes: usize) -> String {
+    crate::config::values::show_size(bytes as u64)
+}
+
+/// The byte at a line and column, both from 1.
+fn offset(text: &str, line: usize, column: usize) -> usize {
+    let before: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
+    (before + column.saturating_sub(1)).min(text.len())
+}
+
+/// When the origin of a source gives up, and where that is written.
+pub(super) fn origin_timeout(parts: &Parts<'_>, source: &str) -> Option<(Place, std::time::Duration)> {
+    let Some(Spelled::Http { origin, .. }) = spell(source) else { return None };
+    let (entry, origin) = body(parts.origins, parts.origin_names.get(origin)?)?;
+    Some((entry.at(&origin.timeout), origin.timeout.0))
+}

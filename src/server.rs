@@ -1,0 +1,89 @@
+//! HTTP towards readers. Owns what answers to a request: a page, a proxied path, a file, or an
+//! error page; and what all of them share. Knows nothing of how a page is composed.
+//!
+//! Invariant: every request gets an answer that ends, and a bad one gets a 4xx, never a panic.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use http::{HeaderMap, StatusCode};
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+use tower_http::compression::CompressionLayer;
+
+use crate::compose::{Composer, Edition};
+use crate::degradation::LevelPin;
+use crate::site::{Found, Target};
+
+pub mod accept;
+mod error_page;
+mod files;
+mod page;
+mod proxy;
+
+/// What the handlers need.
+pub struct ServerState {
+    /// Composes pages.
+    pub composer: Arc<Composer>,
+    /// What is served; swapped whole by a reload.
+    pub edition: Arc<ArcSwap<Edition>>,
+    /// The level that pages are planned at.
+    pub level: Arc<LevelPin>,
+    /// Connections that have left HTTP run here, so that a stopping server waits for them.
+    pub tasks: TaskTracker,
+    /// One permit a page being composed.
+    pub pages: Arc<Semaphore>,
+    /// Largest request head, in bytes.
+    pub header_bytes_max: usize,
+    /// Largest request body, in bytes.
+    pub body_bytes_max: u64,
+    /// Largest silence while a request body arrives.
+    pub body_timeout: Duration,
+}
+
+/// The address of whoever is connected.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub SocketAddr);
+
+/// What answers to readers.
+pub fn router(state: Arc<ServerState>) -> Router {
+    Router::new().fallback(answer).with_state(state).layer(CompressionLayer::new())
+}
+
+async fn answer(State(state): State<Arc<ServerState>>, request: Request) -> Response {
+    let edition = state.edition.load_full();
+    let site = &edition.site;
+    if head_bytes(&request) > state.header_bytes_max {
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        return error_page::plain(site, status, "the request's headers are too large");
+    }
+    match site.routes.find(request.uri().path()) {
+        Found::Match { target: Target::Page(id), params } => {
+            let (head, _) = request.into_parts();
+            page::answer(&state, edition, id, params, &head).await
+        }
+        Found::Match { target: Target::Proxy(index), params } => {
+            proxy::answer(&state, edition, index, &params, request).await
+        }
+        Found::Match { target: Target::Static(index), params } => {
+            files::answer(&edition, index, &params, request).await
+        }
+        Found::Nothing => error_page::not_found(site, StatusCode::NOT_FOUND),
+        Found::Refused(why) => error_page::plain(site, StatusCode::BAD_REQUEST, why),
+    }
+}
+
+fn head_bytes(request: &http::Request<Body>) -> usize {
+    let lines = |headers: &HeaderMap| {
+        // name, `: `, value and the line's end
+        headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>()
+    };
+    let target = request.uri().path_and_query().map_or(0, |pq| pq.as_str().len());
+    target + lines(request.headers())
+}

@@ -1,0 +1,170 @@
+//! Connections (shell). Owns the accept loop, the choice between HTTP/1.1 and HTTP/2 without TLS,
+//! the limits of a connection, and its graceful end.
+//!
+//! A connection speaks HTTP/2 if it opens with that protocol's preface. The preface is looked at
+//! under a time limit before either protocol is started, because the automatic detection of the
+//! HTTP library waits for it without one.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
+
+use super::Peer;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 4096;
+/// Header fields in one request; the HTTP library's own default.
+const HEADER_FIELDS_MAX: usize = 100;
+/// The HTTP library's buffer, read and write: a page should leave in one or two writes.
+const BUFFER_BYTES_MIN: usize = 64 << 10;
+/// Requests at once on one HTTP/2 connection.
+const STREAMS_MAX: u32 = 128;
+/// After so long without an acknowledgement the kernel gives up a connection, which frees whatever
+/// a reader who has gone was being sent.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(30);
+/// Pause after a failed accept: the process is out of file descriptors, and some will be freed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How often a connection that has sent one or two bytes of a possible preface is looked at again.
+const PREFACE_PAUSE: Duration = Duration::from_millis(5);
+
+/// The limits of a listener.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Until the head of a request has arrived; also the longest idle time.
+    pub header_timeout: Duration,
+    /// Largest request head, in bytes.
+    pub header_bytes_max: usize,
+    /// Connections at once.
+    pub connections_max: usize,
+}
+
+/// Binds a listener.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Accepts connections until `stop`, and serves each as a task of its own. Connections under way
+/// at that moment finish the request that they are in; `tasks` tells when they have.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+) {
+    let room = Arc::new(Semaphore::new(limits.connections_max));
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => return,
+            permit = Arc::clone(&room).acquire_owned() => {
+                let permit = permit.expect("the semaphore is never closed");
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    accepted = listener.accept() => accepted.map(|(stream, peer)| (stream, peer, permit)),
+                }
+            }
+        };
+        match accepted {
+            Ok((stream, peer, permit)) => {
+                let connection = connection(stream, peer, router.clone(), limits.clone(), stop.clone());
+                tasks.spawn(async move {
+                    // an error here is a reader who has gone or who does not speak HTTP
+                    let _ = connection.await;
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection: {error}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    limits: Limits,
+    stop: CancellationToken,
+) -> hyper::Result<()> {
+    let _ = stream.set_nodelay(true);
+    let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX));
+    let first = tokio::time::timeout(limits.header_timeout, opens_with_http2(&stream));
+    let is_http2 = tokio::select! {
+        () = stop.cancelled() => return Ok(()),
+        first = first => match first {
+            Ok(Ok(is_http2)) => is_http2,
+            Ok(Err(_)) | Err(_) => return Ok(()),
+        },
+    };
+    let service = service_fn(move |mut request: http::Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
+        router.clone().oneshot(request)
+    });
+    let io = TokioIo::new(stream);
+    if is_http2 {
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS_MAX)
+            .max_header_list_size(u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX))
+            .keep_alive_interval(Some(limits.header_timeout))
+            .keep_alive_timeout(limits.header_timeout);
+        let mut connection = std::pin::pin!(builder.serve_connection(io, service));
+        tokio::select! {
+            ended = connection.as_mut() => return ended,
+            () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+        }
+        return connection.await;
+    }
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_headers(HEADER_FIELDS_MAX)
+        .max_buf_size(limits.header_bytes_max.max(BUFFER_BYTES_MIN));
+    let mut connection = std::pin::pin!(builder.serve_connection(io, service).with_upgrades());
+    tokio::select! {
+        ended = connection.as_mut() => return ended,
+        () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    connection.await
+}
+
+/// Whether the first bytes are those of the HTTP/2 preface (RFC 9113, 3.4). No HTTP/1 method
+/// begins with `PRI`: the name was reserved for this.
+async fn opens_with_http2(stream: &TcpStream) -> io::Result<bool> {
+    let mut first = [0; 3];
+    loop {
+        let seen = stream.peek(&mut first).await?;
+        if seen == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if !b"PRI".starts_with(&first[..seen]) {
+            return Ok(false);
+        }
+        if seen == first.len() {
+            return Ok(true);
+        }
+        tokio::time::sleep(PREFACE_PAUSE).await;
+    }
+}

@@ -1,0 +1,55 @@
+//! `[[static]]` folders. Owns which paths lead to files; ranges, validators and precompressed
+//! variants are `tower-http`'s.
+//!
+//! Invariant: nothing outside the folder, and no hidden file, is ever served.
+
+use axum::body::Body;
+use axum::response::{IntoResponse as _, Response};
+use http::header::CACHE_CONTROL;
+use http::{Request, StatusCode, Uri};
+use percent_encoding::percent_decode_str;
+use tower::ServiceExt as _;
+use tower_http::services::ServeDir;
+
+use crate::compose::Edition;
+
+use super::error_page;
+
+pub(super) async fn answer(
+    edition: &Edition,
+    index: usize,
+    params: &[(String, String)],
+    mut request: Request<Body>,
+) -> Response {
+    let folder = &edition.site.statics[index];
+    let path = params.first().map(|(_, path)| path.as_str()).unwrap_or_default();
+    let Some(uri) = uri_within(path) else {
+        return error_page::not_found(&edition.site, StatusCode::NOT_FOUND);
+    };
+    *request.uri_mut() = uri;
+    let files = ServeDir::new(&folder.dir)
+        .append_index_html_on_directories(true)
+        .precompressed_br()
+        .precompressed_gzip()
+        .precompressed_zstd();
+    let Ok(served) = files.oneshot(request).await;
+    let mut response = served.into_response();
+    if response.status() == StatusCode::NOT_FOUND {
+        return error_page::not_found(&edition.site, StatusCode::NOT_FOUND);
+    }
+    if let Some(value) = folder.cache_control.as_ref().filter(|_| response.status().is_success()) {
+        response.headers_mut().insert(CACHE_CONTROL, value.clone());
+    }
+    response
+}
+
+/// The path below the folder, unless a segment of it is hidden (`.git`, `.env`; `.well-known` is
+/// meant to be seen).
+fn uri_within(path: &str) -> Option<Uri> {
+    let decoded = percent_decode_str(path).decode_utf8().ok()?;
+    let hidden = |segment: &str| segment.starts_with('.') && segment != ".well-known";
+    if decoded.split(['/', '\\']).any(hidden) || decoded.contains('\0') {
+        return None;
+    }
+    format!("/{path}").parse().ok()
+}

@@ -1,0 +1,115 @@
+//! The page handler: one request, one edition, one level, one plan, one page. Owns the journey and
+//! the response head; every decision on the way is made elsewhere.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http_body::{Frame, SizeHint};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::compose::{self, Composed, Edition, PageBody, PageHead, Verdict};
+use crate::plan::{self, request};
+use crate::site::PageId;
+
+use super::{ServerState, error_page};
+
+const LEVEL: HeaderName = HeaderName::from_static("marbre-level");
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
+/// A page is made for each request; whoever keeps it must ask again.
+const REVALIDATE: HeaderValue = HeaderValue::from_static("no-cache");
+
+pub(super) async fn answer(
+    state: &ServerState,
+    edition: Arc<Edition>,
+    id: PageId,
+    params: Vec<(String, String)>,
+    head: &Parts,
+) -> Response {
+    let site = &edition.site;
+    if !matches!(head.method, Method::GET | Method::HEAD) {
+        let status = StatusCode::METHOD_NOT_ALLOWED;
+        let mut refused = error_page::plain(site, status, "a page can be read with GET or HEAD");
+        refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return refused;
+    }
+    let Ok(permit) = Arc::clone(&state.pages).try_acquire_owned() else {
+        return error_page::unavailable(site);
+    };
+    let now = state.composer.clock().now();
+    let facts = request::facts(site, &head.uri, &head.headers, params, fastrand::u128(..));
+    let plan = plan::plan(site, id, &facts, state.level.level(), now);
+    let path = head.uri.path();
+    let composed =
+        compose::compose(&state.composer, Arc::clone(&edition), plan, path, facts.trace).await;
+    respond(&edition, composed, permit)
+}
+
+fn respond(edition: &Edition, composed: Composed, permit: OwnedSemaphorePermit) -> Response {
+    let Composed { head, body } = composed;
+    let mut response = match &head.verdict {
+        Verdict::Page => {
+            let mut page = Response::new(Body::new(InFlight { body, _permit: permit }));
+            page.headers_mut().insert(CONTENT_TYPE, HTML);
+            page.headers_mut().insert(CACHE_CONTROL, REVALIDATE);
+            page
+        }
+        Verdict::Redirect(status, location) => {
+            let mut redirect = error_page::plain(&edition.site, *status, "this page has moved");
+            redirect.headers_mut().insert(LOCATION, location.clone());
+            redirect
+        }
+        Verdict::Refused(status @ (StatusCode::NOT_FOUND | StatusCode::GONE)) => {
+            error_page::not_found(&edition.site, *status)
+        }
+        Verdict::Refused(status) => {
+            error_page::plain(&edition.site, *status, "this page is not available to you")
+        }
+        Verdict::Unavailable => error_page::unavailable(&edition.site),
+    };
+    add_headers(response.headers_mut(), head);
+    response
+}
+
+fn add_headers(headers: &mut HeaderMap, head: PageHead) {
+    for (name, value) in head.headers {
+        headers.append(name, value);
+    }
+    headers.insert(LEVEL, HeaderValue::from(u16::from(head.level.get())));
+    if let Ok(timing) = HeaderValue::try_from(head.server_timing) {
+        headers.insert(SERVER_TIMING, timing);
+    }
+}
+
+/// A page body that counts as a page in flight until it has been written or dropped.
+struct InFlight {
+    body: PageBody,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl http_body::Body for InFlight {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,166 @@
+//! Counts of outcomes, and the latest pages that were not complete. Owns what `/state` shows of
+//! the past. Bounded by the site's declarations: one row a fragment, one counter an outcome.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde::Serialize;
+
+use crate::clock::{Clock, Instant};
+use crate::report::{Event, FragmentReport, Observer, PageReport};
+
+/// Incomplete pages and events that are remembered.
+const REMEMBERED: usize = 20;
+/// The same complaint is logged once in so long.
+const COMPLAINT_PAUSE: Duration = Duration::from_secs(10);
+
+/// The counts.
+pub struct Tally {
+    clock: Clock,
+    pages: AtomicU64,
+    complete: AtomicU64,
+    unavailable: AtomicU64,
+    rows: Mutex<Rows>,
+}
+
+#[derive(Default)]
+struct Rows {
+    fragments: BTreeMap<String, BTreeMap<&'static str, u64>>,
+    incomplete: VecDeque<Incomplete>,
+    events: VecDeque<String>,
+    complained: BTreeMap<String, Instant>,
+}
+
+/// The counts at one moment.
+#[derive(Debug, Clone, Serialize)]
+pub struct TallyState {
+    /// Pages answered since the start.
+    pub pages: u64,
+    /// Of which every block was there.
+    pub complete: u64,
+    /// Of which the core could not be had.
+    pub unavailable: u64,
+    /// Outcomes by fragment.
+    pub fragments: BTreeMap<String, BTreeMap<&'static str, u64>>,
+    /// The latest incomplete pages, newest first.
+    pub incomplete: Vec<Incomplete>,
+    /// The latest events, newest first.
+    pub events: Vec<String>,
+}
+
+/// A page on which something was missing.
+#[derive(Debug, Clone, Serialize)]
+pub struct Incomplete {
+    /// The path that was asked for.
+    pub path: String,
+    /// Its trace.
+    pub trace_id: String,
+    /// The status that was sent.
+    pub status: u16,
+    /// How long it took, in milliseconds.
+    pub duration_ms: f64,
+    /// What was not as declared: fragment → outcome and cause.
+    pub blocks: BTreeMap<String, String>,
+}
+
+impl Tally {
+    /// Counts from zero.
+    pub fn new(clock: Clock) -> Self {
+        let zero = || AtomicU64::new(0);
+        Self {
+            clock,
+            pages: zero(),
+            complete: zero(),
+            unavailable: zero(),
+            rows: Mutex::default(),
+        }
+    }
+
+    /// The counts now.
+    pub fn state(&self) -> TallyState {
+        let rows = self.rows.lock();
+        TallyState {
+            pages: self.pages.load(Ordering::Relaxed),
+            complete: self.complete.load(Ordering::Relaxed),
+            unavailable: self.unavailable.load(Ordering::Relaxed),
+            fragments: rows.fragments.clone(),
+            incomplete: rows.incomplete.iter().rev().cloned().collect(),
+            events: rows.events.iter().rev().cloned().collect(),
+        }
+    }
+}
+
+impl Rows {
+    fn count(&mut self, fragment: &FragmentReport) {
+        let label = fragment.outcome.label();
+        match self.fragments.get_mut(&fragment.name) {
+            Some(row) => *row.entry(label).or_default() += 1,
+            None => _ = self.fragments.insert(fragment.name.clone(), [(label, 1)].into()),
+        }
+    }
+
+    /// Whether a complaint is due; the same one is not made again for a while.
+    fn may_complain(&mut self, about: &str, now: Instant) -> bool {
+        let due = self.complained.get(about).is_none_or(|last| now >= *last + COMPLAINT_PAUSE);
+        if due {
+            self.complained.insert(about.to_owned(), now);
+        }
+        due
+    }
+}
+
+fn remember<T>(memory: &mut VecDeque<T>, item: T) {
+    if memory.len() == REMEMBERED {
+        memory.pop_front();
+    }
+    memory.push_back(item);
+}
+
+impl Observer for Tally {
+    fn page(&self, report: &PageReport) {
+        self.pages.fetch_add(1, Ordering::Relaxed);
+        let mut rows = self.rows.lock();
+        report.fragments.iter().for_each(|fragment| rows.count(fragment));
+        if report.is_complete() {
+            self.complete.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let blocks = report.fragments.iter().filter(|f| !f.outcome.is_whole());
+        let incomplete = Incomplete {
+            path: report.path.clone(),
+            trace_id: report.trace_id.clone(),
+            status: report.status,
+            duration_ms: report.duration.as_secs_f64() * 1e3,
+            blocks: blocks.map(|f| (f.name.clone(), f.outcome.to_string())).collect(),
+        };
+        if report.status == 503 {
+            self.unavailable.fetch_add(1, Ordering::Relaxed);
+            if rows.may_complain(&report.page, self.clock.now()) {
+                let (path, page, blocks) = (&report.path, &report.page, &incomplete.blocks);
+                tracing::error!(page, path, ?blocks, "page {page} has no core: {path} got the error page");
+            }
+        }
+        remember(&mut rows.incomplete, incomplete);
+    }
+
+    fn event(&self, event: &Event) {
+        let text = match event {
+            Event::Reloaded(changes) => {
+                let changes = if changes.is_empty() { "no change".to_owned() } else { changes.join("; ") };
+                tracing::info!(changes, "site reloaded: {changes}");
+                format!("site reloaded: {changes}")
+            }
+            Event::ReloadRefused(why) => {
+                tracing::error!("site not reloaded, the one before stays:\n{why}");
+                format!("site not reloaded, the one before stays:\n{why}")
+            }
+            Event::LevelSet { from, to, by } => {
+                tracing::warn!(%from, %to, by, "level set from {from} to {to} by {by}");
+                format!("level set from {from} to {to} by {by}")
+            }
+        };
+        remember(&mut self.rows.lock().events, text);
+    }
+}

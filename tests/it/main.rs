@@ -1,0 +1,12 @@
+//! Black-box tests over real sockets, one file a property. Each test is a story with three actors:
+//! an origin, a newsroom, a reader (see `support`).
+
+mod support;
+
+mod coalescing;
+mod config_diagnostics;
+mod core_always_renders;
+mod deadlines;
+mod stale;
+mod status_from_core;
+mod whole_or_nothing;

@@ -1,0 +1,9 @@
+//! The three actors of every black-box test: an origin, a newsroom, a reader.
+
+pub(crate) mod newsroom;
+pub(crate) mod origin;
+pub(crate) mod reader;
+
+pub(crate) use newsroom::{Newsroom, newsroom};
+pub(crate) use origin::{Gate, Origin, Reply, html, json, origin, raw, status};
+pub(crate) use reader::{Page, Reader};

@@ -1,0 +1,182 @@
+//! A newsroom: a site in a temporary folder and the server that serves it, on real sockets.
+//!
+//! ```ignore
+//! let site = newsroom()
+//!     .origin("cms", &cms)
+//!     .core("article", "cms:/articles/{slug}")
+//!     .optional("related", 40, "reco:/related")
+//!     .page("article", "/articles/{slug}", "<h1>t</h1>[article][related]")
+//!     .start().await;
+//! ```
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use marbre::app::{App, Options};
+use marbre::degradation::Level;
+use tempfile::TempDir;
+
+use super::origin::Origin;
+use super::reader::Reader;
+
+/// A site being written.
+pub(crate) struct Draft {
+    folder: TempDir,
+    toml: String,
+    level: u8,
+    routes: Option<axum::Router>,
+}
+
+pub(crate) fn newsroom() -> Draft {
+    let folder = tempfile::tempdir().expect("the temporary folder is writable");
+    let draft = Draft { folder, toml: String::new(), level: 0, routes: None };
+    draft
+        .toml("[server]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n")
+}
+
+impl Draft {
+    /// More of `fragments.toml`.
+    pub(crate) fn toml(mut self, text: &str) -> Self {
+        self.toml += text;
+        self.toml += "\n";
+        self
+    }
+
+    /// A file below `templates/`.
+    pub(crate) fn file(self, path: &str, content: impl AsRef<[u8]>) -> Self {
+        write(self.folder.path(), path, content.as_ref());
+        self
+    }
+
+    pub(crate) fn origin(self, name: &str, origin: &Origin) -> Self {
+        self.origin_at(name, &origin.url())
+    }
+
+    pub(crate) fn origin_at(self, name: &str, url: &str) -> Self {
+        self.toml(&format!("[origins.{name}]\nurls = [\"{url}\"]\n"))
+    }
+
+    /// A core fragment of HTML without copies.
+    pub(crate) fn core(self, name: &str, source: &str) -> Self {
+        self.fragment(name, "\"core\"", source, "ttl = \"0s\"")
+    }
+
+    pub(crate) fn essential(self, name: &str, source: &str) -> Self {
+        self.fragment(name, "\"essential\"", source, "ttl = \"0s\"")
+    }
+
+    /// An optional fragment of HTML without copies.
+    pub(crate) fn optional(self, name: &str, rank: u8, source: &str) -> Self {
+        self.fragment(name, &rank.to_string(), source, "ttl = \"0s\"")
+    }
+
+    /// A fragment with more keys.
+    pub(crate) fn fragment(self, name: &str, priority: &str, source: &str, more: &str) -> Self {
+        self.toml(&format!(
+            "[fragments.{name}]\npriority = {priority}\nsource = '{source}'\n{more}\n"
+        ))
+    }
+
+    /// A page whose layout is this text, with `[name]` for a slot.
+    pub(crate) fn page(self, name: &str, route: &str, layout: &str) -> Self {
+        self.page_within(name, route, layout, "2s")
+    }
+
+    pub(crate) fn page_within(self, name: &str, route: &str, layout: &str, budget: &str) -> Self {
+        let html = slots(layout);
+        self.file(&format!("layouts/{name}.html"), html).toml(&format!(
+            "[pages.{name}]\nroute = \"{route}\"\nlayout = \"layouts/{name}.html\"\nbudget = \"{budget}\"\n"
+        ))
+    }
+
+    pub(crate) fn level(mut self, level: u8) -> Self {
+        self.level = level;
+        self
+    }
+
+    pub(crate) async fn start(self) -> Newsroom {
+        let file = self.folder.path().join("fragments.toml");
+        std::fs::write(&file, &self.toml).expect("the temporary folder is writable");
+        let options = Options {
+            level: Level::new(self.level),
+            admin_routes: self.routes,
+            ..Options::new(&file)
+        };
+        match App::start(options).await {
+            Ok(app) => Newsroom { app, folder: self.folder, toml: self.toml },
+            Err(error) => panic!("the site does not start:\n{error}\n{}", numbered(&self.toml)),
+        }
+    }
+}
+
+/// `[name]` → `<fragment name="name"></fragment>`.
+pub(crate) fn slots(layout: &str) -> String {
+    let mut html = String::new();
+    let mut rest = layout;
+    while let Some((before, after)) = rest.split_once('[') {
+        let (name, after) = after.split_once(']').expect("a slot ends with ]");
+        let _ = write!(html, "{before}<fragment name=\"{name}\"></fragment>");
+        rest = after;
+    }
+    html + rest
+}
+
+fn write(folder: &Path, path: &str, content: &[u8]) {
+    let path = folder.join("templates").join(path);
+    let parent = path.parent().expect("a file is in a folder");
+    std::fs::create_dir_all(parent).expect("the temporary folder is writable");
+    std::fs::write(path, content).expect("the temporary folder is writable");
+}
+
+fn numbered(text: &str) -> String {
+    text.lines().enumerate().map(|(i, line)| format!("{:3} {line}\n", i + 1)).collect()
+}
+
+/// A site being served.
+pub(crate) struct Newsroom {
+    pub(crate) app: App,
+    folder: TempDir,
+    toml: String,
+}
+
+impl Newsroom {
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.app.address)
+    }
+
+    pub(crate) fn admin_url(&self) -> String {
+        format!("http://{}", self.app.admin_address)
+    }
+
+    pub(crate) fn reader(&self) -> Reader {
+        Reader::new(self.app.address)
+    }
+
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.folder.path().to_owned()
+    }
+
+    /// Rewrites the declaration; the change is noticed as any other.
+    pub(crate) fn rewrite(&mut self, edit: impl FnOnce(&str) -> String) {
+        self.toml = edit(&self.toml);
+        std::fs::write(self.folder.path().join("fragments.toml"), &self.toml)
+            .expect("the temporary folder is writable");
+    }
+
+    /// Rewrites a file below `templates/`.
+    pub(crate) fn write(&self, path: &str, content: impl AsRef<[u8]>) {
+        write(self.folder.path(), path, content.as_ref());
+    }
+
+    /// `/state` of the admin listener.
+    pub(crate) async fn state(&self) -> serde_json::Value {
+        let answer = reqwest::get(format!("{}/state", self.admin_url())).await;
+        answer.expect("the admin listener answers").json().await.expect("/state is JSON")
+    }
+
+    /// The outcome and cause of a fragment in the latest incomplete page.
+    pub(crate) async fn complaint(&self, fragment: &str) -> String {
+        let state = self.state().await;
+        state["tally"]["incomplete"][0]["blocks"][fragment].as_str().unwrap_or("none").to_owned()
+    }
+}

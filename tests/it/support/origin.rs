@@ -1,0 +1,325 @@
+//! A scripted origin on a real socket. It does to a connection exactly what it is told, also what
+//! no HTTP library would do: it speaks bytes.
+//!
+//! ```ignore
+//! let cms = origin().on("/articles/a", html("<p>text</p>")).start().await;
+//! cms.on("/articles/a", status(503));
+//! ```
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// One thing done to a connection.
+#[derive(Clone)]
+enum Act {
+    Send(Vec<u8>),
+    /// A byte at a time, with a pause before each.
+    Drip(Vec<u8>, Duration),
+    Pause(Duration),
+    WaitFor(Gate),
+    Hang,
+    /// Closes with a reset rather than an end.
+    Reset,
+}
+
+/// What an origin does with one request, from its head to the end.
+#[derive(Clone)]
+pub(crate) struct Reply {
+    acts: Vec<Act>,
+    keep_alive: bool,
+}
+
+/// A whole answer of this type.
+pub(crate) fn typed(content_type: &str, body: impl AsRef<[u8]>) -> Reply {
+    let body = body.as_ref();
+    Reply::headed(200, &[("content-type", content_type)], body)
+}
+
+/// A whole HTML answer.
+pub(crate) fn html(body: impl AsRef<[u8]>) -> Reply {
+    typed("text/html; charset=utf-8", body)
+}
+
+/// A whole JSON answer.
+pub(crate) fn json(body: impl AsRef<[u8]>) -> Reply {
+    typed("application/json", body)
+}
+
+/// An answer with this status and a short HTML body.
+pub(crate) fn status(status: u16) -> Reply {
+    let body = format!("<h1>origin says {status}</h1>");
+    Reply::headed(status, &[("content-type", "text/html")], body.as_bytes())
+}
+
+/// These bytes, then the end of the connection.
+pub(crate) fn raw(bytes: impl AsRef<[u8]>) -> Reply {
+    Reply { acts: vec![Act::Send(bytes.as_ref().to_vec())], keep_alive: false }
+}
+
+impl Reply {
+    /// A whole answer.
+    pub(crate) fn headed(status: u16, headers: &[(&str, &str)], body: &[u8]) -> Self {
+        let mut bytes = format!("HTTP/1.1 {status} Whatever\r\ncontent-length: {}\r\n", body.len());
+        for (name, value) in headers {
+            bytes += &format!("{name}: {value}\r\n");
+        }
+        bytes += "\r\n";
+        let mut bytes = bytes.into_bytes();
+        bytes.extend_from_slice(body);
+        Self { acts: vec![Act::Send(bytes)], keep_alive: true }
+    }
+
+    /// The same with one more header.
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
+        for act in &mut self.acts {
+            if let Act::Send(bytes) = act
+                && let Some(line) = bytes.windows(2).position(|w| w == b"\r\n")
+            {
+                let more = format!("\r\n{name}: {value}");
+                bytes.splice(line..line, more.into_bytes());
+                break;
+            }
+        }
+        self
+    }
+
+    /// The same, begun later.
+    pub(crate) fn after(mut self, pause: Duration) -> Self {
+        self.acts.insert(0, Act::Pause(pause));
+        self
+    }
+
+    /// The same, begun when the gate opens.
+    pub(crate) fn gated(mut self, gate: &Gate) -> Self {
+        self.acts.insert(0, Act::WaitFor(gate.clone()));
+        self
+    }
+
+    /// Then these bytes.
+    pub(crate) fn then(mut self, bytes: impl AsRef<[u8]>) -> Self {
+        self.acts.push(Act::Send(bytes.as_ref().to_vec()));
+        self
+    }
+
+    /// Then these bytes, one at a time.
+    pub(crate) fn then_drip(mut self, bytes: impl AsRef<[u8]>, pause: Duration) -> Self {
+        self.acts.push(Act::Drip(bytes.as_ref().to_vec(), pause));
+        self.keep_alive = false;
+        self
+    }
+
+    /// Then nothing, for ever.
+    pub(crate) fn then_hang(mut self) -> Self {
+        self.acts.push(Act::Hang);
+        self
+    }
+
+    /// Then a reset.
+    pub(crate) fn then_reset(mut self) -> Self {
+        self.acts.push(Act::Reset);
+        self
+    }
+}
+
+/// Answers nothing at all.
+pub(crate) fn hang() -> Reply {
+    Reply { acts: vec![Act::Hang], keep_alive: false }
+}
+
+/// Something that a test opens when it is ready.
+#[derive(Clone)]
+pub(crate) struct Gate(Arc<watch::Sender<bool>>);
+
+impl Gate {
+    pub(crate) fn closed() -> Self {
+        Self(Arc::new(watch::Sender::new(false)))
+    }
+
+    pub(crate) fn open(&self) {
+        self.0.send_replace(true);
+    }
+
+    async fn opened(&self) {
+        let mut seen = self.0.subscribe();
+        seen.wait_for(|open| *open).await.expect("the sender is held here");
+    }
+}
+
+#[derive(Default)]
+struct Script {
+    replies: HashMap<String, Reply>,
+    /// Whole request heads by target, in order of arrival.
+    seen: Vec<(String, String)>,
+}
+
+/// A running origin. Dropping it closes its port and its connections.
+pub(crate) struct Origin {
+    address: SocketAddr,
+    script: Arc<Mutex<Script>>,
+    arrivals: Arc<watch::Sender<usize>>,
+    stop: CancellationToken,
+}
+
+/// An origin that has not been started.
+#[derive(Default)]
+pub(crate) struct Unstarted(Script);
+
+pub(crate) fn origin() -> Unstarted {
+    Unstarted::default()
+}
+
+impl Unstarted {
+    pub(crate) fn on(mut self, target: &str, reply: Reply) -> Self {
+        self.0.replies.insert(target.to_owned(), reply);
+        self
+    }
+
+    pub(crate) async fn start(self) -> Origin {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
+        let origin = Origin {
+            address: listener.local_addr().expect("a bound listener has an address"),
+            script: Arc::new(Mutex::new(self.0)),
+            arrivals: Arc::new(watch::Sender::new(0)),
+            stop: CancellationToken::new(),
+        };
+        let (script, arrivals) = (Arc::clone(&origin.script), Arc::clone(&origin.arrivals));
+        let stop = origin.stop.clone();
+        spawn(async move {
+            loop {
+                let accepted = tokio::select! {
+                    () = stop.cancelled() => return,
+                    accepted = listener.accept() => accepted,
+                };
+                let Ok((stream, _)) = accepted else { return };
+                let (script, arrivals, stop) = (Arc::clone(&script), Arc::clone(&arrivals), stop.clone());
+                spawn(async move {
+                    tokio::select! {
+                        () = stop.cancelled() => {}
+                        _ = serve(stream, &script, &arrivals) => {}
+                    }
+                });
+            }
+        });
+        origin
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test's own servers end with the test's runtime")]
+pub(crate) fn spawn(future: impl Future<Output = ()> + Send + 'static) {
+    tokio::spawn(future);
+}
+
+impl Origin {
+    /// From now on.
+    pub(crate) fn on(&self, target: &str, reply: Reply) {
+        self.script.lock().replies.insert(target.to_owned(), reply);
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// How many requests for this target have arrived.
+    pub(crate) fn hits(&self, target: &str) -> usize {
+        self.script.lock().seen.iter().filter(|(seen, _)| seen == target).count()
+    }
+
+    /// Every target that was asked for.
+    pub(crate) fn targets(&self) -> Vec<String> {
+        self.script.lock().seen.iter().map(|(target, _)| target.clone()).collect()
+    }
+
+    /// The head of the last request for this target, lower case names as they came.
+    pub(crate) fn last_head(&self, target: &str) -> Option<String> {
+        let script = self.script.lock();
+        script.seen.iter().rev().find(|(seen, _)| seen == target).map(|(_, head)| head.clone())
+    }
+
+    /// Returns when this many requests have arrived in all.
+    pub(crate) async fn arrived(&self, count: usize) {
+        let mut arrivals = self.arrivals.subscribe();
+        let _ = arrivals.wait_for(|seen| *seen >= count).await;
+    }
+
+    /// Dead: the port is closed and so is every connection.
+    pub(crate) fn kill(&self) {
+        self.stop.cancel();
+    }
+}
+
+impl Drop for Origin {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+async fn serve(
+    mut stream: TcpStream,
+    script: &Mutex<Script>,
+    arrivals: &watch::Sender<usize>,
+) -> std::io::Result<()> {
+    let _ = stream.set_nodelay(true);
+    loop {
+        let Some(head) = read_head(&mut stream).await? else { return Ok(()) };
+        let target = head.split(' ').nth(1).unwrap_or_default().to_owned();
+        let reply = {
+            let mut script = script.lock();
+            script.seen.push((target.clone(), head.clone()));
+            let path = target.split('?').next().unwrap_or_default();
+            script.replies.get(&target).or_else(|| script.replies.get(path)).cloned()
+        };
+        arrivals.send_modify(|count| *count += 1);
+        let reply = reply.unwrap_or_else(|| status(404));
+        for act in reply.acts {
+            match act {
+                Act::Send(bytes) => stream.write_all(&bytes).await?,
+                Act::Drip(bytes, pause) => {
+                    for byte in bytes {
+                        tokio::time::sleep(pause).await;
+                        stream.write_all(&[byte]).await?;
+                    }
+                }
+                Act::Pause(pause) => tokio::time::sleep(pause).await,
+                Act::WaitFor(gate) => gate.opened().await,
+                Act::Hang => std::future::pending().await,
+                Act::Reset => {
+                    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
+                    return Ok(());
+                }
+            }
+        }
+        if !reply.keep_alive {
+            return stream.shutdown().await;
+        }
+    }
+}
+
+/// The head of the next request, whose body (by `content-length`) is read and thrown away.
+async fn read_head(stream: &mut TcpStream) -> std::io::Result<Option<String>> {
+    let mut bytes = Vec::new();
+    let mut byte = [0];
+    while !bytes.ends_with(b"\r\n\r\n") {
+        if stream.read(&mut byte).await? == 0 {
+            return Ok(None);
+        }
+        bytes.push(byte[0]);
+    }
+    let head = String::from_utf8_lossy(&bytes).into_owned();
+    let length = head
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+        .and_then(|(_, value)| value.trim().parse().ok())
+        .unwrap_or(0);
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await?;
+    Ok(Some(head))
+}

@@ -1,0 +1,231 @@
+//! A site, its fake origins and its readers, in virtual time.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastrand::Rng;
+use futures::stream::FuturesUnordered;
+use futures::StreamExt as _;
+use http::{HeaderMap, Uri};
+use http_body_util::BodyExt as _;
+use marbre::cache::Cache;
+use marbre::clock::Clock;
+use marbre::compose::{self, Composer, Edition, Verdict};
+use marbre::config;
+use marbre::degradation::Level;
+use marbre::fetch::{Fetcher, Origin};
+use marbre::plan::{self, request};
+use marbre::report::{Event, Observer, PageReport};
+use marbre::site::{Found, Target};
+use parking_lot::Mutex;
+use tokio_util::task::TaskTracker;
+
+use crate::origin::{FakeOrigin, Fault};
+use crate::promises::{self, Seen};
+
+/// A site with one page `/p/{id}` whose fragments, in order, are `(name, priority)`. Each has an
+/// origin of its own name, a timeout of 300 ms and no copies; the page's budget is 500 ms.
+pub(crate) fn declaration(fragments: &[(&str, &str)]) -> String {
+    let mut toml = String::from("[pages.p]\nroute = \"/p/{id}\"\nlayout = \"layout.html\"\nbudget = \"500ms\"\n");
+    for (name, priority) in fragments {
+        let _ = write!(
+            toml,
+            "[origins.{name}]\nurls = [\"http://{name}.invalid\"]\ntimeout = \"2s\"\n\
+             [fragments.{name}]\npriority = {priority}\nsource = \"{name}:/{name}\"\ntimeout = \"300ms\"\n"
+        );
+    }
+    toml
+}
+
+/// A composed page and its account.
+pub(crate) struct Asked {
+    pub(crate) body: String,
+    pub(crate) verdict: Verdict,
+    pub(crate) report: PageReport,
+}
+
+impl Asked {
+    /// Outcome and cause of a fragment.
+    pub(crate) fn outcome(&self, name: &str) -> String {
+        let fragment = self.report.fragments.iter().find(|f| f.name == name);
+        fragment.map_or_else(|| "not in the page".to_owned(), |f| f.outcome.to_string())
+    }
+}
+
+#[derive(Default)]
+struct Reports(Mutex<BTreeMap<String, PageReport>>);
+
+impl Observer for Reports {
+    fn page(&self, report: &PageReport) {
+        let again = self.0.lock().insert(report.path.clone(), report.clone());
+        assert!(again.is_none(), "two reports for one page: {again:?}");
+    }
+
+    fn event(&self, _: &Event) {}
+}
+
+pub(crate) struct Stage {
+    pub(crate) edition: Arc<Edition>,
+    pub(crate) origins: BTreeMap<String, FakeOrigin>,
+    composer: Arc<Composer>,
+    reports: Arc<Reports>,
+    asked: Mutex<usize>,
+}
+
+impl Stage {
+    /// Builds a site whose layout has a slot for each of `names`.
+    pub(crate) fn build(toml: &str, names: &[&str], origin: impl Fn(&str) -> FakeOrigin) -> Self {
+        let folder = tempfile::tempdir().expect("the temporary folder is writable");
+        let file = folder.path().join("fragments.toml");
+        std::fs::create_dir(folder.path().join("templates")).expect("a new folder");
+        let slots = names.iter().map(|name| format!("<fragment name=\"{name}\"></fragment>"));
+        let layout = folder.path().join("templates/layout.html");
+        std::fs::write(layout, slots.collect::<String>()).expect("a new file");
+        std::fs::write(&file, toml).expect("a new file");
+        let site = match config::load(&file, &|_| None) {
+            Ok(loaded) => loaded.site,
+            Err(diagnostics) => panic!("{diagnostics}\n{toml}"),
+        };
+        let mut origins = BTreeMap::new();
+        let fetcher = Fetcher::new(&site, None, |spec| {
+            let fake = origin(&spec.name);
+            origins.insert(spec.name.clone(), fake.clone());
+            Ok(Arc::new(fake) as Arc<dyn Origin>)
+        });
+        let fetcher = fetcher.expect("fake origins can always be connected");
+        let reports = Arc::new(Reports::default());
+        let observers = vec![Arc::clone(&reports) as Arc<dyn Observer>];
+        let cache = Cache::new(site.limits.cache_bytes_max);
+        let composer = Composer::new(cache, Clock::start(), TaskTracker::new(), observers);
+        Self {
+            edition: Arc::new(Edition { site, fetcher }),
+            origins,
+            composer: Arc::new(composer),
+            reports,
+            asked: Mutex::new(0),
+        }
+    }
+
+    /// Composes the page, at a level, as one reader would get it.
+    pub(crate) async fn ask(&self, level: u8) -> Asked {
+        let number = {
+            let mut asked = self.asked.lock();
+            *asked += 1;
+            *asked
+        };
+        let uri: Uri = format!("/p/{number}").parse().expect("a path");
+        let site = &self.edition.site;
+        let Found::Match { target: Target::Page(id), params } = site.routes.find(uri.path()) else {
+            panic!("the page has a route");
+        };
+        let facts = request::facts(site, &uri, &HeaderMap::new(), params, 7);
+        let now = self.composer.clock().now();
+        let plan = plan::plan(site, id, &facts, Level::new(level), now);
+        let edition = Arc::clone(&self.edition);
+        let page = compose::compose(&self.composer, edition, plan, uri.path(), facts.trace).await;
+        let verdict = page.head.verdict.clone();
+        let Ok(body) = page.body.collect().await;
+        let report = self.reports.0.lock().remove(uri.path());
+        Asked {
+            body: String::from_utf8(body.to_bytes().to_vec()).expect("pages are UTF-8"),
+            verdict,
+            report: report.expect("every page is reported when its body has ended"),
+        }
+    }
+}
+
+/// A random weather: how likely an origin's answers are to be bad, and in which way.
+fn weather(rng: &mut Rng) -> impl Fn() -> Fault + Send + Sync + 'static {
+    let badness = [0.0, 0.1, 0.5, 1.0][rng.usize(..4)];
+    let own = Mutex::new(rng.fork());
+    move || {
+        let mut rng = own.lock();
+        if rng.f64() >= badness {
+            return match rng.u8(..4) {
+                0 => Fault::Slow(Duration::from_millis(rng.u64(1..200))),
+                _ => Fault::None,
+            };
+        }
+        match rng.u8(..12) {
+            0 | 1 => Fault::Slow(Duration::from_millis(rng.u64(100..3_000))),
+            2 => Fault::Hang,
+            3 => Fault::Drip,
+            4 => Fault::Cut,
+            5 => Fault::Refused,
+            6 => Fault::Status([500, 503, 302, 418, 206][rng.usize(..5)]),
+            7 => Fault::Huge,
+            8 => Fault::WrongType,
+            9 => Fault::NotText,
+            10 => Fault::Empty,
+            _ => Fault::Panic,
+        }
+    }
+}
+
+/// A random site: one or two cores, perhaps a required block, some optional ones, copies or none.
+fn random_site(rng: &mut Rng) -> (String, Vec<&'static str>) {
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let count = rng.usize(2..=names.len());
+    let cores = rng.usize(1..=2.min(count));
+    let essentials = rng.usize(..=1.min(count - cores));
+    let mut toml = format!(
+        "[pages.p]\nroute = \"/p/{{id}}\"\nlayout = \"layout.html\"\nbudget = \"{}ms\"\n",
+        rng.u64(20..1_000)
+    );
+    for (index, name) in names[..count].iter().enumerate() {
+        let priority = match index {
+            i if i < cores => "\"core\"".to_owned(),
+            i if i < cores + essentials => "\"essential\"".to_owned(),
+            _ => rng.u8(1..=99).to_string(),
+        };
+        let freshness = match rng.u8(..3) {
+            0 => "ttl = \"0s\"".to_owned(),
+            1 => format!("ttl = \"{}ms\"\ngrace = \"{}s\"\nkeep = \"1h\"", rng.u64(1..5_000), rng.u64(..20)),
+            _ => format!("ttl = \"{}s\"\npatience = \"{}ms\"\ngrace = \"30s\"", rng.u64(1..10), rng.u64(1..100)),
+        };
+        let fallback = match rng.u8(..4) {
+            0 if index >= cores => format!("fallback = [\"inline:<{name}>reserve</{name}>\"]"),
+            1 if index > cores + essentials => {
+                format!("fallback = [\"fragment:{}\"]", names[cores + essentials])
+            }
+            _ => String::new(),
+        };
+        let _ = write!(
+            toml,
+            "[origins.{name}]\nurls = [\"http://{name}.invalid\"]\ntimeout = \"{}ms\"\n\
+             [fragments.{name}]\npriority = {priority}\nsource = \"{name}:/{name}\"\n\
+             timeout = \"{}ms\"\n{freshness}\n{fallback}\n",
+            rng.u64(800..3_000),
+            rng.u64(10..800),
+        );
+    }
+    (toml, names[..count].to_vec())
+}
+
+/// Plays one seed: pages in bursts and alone, over minutes, at changing levels.
+pub(crate) async fn run(seed: u64, pages: usize) -> Seen {
+    let mut rng = Rng::with_seed(seed);
+    let (toml, names) = random_site(&mut rng);
+    let weathers = Mutex::new(rng.fork());
+    let stage = Stage::build(&toml, &names, |_| FakeOrigin::new(weather(&mut weathers.lock())));
+    let top = stage.edition.site.ladder.text_only().get();
+    let mut seen = Seen::default();
+    let mut left = pages;
+    while left > 0 {
+        let burst = rng.usize(1..=6.min(left));
+        left -= burst;
+        let level = if rng.bool() { 0 } else { rng.u8(..=top) };
+        stage.origins.values().for_each(|origin| drop(origin.asked()));
+        let mut readers: FuturesUnordered<_> = (0..burst).map(|_| stage.ask(level)).collect();
+        while let Some(page) = readers.next().await {
+            promises::check(&stage, level, &page, &mut seen);
+        }
+        promises::check_fetches(&stage, level);
+        let pause = [1, 50, 700, 4_000, 40_000][rng.usize(..5)];
+        tokio::time::sleep(Duration::from_millis(rng.u64(1..=pause))).await;
+    }
+    seen.panics = stage.origins.values().map(FakeOrigin::panics).sum();
+    seen
+}
