@@ -15,6 +15,7 @@ use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
+use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 
 use crate::compose::{Composer, Edition};
@@ -53,7 +54,11 @@ pub struct Peer(pub SocketAddr);
 
 /// What answers to readers.
 pub fn router(state: Arc<ServerState>) -> Router {
-    Router::new().fallback(answer).with_state(state).layer(CompressionLayer::new())
+    Router::new()
+        .fallback(answer)
+        .with_state(state)
+        .layer(CompressionLayer::new())
+        .layer(CatchPanicLayer::new())
 }
 
 async fn answer(State(state): State<Arc<ServerState>>, request: Request) -> Response {

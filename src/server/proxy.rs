@@ -187,6 +187,8 @@ fn idle_bounded(body: BodyStream, idle: Duration) -> impl Stream<Item = Result<B
             Err(_) => Some((Err(Cause::Timeout), None)),
         }
     })
+    // content codings look again after the end
+    .fuse()
 }
 
 /// A request body that may be neither larger nor more silent than this.

@@ -6,4 +6,4 @@ pub(crate) mod reader;
 
 pub(crate) use newsroom::{Newsroom, newsroom};
 pub(crate) use origin::{Gate, Origin, Reply, html, json, origin, raw, status};
-pub(crate) use reader::{Page, Reader};
+pub(crate) use reader::Page;

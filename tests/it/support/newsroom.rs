@@ -171,7 +171,8 @@ impl Newsroom {
     /// `/state` of the admin listener.
     pub(crate) async fn state(&self) -> serde_json::Value {
         let answer = reqwest::get(format!("{}/state", self.admin_url())).await;
-        answer.expect("the admin listener answers").json().await.expect("/state is JSON")
+        let body = answer.expect("the admin listener answers").bytes().await;
+        serde_json::from_slice(&body.expect("/state ends")).expect("/state is JSON")
     }
 
     /// The outcome and cause of a fragment in the latest incomplete page.

@@ -1,9 +1,13 @@
 //! A reader: asks for pages over a real socket, politely or byte by byte.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+
+/// A reader who has no page by then has none: a guard against tests that hang, not a measure.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Asks for pages.
 #[derive(Clone)]
@@ -44,6 +48,7 @@ impl Reader {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder()
             .no_proxy()
+            .timeout(PATIENCE)
             .redirect(reqwest::redirect::Policy::none())
             .no_gzip()
             .no_brotli()
