@@ -73,8 +73,20 @@ impl Account {
         self.head_after = now.saturating_duration_since(self.started);
     }
 
+    /// The body has been handed over whole: the account is closed before the last bytes are on the
+    /// wire, so that whoever has read the page can read its account.
     pub(super) fn finish(&mut self) {
-        self.finished = true;
+        if !self.finished {
+            self.finished = true;
+            self.close();
+        }
+    }
+
+    fn close(&mut self) {
+        let report = self.report();
+        for observer in self.composer.observers() {
+            observer.page(&report);
+        }
     }
 
     /// Name, outcome and duration of each member that is settled.
@@ -121,11 +133,10 @@ impl Account {
 }
 
 impl Drop for Account {
-    /// The account is closed when the body ends or the reader leaves, whichever is first.
+    /// The reader has left before the end, if the account is still open.
     fn drop(&mut self) {
-        let report = self.report();
-        for observer in self.composer.observers() {
-            observer.page(&report);
+        if !self.finished {
+            self.close();
         }
     }
 }

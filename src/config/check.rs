@@ -13,30 +13,36 @@ use serde_spanned::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
 use super::diagnose::{Diagnostic, Diagnostics, FileId, Place};
-use super::values;
 
 mod expected;
+mod leaf;
 
 use expected::{accepts, article, expected, written};
 
 /// What had to be taken out of a table.
 #[derive(Debug, Default)]
-pub struct Removed {
+pub(super) struct Removed {
     /// Whole entries such as `[fragments.x]`: section, name, and where the name is written.
-    pub lost: Vec<(String, String, Range<usize>)>,
+    pub(super) lost: Vec<(String, String, Range<usize>)>,
     /// Entries that stay but lack something that was written, by section and name.
-    pub partial: BTreeSet<(String, String)>,
+    pub(super) partial: BTreeSet<(String, String)>,
 }
 
 /// Checks a file's table and takes out of it what is wrong.
-pub fn check(
+pub(super) fn check(
     table: &mut DeTable<'_>,
     schema: &Value,
     file: FileId,
     found: &mut Diagnostics,
 ) -> Removed {
     let removed = Removed::default();
-    let mut walk = Walk { file, found, path: Vec::new(), env: false, removed };
+    let mut walk = Walk {
+        file,
+        found,
+        path: Vec::new(),
+        env: false,
+        removed,
+    };
     walk.table(table, schema, 0..0);
     walk.removed
 }
@@ -54,8 +60,12 @@ struct Walk<'w> {
 impl Walk<'_> {
     /// Returns whether all that is required is there and right.
     fn table(&mut self, table: &mut DeTable<'_>, schema: &Value, owner: Range<usize>) -> bool {
-        let required: Vec<&str> =
-            schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let required: Vec<&str> = schema["required"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
         for key in &required {
             if !table.contains_key(*key) {
                 self.missing(key, schema, owner.clone());
@@ -81,12 +91,19 @@ impl Walk<'_> {
         }
     }
 
-    fn entry(&mut self, key: Range<usize>, value: &mut Spanned<DeValue<'_>>, schema: &Value) -> bool {
+    fn entry(
+        &mut self,
+        key: Range<usize>,
+        value: &mut Spanned<DeValue<'_>>,
+        schema: &Value,
+    ) -> bool {
         let name = self.path.last().cloned().unwrap_or_default();
         if let Some(known) = schema["properties"].get(&name) {
             return self.value(value, known, key);
         }
-        let named = schema["patternProperties"].as_object().and_then(|p| p.values().next());
+        let named = schema["patternProperties"]
+            .as_object()
+            .and_then(|p| p.values().next());
         if let Some(known) = named {
             if is_name(&name) {
                 return self.value(value, known, key);
@@ -99,8 +116,12 @@ impl Walk<'_> {
             );
             return false;
         }
-        let known: Vec<&str> =
-            schema["properties"].as_object().into_iter().flatten().map(|(k, _)| k.as_str()).collect();
+        let known: Vec<&str> = schema["properties"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(k, _)| k.as_str())
+            .collect();
         let place = self.place(key);
         let context = self.context();
         let finding = Diagnostic::error(format!("unknown key `{name}` {context}"))
@@ -110,7 +131,12 @@ impl Walk<'_> {
         false
     }
 
-    fn value(&mut self, value: &mut Spanned<DeValue<'_>>, schema: &Value, key: Range<usize>) -> bool {
+    fn value(
+        &mut self,
+        value: &mut Spanned<DeValue<'_>>,
+        schema: &Value,
+        key: Range<usize>,
+    ) -> bool {
         let outer = self.env;
         self.env |= schema["x-env"] == true;
         if schema["x-one-or-many"] == true && value.get_ref().is_str() {
@@ -152,7 +178,11 @@ impl Walk<'_> {
             }
             DeValue::Array(items) => {
                 if items.is_empty() && schema["minItems"] == 1 {
-                    return self.wrong(span, "this list is empty", "it needs at least one".to_owned());
+                    return self.wrong(
+                        span,
+                        "this list is empty",
+                        "it needs at least one".to_owned(),
+                    );
                 }
                 // the index is not part of the path: `[[proxy]]` is called by its own name
                 let written = items.len();
@@ -172,81 +202,15 @@ impl Walk<'_> {
         }
     }
 
-    fn string(&mut self, text: &str, span: Range<usize>, schema: &Value, whole: &Value) -> bool {
-        if !self.env && text.contains("${") {
-            let place = self.found.within(&self.place(span), "${");
-            let message = format!("`${{…}}` is not expanded in {}", self.setting());
-            self.found.push(Diagnostic::error(message).at(place, "this would be taken literally").help(
-                "environment variables are read in origin `urls`, in `listen` and in `admin.token` only",
-            ));
-            return false;
-        }
-        if let Some(words) = schema["enum"].as_array() {
-            let words: Vec<&str> = words.iter().filter_map(Value::as_str).collect();
-            if !words.contains(&text) {
-                let message = format!("`{text}` is not a {}", self.last());
-                let place = self.place(span);
-                let expected = expected(whole);
-                let mut finding = Diagnostic::error(message).at(place, format!("expected {expected}"));
-                finding.help = values::nearest(text, words).map(|w| format!("did you mean `{w}`?"));
-                self.found.push(finding);
-                return false;
-            }
-        }
-        if text.is_empty() && schema["minLength"].as_u64() > Some(0) {
-            return self.wrong(span, "this is empty", String::new());
-        }
-        let read = match schema["format"].as_str() {
-            Some("duration-text") => values::parse_duration(text).map(|d| d.as_millis()),
-            Some("size-text") => values::parse_size(text).map(u128::from),
-            _ => return true,
-        };
-        let amount = match read {
-            Ok(amount) => amount,
-            Err(why) => {
-                let message = format!("{} must be {}", self.setting(), expected(schema));
-                let place = self.place(span);
-                self.found.push(Diagnostic::error(message).at(place, why));
-                return false;
-            }
-        };
-        let bound = |i: usize| schema["x-range"][i].as_str();
-        let number = |text: &str| match schema["format"].as_str() {
-            Some("duration-text") => values::parse_duration(text).map(|d| d.as_millis()),
-            _ => values::parse_size(text).map(u128::from),
-        };
-        let low = bound(0).and_then(|t| number(t).ok());
-        let high = bound(1).and_then(|t| number(t).ok());
-        if low.is_some_and(|low| amount < low) || high.is_some_and(|high| amount > high) {
-            let range = (bound(0).unwrap_or("0"), bound(1).unwrap_or("∞"));
-            let label = format!("expected {} to {}", range.0, range.1);
-            let message = format!("{} is out of range", self.setting());
-            let place = self.place(span);
-            self.found.push(Diagnostic::error(message).at(place, label));
-            return false;
-        }
-        true
-    }
-
-    fn integer(&mut self, number: i128, span: Range<usize>, schema: &Value, whole: &Value) -> bool {
-        let bound = |key: &str| schema[key].as_i64().map(i128::from);
-        if bound("minimum").is_some_and(|low| number < low)
-            || bound("maximum").is_some_and(|high| number > high)
-        {
-            let message = format!("{} is out of range", self.setting());
-            let label = format!("expected {}", expected(whole));
-            let place = self.place(span);
-            self.found.push(Diagnostic::error(message).at(place, label));
-            return false;
-        }
-        true
-    }
-
     fn wrong_type(&mut self, value: &Spanned<DeValue<'_>>, schema: &Value) -> bool {
         let message = format!("{} must be {}", self.setting(), expected(schema));
         let label = format!("this is {}", article(value.get_ref()));
         let mut finding = Diagnostic::error(message).at(self.place(value.span()), label);
-        finding.help = match (value.get_ref(), schema["format"].as_str(), schema["type"].as_str()) {
+        finding.help = match (
+            value.get_ref(),
+            schema["format"].as_str(),
+            schema["type"].as_str(),
+        ) {
             (DeValue::Integer(n), Some("duration-text"), _) => {
                 Some(format!("write the unit: `\"{n}ms\"` or `\"{n}s\"`"))
             }
@@ -255,12 +219,7 @@ impl Walk<'_> {
             }
             (DeValue::Table(_), _, Some("array")) => Some(format!("write `[[{}]]`", self.last())),
             (DeValue::String(text), _, Some("array")) => Some(format!("write `[{text:?}]`")),
-            (DeValue::String(text), _, Some("integer")) if text.parse::<i64>().is_ok() => {
-                Some(format!("write it without quotes: `{text}`"))
-            }
-            (DeValue::String(text), _, None) if text.parse::<i64>().is_ok() => {
-                Some(format!("write it without quotes: `{text}`"))
-            }
+            (DeValue::String(text), ..) => unquoted(text, schema),
             _ => None,
         };
         self.found.push(finding);
@@ -278,15 +237,20 @@ impl Walk<'_> {
     fn missing(&mut self, key: &str, schema: &Value, owner: Range<usize>) {
         let wanted = &schema["properties"][key];
         let header = written(&self.path);
-        let mut finding = Diagnostic::error(format!("{header} has no `{key}`"))
-            .at(self.place(owner), format!("`{key}` is required: {}", expected(wanted)));
+        let mut finding = Diagnostic::error(format!("{header} has no `{key}`")).at(
+            self.place(owner),
+            format!("`{key}` is required: {}", expected(wanted)),
+        );
         let example = wanted["examples"].get(0);
         finding.help = example.map(|example| format!("for example `{key} = {example}`"));
         self.found.push(finding);
     }
 
     fn place(&self, span: Range<usize>) -> Place {
-        Place { file: self.file, span }
+        Place {
+            file: self.file,
+            span,
+        }
     }
 
     fn last(&self) -> &str {
@@ -306,7 +270,16 @@ impl Walk<'_> {
     }
 }
 
+/// What to do about a number that is written as a string.
+fn unquoted(text: &str, schema: &Value) -> Option<String> {
+    let number = DeValue::Integer(Default::default());
+    let is_wanted = text.parse::<u64>().is_ok() && accepts(schema, &number);
+    is_wanted.then(|| format!("write it without quotes: `{text}`"))
+}
+
 fn is_name(name: &str) -> bool {
     (1..=64).contains(&name.len())
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
 }

@@ -8,10 +8,10 @@ use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use serde_json::json;
 
 mod redact;
+mod render;
 
 /// A file that findings point into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,7 +67,10 @@ impl Diagnostic {
 
     /// Something that someone should look at.
     pub fn warning(message: impl Into<String>) -> Self {
-        Self { severity: Severity::Warning, ..Self::error(message) }
+        Self {
+            severity: Severity::Warning,
+            ..Self::error(message)
+        }
     }
 
     /// Points at it.
@@ -126,7 +129,11 @@ impl Diagnostics {
     /// Adds a file that findings may point into; `path` is what people will read.
     pub fn add_file(&mut self, path: impl Into<String>, text: &str) -> FileId {
         let (path, text) = (path.into(), redact::blot(text));
-        if let Some(known) = self.files.iter().position(|f| f.path == path && f.text == text) {
+        if let Some(known) = self
+            .files
+            .iter()
+            .position(|f| f.path == path && f.text == text)
+        {
             return FileId(known);
         }
         self.files.push(SourceText { path, text });
@@ -183,11 +190,16 @@ impl Diagnostics {
     /// a string, whatever quotes and escapes it is written with.
     pub(super) fn within(&self, place: &Place, needle: &str) -> Place {
         let text = &self.files[place.file.0].text;
-        let found = text.get(place.span.clone()).and_then(|written| written.find(needle));
+        let found = text
+            .get(place.span.clone())
+            .and_then(|written| written.find(needle));
         match found {
             Some(offset) if !needle.is_empty() => {
                 let start = place.span.start + offset;
-                Place { file: place.file, span: start..start + needle.len() }
+                Place {
+                    file: place.file,
+                    span: start..start + needle.len(),
+                }
             }
             _ => place.clone(),
         }
@@ -199,18 +211,6 @@ impl Diagnostics {
             let place = d.place.as_ref().map(|p| (p.file, p.span.start, p.span.end));
             (d.severity, place, d.message.clone())
         });
-    }
-
-    /// The findings as a person reads them, one paragraph each and a count at the end.
-    pub fn render(&self, color: bool) -> String {
-        let renderer = if color { Renderer::styled() } else { Renderer::plain() };
-        let mut text = String::new();
-        for diagnostic in &self.found {
-            text.push_str(&renderer.render(&[self.group(diagnostic)]));
-            text.push_str("\n\n");
-        }
-        text.push_str(&self.tally());
-        text
     }
 
     /// The findings as JSON, for programs.
@@ -229,51 +229,6 @@ impl Diagnostics {
         });
         found.collect()
     }
-
-    fn group<'d>(&'d self, diagnostic: &'d Diagnostic) -> Group<'d> {
-        let level = match diagnostic.severity {
-            Severity::Error => Level::ERROR,
-            Severity::Warning => Level::WARNING,
-        };
-        let mut group = Group::with_title(level.primary_title(visible(&diagnostic.message)));
-        if let Some(place) = &diagnostic.place {
-            let main = (place, &diagnostic.label, AnnotationKind::Primary);
-            let related = diagnostic.related.iter().map(|(p, l)| (p, l, AnnotationKind::Context));
-            let marks: Vec<_> = std::iter::once(main).chain(related).collect();
-            let mut files: Vec<FileId> = Vec::new();
-            for (place, ..) in &marks {
-                if !files.contains(&place.file) {
-                    files.push(place.file);
-                }
-            }
-            for id in files {
-                let file = &self.files[id.0];
-                let marks = marks.iter().filter(|(place, ..)| place.file == id);
-                let annotations = marks.map(|(place, label, kind)| {
-                    kind.span(fitted(&file.text, &place.span)).label(visible(label))
-                });
-                let snippet = Snippet::source(&file.text).path(&file.path);
-                group = group.element(snippet.annotations(annotations));
-            }
-        }
-        match &diagnostic.help {
-            Some(help) => group.element(Level::HELP.message(visible(help))),
-            None => group,
-        }
-    }
-
-    fn tally(&self) -> String {
-        let part = |count: usize, word: &str| match count {
-            0 => None,
-            1 => Some(format!("1 {word}")),
-            n => Some(format!("{n} {word}s")),
-        };
-        let parts = [
-            part(self.count(Severity::Error), "error"),
-            part(self.count(Severity::Warning), "warning"),
-        ];
-        parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
-    }
 }
 
 impl fmt::Display for Diagnostics {
@@ -283,25 +238,6 @@ impl fmt::Display for Diagnostics {
 }
 
 impl std::error::Error for Diagnostics {}
-
-/// Control characters of a declaration must not reach a terminal.
-fn visible(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() && c != '\n' {
-            shown.extend(c.escape_default());
-        } else {
-            shown.push(c);
-        }
-    }
-    shown
-}
-
-/// A span that lies within the text, on character boundaries.
-fn fitted(text: &str, span: &Range<usize>) -> Range<usize> {
-    let start = floor_boundary(text, span.start);
-    start..floor_boundary(text, span.end).max(start)
-}
 
 fn floor_boundary(text: &str, at: usize) -> usize {
     text.floor_char_boundary(at.min(text.len()))
@@ -316,12 +252,25 @@ mod tests {
         let mut found = Diagnostics::new();
         let file = found.add_file("a.toml", "x = 1\ny = \"é\u{1b}\"\n");
         let place = Place { file, span: 10..12 };
-        found.push(Diagnostic::error("bad \u{1b}").at(place.clone(), "here").help("do"));
+        found.push(
+            Diagnostic::error("bad \u{1b}")
+                .at(place.clone(), "here")
+                .help("do"),
+        );
         assert_eq!(found.locate(&place), ("a.toml", 2, 5));
         let text = found.render(false);
-        assert!(text.contains("error: bad \\u{1b}") && text.contains("a.toml:2:5"), "{text}");
-        assert!(text.contains("^ here") && text.contains("help: do"), "{text}");
-        assert!(text.ends_with("1 error") && !text.contains('\u{1b}'), "{text}");
+        assert!(
+            text.contains("error: bad \\u{1b}") && text.contains("a.toml:2:5"),
+            "{text}"
+        );
+        assert!(
+            text.contains("^ here") && text.contains("help: do"),
+            "{text}"
+        );
+        assert!(
+            text.ends_with("1 error") && !text.contains('\u{1b}'),
+            "{text}"
+        );
     }
 
     #[test]

@@ -17,22 +17,42 @@ pub fn diff(old: &Site, new: &Site) -> Vec<String> {
     let mut lines = Lines(Vec::new());
     site(old, new, &mut lines);
     let by_name = |o: &OriginSpec| o.name.clone();
-    lines.each("origin", &old.origins, &new.origins, by_name, |a, b, out| origin(a, b, out));
+    lines.each("origin", &old.origins, &new.origins, by_name, origin);
     let by_name = |f: &Fragment| f.name.clone();
-    lines.each("fragment", &old.fragments, &new.fragments, by_name, |a, b, out| {
-        fragment((old, a), (new, b), out);
-    });
+    lines.each(
+        "fragment",
+        &old.fragments,
+        &new.fragments,
+        by_name,
+        |a, b, out| {
+            fragment((old, a), (new, b), out);
+        },
+    );
     let by_name = |p: &Page| p.name.clone();
-    lines.each("page", &old.pages, &new.pages, by_name, |a, b, out| page((old, a), (new, b), out));
+    lines.each("page", &old.pages, &new.pages, by_name, |a, b, out| {
+        page((old, a), (new, b), out)
+    });
     let by_route = |p: &Proxy| p.route.clone();
-    lines.each("proxy", &old.proxies, &new.proxies, by_route, |a, b, out| {
-        proxy((old, a), (new, b), out);
-    });
+    lines.each(
+        "proxy",
+        &old.proxies,
+        &new.proxies,
+        by_route,
+        |a, b, out| {
+            proxy((old, a), (new, b), out);
+        },
+    );
     let by_route = |s: &StaticFolder| format!("{}/", s.route);
-    lines.each("static", &old.statics, &new.statics, by_route, |a, b, out| {
-        out.value("folder", a.dir.display(), b.dir.display());
-        out.flag("cache_control", &a.cache_control, &b.cache_control);
-    });
+    lines.each(
+        "static",
+        &old.statics,
+        &new.statics,
+        by_route,
+        |a, b, out| {
+            out.value("folder", a.dir.display(), b.dir.display());
+            out.flag("cache_control", &a.cache_control, &b.cache_control);
+        },
+    );
     lines.0
 }
 
@@ -49,7 +69,10 @@ impl Lines {
         compare: impl Fn(&T, &T, &mut Changes),
     ) {
         let index = |list: &'_ [T]| -> BTreeMap<String, usize> {
-            list.iter().enumerate().map(|(i, item)| (name(item), i)).collect()
+            list.iter()
+                .enumerate()
+                .map(|(i, item)| (name(item), i))
+                .collect()
         };
         let (before, after) = (index(old), index(new));
         let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
@@ -61,7 +84,12 @@ impl Lines {
                 (Some(&a), Some(&b)) => {
                     let mut changes = Changes(Vec::new());
                     compare(&old[a], &new[b], &mut changes);
-                    self.0.extend(changes.0.into_iter().map(|change| format!("{what}: {change}")));
+                    self.0.extend(
+                        changes
+                            .0
+                            .into_iter()
+                            .map(|change| format!("{what}: {change}")),
+                    );
                 }
                 (None, None) => {}
             }
@@ -101,10 +129,23 @@ fn site(old: &Site, new: &Site, lines: &mut Lines) {
     let (a, b) = (&old.limits, &new.limits);
     changes.value("template_fuel", a.template_fuel, b.template_fuel);
     let size = |bytes: usize| show_size(bytes as u64);
-    changes.value("template_output", size(a.template_output_max), size(b.template_output_max));
+    changes.value(
+        "template_output",
+        size(a.template_output_max),
+        size(b.template_output_max),
+    );
     changes.value("flights", a.flights_max, b.flights_max);
-    changes.value("cache_size", size(a.cache_bytes_max), size(b.cache_bytes_max));
-    lines.0.extend(changes.0.into_iter().map(|change| format!("site: {change}")));
+    changes.value(
+        "cache_size",
+        size(a.cache_bytes_max),
+        size(b.cache_bytes_max),
+    );
+    lines.0.extend(
+        changes
+            .0
+            .into_iter()
+            .map(|change| format!("site: {change}")),
+    );
 }
 
 fn origin(old: &OriginSpec, new: &OriginSpec, out: &mut Changes) {
@@ -116,23 +157,43 @@ fn origin(old: &OriginSpec, new: &OriginSpec, out: &mut Changes) {
     out.value("max_in_flight", old.max_in_flight, new.max_in_flight);
 }
 
-fn fragment((old_site, old): (&Site, &Fragment), (new_site, new): (&Site, &Fragment), out: &mut Changes) {
+fn fragment(
+    (old_site, old): (&Site, &Fragment),
+    (new_site, new): (&Site, &Fragment),
+    out: &mut Changes,
+) {
     let before = out.0.len();
     out.value("priority", old.priority, new.priority);
     out.value("source", source(old_site, old), source(new_site, new));
     let template = |f: &Fragment| f.template.clone().unwrap_or_else(|| "none".to_owned());
     out.value("template", template(old), template(new));
     out.time("timeout", old.timeout, new.timeout);
-    let ttl = |f: &Fragment| f.freshness.ttl.map_or_else(|| "as the origin says".to_owned(), show_duration);
+    let ttl = |f: &Fragment| {
+        f.freshness
+            .ttl
+            .map_or_else(|| "as the origin says".to_owned(), show_duration)
+    };
     out.value("ttl", ttl(old), ttl(new));
     out.time("grace", old.freshness.grace, new.freshness.grace);
     out.time("keep", old.freshness.keep, new.freshness.keep);
     out.time("patience", old.freshness.patience, new.freshness.patience);
     let size = |f: &Fragment| show_size(f.limits.size_max as u64);
     out.value("max_size", size(old), size(new));
-    out.value("accept", listed(&old.limits.accept), listed(&new.limits.accept));
-    out.value("forward_headers", listed(&old.forward_headers), listed(&new.forward_headers));
-    out.value("forward_cookies", listed(&old.forward_cookies), listed(&new.forward_cookies));
+    out.value(
+        "accept",
+        listed(&old.limits.accept),
+        listed(&new.limits.accept),
+    );
+    out.value(
+        "forward_headers",
+        listed(&old.forward_headers),
+        listed(&new.forward_headers),
+    );
+    out.value(
+        "forward_cookies",
+        listed(&old.forward_cookies),
+        listed(&new.forward_cookies),
+    );
     let (a, b) = (rungs(old_site, old), rungs(new_site, new));
     if a == b {
         out.flag("content of fallback", &ready(old), &ready(new));
@@ -175,7 +236,11 @@ fn listed(words: &[impl Debug + AsRef<str>]) -> String {
     if words.is_empty() {
         return "none".to_owned();
     }
-    words.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", ")
+    words
+        .iter()
+        .map(AsRef::as_ref)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn page((old_site, old): (&Site, &Page), (new_site, new): (&Site, &Page), out: &mut Changes) {
@@ -183,7 +248,9 @@ fn page((old_site, old): (&Site, &Page), (new_site, new): (&Site, &Page), out: &
     out.time("budget", old.budget, new.budget);
     out.value("layout", &old.layout, &new.layout);
     let names = |site: &Site, page: &Page| {
-        site.members(page).map(|fragment| fragment.name.clone()).collect::<Vec<_>>()
+        site.members(page)
+            .map(|fragment| fragment.name.clone())
+            .collect::<Vec<_>>()
     };
     let (a, b) = (names(old_site, old), names(new_site, new));
     if a != b {
@@ -194,7 +261,11 @@ fn page((old_site, old): (&Site, &Page), (new_site, new): (&Site, &Page), out: &
 }
 
 fn proxy((old_site, old): (&Site, &Proxy), (new_site, new): (&Site, &Proxy), out: &mut Changes) {
-    out.value("origin", &old_site.origin(old.origin).name, &new_site.origin(new.origin).name);
+    out.value(
+        "origin",
+        &old_site.origin(old.origin).name,
+        &new_site.origin(new.origin).name,
+    );
     let path = |proxy: &Proxy| proxy.path.clone().unwrap_or_else(|| "as asked".to_owned());
     out.value("path", path(old), path(new));
     out.time("timeout", old.timeout, new.timeout);

@@ -1,9 +1,9 @@
 //! `fragments.toml` as it is written: the serde mirror, and through it the JSON schema that editors
-//! and [`check`](super::check) read. Owns the keys, their defaults and their ranges; does not know
+//! and `check` read. Owns the keys, their defaults and their ranges; does not know
 //! what they mean together.
 //!
 //! Invariant: the schema is the one description of what is accepted. A value that
-//! [`check`](super::check) lets through deserializes.
+//! `check` lets through deserializes.
 
 use std::collections::BTreeMap;
 

@@ -51,7 +51,9 @@ impl Files for Disk {
             return Err(Unreadable::NotAFile);
         }
         let mut content = Vec::new();
-        let mut file = fs::File::open(path).map_err(|e| unreadable(&e))?.take(FILE_BYTES_MAX + 1);
+        let mut file = fs::File::open(path)
+            .map_err(|e| unreadable(&e))?
+            .take(FILE_BYTES_MAX + 1);
         file.read_to_end(&mut content).map_err(|e| unreadable(&e))?;
         if content.len() as u64 > FILE_BYTES_MAX {
             return Err(Unreadable::TooLarge);
@@ -72,10 +74,13 @@ impl Files for Disk {
 }
 
 fn unreadable(error: &io::Error) -> Unreadable {
-    match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Unreadable::Missing,
-        _ => Unreadable::Refused(error.to_string()),
+    if matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    ) {
+        return Unreadable::Missing;
     }
+    Unreadable::Refused(error.to_string())
 }
 
 /// Files that remember what was looked at, found or not.
@@ -86,7 +91,10 @@ pub(super) struct Remembering<'f> {
 
 impl<'f> Remembering<'f> {
     pub(super) fn new(files: &'f dyn Files) -> Self {
-        Self { files, seen: RefCell::default() }
+        Self {
+            files,
+            seen: RefCell::default(),
+        }
     }
 
     /// Every file that was read and every folder that was searched for includes.

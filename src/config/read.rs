@@ -40,7 +40,10 @@ impl<T> Entry<T> {
     /// The place of one of its values, or of its name if the value is a default.
     pub(super) fn at<V>(&self, value: &file::At<V>) -> Place {
         match value.span() {
-            Some(span) => Place { file: self.place.file, span },
+            Some(span) => Place {
+                file: self.place.file,
+                span,
+            },
             None => self.place.clone(),
         }
     }
@@ -85,11 +88,19 @@ pub(super) fn read(
         }
     };
     let main = found.add_file(shown, &text);
-    let mut merge = Merge { schema, found, declared: empty(main), sound: true };
+    let mut merge = Merge {
+        schema,
+        found,
+        declared: empty(main),
+        sound: true,
+    };
     let includes = merge.add(&text, main, true);
     let mut done = BTreeSet::from([path.to_owned()]);
     for include in includes {
-        let place = Place { file: main, span: include.span().unwrap_or_default() };
+        let place = Place {
+            file: main,
+            span: include.span().unwrap_or_default(),
+        };
         for (included, shown) in include::resolve(&root, &include, &place, files, merge.found) {
             // two patterns may name one file, and `*.toml` names the main file too
             if done.insert(included.clone()) {
@@ -103,7 +114,10 @@ pub(super) fn read(
 
 /// A path as people are told it: relative to the main file's folder where it is below it.
 pub(super) fn shown(root: &Path, path: &Path) -> String {
-    path.strip_prefix(root).unwrap_or(path).display().to_string()
+    path.strip_prefix(root)
+        .unwrap_or(path)
+        .display()
+        .to_string()
 }
 
 fn unreadable(shown: &str, path: &Path, why: &Unreadable, files: &dyn Files) -> Diagnostic {
@@ -111,7 +125,12 @@ fn unreadable(shown: &str, path: &Path, why: &Unreadable, files: &dyn Files) -> 
     let folder = path.parent().unwrap_or(Path::new(""));
     let near: Vec<String> = files.list(folder).unwrap_or_default();
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    finding.did_you_mean(&name, near.iter().map(String::as_str).filter(|n| n.ends_with(".toml")))
+    finding.did_you_mean(
+        &name,
+        near.iter()
+            .map(String::as_str)
+            .filter(|n| n.ends_with(".toml")),
+    )
 }
 
 fn empty(main: FileId) -> Declared {
@@ -179,7 +198,9 @@ impl Merge<'_> {
             self.declared.site = self.one(take("site"));
             self.declared.limits = self.one(take("limits"));
         }
-        let includes = take("include").and_then(|v| self.body(v)).unwrap_or_default();
+        let includes = take("include")
+            .and_then(|v| self.body(v))
+            .unwrap_or_default();
         let origins = self.named("origins", take("origins"), file, &removed);
         let fragments = self.named("fragments", take("fragments"), file, &removed);
         let pages = self.named("pages", take("pages"), file, &removed);
@@ -195,12 +216,19 @@ impl Merge<'_> {
 
     fn refuse_main_only(&mut self, table: &mut DeTable<'_>, file: FileId) {
         for name in MAIN_ONLY {
-            let Some((key, _)) = table.remove_entry(name) else { continue };
-            let place = Place { file, span: key.span() };
+            let Some((key, _)) = table.remove_entry(name) else {
+                continue;
+            };
+            let place = Place {
+                file,
+                span: key.span(),
+            };
             self.found.push(
                 Diagnostic::error(format!("`{name}` belongs in the main file"))
                     .at(place, "not in an included file")
-                    .help("included files hold origins, fragments, pages, proxies and static folders"),
+                    .help(
+                        "included files hold origins, fragments, pages, proxies and static folders",
+                    ),
             );
         }
     }
@@ -220,8 +248,9 @@ impl Merge<'_> {
         removed: &Removed,
     ) -> Vec<Entry<T>> {
         let lost = removed.lost.iter().filter(|(s, ..)| s == section);
-        let mut entries: Vec<Entry<T>> =
-            lost.map(|(_, name, span)| entry(name, file, span.clone(), None)).collect();
+        let mut entries: Vec<Entry<T>> = lost
+            .map(|(_, name, span)| entry(name, file, span.clone(), None))
+            .collect();
         if let Some(DeValue::Table(table)) = value.map(Spanned::into_inner) {
             for (key, value) in table {
                 let body = self.body(value);
@@ -241,7 +270,9 @@ impl Merge<'_> {
         value: Option<Spanned<DeValue<'_>>>,
         file: FileId,
     ) -> Vec<Entry<T>> {
-        let Some(DeValue::Array(items)) = value.map(Spanned::into_inner) else { return Vec::new() };
+        let Some(DeValue::Array(items)) = value.map(Spanned::into_inner) else {
+            return Vec::new();
+        };
         let entries = items.into_iter().map(|item| {
             let span = item.span();
             let body = self.body(item);
@@ -255,8 +286,12 @@ impl Merge<'_> {
         value
             .map_err(|error| {
                 // the check lets nothing through that cannot be read: a mistake of ours
-                let message = format!("marbre cannot read what it has checked: {}", error.message());
-                self.found.push(Diagnostic::error(message).help("please report this"));
+                let message = format!(
+                    "marbre cannot read what it has checked: {}",
+                    error.message()
+                );
+                self.found
+                    .push(Diagnostic::error(message).help("please report this"));
             })
             .ok()
     }
@@ -264,6 +299,10 @@ impl Merge<'_> {
 
 fn entry<T>(name: &str, file: FileId, span: Range<usize>, body: Option<T>) -> Entry<T> {
     let is_whole = body.is_some();
-    Entry { name: name.to_owned(), place: Place { file, span }, body, is_whole }
+    Entry {
+        name: name.to_owned(),
+        place: Place { file, span },
+        body,
+        is_whole,
+    }
 }
-

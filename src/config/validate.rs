@@ -46,7 +46,7 @@ pub(super) struct Context<'c> {
 }
 
 impl Context<'_> {
-    fn error(&mut self, diagnostic: Diagnostic) {
+    fn report(&mut self, diagnostic: Diagnostic) {
         self.found.push(diagnostic);
     }
 
@@ -57,7 +57,11 @@ impl Context<'_> {
 }
 
 /// Makes the site; `None` if an error was found.
-pub(super) fn validate(declared: &Declared, cx: &mut Context<'_>) -> Option<(Site, ServerSettings)> {
+pub(super) fn validate(
+    declared: &Declared,
+    cx: &mut Context<'_>,
+) -> Option<(Site, ServerSettings)> {
+    check_serves(declared, cx);
     let server = settings::server(declared, cx);
     let site = settings::site(declared, cx);
     let origin_names = Names::new("origin", &declared.origins, cx);
@@ -86,13 +90,35 @@ pub(super) fn validate(declared: &Declared, cx: &mut Context<'_>) -> Option<(Sit
         return None;
     }
     usage::warn_unused(declared, &pages, &fragments, &links, cx);
-    let site = Built { origins, fragments, pages, engine: templates.engine, routes, site };
+    let site = Built {
+        origins,
+        fragments,
+        pages,
+        engine: templates.engine,
+        routes,
+        site,
+    };
     let made = site.finish(limits).zip(server);
     if made.is_none() {
         let message = "marbre lost a part of the site without saying why";
-        cx.error(Diagnostic::error(message).help("please report this"));
+        cx.report(Diagnostic::error(message).help("please report this"));
     }
     made
+}
+
+/// A file that is read while it is being written is empty: that must not replace a site.
+fn check_serves(declared: &Declared, cx: &mut Context<'_>) {
+    if declared.pages.is_empty() && declared.proxies.is_empty() && declared.statics.is_empty() {
+        let place = Place {
+            file: declared.main,
+            span: 0..0,
+        };
+        cx.report(
+            Diagnostic::error("nothing is served")
+                .at(place, "no page, no proxy and no static folder is declared")
+                .help("declare a page: `[pages.NAME]` with a `route` and a `layout`"),
+        );
+    }
 }
 
 /// The parts of a site; each that is missing was reported as an error.
@@ -112,8 +138,16 @@ impl Built {
             language: self.site.language,
             origins: self.origins.into_iter().collect::<Option<Vec<_>>>()?,
             pages: self.pages.into_iter().collect::<Option<Vec<_>>>()?,
-            proxies: self.routes.proxies.into_iter().collect::<Option<Vec<_>>>()?,
-            statics: self.routes.statics.into_iter().collect::<Option<Vec<_>>>()?,
+            proxies: self
+                .routes
+                .proxies
+                .into_iter()
+                .collect::<Option<Vec<_>>>()?,
+            statics: self
+                .routes
+                .statics
+                .into_iter()
+                .collect::<Option<Vec<_>>>()?,
             routes: self.routes.routes,
             ladder: Ladder::new(fragments.iter().map(|f| f.priority)),
             templates: self.engine,

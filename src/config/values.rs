@@ -7,8 +7,13 @@
 use std::time::Duration;
 
 /// Units of time, largest first.
-const TIME: [(&str, u64); 5] =
-    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+const TIME: [(&str, u64); 5] = [
+    ("d", 86_400_000),
+    ("h", 3_600_000),
+    ("m", 60_000),
+    ("s", 1_000),
+    ("ms", 1),
+];
 
 /// Units of size, in the order in which they are preferred for writing.
 const SIZE: [(&str, u64); 7] = [
@@ -36,7 +41,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
                 format!("`{unit}` is not a unit of time: ms, s, m, h or d")
             }
         })?;
-        let part = number.checked_mul(*factor).and_then(|part| total.checked_add(part));
+        let part = number
+            .checked_mul(*factor)
+            .and_then(|part| total.checked_add(part));
         total = part.ok_or("it is too long to count")?;
         rest = tail;
     }
@@ -56,22 +63,30 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
             format!("`{unit}` is not a unit of size: B, KiB, MiB or GiB")
         }
     })?;
-    number.checked_mul(*factor).ok_or_else(|| "it is too large to count".to_owned())
+    number
+        .checked_mul(*factor)
+        .ok_or_else(|| "it is too large to count".to_owned())
 }
 
 /// A number, the letters that follow it, and what comes after them.
 fn quantity(text: &str) -> Result<(u64, &str, &str), String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let (number, rest) = text.split_at(digits);
     if number.is_empty() {
         return Err(format!("`{text}` does not begin with a whole number"));
     }
-    let letters = rest.find(|c: char| !c.is_alphabetic()).unwrap_or(rest.len());
+    let letters = rest
+        .find(|c: char| !c.is_alphabetic())
+        .unwrap_or(rest.len());
     let (unit, tail) = rest.split_at(letters);
     if unit.is_empty() && !tail.is_empty() && !tail.starts_with(|c: char| c.is_ascii_digit()) {
         return Err(format!("`{text}` is not a whole number and a unit"));
     }
-    let number = number.parse().map_err(|_| "it is too large to count".to_owned())?;
+    let number = number
+        .parse()
+        .map_err(|_| "it is too large to count".to_owned())?;
     Ok((number, unit, tail))
 }
 
@@ -93,7 +108,9 @@ pub fn show_duration(duration: Duration) -> String {
 
 /// The shortest exact text for a size.
 pub fn show_size(bytes: u64) -> String {
-    let whole = SIZE.iter().find(|(_, factor)| bytes >= *factor && bytes.is_multiple_of(*factor));
+    let whole = SIZE
+        .iter()
+        .find(|(_, factor)| bytes >= *factor && bytes.is_multiple_of(*factor));
     let (unit, factor) = whole.copied().unwrap_or(("B", 1));
     format!("{}{unit}", bytes / factor)
 }
@@ -162,7 +179,12 @@ pub fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) ->
     let lower = word.to_lowercase();
     candidates
         .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(&lower, &candidate.to_lowercase()), candidate))
+        .map(|candidate| {
+            (
+                strsim::damerau_levenshtein(&lower, &candidate.to_lowercase()),
+                candidate,
+            )
+        })
         // one slip in three letters is a misprint; more is another word
         .filter(|(slips, candidate)| *slips <= 1 + candidate.chars().count().min(12) / 4)
         .min_by_key(|(slips, candidate)| (*slips, *candidate))
@@ -181,7 +203,18 @@ mod tests {
         assert_eq!(ms("1h30m"), Ok(5_400_000));
         assert_eq!(ms("7d"), Ok(604_800_000));
         assert_eq!(ms("0s"), Ok(0));
-        for bad in ["", "s", "5", "1.5s", "-1s", "5 s", "5sec", "5é", "1h30", "99999999999999999999s"] {
+        for bad in [
+            "",
+            "s",
+            "5",
+            "1.5s",
+            "-1s",
+            "5 s",
+            "5sec",
+            "5é",
+            "1h30",
+            "99999999999999999999s",
+        ] {
             assert!(parse_duration(bad).is_err(), "{bad}");
         }
         assert!(parse_duration("300000000000d").is_err());
@@ -192,7 +225,15 @@ mod tests {
         assert_eq!(parse_size("512KiB"), Ok(524_288));
         assert_eq!(parse_size("10MB"), Ok(10_000_000));
         assert_eq!(parse_size("4096B"), Ok(4096));
-        for bad in ["", "10", "MiB", "1.5MiB", "1MiB1KiB", "1mib", "99999999999GiB"] {
+        for bad in [
+            "",
+            "10",
+            "MiB",
+            "1.5MiB",
+            "1MiB1KiB",
+            "1mib",
+            "99999999999GiB",
+        ] {
             assert!(parse_size(bad).is_err(), "{bad}");
         }
     }
@@ -213,7 +254,10 @@ mod tests {
 
     #[test]
     fn near_words() {
-        assert_eq!(nearest("slidshow", ["article", "slideshow"]), Some("slideshow"));
+        assert_eq!(
+            nearest("slidshow", ["article", "slideshow"]),
+            Some("slideshow")
+        );
         assert_eq!(nearest("tmeout", ["timeout", "ttl"]), Some("timeout"));
         assert_eq!(nearest("zebra", ["article", "slideshow"]), None);
     }

@@ -49,7 +49,15 @@ impl Changes {
             Ok(hangup) => (Some(hangup), None),
             Err(error) => (None, Some(format!("SIGHUP cannot be listened to: {error}"))),
         };
-        (Self { touched, touch, hangup, watcher: None }, warning.into_iter().collect())
+        (
+            Self {
+                touched,
+                touch,
+                hangup,
+                watcher: None,
+            },
+            warning.into_iter().collect(),
+        )
     }
 
     /// Watches these files and folders instead of those before; says what cannot be watched.
@@ -62,19 +70,23 @@ impl Changes {
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
             if event.map_or(true, |event| seen.concerns(&event)) {
                 // full means that a change is waiting to be seen already
-                drop(touch.try_send(()));
+                let _ = touch.try_send(());
             }
         });
         let mut warnings = Vec::new();
         match watcher {
             Err(error) => {
-                warnings.push(format!("files cannot be watched: {error}; send SIGHUP after a change"));
+                warnings.push(format!(
+                    "files cannot be watched: {error}; send SIGHUP after a change"
+                ));
             }
             Ok(mut watcher) => {
                 for folder in &targets.folders {
                     if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) {
                         let folder = folder.display();
-                        warnings.push(format!("{folder} cannot be watched: {error}; send SIGHUP after a change"));
+                        warnings.push(format!(
+                            "{folder} cannot be watched: {error}; send SIGHUP after a change"
+                        ));
                     }
                 }
                 // the one before ends only now, so that nothing is missed in between
@@ -97,7 +109,10 @@ impl Changes {
             _ = self.touched.recv() => {}
         }
         // from here on a change was seen: told again if the caller gives up waiting for quiet
-        let mut again = Again { touch: &self.touch, is_due: true };
+        let mut again = Again {
+            touch: &self.touch,
+            is_due: true,
+        };
         let quiet = async {
             while timeout(QUIET, self.touched.recv()).await.is_ok() {
                 sleep(Duration::from_millis(1)).await;
@@ -118,7 +133,7 @@ struct Again<'a> {
 impl Drop for Again<'_> {
     fn drop(&mut self) {
         if self.is_due {
-            drop(self.touch.try_send(()));
+            let _ = self.touch.try_send(());
         }
     }
 }
@@ -142,7 +157,11 @@ impl Targets {
             folders: BTreeSet::new(),
         };
         for path in watched {
-            let folder = if path.is_dir() { Some(path.as_path()) } else { existing_parent(path) };
+            let folder = if path.is_dir() {
+                Some(path.as_path())
+            } else {
+                existing_parent(path)
+            };
             targets.folders.extend(folder.map(Path::to_owned));
             let mut on_the_way = PathBuf::new();
             for component in path.components() {
@@ -172,9 +191,13 @@ impl Targets {
     }
 
     fn is_target(&self, path: &Path) -> bool {
-        let parent_watched = path.parent().is_some_and(|parent| self.watched.contains(parent));
+        let parent_watched = path
+            .parent()
+            .is_some_and(|parent| self.watched.contains(parent));
         // `..data` is what a Kubernetes volume swaps
-        let swapped = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".."));
+        let swapped = path
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with(".."));
         self.watched.contains(path)
             || parent_watched
             || swapped
@@ -191,7 +214,9 @@ fn existing_parent(path: &Path) -> Option<&Path> {
 
 impl std::fmt::Debug for Changes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Changes").field("is_watching", &self.watcher.is_some()).finish_non_exhaustive()
+        f.debug_struct("Changes")
+            .field("is_watching", &self.watcher.is_some())
+            .finish_non_exhaustive()
     }
 }
 
@@ -204,7 +229,9 @@ mod tests {
     }
 
     async fn silent(changes: &mut Changes) -> bool {
-        timeout(Duration::from_millis(600), changes.next()).await.is_err()
+        timeout(Duration::from_millis(600), changes.next())
+            .await
+            .is_err()
     }
 
     fn put(path: &Path, text: &str) {
@@ -219,7 +246,10 @@ mod tests {
         let file = folder.path().join("fragments.toml");
         put(&file, "a");
         let (mut changes, _) = Changes::new();
-        assert_eq!(changes.follow(std::slice::from_ref(&file)), Vec::<String>::new());
+        assert_eq!(
+            changes.follow(std::slice::from_ref(&file)),
+            Vec::<String>::new()
+        );
         std::fs::read(&file).unwrap();
         put(&folder.path().join("unrelated.log"), "x");
         assert!(silent(&mut changes).await);
@@ -264,7 +294,11 @@ mod tests {
         let (mut changes, _) = Changes::new();
         changes.follow(std::slice::from_ref(&file));
         put(&file, "b");
-        assert!(timeout(Duration::from_millis(100), changes.next()).await.is_err());
+        assert!(
+            timeout(Duration::from_millis(100), changes.next())
+                .await
+                .is_err()
+        );
         assert_eq!(soon(&mut changes).await, Some(Cause::Files));
     }
 }

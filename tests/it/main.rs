@@ -4,7 +4,7 @@
 mod support;
 
 mod coalescing;
-// mod config_diagnostics;
+mod config_diagnostics;
 mod core_always_renders;
 mod deadlines;
 mod stale;

@@ -23,7 +23,11 @@ pub(super) fn accepts(schema: &Value, value: &DeValue<'_>) -> bool {
 /// What a schema node asks for.
 pub(super) fn expected(schema: &Value) -> String {
     if let Some(options) = schema["anyOf"].as_array() {
-        return options.iter().map(expected).collect::<Vec<_>>().join(", or ");
+        return options
+            .iter()
+            .map(expected)
+            .collect::<Vec<_>>()
+            .join(", or ");
     }
     if let Some(words) = schema["enum"].as_array() {
         let words: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();

@@ -18,7 +18,9 @@ pub(super) fn blot(text: &str) -> String {
     }
     for (at, mark) in text.match_indices("://") {
         let start = at + mark.len();
-        let authority = text[start..].split(['/', '"', '\'', ' ', '\n', '\r']).next();
+        let authority = text[start..]
+            .split(['/', '"', '\'', ' ', '\n', '\r'])
+            .next();
         if let Some(end) = authority.and_then(|a| a.rfind('@')) {
             cover(&mut bytes, start, &text[start..start + end]);
         }
@@ -30,7 +32,9 @@ pub(super) fn blot(text: &str) -> String {
 fn blot_value(bytes: &mut [u8], start: usize, value: &str) {
     let trimmed = value.trim_start_matches([' ', '\t']);
     let start = start + (value.len() - trimmed.len());
-    let fence = ["\"\"\"", "'''"].into_iter().find(|f| trimmed.starts_with(f));
+    let fence = ["\"\"\"", "'''"]
+        .into_iter()
+        .find(|f| trimmed.starts_with(f));
     let end = match fence {
         Some(fence) => trimmed[3..].find(fence).map_or(trimmed.len(), |i| i + 3),
         None => trimmed.find('\n').unwrap_or(trimmed.len()),
@@ -42,7 +46,10 @@ fn blot_value(bytes: &mut [u8], start: usize, value: &str) {
 fn cover(bytes: &mut [u8], start: usize, text: &str) {
     let (mut at, mut rest) = (start, text);
     while !rest.is_empty() {
-        if let Some(len) = rest.strip_prefix("${").and_then(|r| r.find(['}', '\n', '"'])) {
+        if let Some(len) = rest
+            .strip_prefix("${")
+            .and_then(|r| r.find(['}', '\n', '"']))
+        {
             // the default of `${NAME:-default}` may be a secret
             let inside = &rest[..len + 3];
             if let Some(default) = inside.find(":-") {
@@ -73,8 +80,14 @@ mod tests {
         assert_eq!(blot("admin={token='é'}"), "admin={token='**'*");
         assert_eq!(blot("token = \"${T:-abc}\""), "token = \"${T:-***}\"");
         assert_eq!(blot("token = \"${T}\""), "token = \"${T}\"");
-        assert_eq!(blot("token = \"\"\"\nab\n\"\"\"\nx"), "token = \"\"\"\n**\n\"\"\"\nx");
-        assert_eq!(blot("u = \"http://me:pw@host/x@y\""), "u = \"http://*****@host/x@y\"");
+        assert_eq!(
+            blot("token = \"\"\"\nab\n\"\"\"\nx"),
+            "token = \"\"\"\n**\n\"\"\"\nx"
+        );
+        assert_eq!(
+            blot("u = \"http://me:pw@host/x@y\""),
+            "u = \"http://*****@host/x@y\""
+        );
         assert_eq!(blot("\"token\"=\"open"), "\"token\"=\"****");
     }
 

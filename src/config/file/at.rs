@@ -45,7 +45,10 @@ impl<T: fmt::Display> fmt::Display for At<T> {
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for At<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let spanned = Spanned::<T>::deserialize(deserializer)?;
-        Ok(Self { span: Some(spanned.span()), value: spanned.into_inner() })
+        Ok(Self {
+            span: Some(spanned.span()),
+            value: spanned.into_inner(),
+        })
     }
 }
 

@@ -65,7 +65,10 @@ pub struct Admin {
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { listen: At::unwritten("127.0.0.1:8081".to_owned()), token: None }
+        Self {
+            listen: At::unwritten("127.0.0.1:8081".to_owned()),
+            token: None,
+        }
     }
 }
 

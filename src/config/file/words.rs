@@ -26,7 +26,9 @@ impl TimeSpan {
 impl<'de> Deserialize<'de> for TimeSpan {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        values::parse_duration(&text).map(Self).map_err(D::Error::custom)
+        values::parse_duration(&text)
+            .map(Self)
+            .map_err(D::Error::custom)
     }
 }
 
@@ -62,7 +64,9 @@ pub struct ByteSize(pub u64);
 impl<'de> Deserialize<'de> for ByteSize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        values::parse_size(&text).map(Self).map_err(D::Error::custom)
+        values::parse_size(&text)
+            .map(Self)
+            .map_err(D::Error::custom)
     }
 }
 
@@ -109,7 +113,9 @@ impl<'de> Deserialize<'de> for Priority {
             Written::Word(_) => None,
             Written::Rank(rank) => Rank::new(rank).map(fragment::Priority::Optional),
         };
-        priority.map(Self).ok_or_else(|| D::Error::custom("not a priority"))
+        priority
+            .map(Self)
+            .ok_or_else(|| D::Error::custom("not a priority"))
     }
 }
 
@@ -128,6 +134,7 @@ impl JsonSchema for Priority {
                 { "type": "string", "enum": ["core", "essential"] },
                 { "type": "integer", "minimum": 1, "maximum": Rank::MAX },
             ],
+            "examples": ["core", "essential", 40],
         })
     }
 }

@@ -17,9 +17,11 @@ pub(super) fn resolve(
     let (folder, last) = pattern.rsplit_once('/').unwrap_or(("", pattern));
     if folder.contains('*') || last.is_empty() {
         found.push(
-            Diagnostic::error(format!("`{pattern}` is not a pattern that includes can have"))
-                .at(place.clone(), "expected a file, or a folder and a `*.toml`")
-                .help("`*` stands in the last component only: `sections/*.toml`"),
+            Diagnostic::error(format!(
+                "`{pattern}` is not a pattern that includes can have"
+            ))
+            .at(place.clone(), "expected a file, or a folder and a `*.toml`")
+            .help("`*` stands in the last component only: `sections/*.toml`"),
         );
         return Vec::new();
     }
@@ -52,10 +54,16 @@ pub(super) fn resolve(
 fn matches(pattern: &str, name: &str) -> bool {
     let mut parts = pattern.split('*');
     let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = name.strip_prefix(first) else { return false };
-    let Some(last) = parts.next_back() else { return rest.is_empty() };
+    let Some(mut rest) = name.strip_prefix(first) else {
+        return false;
+    };
+    let Some(last) = parts.next_back() else {
+        return rest.is_empty();
+    };
     for part in parts {
-        let Some(at) = rest.find(part) else { return false };
+        let Some(at) = rest.find(part) else {
+            return false;
+        };
         rest = &rest[at + part.len()..];
     }
     rest.ends_with(last)

@@ -10,7 +10,7 @@ use crate::config::values;
 pub(super) fn read(name: &str, place: &Place, cx: &mut Context<'_>) -> Option<Vec<u8>> {
     let place = &cx.within(place, name);
     if let Err(why) = stays_inside(name) {
-        cx.error(
+        cx.report(
             Diagnostic::error(format!("`{name}` is not a path in the templates folder"))
                 .at(place.clone(), why)
                 .help("paths are relative to `[site] templates` and cannot leave it"),
@@ -21,7 +21,7 @@ pub(super) fn read(name: &str, place: &Place, cx: &mut Context<'_>) -> Option<Ve
         Ok(content) => Some(content),
         Err(why) => {
             let finding = unreadable(name, place, &why, cx);
-            cx.error(finding);
+            cx.report(finding);
             None
         }
     }
@@ -33,9 +33,11 @@ pub(super) fn read_text(name: &str, place: &Place, cx: &mut Context<'_>) -> Opti
         Ok(text) => Some(text),
         Err(error) => {
             let at = error.utf8_error().valid_up_to();
-            cx.error(
-                Diagnostic::error(format!("{} is not UTF-8 text", shown(name, cx)))
-                    .at(cx.within(place, name), format!("byte {} of it is wrong", at + 1)),
+            cx.report(
+                Diagnostic::error(format!("{} is not UTF-8 text", shown(name, cx))).at(
+                    cx.within(place, name),
+                    format!("byte {} of it is wrong", at + 1),
+                ),
             );
             None
         }
@@ -57,7 +59,10 @@ fn stays_inside(name: &str) -> Result<(), &'static str> {
     if name.contains(['\\', '\0']) {
         return Err("it has characters that a path cannot have");
     }
-    match name.split('/').find(|part| matches!(*part, "" | "." | "..")) {
+    match name
+        .split('/')
+        .find(|part| matches!(*part, "" | "." | ".."))
+    {
         Some("..") => Err("`..` leads out of the folder"),
         Some(_) => Err("it has an empty part"),
         None => Ok(()),

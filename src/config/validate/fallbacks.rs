@@ -45,7 +45,7 @@ pub(super) fn fallback(
         match spell(text) {
             None => {
                 let finding = unknown(text, place);
-                cx.error(finding);
+                cx.report(finding);
                 None
             }
             Some(Spelled::Fragment(name)) => {
@@ -55,7 +55,10 @@ pub(super) fn fallback(
             }
             Some(Spelled::Static(path)) => {
                 let content = Bytes::from(assets::read(path, &place, cx)?);
-                ready(RungKind::Static, sources::sized(content, fragment, place, cx))
+                ready(
+                    RungKind::Static,
+                    sources::sized(content, fragment, place, cx),
+                )
             }
             Some(Spelled::Inline(html)) => ready(RungKind::Inline, Some(html.to_owned().into())),
             Some(Spelled::Data(path)) => ready(
@@ -97,7 +100,7 @@ fn check_reach(entry: &Entry<file::Fragment>, fragment: &file::Fragment, cx: &mu
         let is_omit = text.as_str() == "omit";
         match certain {
             Some(last) if last.as_str() == "omit" => {
-                cx.error(
+                cx.report(
                     Diagnostic::error("this fallback is never reached")
                         .at(entry.at(text), "unreachable")
                         .also(entry.at(last), "the slot is left empty here")
@@ -106,7 +109,7 @@ fn check_reach(entry: &Entry<file::Fragment>, fragment: &file::Fragment, cx: &mu
                 return;
             }
             Some(last) if !is_omit => {
-                cx.error(
+                cx.report(
                     Diagnostic::error("this fallback is never reached")
                         .at(entry.at(text), "unreachable")
                         .also(entry.at(last), "this one is in memory and cannot fail")
@@ -136,5 +139,5 @@ fn check_omit(fragment: &file::Fragment, place: Place, cx: &mut Context<'_>) {
         ),
     };
     let label = format!("its priority is {}", fragment.priority.0);
-    cx.error(Diagnostic::error(message).at(place, label).help(help));
+    cx.report(Diagnostic::error(message).at(place, label).help(help));
 }

@@ -9,7 +9,11 @@ use crate::config::read::Entry;
 
 /// Why a header is not forwarded.
 const REFUSED: [(&[&str], &str, &str); 4] = [
-    (&["cookie"], "cookies are forwarded by name", "use `forward_cookies = [\"…\"]`"),
+    (
+        &["cookie"],
+        "cookies are forwarded by name",
+        "use `forward_cookies = [\"…\"]`",
+    ),
     (
         &["host"],
         "the host never comes from a reader",
@@ -17,22 +21,42 @@ const REFUSED: [(&[&str], &str, &str); 4] = [
     ),
     (
         &[
-            "connection", "keep-alive", "proxy-authenticate", "proxy-authorization",
-            "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "content-length",
-            "expect", "http2-settings",
+            "connection",
+            "keep-alive",
+            "proxy-authenticate",
+            "proxy-authorization",
+            "proxy-connection",
+            "te",
+            "trailer",
+            "transfer-encoding",
+            "upgrade",
+            "content-length",
+            "expect",
+            "http2-settings",
         ],
         "this header belongs to one connection",
         "remove it: marbre sets it for its own connections",
     ),
     (
         &[
-            "if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range",
-            "range", "accept-encoding",
+            "if-match",
+            "if-none-match",
+            "if-modified-since",
+            "if-unmodified-since",
+            "if-range",
+            "range",
+            "accept-encoding",
         ],
         "it would make the answer a part, or none",
         "remove it: a fragment is fetched whole",
     ),
 ];
+
+/// Why a header, by lower-case name, must not reach an origin, and what to do instead.
+pub(super) fn refusal(name: &str) -> Option<(&'static str, &'static str)> {
+    let refused = REFUSED.iter().find(|(names, ..)| names.contains(&name));
+    refused.map(|(_, why, help)| (*why, *help))
+}
 
 /// Header names, lower case.
 pub(super) fn headers(
@@ -44,15 +68,15 @@ pub(super) fn headers(
     for header in written {
         let name = header.to_ascii_lowercase();
         if HeaderName::from_bytes(name.as_bytes()).is_err() {
-            cx.error(
+            cx.report(
                 Diagnostic::error(format!("`{}` is not a header name", **header))
                     .at(entry.at(header), "expected letters, digits and `-`"),
             );
-        } else if let Some((_, why, help)) = REFUSED.iter().find(|(n, ..)| n.contains(&&*name)) {
-            cx.error(
+        } else if let Some((why, help)) = refusal(&name) {
+            cx.report(
                 Diagnostic::error(format!("`{name}` cannot be forwarded"))
-                    .at(entry.at(header), *why)
-                    .help(*help),
+                    .at(entry.at(header), why)
+                    .help(help),
             );
         }
         names.push(name);
@@ -70,9 +94,11 @@ pub(super) fn cookies(
     for cookie in written {
         // a cookie's name is a token (RFC 6265, 4.1.1)
         let well_formed = !cookie.is_empty()
-            && cookie.bytes().all(|b| b.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?={}".contains(&b));
+            && cookie
+                .bytes()
+                .all(|b| b.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?={}".contains(&b));
         if !well_formed {
-            cx.error(
+            cx.report(
                 Diagnostic::error(format!("`{}` is not a cookie name", **cookie))
                     .at(entry.at(cookie), "expected a name, without its value"),
             );

@@ -30,7 +30,10 @@ pub(super) fn fragments(
     parts: &Parts<'_>,
     cx: &mut Context<'_>,
 ) -> Vec<Option<Fragment>> {
-    entries.iter().map(|entry| fragment(entry, entry.body.as_ref()?, parts, cx)).collect()
+    entries
+        .iter()
+        .map(|entry| fragment(entry, entry.body.as_ref()?, parts, cx))
+        .collect()
 }
 
 fn fragment(
@@ -46,13 +49,21 @@ fn fragment(
     let forward_cookies = forwards::cookies(entry, &written.forward_cookies, cx);
     let accept = accept(entry, written, cx);
     let source = source?;
-    let fingerprint =
-        fingerprint(written, &source, &forward_headers, &forward_cookies, parts.templates);
+    let fingerprint = fingerprint(
+        written,
+        &source,
+        &forward_headers,
+        &forward_cookies,
+        parts.templates,
+    );
     Some(Fragment {
         name: entry.name.clone(),
         priority: written.priority.0,
         source,
-        template: written.template.as_ref().map(|template| template.to_string()),
+        template: written
+            .template
+            .as_ref()
+            .map(|template| template.to_string()),
         timeout,
         freshness: Freshness {
             ttl: written.ttl.as_ref().map(|ttl| ttl.0),
@@ -61,7 +72,10 @@ fn fragment(
             patience: written.patience.0,
         },
         fallback,
-        limits: Limits { size_max: settings::bytes(&written.max_size), accept },
+        limits: Limits {
+            size_max: settings::bytes(&written.max_size),
+            accept,
+        },
         forward_headers,
         forward_cookies,
         fingerprint,
@@ -82,7 +96,7 @@ fn timeout(
         && timeout.0 > limit
     {
         let limit = show_duration(limit);
-        cx.error(
+        cx.report(
             Diagnostic::error("`timeout` is longer than that of the origin")
                 .at(entry.at(timeout), "would never be reached")
                 .also(limit_place, format!("the origin gives up after {limit}"))
@@ -101,17 +115,24 @@ fn accept(
     for media_type in &written.accept {
         let name = media_type.trim().to_ascii_lowercase();
         let is_word = |s: &str| {
-            !s.is_empty() && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b))
+            !s.is_empty()
+                && s.bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b))
         };
-        let well_formed = name.split_once('/').is_some_and(|(a, b)| is_word(a) && is_word(b));
+        let well_formed = name
+            .split_once('/')
+            .is_some_and(|(a, b)| is_word(a) && is_word(b));
         if !well_formed {
             let help = match name.split_once(';') {
                 Some((bare, _)) => format!("without parameters: `{}`", bare.trim()),
                 None => "for example `text/html` or `application/json`".to_owned(),
             };
-            cx.error(
+            cx.report(
                 Diagnostic::error(format!("`{}` is not a media type", **media_type))
-                    .at(entry.at(media_type), "expected a type and a subtype, without wildcards")
+                    .at(
+                        entry.at(media_type),
+                        "expected a type and a subtype, without wildcards",
+                    )
                     .help(help),
             );
         }

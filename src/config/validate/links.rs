@@ -15,14 +15,24 @@ pub(super) struct Links {
 impl Links {
     pub(super) fn of(entries: &[Entry<file::Fragment>], names: &Names) -> Self {
         let siblings = entries.iter().map(|entry| {
-            let Some(fragment) = &entry.body else { return Vec::new() };
-            let named = fragment.fallback.iter().filter_map(|text| match fallbacks::spell(text)? {
-                fallbacks::Spelled::Fragment(name) => Some((names.get(name)?, entry.at(text))),
-                _ => None,
-            });
+            let Some(fragment) = &entry.body else {
+                return Vec::new();
+            };
+            let named = fragment
+                .fallback
+                .iter()
+                .filter_map(|text| match fallbacks::spell(text)? {
+                    fallbacks::Spelled::Fragment(name) => Some((names.get(name)?, entry.at(text))),
+                    fallbacks::Spelled::Static(_)
+                    | fallbacks::Spelled::Inline(_)
+                    | fallbacks::Spelled::Data(_)
+                    | fallbacks::Spelled::Omit => None,
+                });
             named.collect()
         });
-        Self { siblings: siblings.collect() }
+        Self {
+            siblings: siblings.collect(),
+        }
     }
 
     /// A fragment and everything that it may fall back to.
@@ -72,7 +82,7 @@ impl Links {
                         2 => Diagnostic::error(format!("`{}` falls back to itself", names[0])),
                         _ => Diagnostic::error("these fallbacks lead back to where they began"),
                     };
-                    cx.error(finding.at(place.clone(), names.join(" → ")).help(
+                    cx.report(finding.at(place.clone(), names.join(" → ")).help(
                         "end with something that needs no origin: `static:PATH`, `inline:HTML` or `data:PATH`",
                     ));
                 }

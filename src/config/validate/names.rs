@@ -22,7 +22,7 @@ impl Names {
                 index.insert(entry.name.clone(), i);
                 continue;
             };
-            cx.error(
+            cx.report(
                 Diagnostic::error(format!("{kind} `{}` is declared twice", entry.name))
                     .at(entry.place.clone(), "second time")
                     .also(entries[*first].place.clone(), "first time")
@@ -45,7 +45,7 @@ impl Names {
             let finding = Diagnostic::error(format!("unknown {kind} `{name}`"))
                 .at(place, format!("there is no `[{kind}s.{name}]`"))
                 .did_you_mean(name, self.index.keys().map(String::as_str));
-            cx.error(finding);
+            cx.report(finding);
         }
         known
     }

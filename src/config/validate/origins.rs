@@ -7,14 +7,18 @@ use crate::config::read::Entry;
 use crate::site::OriginSpec;
 
 /// The first words of sources and fallbacks that are not origins, and of URLs; kept free.
-const RESERVED: [&str; 10] =
-    ["data", "file", "fragment", "http", "https", "inline", "list", "omit", "push", "static"];
+const RESERVED: [&str; 10] = [
+    "data", "file", "fragment", "http", "https", "inline", "list", "omit", "push", "static",
+];
 
 pub(super) fn origins(
     entries: &[Entry<file::Origin>],
     cx: &mut Context<'_>,
 ) -> Vec<Option<OriginSpec>> {
-    entries.iter().map(|entry| origin(entry, entry.body.as_ref()?, cx)).collect()
+    entries
+        .iter()
+        .map(|entry| origin(entry, entry.body.as_ref()?, cx))
+        .collect()
 }
 
 fn origin(
@@ -23,9 +27,12 @@ fn origin(
     cx: &mut Context<'_>,
 ) -> Option<OriginSpec> {
     if RESERVED.contains(&entry.name.as_str()) {
-        cx.error(
+        cx.report(
             Diagnostic::error(format!("an origin cannot be called `{}`", entry.name))
-                .at(entry.place.clone(), "this word means something else in a source")
+                .at(
+                    entry.place.clone(),
+                    "this word means something else in a source",
+                )
                 .help("choose the name of the service, such as `cms`"),
         );
     }
@@ -34,7 +41,7 @@ fn origin(
         None => timeout.min(std::time::Duration::from_secs(1)),
         Some(connect) => {
             if connect.0 > timeout {
-                cx.error(
+                cx.report(
                     Diagnostic::error("`connect_timeout` is longer than the origin's `timeout`")
                         .at(entry.at(connect), "would never be reached")
                         .also(entry.at(&origin.timeout), "the whole fetch ends here")
@@ -53,7 +60,7 @@ fn origin(
             && urls.contains(&Some(url.clone()))
         {
             let message = "this replica is declared twice";
-            cx.error(Diagnostic::error(message).at(place, "the same URL stands before"));
+            cx.report(Diagnostic::error(message).at(place, "the same URL stands before"));
         }
         urls.push(url);
     }
@@ -76,7 +83,7 @@ fn base_url(text: &str, is_expanded: bool, place: &Place, cx: &mut Context<'_>) 
     let suffix = if is_expanded { ", once expanded" } else { "" };
     let finding = Diagnostic::error("an origin's URL is a scheme and a host")
         .at(place.clone(), format!("{}{suffix}", problem.label));
-    cx.error(finding.help(problem.help));
+    cx.report(finding.help(problem.help));
     None
 }
 
@@ -107,14 +114,18 @@ fn problem_of(text: &str) -> Result<String, Problem> {
         let help = "send credentials in a header from a proxy next to the origin";
         return problem("user names and passwords do not belong in a URL", help);
     }
-    if authority.port().is_none() && authority.as_str().ends_with(':') {
-        return problem("the port is missing", example);
+    let after_host = authority.as_str().rsplit(']').next().unwrap_or_default();
+    if after_host.contains(':') && authority.port_u16().is_none() {
+        return problem("its port is missing, or not a port", example);
     }
     if uri.query().is_some() {
         return problem("it has a query", "paths and queries belong in `source`");
     }
     if !matches!(uri.path(), "" | "/") {
-        return problem("it has a path", "paths belong in `source`, as in `cms:/api/{slug}`");
+        return problem(
+            "it has a path",
+            "paths belong in `source`, as in `cms:/api/{slug}`",
+        );
     }
     let scheme = uri.scheme_str().unwrap_or("http");
     Ok(format!("{scheme}://{authority}"))
@@ -126,11 +137,28 @@ mod tests {
 
     #[test]
     fn base_urls() {
-        assert_eq!(problem_of("http://cms:8000/").ok().unwrap(), "http://cms:8000");
-        assert_eq!(problem_of("https://[::1]:1").ok().unwrap(), "https://[::1]:1");
+        assert_eq!(
+            problem_of("http://cms:8000/").ok().unwrap(),
+            "http://cms:8000"
+        );
+        assert_eq!(
+            problem_of("https://[::1]:1").ok().unwrap(),
+            "https://[::1]:1"
+        );
         for bad in [
-            "", "cms", "cms:80", "ftp://cms", "http://", "http:///x", "http://a/b", "http://a?b",
-            "http://a#b", "http://u:p@a", "http://a b", "http://a:", "http://a:99999",
+            "",
+            "cms",
+            "cms:80",
+            "ftp://cms",
+            "http://",
+            "http:///x",
+            "http://a/b",
+            "http://a?b",
+            "http://a#b",
+            "http://u:p@a",
+            "http://a b",
+            "http://a:",
+            "http://a:99999",
         ] {
             assert!(problem_of(bad).is_err(), "{bad}");
         }

@@ -13,13 +13,11 @@ use crate::fragment::FragmentId;
 use crate::layout::{self, Layout, Segment, Slot};
 use crate::site::{Member, Page, Piece};
 
-pub(super) fn pages(
-    declared: &Declared,
-    names: &Names,
-    cx: &mut Context<'_>,
-) -> Vec<Option<Page>> {
+pub(super) fn pages(declared: &Declared, names: &Names, cx: &mut Context<'_>) -> Vec<Option<Page>> {
     let pages = declared.pages.iter();
-    pages.map(|entry| page(entry, entry.body.as_ref()?, declared, names, cx)).collect()
+    pages
+        .map(|entry| page(entry, entry.body.as_ref()?, declared, names, cx))
+        .collect()
 }
 
 fn page(
@@ -35,9 +33,12 @@ fn page(
     let max = settings::bytes(&declared.limits.layout_size);
     if text.len() > max {
         let sizes = (show_size(text.len() as u64), show_size(max as u64));
-        cx.error(
+        cx.report(
             Diagnostic::error("this layout is too large")
-                .at(place, format!("{}, but at most {} may be used", sizes.0, sizes.1))
+                .at(
+                    place,
+                    format!("{}, but at most {} may be used", sizes.0, sizes.1),
+                )
                 .help("make it smaller, or raise `layout_size` in `[limits]`"),
         );
         return None;
@@ -50,7 +51,11 @@ fn page(
             for error in errors {
                 let span = error.offset..error.offset + error.len;
                 let finding = Diagnostic::error(error.problem.to_string());
-                cx.error(finding.at(Place { file, span }, "").help(error.problem.hint()));
+                cx.report(
+                    finding
+                        .at(Place { file, span }, "")
+                        .help(error.problem.hint()),
+                );
             }
             return None;
         }
@@ -74,7 +79,7 @@ fn check_rest(entry: &Entry<file::Page>, written: &file::Page, cx: &mut Context<
     for param in params.iter().filter(|param| param.is_rest) {
         let spelled = format!("{{*{}}}", param.name);
         let place = cx.within(&entry.at(&written.route), &spelled);
-        cx.error(
+        cx.report(
             Diagnostic::error("the route of a page cannot take all that follows")
                 .at(place, "only a `[[proxy]]` can")
                 .help(format!("write `{{{}}}` for one segment", param.name)),
@@ -87,9 +92,12 @@ fn check_slot_count(layout: &Layout, declared: &Declared, place: &Place, cx: &mu
     if u32::try_from(count).is_ok_and(|count| count <= max) {
         return;
     }
-    cx.error(
+    cx.report(
         Diagnostic::error("this layout has too many slots")
-            .at(place.clone(), format!("{count} slots, but at most {max} may be used"))
+            .at(
+                place.clone(),
+                format!("{count} slots, but at most {max} may be used"),
+            )
             .help("make blocks larger, or raise `page_slots` in `[limits]`"),
     );
 }
@@ -111,7 +119,10 @@ fn compile(
     names: &Names,
     cx: &mut Context<'_>,
 ) -> Option<Compiled> {
-    let mut compiled = Compiled { is_whole: true, ..Compiled::default() };
+    let mut compiled = Compiled {
+        is_whole: true,
+        ..Compiled::default()
+    };
     let mut complete = true;
     for segment in layout.segments {
         let slot = match segment {
@@ -133,11 +144,22 @@ fn compile(
             }
         };
         let id = FragmentId(index);
-        let member = compiled.members.iter().position(|m| m.fragment == id).unwrap_or_else(|| {
-            compiled.members.push(Member { fragment: id, is_core });
-            compiled.members.len() - 1
+        let member = compiled
+            .members
+            .iter()
+            .position(|m| m.fragment == id)
+            .unwrap_or_else(|| {
+                compiled.members.push(Member {
+                    fragment: id,
+                    is_core,
+                });
+                compiled.members.len() - 1
+            });
+        compiled.pieces.push(Piece::Slot {
+            member,
+            part: slot.part,
+            default: slot.default,
         });
-        compiled.pieces.push(Piece::Slot { member, part: slot.part, default: slot.default });
     }
     complete.then_some(compiled)
 }
@@ -145,7 +167,10 @@ fn compile(
 /// The fragment's name within its slot's tag.
 fn slot_place(slot: &Slot, text: &Bytes, file: FileId) -> Place {
     let tag = &text[slot.offset..];
-    let tag_end = tag.iter().position(|b| *b == b'>').map_or(tag.len(), |i| i + 1);
+    let tag_end = tag
+        .iter()
+        .position(|b| *b == b'>')
+        .map_or(tag.len(), |i| i + 1);
     let tag = String::from_utf8_lossy(&tag[..tag_end]);
     let quoted = ['"', '\''].map(|quote| format!("{quote}{}{quote}", slot.fragment));
     let span = match quoted.iter().find_map(|quoted| tag.find(quoted.as_str())) {
@@ -166,11 +191,12 @@ fn check_core(
         return;
     }
     let members = compiled.members.iter();
-    let names: Vec<String> =
-        members.map(|m| format!("`{}`", declared.fragments[m.fragment.index()].name)).collect();
+    let names: Vec<String> = members
+        .map(|m| format!("`{}`", declared.fragments[m.fragment.index()].name))
+        .collect();
     let finding = Diagnostic::error(format!("page `{}` has no core fragment", entry.name))
         .at(place, "no slot of this layout is for a core fragment");
-    cx.error(match names.len() {
+    cx.report(match names.len() {
         0 => finding.help("add `<fragment name=\"…\">` where the article goes"),
         _ => finding.help(format!(
             "set `priority = \"core\"` on what the page is about; its slots are for {}",

@@ -23,23 +23,39 @@ pub(super) struct PatternError {
 }
 
 fn wrong<T>(culprit: Range<usize>, label: &str, help: &str) -> Result<T, PatternError> {
-    Err(PatternError { label: label.to_owned(), help: help.to_owned(), culprit })
+    Err(PatternError {
+        label: label.to_owned(),
+        help: help.to_owned(),
+        culprit,
+    })
 }
 
 /// The parameters of a pattern, in order.
 pub(super) fn params(pattern: &str) -> Result<Vec<Param>, PatternError> {
     let whole = 0..pattern.len();
     if !pattern.starts_with('/') {
-        return wrong(whole, "it must start with `/`", "for example `/articles/{slug}`");
+        return wrong(
+            whole,
+            "it must start with `/`",
+            "for example `/articles/{slug}`",
+        );
     }
     if let Some(at) = pattern.find(['?', '#']) {
-        return wrong(at..pattern.len(), "a route is a path only", "queries are read with `{query.x}`");
+        return wrong(
+            at..pattern.len(),
+            "a route is a path only",
+            "queries are read with `{query.x}`",
+        );
     }
     if let Some((at, c)) = pattern.char_indices().find(|(_, c)| !c.is_ascii_graphic()) {
         let text = c.to_string();
         let encoded = utf8_percent_encode(&text, NON_ALPHANUMERIC);
         let help = format!("paths arrive percent-encoded: write `{encoded}`");
-        return wrong(at..at + c.len_utf8(), "no path ever has this character", &help);
+        return wrong(
+            at..at + c.len_utf8(),
+            "no path ever has this character",
+            &help,
+        );
     }
     let (mut params, mut at) = (Vec::<Param>::new(), 1);
     let mut segments = pattern[1..].split('/').peekable();
@@ -49,12 +65,18 @@ pub(super) fn params(pattern: &str) -> Result<Vec<Param>, PatternError> {
         if matches!(segment, "." | "..") {
             return wrong(span, "paths with `.` and `..` are refused", "remove it");
         }
-        let Some(param) = param(segment, &span)? else { continue };
+        let Some(param) = param(segment, &span)? else {
+            continue;
+        };
         if param.is_rest && segments.peek().is_some() {
             return wrong(span, "it takes all that follows", "put it last");
         }
         if params.iter().any(|p| p.name == param.name) {
-            return wrong(span, "this name is taken", "give each parameter its own name");
+            return wrong(
+                span,
+                "this name is taken",
+                "give each parameter its own name",
+            );
         }
         params.push(param);
     }
@@ -62,8 +84,13 @@ pub(super) fn params(pattern: &str) -> Result<Vec<Param>, PatternError> {
 }
 
 fn param(segment: &str, span: &Range<usize>) -> Result<Option<Param>, PatternError> {
-    let Some(open) = segment.find(['{', '}']) else { return Ok(None) };
-    let Some(inside) = segment[open..].strip_prefix('{').and_then(|s| s.strip_suffix('}')) else {
+    let Some(open) = segment.find(['{', '}']) else {
+        return Ok(None);
+    };
+    let Some(inside) = segment[open..]
+        .strip_prefix('{')
+        .and_then(|s| s.strip_suffix('}'))
+    else {
         let help = "a parameter is `{name}`, to the end of its segment";
         return wrong(span.clone(), "these braces do not make a parameter", help);
     };
@@ -72,7 +99,11 @@ fn param(segment: &str, span: &Range<usize>) -> Result<Option<Param>, PatternErr
         None => (inside, false),
     };
     if is_rest && open > 0 {
-        return wrong(span.clone(), "`{*…}` must be a whole segment", "put a `/` before it");
+        return wrong(
+            span.clone(),
+            "`{*…}` must be a whole segment",
+            "put a `/` before it",
+        );
     }
     let is_word = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
     if name.is_empty() || !name.bytes().all(is_word) {
@@ -81,9 +112,16 @@ fn param(segment: &str, span: &Range<usize>) -> Result<Option<Param>, PatternErr
     }
     if matches!(name, "lang" | "device") {
         let help = "choose another name";
-        return wrong(span.clone(), "in a source, this word means the reader's", help);
+        return wrong(
+            span.clone(),
+            "in a source, this word means the reader's",
+            help,
+        );
     }
-    Ok(Some(Param { name: name.to_owned(), is_rest }))
+    Ok(Some(Param {
+        name: name.to_owned(),
+        is_rest,
+    }))
 }
 
 #[cfg(test)]
@@ -94,10 +132,17 @@ mod tests {
     #[test]
     fn parameters_in_order() {
         let names = |pattern| {
-            params(pattern).map(|p| p.into_iter().map(|p| (p.name, p.is_rest)).collect::<Vec<_>>())
+            params(pattern).map(|p| {
+                p.into_iter()
+                    .map(|p| (p.name, p.is_rest))
+                    .collect::<Vec<_>>()
+            })
         };
         assert_eq!(names("/"), Ok(vec![]));
-        assert_eq!(names("/a/{x}/id-{y}"), Ok(vec![("x".into(), false), ("y".into(), false)]));
+        assert_eq!(
+            names("/a/{x}/id-{y}"),
+            Ok(vec![("x".into(), false), ("y".into(), false)])
+        );
         assert_eq!(names("/a/{*rest}"), Ok(vec![("rest".into(), true)]));
     }
 

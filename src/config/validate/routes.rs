@@ -24,7 +24,10 @@ pub(super) struct Routing {
 }
 
 pub(super) fn routes(declared: &Declared, origins: &Names, cx: &mut Context<'_>) -> Routing {
-    let mut table = Table { routes: Routes::new(), known: BTreeMap::new() };
+    let mut table = Table {
+        routes: Routes::new(),
+        known: BTreeMap::new(),
+    };
     for (i, entry) in declared.statics.iter().enumerate() {
         if let Some(folder) = &entry.body {
             table.add_folder(i, entry, folder, cx);
@@ -33,26 +36,54 @@ pub(super) fn routes(declared: &Declared, origins: &Names, cx: &mut Context<'_>)
     for (i, entry) in declared.pages.iter().enumerate() {
         if let Some(page) = &entry.body {
             let what = format!("page `{}`", entry.name);
-            table.add(&page.route, &page.route, what, Target::Page(PageId(i)), entry.at(&page.route), cx);
+            table.add(
+                &page.route,
+                &page.route,
+                what,
+                Target::Page(PageId(i)),
+                entry.at(&page.route),
+                cx,
+            );
         }
     }
     for (i, entry) in declared.proxies.iter().enumerate() {
         if let Some(proxy) = &entry.body {
             let what = "this proxy".to_owned();
-            table.add(&proxy.route, &proxy.route, what, Target::Proxy(i), entry.at(&proxy.route), cx);
+            table.add(
+                &proxy.route,
+                &proxy.route,
+                what,
+                Target::Proxy(i),
+                entry.at(&proxy.route),
+                cx,
+            );
         }
     }
     Routing {
         routes: table.routes,
-        proxies: declared.proxies.iter().map(|e| proxy(e, e.body.as_ref()?, declared, origins, cx)).collect(),
-        statics: declared.statics.iter().map(|e| folder(e, e.body.as_ref()?, cx)).collect(),
+        proxies: declared
+            .proxies
+            .iter()
+            .map(|e| proxy(e, e.body.as_ref()?, declared, origins, cx))
+            .collect(),
+        statics: declared
+            .statics
+            .iter()
+            .map(|e| folder(e, e.body.as_ref()?, cx))
+            .collect(),
     }
 }
 
 struct Table {
     routes: Routes,
-    /// What each pattern belongs to, and where it is written.
-    known: BTreeMap<String, (String, Place)>,
+    known: BTreeMap<String, Known>,
+}
+
+/// Whom a pattern belongs to.
+struct Known {
+    what: String,
+    place: Place,
+    target: Target,
 }
 
 impl Table {
@@ -65,7 +96,7 @@ impl Table {
     ) {
         let (route, place) = (&folder.route, entry.at(&folder.route));
         if route.contains(['{', '}']) {
-            cx.error(
+            cx.report(
                 Diagnostic::error("the route of a static folder has no parameters")
                     .at(place, "expected a prefix, such as `/assets`")
                     .help("every path below the prefix is looked up in the folder"),
@@ -73,7 +104,14 @@ impl Table {
             return;
         }
         let pattern = format!("{}/{{*path}}", route.trim_end_matches('/'));
-        self.add(&pattern, route, "this static folder".to_owned(), Target::Static(index), place, cx);
+        self.add(
+            &pattern,
+            route,
+            "this static folder".to_owned(),
+            Target::Static(index),
+            place,
+            cx,
+        );
     }
 
     fn add(
@@ -88,48 +126,64 @@ impl Table {
         if let Err(error) = patterns::params(pattern) {
             let culprit = written.get(error.culprit).unwrap_or(written);
             let finding = Diagnostic::error(format!("`{written}` is not a route"));
-            cx.error(finding.at(cx.within(&place, culprit), error.label).help(error.help));
+            cx.report(
+                finding
+                    .at(cx.within(&place, culprit), error.label)
+                    .help(error.help),
+            );
             return;
         }
         match self.routes.insert(pattern, target) {
-            Ok(()) => self.check_shadow(pattern, &what, &place, cx),
+            Ok(()) => self.check_shadow(pattern, &what, target, &place, cx),
             Err(RouteError::Conflict(with)) => {
-                let finding = Diagnostic::error(format!("the route of {what} conflicts with another"));
+                let finding =
+                    Diagnostic::error(format!("the route of {what} conflicts with another"));
                 let finding = finding.at(place.clone(), "answers to the same paths");
-                cx.error(match self.known.get(&with) {
+                cx.report(match self.known.get(&with) {
                     None => finding.help(format!("the other is `{with}`")),
-                    Some((other, other_place)) => {
-                        finding.also(other_place.clone(), format!("the route of {other}"))
+                    Some(other) => {
+                        finding.also(other.place.clone(), format!("the route of {}", other.what))
                     }
                 });
             }
             Err(RouteError::Invalid(why)) => {
-                cx.error(Diagnostic::error(format!("`{written}` is not a route")).at(place.clone(), why));
+                cx.report(
+                    Diagnostic::error(format!("`{written}` is not a route")).at(place.clone(), why),
+                );
             }
         }
-        self.known.entry(pattern.to_owned()).or_insert((what, place));
+        self.known.entry(pattern.to_owned()).or_insert(Known {
+            what,
+            place,
+            target,
+        });
     }
 
-    /// Below the prefix of a folder only the folder answers; at `/` it takes what nothing else does.
-    fn check_shadow(&self, pattern: &str, what: &str, place: &Place, cx: &mut Context<'_>) {
-        for (folder, (_, folder_place)) in &self.known {
-            let Some(prefix) = folder.strip_suffix("{*path}").filter(|prefix| *prefix != "/") else {
-                continue;
-            };
-            if pattern.starts_with(prefix) && self.is_folder(folder_place) {
+    /// Below the prefix of a folder only folders answer; one at `/` takes what nothing else does.
+    fn check_shadow(
+        &self,
+        pattern: &str,
+        what: &str,
+        target: Target,
+        place: &Place,
+        cx: &mut Context<'_>,
+    ) {
+        for (folder, known) in &self.known {
+            let is_folder = |target| matches!(target, Target::Static(_));
+            let prefix = folder
+                .strip_suffix("{*path}")
+                .filter(|prefix| *prefix != "/");
+            let hides = prefix.is_some_and(|prefix| pattern.starts_with(prefix));
+            if hides && is_folder(known.target) && !is_folder(target) {
                 let finding = Diagnostic::error(format!("the route of {what} hides a static file"));
-                cx.error(
+                cx.report(
                     finding
                         .at(place.clone(), "is below the prefix of a static folder")
-                        .also(folder_place.clone(), "this folder")
+                        .also(known.place.clone(), "this folder")
                         .help("choose another path for one of them"),
                 );
             }
         }
-    }
-
-    fn is_folder(&self, place: &Place) -> bool {
-        self.known.values().any(|(what, known)| known == place && what == "this static folder")
     }
 }
 
@@ -163,13 +217,19 @@ fn check_path(
     cx: &mut Context<'_>,
 ) {
     let place = entry.at(path);
-    let Ok(provided) = patterns::params(&proxy.route) else { return };
+    let Ok(provided) = patterns::params(&proxy.route) else {
+        return;
+    };
     let used = match patterns::params(path) {
         Ok(used) => used,
         Err(error) => {
             let culprit = path.get(error.culprit).unwrap_or(path);
             let finding = Diagnostic::error(format!("`{}` is not a path", **path));
-            cx.error(finding.at(cx.within(&place, culprit), error.label).help(error.help));
+            cx.report(
+                finding
+                    .at(cx.within(&place, culprit), error.label)
+                    .help(error.help),
+            );
             return;
         }
     };
@@ -182,14 +242,19 @@ fn check_path(
         let spelled = spell(param);
         let finding = Diagnostic::error(format!("`{spelled}` is not a parameter of this route"))
             .at(cx.within(&place, &spelled), "nothing would be put here")
-            .also(entry.at(&proxy.route), match known.is_empty() {
-                true => "this route has no parameters".to_owned(),
-                false => format!("this route has {}", known.join(", ")),
-            });
-        cx.error(match values::nearest(&spelled, known.iter().map(String::as_str)) {
-            Some(near) => finding.help(format!("did you mean `{near}`?")),
-            None => finding,
-        });
+            .also(
+                entry.at(&proxy.route),
+                match known.is_empty() {
+                    true => "this route has no parameters".to_owned(),
+                    false => format!("this route has {}", known.join(", ")),
+                },
+            );
+        cx.report(
+            match values::nearest(&spelled, known.iter().map(String::as_str)) {
+                Some(near) => finding.help(format!("did you mean `{near}`?")),
+                None => finding,
+            },
+        );
     }
 }
 
@@ -209,14 +274,20 @@ fn folder(
         };
         let finding = Diagnostic::error(format!("the folder `{}` cannot be served", *folder.dir));
         let finding = finding.at(entry.at(&folder.dir), label);
-        cx.error(finding.help("the path is relative to the folder of the main file"));
+        cx.report(finding.help("the path is relative to the folder of the main file"));
     }
     let cache_control = folder.cache_control.as_ref().map(|value| {
-        let parsed = HeaderValue::from_str(value).ok().filter(|_| value.is_ascii());
+        let parsed = HeaderValue::from_str(value)
+            .ok()
+            .filter(|_| value.is_ascii());
         if parsed.is_none() {
             let finding = Diagnostic::error("`cache_control` cannot be sent in a header");
             let place = entry.at(value);
-            cx.error(finding.at(place, "expected ASCII text").help("for example `public, max-age=3600`"));
+            cx.report(
+                finding
+                    .at(place, "expected ASCII text")
+                    .help("for example `public, max-age=3600`"),
+            );
         }
         parsed
     });

@@ -28,20 +28,28 @@ pub(super) fn server(declared: &Declared, cx: &mut Context<'_>) -> Option<Server
     let (server, admin, main) = (&declared.server, &declared.admin, declared.main);
     let listen = address(&server.listen, main, cx);
     let admin_listen = address(&admin.listen, main, cx);
-    let token = admin.token.as_ref().map(|token| admin_token(token, main, cx));
+    let token = admin
+        .token
+        .as_ref()
+        .map(|token| admin_token(token, main, cx));
     let (listen, admin_listen) = (listen?, admin_listen?);
-    if listen == admin_listen && listen.port() != 0 {
-        cx.error(
+    let overlap = listen.ip() == admin_listen.ip()
+        || listen.ip().is_unspecified()
+        || admin_listen.ip().is_unspecified();
+    if listen.port() == admin_listen.port() && listen.port() != 0 && overlap {
+        cx.report(
             Diagnostic::error("readers and operators cannot share one address")
                 .at(place(&admin.listen, main), "also the address of `[server]`")
                 .help("give `[admin]` another port"),
         );
     }
     if !admin_listen.ip().is_loopback() && token.is_none() {
-        cx.error(
+        cx.report(
             Diagnostic::error("`[admin]` listens beyond this machine without a token")
                 .at(place(&admin.listen, main), "not a loopback address")
-                .help("set `token = \"${MARBRE_ADMIN_TOKEN}\"` in `[admin]`, or listen on 127.0.0.1"),
+                .help(
+                    "set `token = \"${MARBRE_ADMIN_TOKEN}\"` in `[admin]`, or listen on 127.0.0.1",
+                ),
         );
     }
     let number = |n: &At<u32>| usize::try_from(**n).ok();
@@ -66,10 +74,16 @@ pub(super) fn site(declared: &Declared, cx: &mut Context<'_>) -> SiteSettings {
     let (site, main) = (&declared.site, declared.main);
     let language = &site.language;
     if !(2..=8).contains(&language.len()) || !language.bytes().all(|b| b.is_ascii_lowercase()) {
-        let primary = language.split(['-', '_']).next().unwrap_or_default().to_lowercase();
-        let finding = Diagnostic::error("`language` must be a primary language subtag")
-            .at(place(language, main), "expected two to eight small letters, such as `fr`");
-        cx.error(match primary.as_str() {
+        let primary = language
+            .split(['-', '_'])
+            .next()
+            .unwrap_or_default()
+            .to_lowercase();
+        let finding = Diagnostic::error("`language` must be a primary language subtag").at(
+            place(language, main),
+            "expected two to eight small letters, such as `fr`",
+        );
+        cx.report(match primary.as_str() {
             "" => finding,
             primary => finding.help(format!("did you mean `{primary}`?")),
         });
@@ -101,7 +115,10 @@ pub(super) fn bytes(size: &file::ByteSize) -> usize {
 }
 
 fn place<T>(value: &At<T>, main: FileId) -> Place {
-    Place { file: main, span: value.span().unwrap_or(0..0) }
+    Place {
+        file: main,
+        span: value.span().unwrap_or(0..0),
+    }
 }
 
 /// Expands `${ENV}`; a failure is reported by name, never by value.
@@ -110,7 +127,11 @@ pub(super) fn expand(text: &str, place: &Place, cx: &mut Context<'_>) -> Option<
         Ok(expanded) => Some(expanded),
         Err(error) => {
             let place = cx.within(place, &error.culprit);
-            cx.error(Diagnostic::error(error.problem).at(place, "").help(error.help));
+            cx.report(
+                Diagnostic::error(error.problem)
+                    .at(place, "")
+                    .help(error.help),
+            );
             None
         }
     }
@@ -132,8 +153,13 @@ fn address(listen: &At<String>, main: FileId, cx: &mut Context<'_>) -> Option<So
             true => ("not an address and port once expanded", String::new()),
             false => ("expected an IP address and a port", help),
         };
-        let finding = Diagnostic::error("`listen` must be an IP address and a port").at(place, label);
-        cx.error(if help.is_empty() { finding } else { finding.help(help) });
+        let finding =
+            Diagnostic::error("`listen` must be an IP address and a port").at(place, label);
+        cx.report(if help.is_empty() {
+            finding
+        } else {
+            finding.help(help)
+        });
     }
     parsed
 }
@@ -142,18 +168,21 @@ fn admin_token(token: &At<String>, main: FileId, cx: &mut Context<'_>) -> Option
     let place = place(token, main);
     let text = expand(token, &place, cx)?;
     if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) {
-        cx.error(
+        cx.report(
             Diagnostic::error("`token` cannot be used")
-                .at(place, "it is empty, or holds spaces or letters that a header cannot carry")
+                .at(
+                    place,
+                    "it is empty, or holds spaces or letters that a header cannot carry",
+                )
                 .help("use 16 or more printable ASCII characters"),
         );
         return None;
     }
     if text.len() < TOKEN_LENGTH_MIN {
-        cx.error(
-            Diagnostic::warning("`token` is short")
-                .at(place, format!("fewer than {TOKEN_LENGTH_MIN} characters can be guessed")),
-        );
+        cx.report(Diagnostic::warning("`token` is short").at(
+            place,
+            format!("fewer than {TOKEN_LENGTH_MIN} characters can be guessed"),
+        ));
     }
     Some(text)
 }

@@ -4,11 +4,11 @@
 use bytes::Bytes;
 
 use super::fragments::Parts;
-use super::{Context, assets, body, settings};
+use super::{Context, assets, body, forwards, settings};
 use crate::config::diagnose::{Diagnostic, Place};
 use crate::config::file;
 use crate::config::read::Entry;
-use crate::fragment::source::{OriginId, Source, TargetTemplate};
+use crate::fragment::source::{OriginId, Source, TargetTemplate, Variable};
 
 /// A source as it is spelled.
 pub(super) enum Spelled<'t> {
@@ -28,7 +28,10 @@ pub(super) fn spell(text: &str) -> Option<Spelled<'_>> {
         "file" => Spelled::File(rest),
         "inline" => Spelled::Inline(rest),
         "data" => Spelled::Data(rest),
-        origin => Spelled::Http { origin, target: rest },
+        origin => Spelled::Http {
+            origin,
+            target: rest,
+        },
     })
 }
 
@@ -42,9 +45,12 @@ pub(super) fn source(
     let place = entry.at(&fragment.source);
     match spell(&fragment.source) {
         None => {
-            cx.error(
+            cx.report(
                 Diagnostic::error("`source` does not say where the content comes from")
-                    .at(place, "expected `ORIGIN:/path`, `file:PATH`, `inline:HTML` or `data:PATH`")
+                    .at(
+                        place,
+                        "expected `ORIGIN:/path`, `file:PATH`, `inline:HTML` or `data:PATH`",
+                    )
                     .did_you_mean_source(&fragment.source, parts),
             );
             None
@@ -52,7 +58,10 @@ pub(super) fn source(
         Some(Spelled::Http { origin, target }) => {
             let origin = find_origin(origin, target, &place, parts, cx);
             let target = parse_target(target, &place, cx);
-            Some(Source::Http { origin: origin?, target: target? })
+            Some(Source::Http {
+                origin: origin?,
+                target: target?,
+            })
         }
         Some(Spelled::File(path)) => {
             let content = assets::read(path, &place, cx)?;
@@ -73,7 +82,10 @@ impl Diagnostic {
         match parts.origin_names.get(text) {
             Some(_) => self.help(format!("write the path too: `{text}:/path`")),
             None if text.starts_with('/') => {
-                let origin = parts.origins.first().map_or("ORIGIN", |entry| entry.name.as_str());
+                let origin = parts
+                    .origins
+                    .first()
+                    .map_or("ORIGIN", |entry| entry.name.as_str());
                 self.help(format!("write the origin too: `{origin}:{text}`"))
             }
             None => self,
@@ -89,7 +101,7 @@ fn find_origin(
     cx: &mut Context<'_>,
 ) -> Option<OriginId> {
     if matches!(origin, "http" | "https") && target.starts_with("//") {
-        cx.error(
+        cx.report(
             Diagnostic::error("`source` names an origin, not a URL")
                 .at(cx.within(place, &format!("{origin}://")), "hosts are declared once, by name")
                 .help(format!(
@@ -98,7 +110,10 @@ fn find_origin(
         );
         return None;
     }
-    parts.origin_names.find(origin, cx.within(place, origin), cx).map(OriginId)
+    parts
+        .origin_names
+        .find(origin, cx.within(place, origin), cx)
+        .map(OriginId)
 }
 
 fn parse_target(target: &str, place: &Place, cx: &mut Context<'_>) -> Option<TargetTemplate> {
@@ -106,15 +121,37 @@ fn parse_target(target: &str, place: &Place, cx: &mut Context<'_>) -> Option<Tar
         return None;
     }
     match TargetTemplate::parse(target) {
-        Ok(target) => Some(target),
+        Ok(target) => {
+            check_headers(&target, place, cx);
+            Some(target)
+        }
         Err(error) => {
             let place = cx.within(place, target);
             let finding = Diagnostic::error("the path of this `source` cannot be read");
-            cx.error(finding.at(place, error.to_string()).help(
+            cx.report(finding.at(place, error.to_string()).help(
                 "variables are `{param}` of the route, `{query.x}`, `{cookie.x}`, `{header.x}`, `{lang}` \
                  and `{device}`",
             ));
             None
+        }
+    }
+}
+
+/// What may not be forwarded may not be put into a path either.
+fn check_headers(target: &TargetTemplate, place: &Place, cx: &mut Context<'_>) {
+    for variable in target.variables() {
+        let Variable::Header(name) = variable else {
+            continue;
+        };
+        if let Some((why, help)) = forwards::refusal(name) {
+            let help = if name == "cookie" {
+                "write `{cookie.NAME}`"
+            } else {
+                help
+            };
+            let spelled = format!("{{{variable}}}");
+            let finding = Diagnostic::error(format!("`{spelled}` cannot be used in a source"));
+            cx.report(finding.at(cx.within(place, &spelled), why).help(help));
         }
     }
 }
@@ -132,10 +169,16 @@ pub(super) fn rendered(
     let Some(template) = &fragment.template else {
         // a template that was taken out because it is wrong has been reported
         if entry.is_whole {
-            cx.error(
-                Diagnostic::error(format!("`data:` needs a template in `[fragments.{}]`", entry.name))
-                    .at(cx.within(place, &format!("data:{path}")), "this is JSON, and pages are HTML")
-                    .help("add `template = \"fragments/….html\"`, or use a file of HTML"),
+            cx.report(
+                Diagnostic::error(format!(
+                    "`data:` needs a template in `[fragments.{}]`",
+                    entry.name
+                ))
+                .at(
+                    cx.within(place, &format!("data:{path}")),
+                    "this is JSON, and pages are HTML",
+                )
+                .help("add `template = \"fragments/….html\"`, or use a file of HTML"),
             );
         }
         return None;
@@ -145,10 +188,20 @@ pub(super) fn rendered(
         let file = cx.found.add_file(assets::shown(path, cx), &json);
         let at = offset(&json, error.line(), error.column());
         let message = error.to_string();
-        let reason = message.split(" at line ").next().unwrap_or_default().to_owned();
-        cx.error(
+        let reason = message
+            .split(" at line ")
+            .next()
+            .unwrap_or_default()
+            .to_owned();
+        cx.report(
             Diagnostic::error(format!("{} is not JSON", assets::shown(path, cx)))
-                .at(Place { file, span: at..at + 1 }, reason)
+                .at(
+                    Place {
+                        file,
+                        span: at..at + 1,
+                    },
+                    reason,
+                )
                 .also(cx.within(place, path), "used here"),
         );
         return None;
@@ -157,12 +210,19 @@ pub(super) fn rendered(
         return None;
     }
     let (engine, output_max) = (&parts.templates.engine, parts.output_max);
-    match crate::render::html(engine, template, json.as_bytes(), &[], &entry.name, output_max) {
+    match crate::render::html(
+        engine,
+        template,
+        json.as_bytes(),
+        &[],
+        &entry.name,
+        output_max,
+    ) {
         Ok(html) => Some(html),
         Err(error) => {
             let message = format!("`{template}` cannot render {}", assets::shown(path, cx));
             let place = cx.within(place, path);
-            cx.error(Diagnostic::error(message).at(place, error.to_string()));
+            cx.report(Diagnostic::error(message).at(place, error.to_string()));
             None
         }
     }
@@ -180,9 +240,12 @@ pub(super) fn sized(
         return Some(content);
     }
     let size = crate::config::values::show_size(content.len() as u64);
-    cx.error(
+    cx.report(
         Diagnostic::error("this content is larger than the fragment's `max_size`")
-            .at(place, format!("{size}, but at most {} may be used", show(max)))
+            .at(
+                place,
+                format!("{size}, but at most {} may be used", show(max)),
+            )
             .help("make it smaller, or raise `max_size`"),
     );
     None
@@ -194,13 +257,22 @@ fn show(bytes: usize) -> String {
 
 /// The byte at a line and column, both from 1.
 fn offset(text: &str, line: usize, column: usize) -> usize {
-    let before: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
+    let before: usize = text
+        .split_inclusive('\n')
+        .take(line.saturating_sub(1))
+        .map(str::len)
+        .sum();
     (before + column.saturating_sub(1)).min(text.len())
 }
 
 /// When the origin of a source gives up, and where that is written.
-pub(super) fn origin_timeout(parts: &Parts<'_>, source: &str) -> Option<(Place, std::time::Duration)> {
-    let Some(Spelled::Http { origin, .. }) = spell(source) else { return None };
+pub(super) fn origin_timeout(
+    parts: &Parts<'_>,
+    source: &str,
+) -> Option<(Place, std::time::Duration)> {
+    let Some(Spelled::Http { origin, .. }) = spell(source) else {
+        return None;
+    };
     let (entry, origin) = body(parts.origins, parts.origin_names.get(origin)?)?;
     Some((entry.at(&origin.timeout), origin.timeout.0))
 }

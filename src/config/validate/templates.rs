@@ -29,7 +29,11 @@ impl Templates {
         engine: Environment<'static>,
         cx: &mut Context<'_>,
     ) -> Self {
-        let mut templates = Self { engine, texts: BTreeMap::new(), broken: BTreeSet::new() };
+        let mut templates = Self {
+            engine,
+            texts: BTreeMap::new(),
+            broken: BTreeSet::new(),
+        };
         let mut wanted: Vec<(String, Place)> = entries
             .iter()
             .rev()
@@ -73,16 +77,19 @@ impl Templates {
         let file = cx.found.add_file(assets::shown(&name, cx), &text);
         if let Err(error) = self.engine.add_template_owned(name.clone(), text.clone()) {
             let finding = compile_error(&error, &text, file, cx);
-            cx.error(finding.also(used.clone(), "used here"));
+            cx.report(finding.also(used.clone(), "used here"));
             self.broken.insert(name.clone());
         } else {
             self.check_words(&name, &text, file, cx);
         }
         let mut wanted = Vec::new();
         for reference in scan::references(&text) {
-            let place = Place { file, span: reference.span.clone() };
+            let place = Place {
+                file,
+                span: reference.span.clone(),
+            };
             if reference.is_computed {
-                cx.error(
+                cx.report(
                     Diagnostic::warning("the name of this template is computed")
                         .at(place, "cannot be checked")
                         .help("only templates that are named literally somewhere are loaded"),
@@ -107,15 +114,20 @@ impl Templates {
                 scan::WordKind::Filter => format!("none|{}", word.name),
                 scan::WordKind::Test => format!("none is {}", word.name),
             };
-            let Ok(probe) = self.engine.compile_expression(&probe) else { continue };
+            let Ok(probe) = self.engine.compile_expression(&probe) else {
+                continue;
+            };
             let kind = probe.eval(()).err().map(|error| error.kind());
             let what = match kind {
                 Some(minijinja::ErrorKind::UnknownFilter) => "filter",
                 Some(minijinja::ErrorKind::UnknownTest) => "test",
                 _ => continue,
             };
-            let place = Place { file, span: word.span };
-            cx.error(
+            let place = Place {
+                file,
+                span: word.span,
+            };
+            cx.report(
                 Diagnostic::error(format!("unknown {what} `{}`", word.name))
                     .at(place, format!("marbre's templates have no such {what}")),
             );
@@ -150,15 +162,23 @@ fn compile_error(
     file: FileId,
     cx: &Context<'_>,
 ) -> Diagnostic {
-    let message = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
-    let span = error.range().unwrap_or_else(|| line_span(text, error.line().unwrap_or(1)));
+    let message = error
+        .detail()
+        .map_or_else(|| error.kind().to_string(), str::to_owned);
+    let span = error
+        .range()
+        .unwrap_or_else(|| line_span(text, error.line().unwrap_or(1)));
     let place = Place { file, span };
     let path = cx.found.locate(&place).0.to_owned();
     Diagnostic::error(format!("{path} does not compile")).at(place, message)
 }
 
 fn line_span(text: &str, line: usize) -> std::ops::Range<usize> {
-    let start: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
+    let start: usize = text
+        .split_inclusive('\n')
+        .take(line.saturating_sub(1))
+        .map(str::len)
+        .sum();
     let len = text[start..].lines().next().map_or(0, str::len);
     start..start + len
 }

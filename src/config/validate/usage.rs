@@ -21,19 +21,29 @@ pub(super) fn check_params(
     cx: &mut Context<'_>,
 ) {
     for (i, page) in pages.iter().enumerate() {
-        let (Some(page), Some((entry, written))) = (page, body(&declared.pages, i)) else { continue };
-        let Ok(params) = patterns::params(&written.route) else { continue };
+        let (Some(page), Some((entry, written))) = (page, body(&declared.pages, i)) else {
+            continue;
+        };
+        let Ok(params) = patterns::params(&written.route) else {
+            continue;
+        };
         let provided: Vec<&str> = params.iter().map(|param| param.name.as_str()).collect();
         for member in &page.members {
             for index in links.reach(member.fragment.index()) {
-                let Some(Some(fragment)) = fragments.get(index) else { continue };
-                let Some((used, source)) = body(&declared.fragments, index) else { continue };
+                let Some(Some(fragment)) = fragments.get(index) else {
+                    continue;
+                };
+                let Some((used, source)) = body(&declared.fragments, index) else {
+                    continue;
+                };
                 let missing = params_of(fragment).filter(|name| !provided.contains(name));
                 for name in missing.collect::<BTreeSet<_>>() {
                     let spelled = format!("{{{name}}}");
                     let place = cx.within(&used.at(&source.source), &spelled);
-                    let message =
-                        format!("page `{}` has no `{spelled}` for fragment `{}`", page.name, fragment.name);
+                    let message = format!(
+                        "page `{}` has no `{spelled}` for fragment `{}`",
+                        page.name, fragment.name
+                    );
                     let has = match provided.is_empty() {
                         true => "this route has no parameters".to_owned(),
                         false => format!("this route has {{{}}}", provided.join("}, {")),
@@ -42,7 +52,7 @@ pub(super) fn check_params(
                         .at(place, "not a parameter of the page's route")
                         .also(entry.at(&written.route), has);
                     let near = values::nearest(name, provided.iter().copied());
-                    cx.error(finding.help(match near {
+                    cx.report(finding.help(match near {
                         Some(near) => format!("did you mean `{{{near}}}`?"),
                         None => format!(
                             "take `{}` out of the page, add `{spelled}` to its route, or write `{{query.{name}}}`",
@@ -60,14 +70,17 @@ fn params_of(fragment: &Fragment) -> impl Iterator<Item = &str> {
         Source::Http { target, .. } => Some(target),
         Source::Ready(_) => None,
     };
-    target.into_iter().flat_map(|target| target.variables()).filter_map(|variable| match variable {
-        Variable::Param(name) => Some(name.as_str()),
-        Variable::Query(_)
-        | Variable::Cookie(_)
-        | Variable::Header(_)
-        | Variable::Lang
-        | Variable::Device => None,
-    })
+    target
+        .into_iter()
+        .flat_map(|target| target.variables())
+        .filter_map(|variable| match variable {
+            Variable::Param(name) => Some(name.as_str()),
+            Variable::Query(_)
+            | Variable::Cookie(_)
+            | Variable::Header(_)
+            | Variable::Lang
+            | Variable::Device => None,
+        })
 }
 
 /// Warns of fragments that no page can show and of origins that nothing asks.
@@ -79,26 +92,40 @@ pub(super) fn warn_unused(
     cx: &mut Context<'_>,
 ) {
     let members = pages.iter().flatten().flat_map(|page| &page.members);
-    let used: BTreeSet<usize> =
-        members.flat_map(|member| links.reach(member.fragment.index())).collect();
+    let used: BTreeSet<usize> = members
+        .flat_map(|member| links.reach(member.fragment.index()))
+        .collect();
     for (i, entry) in declared.fragments.iter().enumerate() {
         if !used.contains(&i) {
-            cx.error(
-                Diagnostic::warning(format!("fragment `{}` is never used", entry.name))
-                    .at(entry.place.clone(), "in no layout, and no fallback of what is in one"),
+            cx.report(
+                Diagnostic::warning(format!("fragment `{}` is never used", entry.name)).at(
+                    entry.place.clone(),
+                    "in no layout, and no fallback of what is in one",
+                ),
             );
         }
     }
     let mut asked: BTreeSet<&str> = BTreeSet::new();
     for (i, _) in fragments.iter().enumerate() {
-        let Some((_, fragment)) = body(&declared.fragments, i) else { continue };
+        let Some((_, fragment)) = body(&declared.fragments, i) else {
+            continue;
+        };
         if let Some(sources::Spelled::Http { origin, .. }) = sources::spell(&fragment.source) {
             asked.insert(origin);
         }
     }
-    asked.extend(declared.proxies.iter().filter_map(|e| Some(e.body.as_ref()?.origin.as_str())));
-    for entry in declared.origins.iter().filter(|entry| !asked.contains(entry.name.as_str())) {
-        cx.error(
+    asked.extend(
+        declared
+            .proxies
+            .iter()
+            .filter_map(|e| Some(e.body.as_ref()?.origin.as_str())),
+    );
+    for entry in declared
+        .origins
+        .iter()
+        .filter(|entry| !asked.contains(entry.name.as_str()))
+    {
+        cx.report(
             Diagnostic::warning(format!("origin `{}` is never asked", entry.name))
                 .at(entry.place.clone(), "no source and no proxy names it"),
         );

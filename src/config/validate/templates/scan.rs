@@ -45,10 +45,13 @@ pub(super) fn references(text: &str) -> Vec<Reference> {
     let mut references = Vec::new();
     for tag in tags(text).into_iter().filter(|tag| tag.is_block) {
         let tokens = tokens(text, &tag.inside);
-        let Some((Token::Name("include" | "import" | "extends" | "from"), _)) = tokens.first() else {
+        let Some((Token::Name("include" | "import" | "extends" | "from"), _)) = tokens.first()
+        else {
             continue;
         };
-        let may_be_missing = tokens.iter().any(|(token, _)| *token == Token::Name("missing"));
+        let may_be_missing = tokens
+            .iter()
+            .any(|(token, _)| *token == Token::Name("missing"));
         let reference = |name: &str, span: Range<usize>, is_computed| Reference {
             name: name.to_owned(),
             span,
@@ -58,7 +61,9 @@ pub(super) fn references(text: &str) -> Vec<Reference> {
         let is_list = matches!(tokens.get(1), Some((Token::Mark('['), _)));
         let after_name = match tokens.get(2) {
             None => true,
-            Some((Token::Name(word), _)) => matches!(*word, "as" | "import" | "ignore" | "with" | "without"),
+            Some((Token::Name(word), _)) => {
+                matches!(*word, "as" | "import" | "ignore" | "with" | "without")
+            }
             Some(_) => false,
         };
         match tokens.get(1) {
@@ -97,7 +102,11 @@ pub(super) fn words(text: &str) -> Vec<Word> {
                 (Some(Token::Name("not")), Some(Token::Name("is"))) => WordKind::Test,
                 _ => continue,
             };
-            words.push(Word { kind, name: (*name).to_owned(), span: span.clone() });
+            words.push(Word {
+                kind,
+                name: (*name).to_owned(),
+                span: span.clone(),
+            });
         }
     }
     words
@@ -125,9 +134,12 @@ fn tags(text: &str) -> Vec<Tag> {
             }
         };
         let start = open + 2;
-        let Some(end) = end_of_tag(text, start, close) else { break };
+        let Some(end) = end_of_tag(text, start, close) else {
+            break;
+        };
         let inside = start..end;
-        let word = text[inside.clone()].trim_matches(|c: char| matches!(c, '-' | '+') || c.is_whitespace());
+        let word = text[inside.clone()]
+            .trim_matches(|c: char| matches!(c, '-' | '+') || c.is_whitespace());
         match word {
             "raw" if is_block => raw = true,
             "endraw" if is_block => raw = false,
@@ -191,18 +203,36 @@ mod tests {
     use proptest::prelude::*;
 
     fn names(text: &str) -> Vec<(String, bool, bool)> {
-        references(text).into_iter().map(|r| (r.name, r.may_be_missing, r.is_computed)).collect()
+        references(text)
+            .into_iter()
+            .map(|r| (r.name, r.may_be_missing, r.is_computed))
+            .collect()
     }
 
     #[test]
     fn references_in_any_dress() {
         let sure = |name: &str| (name.to_owned(), false, false);
-        assert_eq!(names("{% include 'a' %}{%- extends \"b\" -%}"), [sure("a"), sure("b")]);
-        assert_eq!(names("{% import 'a' as x %}{% from 'b' import y %}"), [sure("a"), sure("b")]);
-        assert_eq!(names("{% include 'a' ignore missing %}"), [("a".into(), true, false)]);
+        assert_eq!(
+            names("{% include 'a' %}{%- extends \"b\" -%}"),
+            [sure("a"), sure("b")]
+        );
+        assert_eq!(
+            names("{% import 'a' as x %}{% from 'b' import y %}"),
+            [sure("a"), sure("b")]
+        );
+        assert_eq!(
+            names("{% include 'a' ignore missing %}"),
+            [("a".into(), true, false)]
+        );
         assert_eq!(names("{% include ['a', 'b'] %}").len(), 2);
-        assert_eq!(names("{% include kind ~ '.html' %}"), [(String::new(), false, true)]);
-        assert_eq!(names("{% include 'a' if x else 'b' %}"), [(String::new(), false, true)]);
+        assert_eq!(
+            names("{% include kind ~ '.html' %}"),
+            [(String::new(), false, true)]
+        );
+        assert_eq!(
+            names("{% include 'a' if x else 'b' %}"),
+            [(String::new(), false, true)]
+        );
         for none in [
             "{# {% include 'a' %} #}",
             "{% raw %}{% include 'a' %}{% endraw %}",
@@ -216,10 +246,11 @@ mod tests {
 
     #[test]
     fn filters_and_tests() {
-        let found: Vec<_> = words("{{ a|upper|join('|x') }}{% if b is not even and c is odd %}|no{% endif %}")
-            .into_iter()
-            .map(|w| (w.kind, w.name))
-            .collect();
+        let found: Vec<_> =
+            words("{{ a|upper|join('|x') }}{% if b is not even and c is odd %}|no{% endif %}")
+                .into_iter()
+                .map(|w| (w.kind, w.name))
+                .collect();
         let expected = [
             (WordKind::Filter, "upper"),
             (WordKind::Filter, "join"),

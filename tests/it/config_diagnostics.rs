@@ -1,0 +1,485 @@
+//! What a person is told about a wrong `fragments.toml`: for each kind of mistake the whole text, as
+//! `marbre check` prints it without colours. And that a right one loads.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use marbre::config::{self, Diagnostics, Loaded};
+use marbre::fragment::{Rung, Source};
+use marbre::site::{Found, Target};
+use tempfile::TempDir;
+
+/// A right declaration, which the wrong ones differ from by one thing.
+const GOOD: &str = r#"
+[origins.cms]
+urls = ["http://cms-1:8000", "http://cms-2:8000"]
+owner = "newsroom-platform"
+
+[origins.media]
+urls = "http://media:8000"
+timeout = "500ms"
+
+[fragments.article]
+priority = "core"
+source = "cms:/api/articles/{slug}"
+template = "fragments/article.html"
+ttl = "30s"
+grace = "10m"
+keep = "7d"
+
+[fragments.header]
+priority = "essential"
+source = "file:parts/header.html"
+
+[fragments.slideshow]
+priority = 40
+source = "media:/slideshows/{slug}?size={device}"
+timeout = "250ms"
+fallback = ["fragment:teaser", "static:fallbacks/slideshow.html", "omit"]
+
+[fragments.teaser]
+priority = 30
+source = "data:data/teaser.json"
+template = "fragments/teaser.html"
+
+[pages.article]
+route = "/articles/{slug}"
+layout = "layouts/article.html"
+"#;
+
+const FILES: [(&str, &str); 8] = [
+    (
+        "templates/fragments/article.html",
+        "<h1>{{ data.title|upper }}</h1>{% include 'fragments/byline.html' %}",
+    ),
+    (
+        "templates/fragments/byline.html",
+        "{% if data.by is string %}<i>{{ data.by }}</i>{% endif %}",
+    ),
+    ("templates/fragments/teaser.html", "<p>{{ data.text }}</p>"),
+    ("templates/data/teaser.json", "{\"text\": \"a < b\"}"),
+    ("templates/parts/header.html", "<header>marbre</header>"),
+    ("templates/fallbacks/slideshow.html", "<p>no pictures</p>"),
+    (
+        "templates/layouts/article.html",
+        "<!doctype html>\n<fragment name=\"header\"/>\n<fragment name=\"article\">…</fragment>\n<fragment name=\"slideshow\"/>\n",
+    ),
+    ("public/logo.svg", "<svg/>"),
+];
+
+/// A folder with a site in it.
+struct Newsroom {
+    folder: TempDir,
+    env: BTreeMap<&'static str, &'static str>,
+}
+
+impl Newsroom {
+    fn new(declaration: &str) -> Self {
+        let room = Self {
+            folder: tempfile::tempdir().expect("a folder"),
+            env: BTreeMap::new(),
+        };
+        FILES
+            .iter()
+            .fold(room, |room, (path, text)| room.file(path, text))
+            .file("fragments.toml", declaration)
+    }
+
+    /// The right declaration with one part of it replaced.
+    fn with(from: &str, to: &str) -> Self {
+        assert!(GOOD.contains(from), "{from}");
+        Self::new(&GOOD.replacen(from, to, 1))
+    }
+
+    /// The right declaration and more.
+    fn and(more: &str) -> Self {
+        Self::new(&format!("{GOOD}\n{more}"))
+    }
+
+    fn file(self, path: &str, text: impl AsRef<[u8]>) -> Self {
+        let path = self.folder.path().join(path);
+        fs::create_dir_all(path.parent().expect("a file in a folder")).expect("a folder");
+        fs::write(path, text).expect("a file");
+        self
+    }
+
+    fn env(mut self, name: &'static str, value: &'static str) -> Self {
+        self.env.insert(name, value);
+        self
+    }
+
+    fn load(&self) -> Result<Loaded, Diagnostics> {
+        let env = |name: &str| self.env.get(name).map(|value| (*value).to_owned());
+        config::load(&self.folder.path().join("fragments.toml"), &env)
+    }
+
+    fn loaded(&self) -> Loaded {
+        self.load().unwrap_or_else(|found| panic!("{found}"))
+    }
+
+    /// What a person is told.
+    fn told(&self) -> String {
+        let found = self.load().expect_err("there is nothing wrong");
+        let told = found.to_string();
+        assert!(
+            !told.contains(self.folder.path().to_str().expect("UTF-8")),
+            "not relative: {told}"
+        );
+        assert_eq!(found.to_json().as_array().map(Vec::len), Some(found.len()));
+        told
+    }
+}
+
+/// One test for each kind of mistake: its name is the name of its snapshot.
+macro_rules! wrong {
+    ($($name:ident: $room:expr;)*) => {
+        $(#[test] fn $name() { insta::assert_snapshot!(stringify!($name), $room.told()); })*
+    };
+}
+
+wrong! {
+    // the file itself
+    list_that_is_never_closed: Newsroom::new("[origins.cms]\nurls = [\"http://a\", \"http://b\"\n\n[fragments.x]\nsource = \"cms:/x\"\n");
+    syntax_errors: Newsroom::new("[origins.cms\nurls = \"http://a\"\n\n[fragments.x]\nsource = \"cms:/x\npriority = core\n");
+    key_declared_twice: Newsroom::with("timeout = \"250ms\"", "timeout = \"250ms\"\ntimeout = \"300ms\"");
+    table_declared_twice: Newsroom::and("[fragments.article]\npriority = 3\nsource = \"cms:/x\"");
+    unknown_keys: Newsroom::with("timeout = \"250ms\"", "tmeout = \"250ms\"\nzebra = 1\n[fragment.x]");
+    missing_keys: Newsroom::and("[fragments.x]\n[pages.x]\n[origins.x]\n[[proxy]]\n[[static]]");
+    wrong_types: Newsroom::and("[limits]\nflights = \"12\"\n[server]\nheader_timeout = 10\nmax_body_size = 5\nlisten = true\n[proxy]\nroute = \"/x\"\n[fragments.x]\npriority = \"40\"\nsource = 3\nfallback = \"omit\"");
+    wrong_priorities: Newsroom::and("[fragments.a]\npriority = \"cor\"\nsource = \"cms:/\"\n[fragments.b]\npriority = 0\nsource = \"cms:/\"\n[fragments.c]\npriority = 1.5\nsource = \"cms:/\"");
+    wrong_durations_and_sizes: Newsroom::and("[fragments.x]\npriority = 1\nsource = \"cms:/x\"\nttl = \"5 minutes\"\ngrace = \"10\"\ntimeout = \"2m\"\nmax_size = \"1 MB\"\nkeep = \"-1s\"\n[limits]\npage_slots = 100000\ncache_size = \"1KiB\"");
+    names_that_cannot_be: Newsroom::and("[fragments.\"a b\"]\npriority = 1\nsource = \"cms:/x\"\n[origins.file]\nurls = \"http://x\"");
+    environment_where_it_is_not_read: Newsroom::with("/api/articles", "${API}/articles");
+    not_utf8: Newsroom::new("").file("fragments.toml", b"[site]\nlanguage = \"\xe9\"");
+
+    empty_file: Newsroom::new("");
+
+    // settings
+    environment_that_is_missing: Newsroom::with("http://cms-1:8000", "http://${CMS_HOST}:8000\", \"http://${CMS-HOST}\", \"${X");
+    addresses: Newsroom::and("[server]\nlisten = \"localhost:8080\"\n[admin]\nlisten = \":8081\"");
+    admin_without_token: Newsroom::and("[admin]\nlisten = \"0.0.0.0:8081\"");
+    admin_on_the_readers_address: Newsroom::and("[admin]\nlisten = \"127.0.0.1:8080\"");
+    tokens_are_never_shown: Newsroom::and("[admin]\nlisten = \"9999\"\ntoken = \"s3cret with spaces\" # s3cret\nx = 1").env("T", "s3cret");
+    site_settings: Newsroom::and("[site]\nlanguage = \"fr-FR\"\nerror_page = \"errors/503.html\"\nnot_found_page = \"../secret.html\"\nretry_after = \"0s\"");
+
+    // origins
+    urls: Newsroom::and("[origins.bad]\nurls = [\"cms\", \"ftp://cms\", \"http://cms/api\", \"http://me:s3cret@cms\", \"http://cms?x\", \"http://cms:\", \"http://ok\", \"http://ok/\"]\n[origins.none]\nurls = []");
+    url_from_environment: Newsroom::with("http://cms-1:8000", "${CMS}").env("CMS", "http://me:s3cret@cms");
+    connect_timeout_too_long: Newsroom::with("timeout = \"500ms\"", "timeout = \"500ms\"\nconnect_timeout = \"1s\"");
+
+    // fragments
+    unknown_origin: Newsroom::with("\"cms:/api", "\"csm:/api");
+    sources_that_cannot_be_read: Newsroom::and("[fragments.a]\npriority = 1\nsource = \"cms\"\n[fragments.b]\npriority = 1\nsource = \"/x\"\n[fragments.c]\npriority = 1\nsource = \"http://cms/x\"\n[fragments.d]\npriority = 1\nsource = \"cms:/{slug\"\n[fragments.e]\npriority = 1\nsource = \"cms:/{env.HOME}\"\n[fragments.f]\npriority = 1\nsource = \"cms:/é\"");
+    missing_files: Newsroom::new(&GOOD.replace("fragments/article.html", "fragments/artcle.html").replace("parts/header", "prts/header").replace("fallbacks/slideshow.html", "fallbacks/other").replace("layouts/article.html", "layouts/artikel.html"));
+    paths_that_leave_the_folder: Newsroom::with("file:parts/header.html", "file:../fragments.toml").file("x", "");
+    template_that_does_not_compile: Newsroom::new(GOOD).file("templates/fragments/byline.html", "<i>\n{% if data.by %}{{ data.by | }}</i>\n");
+    template_that_includes_nothing: Newsroom::new(GOOD).file("templates/fragments/byline.html", "{# ok #}\n{% include 'fragments/author.html' %}\n");
+    template_with_an_unknown_filter: Newsroom::new(GOOD).file("templates/fragments/byline.html", "{{ data.by|uper }}\n{% if data.by is strng %}x{% endif %}");
+    data_that_is_not_json: Newsroom::new(GOOD).file("templates/data/teaser.json", "{\n  \"text\": \"a\",\n}\n");
+    data_without_a_template: Newsroom::with("template = \"fragments/teaser.html\"", "");
+    data_that_cannot_be_rendered: Newsroom::new(GOOD).file("templates/fragments/teaser.html", "{{ data.text / 2 }}");
+    content_that_is_too_large: Newsroom::with("source = \"file:parts/header.html\"", "source = \"file:parts/header.html\"\nmax_size = \"10B\"");
+    timeout_longer_than_the_origins: Newsroom::with("timeout = \"250ms\"", "timeout = \"2s\"");
+    forwarded_headers: Newsroom::with("timeout = \"250ms\"", "forward_headers = [\"Cookie\", \"host\", \"Transfer-Encoding\", \"if-none-match\", \"a b\", \"authorization\"]\nforward_cookies = [\"a=b\"]\naccept = [\"html\", \"text/*\", \"text/html; charset=utf-8\"]");
+
+    headers_that_no_source_may_use: Newsroom::with("{slug}?size={device}", "{slug}?host={header.host}&all={header.cookie}&v={header.x-v}");
+
+    // fallbacks
+    unknown_fallbacks: Newsroom::with("\"fragment:teaser\"", "\"fragment:tease\", \"fragmnt:teaser\", \"fallbacks/slideshow.html\", \"ommit\"");
+    fallbacks_that_are_never_reached: Newsroom::with("[\"fragment:teaser\", \"static:fallbacks/slideshow.html\", \"omit\"]", "[\"static:fallbacks/slideshow.html\", \"fragment:teaser\"]");
+    omit_that_is_not_last: Newsroom::with("[\"fragment:teaser\",", "[\"omit\", \"fragment:teaser\",");
+    core_that_is_omitted: Newsroom::with("ttl = \"30s\"", "fallback = [\"omit\"]").file("templates/x", "");
+    essential_that_is_omitted: Newsroom::with("priority = \"essential\"", "priority = \"essential\"\nfallback = [\"omit\"]");
+    fallbacks_in_a_circle: Newsroom::with("source = \"data:data/teaser.json\"", "source = \"data:data/teaser.json\"\nfallback = [\"fragment:slideshow\", \"fragment:teaser\"]");
+
+    // pages
+    unknown_fragments_in_a_layout: Newsroom::new(GOOD).file("templates/layouts/article.html", "<html>\n<p><fragment name=\"artcle\"/></p>\n<fragment part='head' name='slidshow'>…</fragment>\n");
+    layout_errors: Newsroom::new(GOOD).file("templates/layouts/article.html", "<fragment nme=\"article\"/>\n<fragment name=article/>\n</fragment>\n<fragment name=\"header\">");
+    layout_limits: Newsroom::and("[pages.wide]\nroute = \"/wide\"\nlayout = \"layouts/wide.html\"\n[limits]\nlayout_size = \"1KiB\"\npage_slots = 2").file("templates/layouts/wide.html", "x".repeat(1025));
+    page_without_core: Newsroom::with("priority = \"core\"", "priority = 50");
+    params_that_the_route_does_not_give: Newsroom::and("[pages.front]\nroute = \"/\"\nlayout = \"layouts/article.html\"\n[pages.tag]\nroute = \"/tags/{slgu}\"\nlayout = \"layouts/article.html\"");
+
+    // routes
+    routes_that_conflict: Newsroom::and("[pages.other]\nroute = \"/articles/{id}\"\nlayout = \"layouts/article.html\"\n[[proxy]]\nroute = \"/articles/{slug}\"\norigin = \"cms\"");
+    routes_that_cannot_be: Newsroom::and("[[proxy]]\nroute = \"/{a}.html\"\norigin = \"cms\"\n[[proxy]]\nroute = \"x\"\norigin = \"cms\"\n[[proxy]]\nroute = \"/é\"\norigin = \"cms\"\n[[proxy]]\nroute = \"/{lang}/{x}/{x}\"\norigin = \"cms\"\n[[proxy]]\nroute = \"/{*x}/y\"\norigin = \"cms\"\n[[proxy]]\nroute = \"/a?b\"\norigin = \"cms\"\n[pages.rest]\nroute = \"/r/{*rest}\"\nlayout = \"layouts/article.html\"");
+    routes_below_a_static_folder: Newsroom::and("[[static]]\nroute = \"/assets\"\ndir = \"public\"\n[[proxy]]\nroute = \"/assets/logo.svg\"\norigin = \"cms\"");
+    proxies: Newsroom::and("[[proxy]]\nroute = \"/p/{id}/{*rest}\"\norigin = \"cmss\"\npath = \"/q/{ident}/{rest}\"");
+    static_folders: Newsroom::and("[[static]]\nroute = \"/a\"\ndir = \"publik\"\n[[static]]\nroute = \"/b/{x}\"\ndir = \"fragments.toml\"\ncache_control = \"é\"");
+
+    // several files
+    names_declared_in_two_files: Newsroom::new(&format!("include = [\"sections/*.toml\"]\n{GOOD}")).file("sections/sport.toml", "[fragments.article]\npriority = 3\nsource = \"cms:/x\"\n[origins.cms]\nurls = \"http://x\"\n");
+    includes: Newsroom::new(&format!("include = [\"sections/*.toml\", \"nowhere/*.toml\", \"*/x.toml\", \"sections/sprot.toml\"]\n{GOOD}")).file("sections/sport.toml", "include = [\"x\"]\n[server]\nlisten = \"1.2.3.4:5\"\n[fragments.scores]\npriority = 3\nsource = \"cmss:/x\"\n");
+
+    // all at once
+    many_mistakes_at_once: Newsroom::new(&GOOD.replace("ttl = \"30s\"", "tll = \"30s\"").replace("\"fragment:teaser\"", "\"fragment:teazer\"").replace("\"media:/slide", "\"medai:/slide").replace("priority = 30", "priority = \"low\"")).file("templates/layouts/article.html", "<fragment name=\"haeder\"/><fragment name=\"article\"/><fragment name=\"teaser\"/>");
+}
+
+#[test]
+fn no_such_file() {
+    let room = Newsroom::new("").file("fragmnts.toml", "");
+    let path = room.folder.path().join("fragment.toml");
+    let found = config::load(&path, &|_| None).unwrap_err();
+    insta::assert_snapshot!("no_such_file", found.to_string());
+    assert_eq!(found.watched(), [path]);
+}
+
+#[test]
+fn a_right_declaration_loads() {
+    let room = Newsroom::new(GOOD);
+    let loaded = room.loaded();
+    assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+    let summary = loaded.summary.to_string();
+    assert_eq!(summary, "1 page, 4 fragments, 2 origins, 1 file");
+    let site = &loaded.site;
+    let names: Vec<_> = site
+        .members(&site.pages[0])
+        .map(|f| f.name.as_str())
+        .collect();
+    assert_eq!(names, ["header", "article", "slideshow"]);
+    let slideshow = site
+        .fragments
+        .iter()
+        .find(|f| f.name == "slideshow")
+        .unwrap();
+    assert_eq!(slideshow.timeout.as_millis(), 250);
+    let [Rung::Sibling(teaser), Rung::Ready { body, .. }] = &slideshow.fallback[..] else {
+        panic!()
+    };
+    assert_eq!(&body[..], b"<p>no pictures</p>");
+    let Source::Ready(html) = &site.fragment(*teaser).source else {
+        panic!()
+    };
+    assert_eq!(&html[..], b"<p>a &lt; b</p>");
+    let Found::Match { target, params } = site.routes.find("/articles/x") else {
+        panic!()
+    };
+    assert!(matches!(target, Target::Page(_)) && params[0].1 == "x");
+    let watched = |path: &str| loaded.watched.contains(&room.folder.path().join(path));
+    assert!(watched("fragments.toml") && watched("templates/fragments/byline.html"));
+}
+
+#[test]
+fn environment_is_expanded_in_hosts_and_secrets() {
+    let more = "[admin]\nlisten = \"0.0.0.0:${PORT:-9000}\"\ntoken = \"${TOKEN}\"";
+    let room = Newsroom::new(&format!(
+        "{}\n{more}",
+        GOOD.replace("cms-1:8000", "${CMS}:${PORT:-8000}")
+    ))
+    .env("CMS", "cms.internal")
+    .env("TOKEN", "0123456789abcdef");
+    let loaded = room.loaded();
+    assert_eq!(loaded.site.origins[0].urls[0], "http://cms.internal:8000");
+    assert_eq!(loaded.server.admin_listen.port(), 9000);
+    assert_eq!(
+        loaded.server.admin_token.as_deref(),
+        Some("0123456789abcdef")
+    );
+}
+
+#[test]
+fn included_files_are_part_of_the_site() {
+    let sport = "[fragments.scores]\npriority = 3\nsource = \"cms:/scores\"\n[[proxy]]\nroute = \"/live\"\norigin = \"cms\"\n[[static]]\nroute = \"/\"\ndir = \"public\"\ncache_control = \"no-cache\"";
+    let room = Newsroom::new(&format!("include = [\"sections/*.toml\", \"*.toml\"]\n{GOOD}"))
+        .file("sections/sport.toml", sport)
+        .file("templates/layouts/article.html", "<fragment name=\"article\"/><fragment name=\"header\"/><fragment name=\"slideshow\"/><fragment name=\"scores\"/>");
+    let loaded = room.loaded();
+    assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+    let summary = loaded.summary.to_string();
+    assert_eq!(
+        summary,
+        "1 page, 5 fragments, 2 origins, 1 proxy, 1 static folder, 2 files"
+    );
+    assert!(
+        loaded
+            .watched
+            .contains(&room.folder.path().join("sections"))
+    );
+    assert!(matches!(
+        loaded.site.routes.find("/logo.svg"),
+        Found::Match {
+            target: Target::Static(0),
+            ..
+        }
+    ));
+}
+
+#[test]
+fn what_is_unused_is_a_warning() {
+    let more = "[origins.idle]\nurls = \"http://idle\"\n[fragments.lonely]\npriority = 1\nsource = \"inline:x\"\n[admin]\ntoken = \"short\"";
+    let loaded = Newsroom::and(more).loaded();
+    insta::assert_snapshot!("what_is_unused", loaded.warnings.to_string());
+}
+
+#[test]
+fn fingerprints_follow_what_is_rendered() {
+    let prints = |room: &Newsroom| -> Vec<u64> {
+        room.loaded()
+            .site
+            .fragments
+            .iter()
+            .map(|f| f.fingerprint)
+            .collect()
+    };
+    let base = prints(&Newsroom::new(GOOD));
+    assert_eq!(base, prints(&Newsroom::new(GOOD)));
+    let edited = prints(&Newsroom::new(GOOD).file("templates/fragments/byline.html", "by"));
+    let changed: Vec<bool> = base.iter().zip(&edited).map(|(a, b)| a != b).collect();
+    // article and teaser have templates, header and slideshow are HTML
+    assert_eq!(changed, [true, false, false, true]);
+}
+
+#[test]
+fn differences_in_words() {
+    let old = Newsroom::new(GOOD).loaded().site;
+    assert_eq!(
+        config::diff(&old, &Newsroom::new(GOOD).loaded().site),
+        Vec::<String>::new()
+    );
+    let declaration = GOOD
+        .replace("timeout = \"250ms\"", "timeout = \"400ms\"")
+        .replace("keep = \"7d\"", "")
+        .replace("priority = 30", "priority = 31")
+        .replace("http://media:8000", "http://media:9000")
+        .replace("\"fragment:teaser\", ", "")
+        + "[[static]]\nroute = \"/assets\"\ndir = \"public\"\n[site]\nlanguage = \"fr\"\n";
+    let new = Newsroom::new(&declaration)
+        .file("templates/parts/header.html", "<header>new</header>")
+        .file(
+            "templates/layouts/article.html",
+            "<fragment name=\"header\"/><fragment name=\"article\"/><fragment name=\"slideshow\"/>",
+        )
+        .loaded()
+        .site;
+    insta::assert_snapshot!("differences", config::diff(&old, &new).join("\n"));
+}
+
+#[test]
+fn the_schema_names_every_key_with_its_meaning() {
+    let schema = config::schema();
+    let mut keys = Vec::new();
+    list(&schema, "", &mut keys);
+    insta::assert_snapshot!("schema_keys", keys.join("\n"));
+}
+
+/// Every key with its type, default and range; a key without a description is a mistake.
+fn list(node: &serde_json::Value, path: &str, keys: &mut Vec<String>) {
+    for (key, value) in node["properties"].as_object().into_iter().flatten() {
+        let path = if path.is_empty() {
+            key.clone()
+        } else {
+            format!("{path}.{key}")
+        };
+        assert!(
+            value["description"].is_string(),
+            "{path} has no description"
+        );
+        let mut line = path.clone();
+        for what in ["default", "x-range", "minimum", "maximum"] {
+            let shown = value
+                .get(what)
+                .filter(|v| !v.is_object() && **v != serde_json::json!([]));
+            line += &shown.map(|v| format!(" {what}={v}")).unwrap_or_default();
+        }
+        keys.push(line);
+        list(value, &path, keys);
+        list(&value["items"], &path, keys);
+        if let Some(entry) = value["patternProperties"]
+            .as_object()
+            .and_then(|p| p.values().next())
+        {
+            assert_eq!(value["additionalProperties"], false, "{path}");
+            list(entry, &format!("{path}.NAME"), keys);
+        }
+    }
+    if node["properties"].is_object() {
+        assert_eq!(node["additionalProperties"], false, "{path}");
+    }
+}
+
+/// Every key of the schema, each with its default or an example, is one that the loader accepts.
+#[test]
+fn the_loader_accepts_what_the_schema_offers() {
+    let schema = config::schema();
+    let mut text = String::new();
+    let value = |node: &serde_json::Value| {
+        let value = node
+            .get("default")
+            .filter(|v| **v != serde_json::json!([]))
+            .unwrap_or(&node["examples"][0]);
+        (!value.is_null()).then(|| value.to_string())
+    };
+    let table = |node: &serde_json::Value| -> String {
+        let keys = node["properties"].as_object().unwrap().iter();
+        keys.filter_map(|(key, node)| Some(format!("{key} = {}\n", value(node)?)))
+            .collect()
+    };
+    let properties = schema["properties"].as_object().unwrap();
+    for section in ["server", "site", "limits"] {
+        text += &format!("[{section}]\n{}", table(&properties[section]));
+    }
+    text += &format!(
+        "[origins.cms]\n{}",
+        table(
+            properties["origins"]["patternProperties"]
+                .as_object()
+                .unwrap()
+                .values()
+                .next()
+                .unwrap()
+        )
+    );
+    text += &format!(
+        "[fragments.article]\n{}",
+        table(
+            properties["fragments"]["patternProperties"]
+                .as_object()
+                .unwrap()
+                .values()
+                .next()
+                .unwrap()
+        )
+    );
+    text += &format!(
+        "[pages.article]\n{}",
+        table(
+            properties["pages"]["patternProperties"]
+                .as_object()
+                .unwrap()
+                .values()
+                .next()
+                .unwrap()
+        )
+    );
+    text += &format!("[[proxy]]\n{}", table(&properties["proxy"]["items"]));
+    text += &format!("[[static]]\n{}", table(&properties["static"]["items"]));
+    text += "[fragments.teaser]\npriority = 1\nsource = \"inline:x\"\n";
+    let room = Newsroom::new(&text)
+        .file("templates/errors/503.html", "503")
+        .file("templates/errors/404.html", "404")
+        .file(
+            "templates/layouts/article.html",
+            "<fragment name=\"article\"/>",
+        )
+        .file("public/assets/x", "");
+    let loaded = room
+        .load()
+        .unwrap_or_else(|found| panic!("{text}\n{found}"));
+    assert_eq!(loaded.site.error_page.as_deref(), Some(&b"503"[..]));
+}
+
+#[test]
+fn loading_never_panics_on_a_damaged_file() {
+    let text = GOOD.as_bytes();
+    let room = Newsroom::new(GOOD);
+    for cut in (0..text.len()).step_by(7) {
+        for damage in [&b""[..], b"\"", b"[", b"\xff", b"{", b"="] {
+            let damaged = [&text[..cut], damage, &text[(cut + 3).min(text.len())..]].concat();
+            fs::write(room.folder.path().join("fragments.toml"), damaged).unwrap();
+            if let Err(found) = room.load() {
+                assert!(found.has_errors() && !found.render(true).is_empty());
+            }
+        }
+    }
+    assert!(Path::new(room.folder.path()).exists());
+}
