@@ -52,7 +52,10 @@ pub fn router(state: Arc<AdminState>, more: Option<Router>) -> Router {
     let guarded = Router::new()
         .route("/", get(api::index))
         .route("/state", get(api::state))
-        .route("/level", get(api::level).put(api::set_level).post(api::set_level))
+        .route(
+            "/level",
+            get(api::level).put(api::set_level).post(api::set_level),
+        )
         .route("/explain", get(api::explain))
         .route("/reload", post(api::reload))
         .with_state(Arc::clone(&state))
@@ -66,7 +69,12 @@ async fn guard(State(state): State<Arc<AdminState>>, request: Request, next: Nex
         && !bears(request.headers(), token)
     {
         let text = "this needs the token of [admin] as `Authorization: Bearer …`\n";
-        return (StatusCode::UNAUTHORIZED, [("www-authenticate", "Bearer")], text).into_response();
+        return (
+            StatusCode::UNAUTHORIZED,
+            [("www-authenticate", "Bearer")],
+            text,
+        )
+            .into_response();
     }
     if !request.method().is_safe() && is_cross_site(request.headers()) {
         let text = "refused: this was sent by a page of another site\n";
@@ -77,10 +85,16 @@ async fn guard(State(state): State<Arc<AdminState>>, request: Request, next: Nex
 
 /// Compares in a time that does not depend on where the two differ.
 fn bears(headers: &HeaderMap, token: &str) -> bool {
-    let given = headers.get(AUTHORIZATION).and_then(|v| v.as_bytes().strip_prefix(b"Bearer "));
+    let given = headers
+        .get(AUTHORIZATION)
+        .and_then(|v| v.as_bytes().strip_prefix(b"Bearer "));
     given.is_some_and(|given| {
         given.len() == token.len()
-            && given.iter().zip(token.as_bytes()).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
+            && given
+                .iter()
+                .zip(token.as_bytes())
+                .fold(0, |differ, (a, b)| differ | (a ^ b))
+                == 0
     })
 }
 

@@ -128,9 +128,19 @@ pub fn edition(site: Site, previous: Option<&Edition>) -> Result<Edition, Cause>
 impl App {
     /// Loads the site and listens. Must be called within a Tokio runtime.
     pub async fn start(options: Options) -> Result<Self, StartError> {
-        let env = Arc::clone(&options.env);
-        let Loaded { site, server: settings, watched, .. } =
-            config::load(&options.file, &*env).map_err(StartError::Config)?;
+        let (file, env) = (options.file.clone(), Arc::clone(&options.env));
+        let loading = tokio::task::spawn_blocking(move || config::load(&file, &*env));
+        let loaded = loading.await.expect("loading a site does not panic");
+        let Loaded {
+            site,
+            server: settings,
+            watched,
+            warnings,
+            ..
+        } = loaded.map_err(StartError::Config)?;
+        if !warnings.is_empty() {
+            tracing::warn!("{warnings}");
+        }
         let (clock, tasks, stop) = (Clock::start(), TaskTracker::new(), CancellationToken::new());
         let tally = Arc::new(Tally::new(clock));
         let composer = Arc::new(Composer::new(
@@ -150,7 +160,7 @@ impl App {
 
         let core = Arc::new(Core {
             file: options.file,
-            env,
+            env: options.env,
             edition: Arc::clone(&edition),
             composer: Arc::clone(&composer),
             settings: settings.clone(),
@@ -188,7 +198,14 @@ impl App {
             tasks.spawn(accept::serve(listener, router, limits, tasks.clone(), stop));
         }
         tasks.spawn(Arc::clone(&core).follow_changes(stop.clone()));
-        Ok(Self { address, admin_address, core, settings, tasks, stop })
+        Ok(Self {
+            address,
+            admin_address,
+            core,
+            settings,
+            tasks,
+            stop,
+        })
     }
 
     /// Reads the site again, now.
@@ -201,7 +218,9 @@ impl App {
     pub async fn stop(self) -> bool {
         self.stop.cancel();
         self.tasks.close();
-        timeout(self.settings.shutdown_grace, self.tasks.wait()).await.is_ok()
+        timeout(self.settings.shutdown_grace, self.tasks.wait())
+            .await
+            .is_ok()
     }
 }
 
@@ -210,7 +229,11 @@ fn bind(
     address: SocketAddr,
     any_port: bool,
 ) -> Result<(TcpListener, SocketAddr), StartError> {
-    let failed = |error| StartError::Listen { what, address, error };
+    let failed = |error| StartError::Listen {
+        what,
+        address,
+        error,
+    };
     let listener = match accept::bind(address) {
         Err(error) if any_port && error.kind() == io::ErrorKind::AddrInUse => {
             accept::bind(SocketAddr::new(address.ip(), 0)).map_err(failed)?
@@ -226,7 +249,8 @@ impl Core {
     /// done on a thread of its own.
     async fn reload(self: Arc<Self>) -> Result<Vec<String>, String> {
         let work = tokio::task::spawn_blocking(move || self.reload_now());
-        work.await.unwrap_or_else(|_| Err("the reload panicked; the site before stays".to_owned()))
+        work.await
+            .unwrap_or_else(|_| Err("the reload panicked; the site before stays".to_owned()))
     }
 
     fn reload_now(&self) -> Result<Vec<String>, String> {
@@ -236,7 +260,10 @@ impl Core {
             Ok(changes) => Event::Reloaded(changes.clone()),
             Err(why) => Event::ReloadRefused(why.clone()),
         };
-        self.composer.observers().iter().for_each(|observer| observer.event(&event));
+        self.composer
+            .observers()
+            .iter()
+            .for_each(|observer| observer.event(&event));
         result
     }
 
@@ -252,7 +279,9 @@ impl Core {
             changes.push("[server] or [admin] changed: takes effect at the next start".to_owned());
         }
         let edition = edition(loaded.site, Some(&before)).map_err(|cause| cause.to_string())?;
-        self.composer.cache().resize(edition.site.limits.cache_bytes_max);
+        self.composer
+            .cache()
+            .resize(edition.site.limits.cache_bytes_max);
         *self.watched.lock() = loaded.watched;
         self.edition.store(Arc::new(edition));
         Ok(changes)
@@ -261,7 +290,9 @@ impl Core {
     /// Reloads on every change of a file and on every SIGHUP, until `stop`.
     async fn follow_changes(self: Arc<Self>, stop: CancellationToken) {
         let (mut changes, warnings) = config::watch::Changes::new();
-        warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        warnings
+            .iter()
+            .for_each(|warning| tracing::warn!("{warning}"));
         loop {
             let watched = self.watched.lock().clone();
             for warning in changes.follow(&watched) {

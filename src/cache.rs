@@ -35,7 +35,9 @@ pub struct Copy {
 impl Cache {
     /// An empty cache of at most `bytes_max` bytes.
     pub fn new(bytes_max: usize) -> Self {
-        Self { memory: Memory::new(bytes_max) }
+        Self {
+            memory: Memory::new(bytes_max),
+        }
     }
 
     /// Changes the limit; what no longer fits is evicted.

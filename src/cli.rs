@@ -52,7 +52,12 @@ enum Command {
 #[derive(clap::Args)]
 struct File {
     /// The site's declaration.
-    #[arg(long = "file", short = 'f', default_value = "fragments.toml", value_name = "FILE")]
+    #[arg(
+        long = "file",
+        short = 'f',
+        default_value = "fragments.toml",
+        value_name = "FILE"
+    )]
     file: PathBuf,
 }
 
@@ -60,7 +65,10 @@ struct File {
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
     telemetry::init_log(arguments.log, arguments.verbose);
-    match arguments.command.unwrap_or(Command::Demo(demo::Demo::default())) {
+    match arguments
+        .command
+        .unwrap_or(Command::Demo(demo::Demo::default()))
+    {
         Command::Serve(serve) => serve.run(),
         Command::Check(check) => check.run(),
         Command::Explain(explain) => explain.run(),
@@ -81,5 +89,8 @@ fn runtime() -> tokio::runtime::Runtime {
     } else {
         tokio::runtime::Builder::new_multi_thread()
     };
-    builder.enable_all().build().expect("a runtime needs only threads and an epoll instance")
+    builder
+        .enable_all()
+        .build()
+        .expect("a runtime needs only threads and an epoll instance")
 }

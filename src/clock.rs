@@ -17,13 +17,22 @@ pub struct Clock {
 
 impl Clock {
     /// Starts a clock at the present moment of the machine.
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads the time")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the time"
+    )]
     pub fn start() -> Self {
-        Self { started: Instant::now(), started_wall: SystemTime::now() }
+        Self {
+            started: Instant::now(),
+            started_wall: SystemTime::now(),
+        }
     }
 
     /// The present instant.
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads the time")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the time"
+    )]
     pub fn now(&self) -> Instant {
         Instant::now()
     }

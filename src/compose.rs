@@ -13,8 +13,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::cache::Cache;
 use crate::clock::Clock;
-use crate::fragment::facts::Trace;
 use crate::fetch::Fetcher;
+use crate::fragment::facts::Trace;
 use crate::plan::{Action, Plan};
 use crate::report::Observer;
 use crate::site::Site;
@@ -59,7 +59,13 @@ impl Composer {
         tasks: TaskTracker,
         observers: Vec<Arc<dyn Observer>>,
     ) -> Self {
-        Self { cache, clock, flights: Flights::default(), tasks, observers }
+        Self {
+            cache,
+            clock,
+            flights: Flights::default(),
+            tasks,
+            observers,
+        }
     }
 
     /// The copies.
@@ -99,6 +105,25 @@ pub struct Composed {
     pub body: PageBody,
 }
 
+/// Turns of the scheduler that a head waits for slots which have their answer already: answers of
+/// origins that are equally near arrive in the same moment, and a page that is written in one piece
+/// costs a third less than one written in eight. A turn is over when nothing else can run, so this
+/// waits for no timer and no network.
+const GATHER_TURNS: usize = 2;
+
+/// Settles the slots that can be settled without waiting for anybody.
+async fn gather(waiting: &mut assemble::Waiting, account: &mut Account) {
+    for _ in 0..GATHER_TURNS {
+        if waiting.is_empty() {
+            return;
+        }
+        tokio::task::yield_now().await;
+        while let Some(Some((member, settled))) = waiting.next().now_or_never() {
+            account.settle(member, settled);
+        }
+    }
+}
+
 /// Starts every step of a plan, and returns when the core's verdict is known. `path` and `trace`
 /// are for the report and the origins.
 pub async fn compose(
@@ -109,7 +134,11 @@ pub async fn compose(
     trace: Trace,
 ) -> Composed {
     let mut account = Account::new(composer, &edition, &plan, path, &trace);
-    let order = Order { composer: Arc::clone(composer), edition, trace };
+    let order = Order {
+        composer: Arc::clone(composer),
+        edition,
+        trace,
+    };
     let now = plan.started;
     let mut waiting = FuturesUnordered::new();
     for (member, step) in plan.steps.into_iter().enumerate() {
@@ -128,15 +157,26 @@ pub async fn compose(
             }
         }
     }
-    let head = loop {
-        if let Some(head) = head::decide(&order.edition, &account) {
-            break head;
+    let verdict = loop {
+        if let Some(verdict) = head::decide(&order.edition, &account) {
+            break verdict;
         }
-        let (member, settled) =
-            waiting.next().await.expect("a core slot without a verdict is being waited for");
+        let (member, settled) = waiting
+            .next()
+            .await
+            .expect("a core slot without a verdict is being waited for");
         account.settle(member, settled);
     };
+    if verdict == Verdict::Page {
+        gather(&mut waiting, &mut account).await;
+    }
+    let head = head::head(&order.edition, &account, verdict);
     account.head_settled(&head, order.composer.clock.now());
-    let body = PageBody::new(order, account, waiting, matches!(head.verdict, Verdict::Page));
+    let body = PageBody::new(
+        order,
+        account,
+        waiting,
+        matches!(head.verdict, Verdict::Page),
+    );
     Composed { head, body }
 }

@@ -46,7 +46,11 @@ pub async fn start(free_ports: bool) -> io::Result<Demo> {
         let file = folder.join("fragments.toml");
         (Some(folder), file)
     };
-    Ok(Demo { newspaper, folder, file })
+    Ok(Demo {
+        newspaper,
+        folder,
+        file,
+    })
 }
 
 impl Demo {
@@ -63,7 +67,9 @@ impl Demo {
     /// Where the origins are: what `${NAME}` stands for in the declaration.
     pub fn variables(&self) -> BTreeMap<String, String> {
         let addresses = self.newspaper.addresses().into_iter();
-        addresses.map(|(name, address)| (variable(name), format!("http://{address}"))).collect()
+        addresses
+            .map(|(name, address)| (variable(name), format!("http://{address}")))
+            .collect()
     }
 }
 
@@ -104,7 +110,10 @@ fn write_site(folder: &Path) -> io::Result<()> {
         }
         std::fs::write(path, bytes)
     };
-    write(&folder.join("fragments.toml"), Cow::Borrowed(DECLARATION.as_bytes()))?;
+    write(
+        &folder.join("fragments.toml"),
+        Cow::Borrowed(DECLARATION.as_bytes()),
+    )?;
     for name in Templates::iter() {
         let file = Templates::get(&name).expect("a listed file is embedded");
         write(&folder.join("templates").join(&*name), file.data)?;

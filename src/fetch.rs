@@ -16,7 +16,7 @@ pub mod attempt;
 pub mod http;
 pub mod origin;
 
-pub use attempt::{Answer, Content, Expect, WithoutContent};
+pub use attempt::{Answer, Ask, Content, Expect, WithoutContent};
 pub use origin::{Origin, OriginRequest, OriginResponse};
 
 /// The doors to the origins of one site.
@@ -52,25 +52,37 @@ impl Fetcher {
                 ),
             })
         };
-        Ok(Self { doors: site.origins.iter().map(open).collect::<Result<_, Cause>>()? })
+        Ok(Self {
+            doors: site
+                .origins
+                .iter()
+                .map(open)
+                .collect::<Result<_, Cause>>()?,
+        })
     }
 
     /// Asks an origin once for a whole answer. The caller bounds the time.
     pub async fn fetch(
         &self,
         id: OriginId,
-        request: OriginRequest,
+        ask: &Ask<'_>,
         expect: &Expect<'_>,
     ) -> Result<Answer, Cause> {
         let door = &self.doors[id.index()];
         let _permit = door.permits.try_acquire().map_err(|_| Cause::Busy)?;
-        attempt::run(&*door.origin, request, expect).await
+        attempt::run(&*door.origin, ask, expect).await
     }
 
     /// Passes a request through to an origin; the answer is streamed.
-    pub async fn pass(&self, id: OriginId, request: OriginRequest) -> Result<OriginResponse, Cause> {
+    pub async fn pass(
+        &self,
+        id: OriginId,
+        request: OriginRequest,
+    ) -> Result<OriginResponse, Cause> {
         let door = &self.doors[id.index()];
-        let permit = Arc::clone(&door.permits).try_acquire_owned().map_err(|_| Cause::Busy)?;
+        let permit = Arc::clone(&door.permits)
+            .try_acquire_owned()
+            .map_err(|_| Cause::Busy)?;
         let mut response = door.origin.send(request).await?;
         response.hold(permit);
         Ok(response)
@@ -86,6 +98,8 @@ impl Fetcher {
 
 impl std::fmt::Debug for Fetcher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.doors.iter().map(|door| &door.spec.name)).finish()
+        f.debug_list()
+            .entries(self.doors.iter().map(|door| &door.spec.name))
+            .finish()
     }
 }

@@ -77,7 +77,9 @@ impl Rank {
 
     /// A rank, if `value` is in 1..=99.
     pub fn new(value: u8) -> Option<Self> {
-        NonZeroU8::new(value).filter(|v| v.get() <= Self::MAX).map(Self)
+        NonZeroU8::new(value)
+            .filter(|v| v.get() <= Self::MAX)
+            .map(Self)
     }
 
     /// The number.

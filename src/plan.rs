@@ -76,10 +76,19 @@ pub fn plan(site: &Site, page_id: PageId, facts: &Facts, level: Level, now: Inst
             } else {
                 Action::Serve(serve(site, page, fragment, facts, now))
             };
-            Step { fragment: member.fragment, action }
+            Step {
+                fragment: member.fragment,
+                action,
+            }
         })
         .collect();
-    Plan { page: page_id, level, started: now, deadline, steps }
+    Plan {
+        page: page_id,
+        level,
+        started: now,
+        deadline,
+        steps,
+    }
 }
 
 fn serve(site: &Site, page: &Page, fragment: &Fragment, facts: &Facts, now: Instant) -> Serve {

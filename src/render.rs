@@ -3,17 +3,22 @@
 //!
 //! A template sees `data` (the JSON), `params` (the route's parameters) and `fragment` (its name).
 //! A field that is missing prints nothing, however deep it was looked for: an origin that stops
-//! sending an optional field must not cost the block. Invariant: for the same template, JSON and
+//! sending an optional field must not cost the block. Some origins answer 200 to everything and say
+//! "no such story" in the JSON: for them a template calls `not_found()`, and that is what a 404 of
+//! the origin would have been. Invariant: for the same template, JSON and
 //! parameters the result is the same, on any machine at any time.
 
 use std::io::{self, Write};
 
 use bytes::Bytes;
-use minijinja::{AutoEscape, Environment, Output, State, UndefinedBehavior, Value};
+use minijinja::{
+    AutoEscape, Environment, Error, ErrorKind, Output, State, UndefinedBehavior, Value,
+};
 
 pub mod error;
 mod filters;
 
+use error::NothingToShow;
 pub use error::RenderError;
 
 /// Depth of includes and macro calls; a page fragment needs a handful.
@@ -27,8 +32,13 @@ pub fn engine(fuel: u64) -> Environment<'static> {
     engine.set_undefined_behavior(UndefinedBehavior::Chainable);
     engine.set_auto_escape_callback(|_| AutoEscape::Html);
     engine.set_formatter(write_value);
+    engine.add_function("not_found", not_found);
     filters::add(&mut engine);
     engine
+}
+
+fn not_found() -> Result<Value, Error> {
+    Err(Error::new(ErrorKind::InvalidOperation, "nothing to show").with_source(NothingToShow))
 }
 
 /// Runs a template on JSON.
@@ -48,8 +58,14 @@ pub fn html(
         ("params", params),
         ("fragment", Value::from(fragment)),
     ]);
-    let template = engine.get_template(template).map_err(|e| RenderError::template(&e))?;
-    let mut output = Bounded { bytes: Vec::with_capacity(json.len()), max: output_max, over: false };
+    let template = engine
+        .get_template(template)
+        .map_err(|e| RenderError::template(&e))?;
+    let mut output = Bounded {
+        bytes: Vec::with_capacity(json.len()),
+        max: output_max,
+        over: false,
+    };
     let result = template.render_captured_to(context, &mut output).map(drop);
     if output.over {
         return Err(RenderError::TooLarge(output_max));
@@ -60,7 +76,11 @@ pub fn html(
 
 /// Escapes the five characters that matter in HTML text and quoted attributes. The engine's own
 /// formatter also escapes `/`, which makes every URL in a page longer and protects nothing.
-fn write_value(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), minijinja::Error> {
+fn write_value(
+    out: &mut Output<'_>,
+    state: &mut State<'_, '_>,
+    value: &Value,
+) -> Result<(), Error> {
     let plain = *state.auto_escape() == AutoEscape::Html && !value.is_safe();
     match value.as_str().filter(|_| plain) {
         Some(text) => Ok(write_escaped(out, text)?),
@@ -110,9 +130,11 @@ impl Write for Bounded {
 mod tests {
     use super::*;
 
-    fn run(template: &'static str, json: &str) -> Result<String, RenderError> {
+    fn run(template: &str, json: &str) -> Result<String, RenderError> {
         let mut engine = engine(10_000);
-        engine.add_template("t.html", template).unwrap();
+        engine
+            .add_template_owned("t.html", template.to_owned())
+            .unwrap();
         let params = [("slug".to_owned(), "a&b".to_owned())];
         html(&engine, "t.html", json.as_bytes(), &params, "article", 1000)
             .map(|b| String::from_utf8(b.to_vec()).unwrap())
@@ -120,23 +142,58 @@ mod tests {
 
     #[test]
     fn a_template_sees_data_params_and_its_fragment() {
-        let html = run("{{ data.t }} {{ params.slug }} {{ fragment }}", r#"{"t": "<b>'/\""}"#);
+        let html = run(
+            "{{ data.t }} {{ params.slug }} {{ fragment }}",
+            r#"{"t": "<b>'/\""}"#,
+        );
         assert_eq!(html.unwrap(), "&lt;b&gt;&#39;/&quot; a&amp;b article");
     }
 
     #[test]
     fn safe_html_and_missing_fields() {
-        let html = run("{{ data.h|safe }}[{{ data.a.b.c }}]{{ data.n }}", r#"{"h": "<i>", "n": 3}"#);
+        let html = run(
+            "{{ data.h|safe }}[{{ data.a.b.c }}]{{ data.n }}",
+            r#"{"h": "<i>", "n": 3}"#,
+        );
         assert_eq!(html.unwrap(), "<i>[]3");
+    }
+
+    #[test]
+    fn a_template_can_say_that_there_is_nothing_to_show() {
+        let by_itself = "{% if not data %}{{ not_found() }}{% endif %}{{ data[0].t }}";
+        assert_eq!(run(by_itself, "[]"), Err(RenderError::NotFound));
+        assert_eq!(run(by_itself, r#"[{"t": "x"}]"#).unwrap(), "x");
+        let within = "{% macro story(s) %}{% if not s %}{{ not_found() }}{% endif %}{% endmacro %}";
+        assert_eq!(
+            run(&(within.to_owned() + "{{ story(data[0]) }}"), "[]"),
+            Err(RenderError::NotFound)
+        );
+        let mut engine = engine(10_000);
+        engine.add_template("inner.html", by_itself).unwrap();
+        engine
+            .add_template("outer.html", "<p>{% include 'inner.html' %}</p>")
+            .unwrap();
+        let included = html(&engine, "outer.html", b"[]", &[], "article", 1000);
+        assert_eq!(included, Err(RenderError::NotFound));
     }
 
     #[test]
     fn what_cannot_be_rendered_is_an_error() {
         assert!(matches!(run("x", "{"), Err(RenderError::Json(_))));
-        assert!(matches!(run("x", "{\"a\": \"\u{1}\"}"), Err(RenderError::Json(_))));
-        assert!(matches!(run("{{ data|nofilter }}", "1"), Err(RenderError::Template { .. })));
-        let endless = "{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}";
-        assert!(matches!(run(endless, "1"), Err(RenderError::Template { .. })));
+        assert!(matches!(
+            run("x", "{\"a\": \"\u{1}\"}"),
+            Err(RenderError::Json(_))
+        ));
+        assert!(matches!(
+            run("{{ data|nofilter }}", "1"),
+            Err(RenderError::Template { .. })
+        ));
+        let endless =
+            "{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}";
+        assert!(matches!(
+            run(endless, "1"),
+            Err(RenderError::Template { .. })
+        ));
         let big = "{% for i in range(200) %}0123456789{% endfor %}";
         assert!(matches!(run(big, "1"), Err(RenderError::TooLarge(1000))));
     }

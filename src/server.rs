@@ -69,16 +69,21 @@ async fn answer(State(state): State<Arc<ServerState>>, request: Request) -> Resp
         return error_page::plain(site, status, "the request's headers are too large");
     }
     match site.routes.find(request.uri().path()) {
-        Found::Match { target: Target::Page(id), params } => {
+        Found::Match {
+            target: Target::Page(id),
+            params,
+        } => {
             let (head, _) = request.into_parts();
             page::answer(&state, edition, id, params, &head).await
         }
-        Found::Match { target: Target::Proxy(index), params } => {
-            proxy::answer(&state, edition, index, &params, request).await
-        }
-        Found::Match { target: Target::Static(index), params } => {
-            files::answer(&edition, index, &params, request).await
-        }
+        Found::Match {
+            target: Target::Proxy(index),
+            params,
+        } => proxy::answer(&state, edition, index, &params, request).await,
+        Found::Match {
+            target: Target::Static(index),
+            params,
+        } => files::answer(&edition, index, &params, request).await,
         Found::Nothing => error_page::not_found(site, StatusCode::NOT_FOUND),
         Found::Refused(why) => error_page::plain(site, StatusCode::BAD_REQUEST, why),
     }
@@ -87,8 +92,14 @@ async fn answer(State(state): State<Arc<ServerState>>, request: Request) -> Resp
 fn head_bytes(request: &http::Request<Body>) -> usize {
     let lines = |headers: &HeaderMap| {
         // name, `: `, value and the line's end
-        headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>()
+        headers
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len() + 4)
+            .sum::<usize>()
     };
-    let target = request.uri().path_and_query().map_or(0, |pq| pq.as_str().len());
+    let target = request
+        .uri()
+        .path_and_query()
+        .map_or(0, |pq| pq.as_str().len());
     target + lines(request.headers())
 }

@@ -74,7 +74,9 @@ impl Site {
 
     /// The fragments of a page, in document order, core first where equal.
     pub fn members<'s>(&'s self, page: &'s Page) -> impl Iterator<Item = &'s Fragment> {
-        page.members.iter().map(|member| self.fragment(member.fragment))
+        page.members
+            .iter()
+            .map(|member| self.fragment(member.fragment))
     }
 }
 
@@ -155,9 +157,15 @@ impl Wants {
     pub fn of(fragments: &[Fragment]) -> Self {
         let mut wants = Self::default();
         for fragment in fragments {
-            wants.headers.extend(fragment.forward_headers.iter().cloned());
-            wants.cookies.extend(fragment.forward_cookies.iter().cloned());
-            let Source::Http { target, .. } = &fragment.source else { continue };
+            wants
+                .headers
+                .extend(fragment.forward_headers.iter().cloned());
+            wants
+                .cookies
+                .extend(fragment.forward_cookies.iter().cloned());
+            let Source::Http { target, .. } = &fragment.source else {
+                continue;
+            };
             for variable in target.variables() {
                 match variable {
                     Variable::Query(name) => _ = wants.query.insert(name.clone()),

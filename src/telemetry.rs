@@ -25,8 +25,14 @@ pub enum LogFormat {
 
 /// Starts the log on standard error. A second call in one process changes nothing.
 pub fn init_log(format: LogFormat, verbose: bool) {
-    let level = if verbose { LevelFilter::DEBUG } else { LevelFilter::INFO };
-    let targets = Targets::new().with_default(LevelFilter::WARN).with_target("marbre", level);
+    let level = if verbose {
+        LevelFilter::DEBUG
+    } else {
+        LevelFilter::INFO
+    };
+    let targets = Targets::new()
+        .with_default(LevelFilter::WARN)
+        .with_target("marbre", level);
     let json = match format {
         LogFormat::Auto => !std::io::stderr().is_terminal(),
         LogFormat::Human => false,
@@ -39,6 +45,8 @@ pub fn init_log(format: LogFormat, verbose: bool) {
         registry.with(layer.json()).try_init()
     } else {
         let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        registry.with(layer.with_ansi(colours).with_target(false)).try_init()
+        registry
+            .with(layer.with_ansi(colours).with_target(false))
+            .try_init()
     };
 }

@@ -37,7 +37,14 @@ const PURE: [&str; 15] = [
 ];
 
 const IMPURE_WORDS: [&str; 8] = [
-    "tokio", "async ", "reqwest", "std::fs", "std::net::Tcp", "::now()", "fastrand", "tracing",
+    "tokio",
+    "async ",
+    "reqwest",
+    "std::fs",
+    "std::net::Tcp",
+    "::now()",
+    "fastrand",
+    "tracing",
 ];
 
 fn sources() -> BTreeMap<PathBuf, String> {
@@ -67,14 +74,22 @@ fn floor(module: &str) -> usize {
 }
 
 fn module_of(path: &Path) -> String {
-    let first = path.components().next().unwrap().as_os_str().to_string_lossy().into_owned();
+    let first = path
+        .components()
+        .next()
+        .unwrap()
+        .as_os_str()
+        .to_string_lossy()
+        .into_owned();
     first.trim_end_matches(".rs").to_owned()
 }
 
 /// The code without comments and without what stands after `#[cfg(test)]`.
 fn code(text: &str) -> String {
     let code = text.split("#[cfg(test)]").next().unwrap();
-    let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let lines = code
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
     lines.map(|line| format!("{line}\n")).collect()
 }
 
@@ -87,12 +102,20 @@ fn imports_never_climb() {
             continue;
         }
         for rest in code(&text).split("crate::").skip(1) {
-            let to: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            let to: String = rest
+                .chars()
+                .take_while(|c| c.is_alphanumeric() || *c == '_')
+                .collect();
             if to == from || to.is_empty() {
                 continue;
             }
             if floor(&to) >= floor(&from) {
-                climbs.push(format!("{} (floor {}) imports {to} (floor {})", path.display(), floor(&from), floor(&to)));
+                climbs.push(format!(
+                    "{} (floor {}) imports {to} (floor {})",
+                    path.display(),
+                    floor(&from),
+                    floor(&to)
+                ));
             }
         }
     }
@@ -110,7 +133,11 @@ fn pure_files_touch_nothing_outside() {
         seen += 1;
         for (number, line) in code(&text).lines().enumerate() {
             for word in IMPURE_WORDS.iter().filter(|word| line.contains(**word)) {
-                found.push(format!("{}: line {} says `{word}`", path.display(), number + 1));
+                found.push(format!(
+                    "{}: line {} says `{word}`",
+                    path.display(),
+                    number + 1
+                ));
             }
         }
     }
@@ -125,7 +152,11 @@ fn only_the_clock_reads_the_time() {
             continue;
         }
         for call in ["Instant::now()", "SystemTime::now()"] {
-            assert!(!code(&text).contains(call), "{} calls {call}", path.display());
+            assert!(
+                !code(&text).contains(call),
+                "{} calls {call}",
+                path.display()
+            );
         }
     }
 }
@@ -133,10 +164,16 @@ fn only_the_clock_reads_the_time() {
 #[test]
 fn only_the_origin_seam_reaches_the_network() {
     for (path, text) in sources() {
-        let may = ["fetch/http.rs", "server/accept.rs"].iter().any(|may| path == Path::new(may))
+        let may = ["fetch/http.rs", "server/accept.rs"]
+            .iter()
+            .any(|may| path == Path::new(may))
             || path.starts_with("demo");
         for word in ["reqwest::", "TcpStream"] {
-            assert!(may || !code(&text).contains(word), "{} uses {word}", path.display());
+            assert!(
+                may || !code(&text).contains(word),
+                "{} uses {word}",
+                path.display()
+            );
         }
     }
 }
@@ -145,8 +182,18 @@ fn only_the_origin_seam_reaches_the_network() {
 fn no_junk_drawers_and_a_module_doc_in_every_file() {
     for (path, text) in sources() {
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-        let drawers = ["mod", "util", "utils", "common", "helper", "helpers", "types", "misc"];
-        assert!(!drawers.contains(&name.as_str()), "{} is a junk drawer", path.display());
-        assert!(text.starts_with("//!"), "{} has no module doc", path.display());
+        let drawers = [
+            "mod", "util", "utils", "common", "helper", "helpers", "types", "misc",
+        ];
+        assert!(
+            !drawers.contains(&name.as_str()),
+            "{} is a junk drawer",
+            path.display()
+        );
+        assert!(
+            text.starts_with("//!"),
+            "{} has no module doc",
+            path.display()
+        );
     }
 }

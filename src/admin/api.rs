@@ -83,13 +83,21 @@ fn level_state(state: &AdminState) -> LevelState {
     let edition = state.edition.load();
     let site = &edition.site;
     let given_up = |rank| {
-        let blocks = site.fragments.iter().filter(|f| f.priority.rank() == Some(rank));
+        let blocks = site
+            .fragments
+            .iter()
+            .filter(|f| f.priority.rank() == Some(rank));
         blocks.map(|f| f.name.clone()).collect()
     };
     LevelState {
         level: state.level.level().get(),
         text_only: site.ladder.text_only().get(),
-        ladder: site.ladder.steps().iter().map(|rank| given_up(*rank)).collect(),
+        ladder: site
+            .ladder
+            .steps()
+            .iter()
+            .map(|rank| given_up(*rank))
+            .collect(),
     }
 }
 
@@ -119,13 +127,23 @@ pub(super) async fn set_level(State(state): Shared, body: Bytes) -> Response {
     };
     let text_only = state.edition.load().site.ladder.text_only();
     if Level::new(level) > text_only {
-        let text = format!("level {level} does not exist: this site has 0 (full page) to {text_only} (text only)\n");
+        let text = format!(
+            "level {level} does not exist: this site has 0 (full page) to {text_only} (text only)\n"
+        );
         return (StatusCode::BAD_REQUEST, text).into_response();
     }
     let to = Level::new(level);
     let from = state.level.set(to);
-    let event = Event::LevelSet { from, to, by: by.unwrap_or_else(|| "admin API".to_owned()) };
-    state.composer.observers().iter().for_each(|observer| observer.event(&event));
+    let event = Event::LevelSet {
+        from,
+        to,
+        by: by.unwrap_or_else(|| "admin API".to_owned()),
+    };
+    state
+        .composer
+        .observers()
+        .iter()
+        .for_each(|observer| observer.event(&event));
     Json(level_state(&state)).into_response()
 }
 
@@ -141,7 +159,11 @@ pub(super) async fn explain(State(state): Shared, Query(query): Query<ExplainQue
     let Ok(uri) = query.path.parse::<Uri>() else {
         return (StatusCode::BAD_REQUEST, "`path` is not a path\n").into_response();
     };
-    let Found::Match { target: Target::Page(id), params } = site.routes.find(uri.path()) else {
+    let Found::Match {
+        target: Target::Page(id),
+        params,
+    } = site.routes.find(uri.path())
+    else {
         return (StatusCode::NOT_FOUND, "no page answers to this path\n").into_response();
     };
     let facts = request::facts(site, &uri, &HeaderMap::new(), params, 1);

@@ -45,7 +45,11 @@ impl Entry {
 
     /// Bytes that the copy takes in memory, roughly.
     pub fn weight(&self) -> usize {
-        let headers = self.head.headers.iter().map(|(n, v)| n.as_str().len() + v.len());
+        let headers = self
+            .head
+            .headers
+            .iter()
+            .map(|(n, v)| n.as_str().len() + v.len());
         size_of::<Self>() + self.parts.len() + headers.sum::<usize>()
     }
 }

@@ -35,7 +35,11 @@ impl Lifetime {
     /// The lifetime of an answer: the declared ttl, else what the origin says, else none.
     pub fn new(declared: &Freshness, cache_control: &CacheControl) -> Self {
         let ttl = declared.ttl.or(cache_control.max_age).unwrap_or_default();
-        Self { ttl, grace: declared.grace, keep: declared.keep }
+        Self {
+            ttl,
+            grace: declared.grace,
+            keep: declared.keep,
+        }
     }
 
     /// What a copy of this age is good for.
@@ -72,7 +76,12 @@ impl CacheControl {
         let (mut shared, mut own, mut private, mut none) = (None, None, false, false);
         for directive in values.into_iter().flat_map(|value| value.split(',')) {
             let (name, argument) = directive.split_once('=').unwrap_or((directive, ""));
-            let seconds = argument.trim().trim_matches('"').parse().ok().map(Duration::from_secs);
+            let seconds = argument
+                .trim()
+                .trim_matches('"')
+                .parse()
+                .ok()
+                .map(Duration::from_secs);
             match name.trim().to_ascii_lowercase().as_str() {
                 "s-maxage" => shared = seconds,
                 "max-age" => own = seconds,
@@ -81,7 +90,11 @@ impl CacheControl {
                 _ => {}
             }
         }
-        let max_age = if none { Some(Duration::ZERO) } else { shared.or(own) };
+        let max_age = if none {
+            Some(Duration::ZERO)
+        } else {
+            shared.or(own)
+        };
         Self { max_age, private }
     }
 }
@@ -96,7 +109,11 @@ mod tests {
 
     #[test]
     fn the_spans_follow_one_another() {
-        let life = Lifetime { ttl: s(30), grace: s(60), keep: s(600) };
+        let life = Lifetime {
+            ttl: s(30),
+            grace: s(60),
+            keep: s(600),
+        };
         for (age, state) in [
             (0, State::Fresh),
             (29, State::Fresh),
@@ -112,13 +129,22 @@ mod tests {
 
     #[test]
     fn uncacheable_is_dead_at_once() {
-        let life = Lifetime { ttl: s(0), grace: s(0), keep: s(0) };
+        let life = Lifetime {
+            ttl: s(0),
+            grace: s(0),
+            keep: s(0),
+        };
         assert!(!life.is_worth_storing());
     }
 
     #[test]
     fn the_declared_ttl_beats_the_origin_which_beats_nothing() {
-        let mut declared = Freshness { ttl: None, grace: s(1), keep: s(2), patience: s(0) };
+        let mut declared = Freshness {
+            ttl: None,
+            grace: s(1),
+            keep: s(2),
+            patience: s(0),
+        };
         let says = CacheControl::parse(["max-age=10, s-maxage=20"]);
         assert_eq!(Lifetime::new(&declared, &says).ttl, s(20));
         assert_eq!(Lifetime::new(&declared, &CacheControl::default()).ttl, s(0));
@@ -137,7 +163,10 @@ mod tests {
             ("max-age=99999999999999999999", None, false),
             ("", None, false),
         ] {
-            let expected = CacheControl { max_age: max_age.map(s), private };
+            let expected = CacheControl {
+                max_age: max_age.map(s),
+                private,
+            };
             assert_eq!(CacheControl::parse([value]), expected, "{value}");
         }
     }

@@ -38,7 +38,9 @@ impl Memory {
             .build()
             .expect("both capacities are given");
         let (hasher, lifecycle) = (DefaultHashBuilder::default(), DefaultLifecycle::default());
-        Self { copies: Cache::with_options(options, ByBytes, hasher, lifecycle) }
+        Self {
+            copies: Cache::with_options(options, ByBytes, hasher, lifecycle),
+        }
     }
 
     pub(super) fn resize(&self, bytes_max: usize) {

@@ -66,7 +66,13 @@ impl Check {
         if !warnings.is_empty() {
             output::message(&warnings.render(output::colours()));
         }
-        let summary = Summary { pages: site.pages.iter().map(|page| page_summary(&site, page)).collect() };
+        let summary = Summary {
+            pages: site
+                .pages
+                .iter()
+                .map(|page| page_summary(&site, page))
+                .collect(),
+        };
         if self.json {
             output::json(&summary);
         } else {
@@ -99,7 +105,10 @@ fn page_summary(site: &Site, page: &Page) -> PageSummary {
         Block {
             fragment: fragment.name.clone(),
             priority: fragment.priority.to_string(),
-            shed_at_level: site.ladder.level_of(fragment.priority).map(|level| level.get()),
+            shed_at_level: site
+                .ladder
+                .level_of(fragment.priority)
+                .map(|level| level.get()),
             origin: origin.map(|o| o.name.clone()),
             owner: origin.and_then(|o| o.owner.clone()),
             timeout_ms: plan::slot_time(page, fragment).as_millis(),
@@ -119,14 +128,20 @@ fn page_summary(site: &Site, page: &Page) -> PageSummary {
 fn text(site: &Site, summary: &Summary) -> String {
     let (pages, fragments, origins) = (site.pages.len(), site.fragments.len(), site.origins.len());
     let mut text = format!("ok: {pages} pages, {fragments} fragments, {origins} origins\n");
-    let mut line = |line: String| writeln!(text, "{line}").expect("writing to a string cannot fail");
+    let mut line =
+        |line: String| writeln!(text, "{line}").expect("writing to a string cannot fail");
     for page in &summary.pages {
         line(format!("\npage {} ({})", page.page, page.route));
         line(format!(
             "  budget {} ms; at worst the head leaves after {} ms and the last block after {} ms",
             page.budget_ms, page.worst_head_ms, page.worst_page_ms
         ));
-        let width = page.blocks.iter().map(|b| b.fragment.chars().count()).max().unwrap_or(0);
+        let width = page
+            .blocks
+            .iter()
+            .map(|b| b.fragment.chars().count())
+            .max()
+            .unwrap_or(0);
         for block in &page.blocks {
             let shed = match block.shed_at_level {
                 Some(level) => format!("given up at level {level}"),

@@ -38,7 +38,10 @@ impl Demo {
             let options = Options {
                 level: Level::new(self.level),
                 env: Arc::new(move |name| {
-                    variables.get(name).cloned().or_else(|| std::env::var(name).ok())
+                    variables
+                        .get(name)
+                        .cloned()
+                        .or_else(|| std::env::var(name).ok())
                 }),
                 any_port: true,
                 listen: self.free_ports.then_some(any),

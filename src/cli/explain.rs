@@ -60,12 +60,12 @@ impl Explain {
 
 /// Loads a site, or prints what is wrong with it.
 pub(super) fn load(file: &File) -> Result<Site, ExitCode> {
-    config::load(&file.file, &|name| std::env::var(name).ok()).map(|loaded| loaded.site).map_err(
-        |diagnostics| {
+    config::load(&file.file, &|name| std::env::var(name).ok())
+        .map(|loaded| loaded.site)
+        .map_err(|diagnostics| {
             output::message(&diagnostics.render(output::colours()));
             ExitCode::FAILURE
-        },
-    )
+        })
 }
 
 /// A request for a page, as it was described on the command line.
@@ -81,30 +81,69 @@ impl Asked {
         url: &str,
         headers: &[String],
     ) -> Result<(Self, PageId), String> {
-        let path = if url.starts_with('/') { url.to_owned() } else { path_of(url)? };
-        let uri: Uri = path.parse().map_err(|_| format!("`{url}` is not a URL or a path"))?;
-        let headers = headers.iter().map(|line| header(line)).collect::<Result<_, _>>()?;
+        let path = if url.starts_with('/') {
+            url.to_owned()
+        } else {
+            path_of(url)?
+        };
+        let uri: Uri = path
+            .parse()
+            .map_err(|_| format!("`{url}` is not a URL or a path"))?;
+        let headers = headers
+            .iter()
+            .map(|line| header(line))
+            .collect::<Result<_, _>>()?;
         match site.routes.find(uri.path()) {
-            Found::Match { target: Target::Page(id), params } => Ok((Self { uri, headers, params }, id)),
-            Found::Match { target: Target::Proxy(index), .. } => {
+            Found::Match {
+                target: Target::Page(id),
+                params,
+            } => Ok((
+                Self {
+                    uri,
+                    headers,
+                    params,
+                },
+                id,
+            )),
+            Found::Match {
+                target: Target::Proxy(index),
+                ..
+            } => {
                 let proxy = &site.proxies[index];
-                Err(format!("`{path}` is passed through to {} ([[proxy]] {})", site.origin(proxy.origin).name, proxy.route))
+                Err(format!(
+                    "`{path}` is passed through to {} ([[proxy]] {})",
+                    site.origin(proxy.origin).name,
+                    proxy.route
+                ))
             }
-            Found::Match { target: Target::Static(index), .. } => {
-                Err(format!("`{path}` is a file of [[static]] {}", site.statics[index].route))
-            }
-            Found::Nothing => Err(format!("no page answers to `{path}`; routes are: {}", routes(site))),
+            Found::Match {
+                target: Target::Static(index),
+                ..
+            } => Err(format!(
+                "`{path}` is a file of [[static]] {}",
+                site.statics[index].route
+            )),
+            Found::Nothing => Err(format!(
+                "no page answers to `{path}`; routes are: {}",
+                routes(site)
+            )),
             Found::Refused(why) => Err(format!("`{path}` is refused: {why}")),
         }
     }
 }
 
 fn routes(site: &Site) -> String {
-    site.pages.iter().map(|page| page.route.as_str()).collect::<Vec<_>>().join(", ")
+    site.pages
+        .iter()
+        .map(|page| page.route.as_str())
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn path_of(url: &str) -> Result<String, String> {
-    let uri: Uri = url.parse().map_err(|_| format!("`{url}` is not a URL or a path"))?;
+    let uri: Uri = url
+        .parse()
+        .map_err(|_| format!("`{url}` is not a URL or a path"))?;
     let path = uri.path_and_query().map(|path| path.as_str().to_owned());
     path.filter(|_| uri.scheme().is_some())
         .ok_or_else(|| format!("`{url}` is neither a path (`/…`) nor a URL (`http://…`)"))

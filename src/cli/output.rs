@@ -26,7 +26,9 @@ pub(super) fn json(value: &impl Serialize) {
 /// Writes a message.
 pub(super) fn message(text: &str) {
     let mut err = anstream::stderr().lock();
-    let _ = err.write_all(text.as_bytes()).and_then(|()| err.write_all(b"\n"));
+    let _ = err
+        .write_all(text.as_bytes())
+        .and_then(|()| err.write_all(b"\n"));
 }
 
 /// Whether messages may have colours.

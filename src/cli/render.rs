@@ -83,19 +83,37 @@ impl Render {
             if let Some(report) = kept.0.lock().take() {
                 output::message(&account(&report, &verdict));
             }
-            if verdict == Verdict::Page { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            if verdict == Verdict::Page {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
         })
     }
 }
 
 /// The report as lines for a terminal.
 fn account(report: &PageReport, verdict: &Verdict) -> String {
-    let PageReport { page, status, level, duration, .. } = report;
-    let mut text = format!("page {page}: status {status}, level {level}, {:.1} ms", duration.as_secs_f64() * 1e3);
+    let PageReport {
+        page,
+        status,
+        level,
+        duration,
+        ..
+    } = report;
+    let mut text = format!(
+        "page {page}: status {status}, level {level}, {:.1} ms",
+        duration.as_secs_f64() * 1e3
+    );
     if let Verdict::Redirect(_, location) = verdict {
         text += &format!(", to {}", String::from_utf8_lossy(location.as_bytes()));
     }
-    let width = report.fragments.iter().map(|f| f.name.chars().count()).max().unwrap_or(0);
+    let width = report
+        .fragments
+        .iter()
+        .map(|f| f.name.chars().count())
+        .max()
+        .unwrap_or(0);
     for fragment in &report.fragments {
         let (name, ms) = (&fragment.name, fragment.duration.as_secs_f64() * 1e3);
         text += &format!("\n  {name:width$}  {ms:>8.1} ms  {}", fragment.outcome);

@@ -92,32 +92,52 @@ impl Account {
     /// Name, outcome and duration of each member that is settled.
     pub(super) fn known(&self) -> impl Iterator<Item = (&str, &Outcome, Duration)> {
         let members = &self.edition.site.page(self.page).members;
-        members.iter().zip(&self.members).filter_map(|(member, settled)| {
-            let settled = settled.as_ref()?;
-            let name = self.edition.site.fragment(member.fragment).name.as_str();
-            Some((name, &settled.outcome, settled.at.saturating_duration_since(self.started)))
-        })
+        members
+            .iter()
+            .zip(&self.members)
+            .filter_map(|(member, settled)| {
+                let settled = settled.as_ref()?;
+                let name = self.edition.site.fragment(member.fragment).name.as_str();
+                Some((
+                    name,
+                    &settled.outcome,
+                    settled.at.saturating_duration_since(self.started),
+                ))
+            })
     }
 
     fn report(&mut self) -> PageReport {
-        let duration = self.composer.clock.now().saturating_duration_since(self.started);
+        let duration = self
+            .composer
+            .clock
+            .now()
+            .saturating_duration_since(self.started);
         let site = &self.edition.site;
         let page = site.page(self.page);
-        let fragments = page.members.iter().zip(self.members.drain(..)).map(|(member, settled)| {
-            let name = site.fragment(member.fragment).name.clone();
-            match settled {
-                Some(settled) => FragmentReport {
-                    name,
-                    outcome: settled.outcome,
-                    age: settled.age,
-                    duration: settled.at.saturating_duration_since(self.started),
-                },
-                None => {
-                    let outcome = Outcome::Omitted(OmitReason::Unneeded);
-                    FragmentReport { name, outcome, age: None, duration }
+        let fragments = page
+            .members
+            .iter()
+            .zip(self.members.drain(..))
+            .map(|(member, settled)| {
+                let name = site.fragment(member.fragment).name.clone();
+                match settled {
+                    Some(settled) => FragmentReport {
+                        name,
+                        outcome: settled.outcome,
+                        age: settled.age,
+                        duration: settled.at.saturating_duration_since(self.started),
+                    },
+                    None => {
+                        let outcome = Outcome::Omitted(OmitReason::Unneeded);
+                        FragmentReport {
+                            name,
+                            outcome,
+                            age: None,
+                            duration,
+                        }
+                    }
                 }
-            }
-        });
+            });
         PageReport {
             page: page.name.clone(),
             fragments: fragments.collect(),

@@ -40,7 +40,13 @@ pub struct PageBody {
 
 impl PageBody {
     pub(super) fn new(order: Order, account: Account, waiting: Waiting, is_page: bool) -> Self {
-        let mut body = Self { order, account, waiting, next: 0, remaining: None };
+        let mut body = Self {
+            order,
+            account,
+            waiting,
+            next: 0,
+            remaining: None,
+        };
         if !is_page {
             body.waiting.clear();
             body.next = body.pieces().len();
@@ -65,7 +71,11 @@ impl PageBody {
     fn written(&self, piece: &Piece) -> Option<Bytes> {
         let (member, part, default) = match piece {
             Piece::Literal(bytes) => return Some(bytes.clone()),
-            Piece::Slot { member, part, default } => (*member, part.as_deref(), default),
+            Piece::Slot {
+                member,
+                part,
+                default,
+            } => (*member, part.as_deref(), default),
         };
         Some(match &self.account.settled(member)?.content {
             Fill::Entry(entry) => entry.parts.part(part),
@@ -92,7 +102,9 @@ impl Body for PageBody {
         let this = &mut *self;
         this.poll_slots(cx);
         while let Some(piece) = this.pieces().get(this.next) {
-            let Some(bytes) = this.written(piece) else { return Poll::Pending };
+            let Some(bytes) = this.written(piece) else {
+                return Poll::Pending;
+            };
             this.next += 1;
             if let Some(remaining) = &mut this.remaining {
                 *remaining -= bytes.len() as u64;
@@ -113,6 +125,7 @@ impl Body for PageBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.remaining.map_or_else(SizeHint::default, SizeHint::with_exact)
+        self.remaining
+            .map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }

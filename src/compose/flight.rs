@@ -8,21 +8,26 @@
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use http::header::{CACHE_CONTROL, CONTENT_LANGUAGE, LINK, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use parking_lot::Mutex;
-use tokio::sync::{oneshot, watch};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
 
 use crate::cache::freshness::{CacheControl, Lifetime};
 use crate::cache::{Entry, Head};
-use crate::fetch::{Answer, Content, Expect, OriginRequest, WithoutContent};
+use crate::fetch::{Answer, Ask, Content, Expect, WithoutContent};
 use crate::fragment::{Fragment, FragmentId, OriginId, Priority, Source, SourceRequest};
 use crate::layout::parts::Parts;
 use crate::render::{self, RenderError};
@@ -32,8 +37,19 @@ use super::Order;
 
 /// Response headers of a core fragment that become the page's. An answer with `Set-Cookie` is
 /// personal, so a cookie never comes from a copy.
-static CORE_HEADERS: [HeaderName; 4] =
-    [CONTENT_LANGUAGE, LINK, HeaderName::from_static("x-robots-tag"), SET_COOKIE];
+static CORE_HEADERS: [HeaderName; 4] = [
+    CONTENT_LANGUAGE,
+    LINK,
+    HeaderName::from_static("x-robots-tag"),
+    SET_COOKIE,
+];
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// The same where the core is JSON: `Link` and `X-Robots-Tag` are then about the JSON. WordPress
+/// sends `noindex` with every answer of its REST interface.
+static JSON_CORE_HEADERS: [HeaderName; 2] = [CONTENT_LANGUAGE, SET_COOKIE];
 
 /// What a flight brings back.
 #[derive(Debug, Clone)]
@@ -74,7 +90,10 @@ impl UnderWay {
             order.composer.flights.count.fetch_sub(1, Ordering::Relaxed);
             return Err(Cause::Busy);
         }
-        Ok(Self { order: order.clone(), listed: None })
+        Ok(Self {
+            order: order.clone(),
+            listed: None,
+        })
     }
 }
 
@@ -96,7 +115,11 @@ pub(super) async fn obtain(order: &Order, id: FragmentId, request: &Arc<SourceRe
         return alone(order, id, request).await;
     }
     let (mut landing, leads) = join_or_launch(order, id, request)?;
-    let landed = landing.wait_for(Option::is_some).await.map_err(|_| Cause::Stopping)?.clone();
+    let landed = landing
+        .wait_for(Option::is_some)
+        .await
+        .map_err(|_| Cause::Stopping)?
+        .clone();
     match landed.expect("a flight that is waited for has landed") {
         Ok(Landed::Entry { shared: false, .. }) if !leads => alone(order, id, request).await,
         landing => landing,
@@ -119,7 +142,10 @@ fn join_or_launch(
     under_way.listed = Some(Arc::clone(request));
     let work = fly(order.clone(), id, Arc::clone(request));
     order.composer.tasks.spawn(async move {
-        let landing = AssertUnwindSafe(work).catch_unwind().await.unwrap_or(Err(Cause::Panic));
+        let landing = AssertUnwindSafe(work)
+            .catch_unwind()
+            .await
+            .unwrap_or(Err(Cause::Panic));
         // off the table before it is told, so that nobody joins a flight that has landed
         drop(under_way);
         sender.send_replace(Some(landing));
@@ -127,18 +153,55 @@ fn join_or_launch(
     Ok((receiver, true))
 }
 
-/// A flight for one page only.
+/// A flight for one page only. It runs within the page's own task, and becomes a task of its own
+/// when the page goes on without it: its connection is worth keeping, and so may be its answer.
 async fn alone(order: &Order, id: FragmentId, request: &Arc<SourceRequest>) -> Landing {
     let under_way = UnderWay::begin(order)?;
-    let (sender, receiver) = oneshot::channel();
     let work = fly(order.clone(), id, Arc::clone(request));
-    order.composer.tasks.spawn(async move {
-        let landing = AssertUnwindSafe(work).catch_unwind().await.unwrap_or(Err(Cause::Panic));
+    let work = async move {
+        let landing = AssertUnwindSafe(work)
+            .catch_unwind()
+            .await
+            .unwrap_or(Err(Cause::Panic));
         drop(under_way);
-        // the page may have gone without it
-        let _ = sender.send(landing);
-    });
-    receiver.await.unwrap_or(Err(Cause::Stopping))
+        landing
+    };
+    Adoptable {
+        work: Some(work.boxed()),
+        tasks: order.composer.tasks.clone(),
+    }
+    .await
+}
+
+/// Work that goes on as a task of its own when it is dropped before its end.
+struct Adoptable {
+    work: Option<BoxFuture<'static, Landing>>,
+    tasks: TaskTracker,
+}
+
+impl Future for Adoptable {
+    type Output = Landing;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Landing> {
+        let work = self
+            .work
+            .as_mut()
+            .expect("a future is not polled after its end");
+        let landing = ready!(work.as_mut().poll(cx));
+        self.work = None;
+        Poll::Ready(landing)
+    }
+}
+
+impl Drop for Adoptable {
+    fn drop(&mut self) {
+        // outside a runtime nothing can go on
+        if let Some(work) = self.work.take()
+            && Handle::try_current().is_ok()
+        {
+            self.tasks.spawn(work);
+        }
+    }
 }
 
 async fn fly(order: Order, id: FragmentId, request: Arc<SourceRequest>) -> Landing {
@@ -150,45 +213,70 @@ async fn fly(order: Order, id: FragmentId, request: Arc<SourceRequest>) -> Landi
     let content = match ask(&order, fragment, origin, &request).await? {
         Answer::Content(content) => content,
         Answer::Redirect(status, location) => return Ok(Landed::Redirect(status, location)),
-        Answer::Refused(status) => {
-            if matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE) {
-                // what was withdrawn must not come back as a stale copy
-                order.composer.cache.remove(&request);
-            }
-            return Ok(Landed::Refused(status));
-        }
-        Answer::Absent => return Ok(absent(&order, fragment, request)),
+        Answer::Refused(status) => return Ok(refused(&order, &request, status)),
+        Answer::Absent => return Ok(absent(&order, fragment, request, true)),
     };
     let says = cache_control(&content.headers);
     let shared = !says.private && !content.headers.contains_key(SET_COOKIE);
     let lifetime = Lifetime::new(&fragment.freshness, &says);
     let head = head(fragment, &content.headers);
-    let parts = Parts::split(html(&order, fragment, &request, content)?);
+    let Some(html) = html(&order, fragment, &request, content)? else {
+        return match fragment.priority {
+            Priority::Core => Ok(refused(&order, &request, StatusCode::NOT_FOUND)),
+            Priority::Essential => Err(Cause::Empty),
+            Priority::Optional(_) => Ok(absent(&order, fragment, request, shared)),
+        };
+    };
+    let parts = Parts::split(html);
     if parts.is_empty() {
         return Err(Cause::Empty);
     }
     let stored_at = order.composer.clock.now();
-    let entry = Arc::new(Entry { parts, absent: false, head, stored_at, lifetime });
+    let entry = Arc::new(Entry {
+        parts,
+        absent: false,
+        head,
+        stored_at,
+        lifetime,
+    });
     if shared && lifetime.is_worth_storing() {
         order.composer.cache.store(request, Arc::clone(&entry));
     }
     Ok(Landed::Entry { entry, shared })
 }
 
+/// What was withdrawn must not come back as a stale copy.
+fn refused(order: &Order, request: &SourceRequest, status: StatusCode) -> Landed {
+    if matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE) {
+        order.composer.cache.remove(request);
+    }
+    Landed::Refused(status)
+}
+
 /// "Nothing to show" is kept as an answer is, so that it is not asked for again at once; but once
 /// stale it is worth nothing, and it replaces whatever was shown before.
-fn absent(order: &Order, fragment: &Fragment, request: Arc<SourceRequest>) -> Landed {
+fn absent(order: &Order, fragment: &Fragment, request: Arc<SourceRequest>, shared: bool) -> Landed {
     let ttl = fragment.freshness.ttl.unwrap_or_default();
-    let lifetime = Lifetime { ttl, grace: Duration::ZERO, keep: Duration::ZERO };
+    let lifetime = Lifetime {
+        ttl,
+        grace: Duration::ZERO,
+        keep: Duration::ZERO,
+    };
     let (parts, head) = (Parts::default(), Head::default());
     let stored_at = order.composer.clock.now();
-    let entry = Arc::new(Entry { parts, absent: true, head, stored_at, lifetime });
-    if lifetime.is_worth_storing() {
+    let entry = Arc::new(Entry {
+        parts,
+        absent: true,
+        head,
+        stored_at,
+        lifetime,
+    });
+    if shared && lifetime.is_worth_storing() {
         order.composer.cache.store(request, Arc::clone(&entry));
-    } else {
+    } else if shared {
         order.composer.cache.remove(&request);
     }
-    Landed::Entry { entry, shared: true }
+    Landed::Entry { entry, shared }
 }
 
 async fn ask(
@@ -203,62 +291,110 @@ async fn ask(
         Priority::Essential => WithoutContent::Failure,
         Priority::Optional(_) => WithoutContent::Absence,
     };
-    let expect = Expect { limits: &fragment.limits, json, without_content };
-    let sent = OriginRequest::get(request.target.clone(), request_headers(order, request, json));
-    let abandoned_after = order.edition.site.origin(origin).timeout.max(fragment.timeout);
-    timeout(abandoned_after, order.edition.fetcher.fetch(origin, sent, &expect))
-        .await
-        .unwrap_or(Err(Cause::Timeout))
+    let expect = Expect {
+        limits: &fragment.limits,
+        json,
+        without_content,
+    };
+    let ask = Ask {
+        target: &request.target,
+        headers: &|| request_headers(order, request, json),
+    };
+    let abandoned_after = order
+        .edition
+        .site
+        .origin(origin)
+        .timeout
+        .max(fragment.timeout);
+    timeout(
+        abandoned_after,
+        order.edition.fetcher.fetch(origin, &ask, &expect),
+    )
+    .await
+    .unwrap_or(Err(Cause::Timeout))
 }
 
+/// The headers of one attempt: a span of its own in the page's trace, and what the fragment may
+/// pass on.
 fn request_headers(order: &Order, request: &SourceRequest, json: bool) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(4 + request.headers.len());
     let (name, value) = crate::fetch::http::accept(json);
     headers.insert(name, value);
-    let traceparent = order.trace.traceparent(fastrand::u64(..));
-    let mut add = |name: &str, value: &str| {
+    let traceparent = HeaderValue::try_from(order.trace.traceparent(fastrand::u64(..)));
+    headers.insert(
+        TRACEPARENT,
+        traceparent.expect("a traceparent is hexadecimal digits"),
+    );
+    if let Some(state) = order
+        .trace
+        .state
+        .as_deref()
+        .and_then(|s| HeaderValue::from_str(s).ok())
+    {
+        headers.insert(TRACESTATE, state);
+    }
+    for (name, value) in &request.headers {
         if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(value)) {
             headers.insert(name, value);
         }
-    };
-    add("traceparent", &traceparent);
-    if let Some(state) = &order.trace.state {
-        add("tracestate", state);
-    }
-    for (name, value) in &request.headers {
-        add(name, value);
     }
     headers
 }
 
 fn cache_control(headers: &HeaderMap) -> CacheControl {
-    CacheControl::parse(headers.get_all(CACHE_CONTROL).iter().filter_map(|v| v.to_str().ok()))
+    CacheControl::parse(
+        headers
+            .get_all(CACHE_CONTROL)
+            .iter()
+            .filter_map(|v| v.to_str().ok()),
+    )
 }
 
 fn head(fragment: &Fragment, headers: &HeaderMap) -> Head {
     if !fragment.priority.is_core() {
         return Head::default();
     }
-    let passed = CORE_HEADERS.iter().flat_map(|name| {
-        headers.get_all(name).iter().map(|value| (name.clone(), value.clone()))
+    let says_of_page: &[HeaderName] = if fragment.template.is_some() {
+        &JSON_CORE_HEADERS
+    } else {
+        &CORE_HEADERS
+    };
+    let passed = says_of_page.iter().flat_map(|name| {
+        headers
+            .get_all(name)
+            .iter()
+            .map(|value| (name.clone(), value.clone()))
     });
-    Head { headers: passed.collect() }
+    Head {
+        headers: passed.collect(),
+    }
 }
 
+/// The answer as HTML; `None` if the template says that there is nothing to show.
 fn html(
     order: &Order,
     fragment: &Fragment,
     request: &SourceRequest,
     content: Content,
-) -> Result<Bytes, Cause> {
-    let Some(template) = &fragment.template else { return Ok(content.body) };
+) -> Result<Option<Bytes>, Cause> {
+    let Some(template) = &fragment.template else {
+        return Ok(Some(content.body));
+    };
     let site = &order.edition.site;
     let output_max = site.limits.template_output_max;
     let params = &request.params;
-    render::html(&site.templates, template, &content.body, params, &fragment.name, output_max)
-        .map_err(|error| match error {
-            RenderError::Json(message) => Cause::Unreadable(message),
-            RenderError::Template { .. } => Cause::Template(error.to_string()),
-            RenderError::TooLarge(max) => Cause::TooLarge(max),
-        })
+    match render::html(
+        &site.templates,
+        template,
+        &content.body,
+        params,
+        &fragment.name,
+        output_max,
+    ) {
+        Ok(html) => Ok(Some(html)),
+        Err(RenderError::NotFound) => Ok(None),
+        Err(RenderError::Json(message)) => Err(Cause::Unreadable(message)),
+        Err(error @ RenderError::Template { .. }) => Err(Cause::Template(error.to_string())),
+        Err(RenderError::TooLarge(max)) => Err(Cause::TooLarge(max)),
+    }
 }

@@ -47,37 +47,52 @@ pub struct PageHead {
     pub server_timing: String,
 }
 
-/// The head, once it can be known: when every core has content, or one has said that there will
+/// The verdict, once it can be known: when every core has content, or one has said that there will
 /// be no page. The first core in document order that says so wins.
-pub(super) fn decide(edition: &Edition, account: &Account) -> Option<PageHead> {
+pub(super) fn decide(edition: &Edition, account: &Account) -> Option<Verdict> {
     let page = edition.site.page(account.page());
-    let mut headers = Vec::new();
     let mut undecided = false;
-    let mut verdict = Verdict::Page;
-    for (index, _) in page.members.iter().enumerate().filter(|(_, member)| member.is_core) {
-        let Some(settled) = account.settled(index) else {
-            undecided = true;
-            continue;
-        };
-        match &settled.content {
-            Fill::Entry(entry) => headers.extend(entry.head.headers.iter().cloned()),
-            Fill::Ready(_) => {}
-            Fill::Redirect(status, location) => {
-                verdict = Verdict::Redirect(*status, location.clone());
+    for (index, _) in page
+        .members
+        .iter()
+        .enumerate()
+        .filter(|(_, member)| member.is_core)
+    {
+        match account.settled(index).map(|settled| &settled.content) {
+            None => undecided = true,
+            Some(Fill::Entry(_) | Fill::Ready(_)) => {}
+            Some(Fill::Redirect(status, location)) => {
+                return Some(Verdict::Redirect(*status, location.clone()));
             }
-            Fill::Refused(status) => verdict = Verdict::Refused(*status),
-            Fill::Nothing => verdict = Verdict::Unavailable,
-        }
-        if verdict != Verdict::Page {
-            headers.clear();
-            undecided = false;
-            break;
+            Some(Fill::Refused(status)) => return Some(Verdict::Refused(*status)),
+            Some(Fill::Nothing) => return Some(Verdict::Unavailable),
         }
     }
-    if undecided {
-        return None;
+    (!undecided).then_some(Verdict::Page)
+}
+
+/// The head of a page with this verdict: a page's own headers are its cores'.
+pub(super) fn head(edition: &Edition, account: &Account, verdict: Verdict) -> PageHead {
+    let mut headers = Vec::new();
+    if verdict == Verdict::Page {
+        let page = edition.site.page(account.page());
+        for (index, _) in page
+            .members
+            .iter()
+            .enumerate()
+            .filter(|(_, member)| member.is_core)
+        {
+            if let Some(Fill::Entry(entry)) = account.settled(index).map(|s| &s.content) {
+                headers.extend(entry.head.headers.iter().cloned());
+            }
+        }
     }
-    Some(PageHead { verdict, headers, level: account.level(), server_timing: server_timing(account) })
+    PageHead {
+        verdict,
+        headers,
+        level: account.level(),
+        server_timing: server_timing(account),
+    }
 }
 
 /// One entry a fragment (<https://www.w3.org/TR/server-timing/>): its duration in milliseconds and

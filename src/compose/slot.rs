@@ -45,34 +45,66 @@ pub(crate) enum Fill {
 
 impl Settled {
     pub(super) fn omitted(reason: OmitReason, at: Instant) -> Self {
-        Self { outcome: Outcome::Omitted(reason), content: Fill::Nothing, age: None, at }
+        Self {
+            outcome: Outcome::Omitted(reason),
+            content: Fill::Nothing,
+            age: None,
+            at,
+        }
     }
 
     fn ready(body: Bytes, outcome: Outcome, at: Instant) -> Self {
-        Self { outcome, content: Fill::Ready(body), age: None, at }
+        Self {
+            outcome,
+            content: Fill::Ready(body),
+            age: None,
+            at,
+        }
     }
 
     fn copy(entry: Arc<Entry>, outcome: Outcome, at: Instant) -> Self {
         if entry.absent {
             let (outcome, content) = (Outcome::Absent, Fill::Nothing);
-            return Self { age: Some(entry.age(at)), outcome, content, at };
+            return Self {
+                age: Some(entry.age(at)),
+                outcome,
+                content,
+                at,
+            };
         }
-        Self { age: Some(entry.age(at)), outcome, content: Fill::Entry(entry), at }
+        Self {
+            age: Some(entry.age(at)),
+            outcome,
+            content: Fill::Entry(entry),
+            at,
+        }
     }
 
     fn landed(landed: Landed, at: Instant) -> Self {
         let content = match landed {
-            Landed::Entry { entry, .. } if entry.absent => return Self::copy(entry, Outcome::Absent, at),
+            Landed::Entry { entry, .. } if entry.absent => {
+                return Self::copy(entry, Outcome::Absent, at);
+            }
             Landed::Entry { entry, .. } => Fill::Entry(entry),
             Landed::Redirect(status, location) => Fill::Redirect(status, location),
             Landed::Refused(status) => Fill::Refused(status),
         };
-        Self { outcome: Outcome::Fetched, content, age: None, at }
+        Self {
+            outcome: Outcome::Fetched,
+            content,
+            age: None,
+            at,
+        }
     }
 }
 
 /// The slot's content if it can be had without waiting.
-pub(super) fn at_hand(order: &Order, id: FragmentId, serve: &Serve, now: Instant) -> Option<Settled> {
+pub(super) fn at_hand(
+    order: &Order,
+    id: FragmentId,
+    serve: &Serve,
+    now: Instant,
+) -> Option<Settled> {
     if let Source::Ready(body) = &order.edition.site.fragment(id).source {
         return Some(Settled::ready(body.clone(), Outcome::Declared, now));
     }
@@ -85,7 +117,10 @@ pub(super) async fn fill(order: Order, id: FragmentId, serve: Serve, now: Instan
     let copy = order.composer.cache.lookup(&serve.request, now);
     let patience = order.edition.site.fragment(id).freshness.patience;
     let until = match &copy {
-        Some(Copy { state: State::Fresh | State::Stale, .. }) => serve.deadline.min(now + patience),
+        Some(Copy {
+            state: State::Fresh | State::Stale,
+            ..
+        }) => serve.deadline.min(now + patience),
         Some(_) | None => serve.deadline,
     };
     let cause = match obtain(&order, id, &serve.request, until).await {
@@ -105,7 +140,9 @@ async fn obtain(
     request: &Arc<SourceRequest>,
     until: Instant,
 ) -> Result<Landed, Cause> {
-    timeout_at(until, flight::obtain(order, id, request)).await.unwrap_or(Err(Cause::Timeout))
+    timeout_at(until, flight::obtain(order, id, request))
+        .await
+        .unwrap_or(Err(Cause::Timeout))
 }
 
 /// The first rung that gives something.

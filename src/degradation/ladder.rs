@@ -36,7 +36,9 @@ impl Ladder {
 
     /// Whether a page at `level` gives up a fragment of this priority.
     pub fn sheds(&self, level: Level, priority: Priority) -> bool {
-        let Some(rank) = priority.rank() else { return false };
+        let Some(rank) = priority.rank() else {
+            return false;
+        };
         let given_up = usize::from(level.get()).min(self.steps.len());
         self.steps[..given_up].binary_search(&rank).is_ok()
     }

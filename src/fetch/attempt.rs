@@ -3,7 +3,7 @@
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use http::uri::Uri;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
@@ -59,27 +59,35 @@ pub struct Content {
     pub body: Bytes,
 }
 
+/// What is asked.
+#[derive(Clone, Copy)]
+pub struct Ask<'a> {
+    /// Path and query, encoded.
+    pub target: &'a str,
+    /// The headers of one request; each gets its own, because each is a span of the trace.
+    pub headers: &'a (dyn Fn() -> HeaderMap + Sync),
+}
+
 /// Asks once, following redirects where they may be followed.
-pub async fn run(
-    origin: &dyn Origin,
-    request: OriginRequest,
-    expect: &Expect<'_>,
-) -> Result<Answer, Cause> {
+pub async fn run(origin: &dyn Origin, ask: &Ask<'_>, expect: &Expect<'_>) -> Result<Answer, Cause> {
     let verdict = expect.without_content == WithoutContent::Verdict;
-    let headers = request.headers.clone();
-    let mut target = request.target.clone();
-    let mut response = origin.send(request).await?;
+    let mut response = origin
+        .send(OriginRequest::get(ask.target.to_owned(), (ask.headers)()))
+        .await?;
+    if verdict || !response.status.is_redirection() {
+        return check(response, expect).await;
+    }
+    let mut target = ask.target.to_owned();
     for _ in 0..REDIRECTS_MAX {
-        if !response.status.is_redirection() || verdict {
+        target = same_host_target(&response, &target)?;
+        response = origin
+            .send(OriginRequest::get(target.clone(), (ask.headers)()))
+            .await?;
+        if !response.status.is_redirection() {
             return check(response, expect).await;
         }
-        target = same_host_target(&response, &target)?;
-        response = origin.send(OriginRequest::get(target.clone(), headers.clone())).await?;
     }
-    if response.status.is_redirection() && !verdict {
-        return Err(Cause::Redirect(format!("more than {REDIRECTS_MAX}")));
-    }
-    check(response, expect).await
+    Err(Cause::Redirect(format!("more than {REDIRECTS_MAX}")))
 }
 
 async fn check(response: OriginResponse, expect: &Expect<'_>) -> Result<Answer, Cause> {
@@ -98,47 +106,86 @@ async fn check(response: OriginResponse, expect: &Expect<'_>) -> Result<Answer, 
         401 | 403 | 404 | 410 | 451 if verdict => return Ok(Answer::Refused(status)),
         code => return Err(Cause::Status(code)),
     }
+    check_coding(&response.headers)?;
     check_type(&response.headers, expect)?;
     let size_max = expect.limits.size_max;
-    let length = response.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
+    let length = response
+        .headers
+        .get(CONTENT_LENGTH)
+        .and_then(|v| v.to_str().ok()?.parse().ok());
     let body = read(response.body, length, size_max).await?;
     if body.is_empty() {
         return Err(Cause::Empty);
     }
-    Ok(Answer::Content(Content { headers: response.headers, body: text(body)? }))
+    Ok(Answer::Content(Content {
+        headers: response.headers,
+        body: text(body)?,
+    }))
+}
+
+/// Refuses a body whose coding was not undone: the client takes the header away when it decodes.
+fn check_coding(headers: &HeaderMap) -> Result<(), Cause> {
+    let coding = headers
+        .get_all(CONTENT_ENCODING)
+        .iter()
+        .find(|value| *value != "identity");
+    coding.map_or(Ok(()), |coding| {
+        let coding = String::from_utf8_lossy(coding.as_bytes());
+        Err(Cause::Unreadable(format!("content coding {coding}")))
+    })
 }
 
 /// Refuses what is neither an accepted media type nor UTF-8. An answer without a type is taken at
 /// its word: small services often send none.
 fn check_type(headers: &HeaderMap, expect: &Expect<'_>) -> Result<(), Cause> {
-    let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(()) };
+    let Some(value) = headers.get(CONTENT_TYPE) else {
+        return Ok(());
+    };
     let wrong = || Cause::ContentType(String::from_utf8_lossy(value.as_bytes()).into_owned());
     let value = value.to_str().map_err(|_| wrong())?.to_ascii_lowercase();
     let mut fields = value.split(';').map(str::trim);
     let media_type = fields.next().unwrap_or_default();
     let accepted = if expect.limits.accept.is_empty() {
         match expect.json {
-            true => matches!(media_type, "application/json" | "text/json") || media_type.ends_with("+json"),
+            true => {
+                matches!(media_type, "application/json" | "text/json")
+                    || media_type.ends_with("+json")
+            }
             false => matches!(media_type, "text/html" | "application/xhtml+xml"),
         }
     } else {
-        expect.limits.accept.iter().any(|accept| accept == media_type)
+        expect
+            .limits
+            .accept
+            .iter()
+            .any(|accept| accept == media_type)
     };
-    let charset = fields.find_map(|f| f.strip_prefix("charset=")).unwrap_or("utf-8");
+    let charset = fields
+        .find_map(|f| f.strip_prefix("charset="))
+        .unwrap_or("utf-8");
     let readable = matches!(charset.trim_matches('"'), "utf-8" | "utf8" | "us-ascii");
-    if accepted && readable { Ok(()) } else { Err(wrong()) }
+    if accepted && readable {
+        Ok(())
+    } else {
+        Err(wrong())
+    }
 }
 
 async fn read(mut body: BodyStream, length: Option<usize>, max: usize) -> Result<Bytes, Cause> {
     if length.is_some_and(|length| length > max) {
         return Err(Cause::TooLarge(max));
     }
-    let Some(first) = body.next().await.transpose()? else { return Ok(Bytes::new()) };
+    let Some(first) = body.next().await.transpose()? else {
+        return Ok(Bytes::new());
+    };
     if first.len() > max {
         return Err(Cause::TooLarge(max));
     }
-    let Some(second) = body.next().await.transpose()? else { return Ok(first) };
-    let mut whole = BytesMut::with_capacity(length.unwrap_or(2 * (first.len() + second.len())).min(max));
+    let Some(second) = body.next().await.transpose()? else {
+        return Ok(first);
+    };
+    let mut whole =
+        BytesMut::with_capacity(length.unwrap_or(2 * (first.len() + second.len())).min(max));
     whole.extend_from_slice(&first);
     let mut next = Some(second);
     while let Some(chunk) = next {
@@ -180,7 +227,8 @@ fn same_host_target(response: &OriginResponse, asked: &str) -> Result<String, Ca
         if !same {
             return Err(elsewhere());
         }
-        uri.path_and_query().map_or_else(|| "/".to_owned(), |pq| pq.as_str().to_owned())
+        uri.path_and_query()
+            .map_or_else(|| "/".to_owned(), |pq| pq.as_str().to_owned())
     };
     Ok(target.split('#').next().unwrap_or_default().to_owned())
 }

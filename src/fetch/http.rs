@@ -45,14 +45,25 @@ impl HttpOrigin {
             let authority = url.authority().to_owned();
             Ok((url, authority))
         };
-        let raw = client(spec).no_gzip().no_brotli().no_zstd().build().map_err(broken)?;
+        let raw = client(spec)
+            .no_gzip()
+            .no_brotli()
+            .no_zstd()
+            .build()
+            .map_err(broken)?;
         let inner = Inner {
-            replicas: spec.urls.iter().map(replica).collect::<Result<_, Cause>>()?,
+            replicas: spec
+                .urls
+                .iter()
+                .map(replica)
+                .collect::<Result<_, Cause>>()?,
             turn: AtomicUsize::new(0),
             decoding: client(spec).build().map_err(broken)?,
             raw,
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
     }
 }
 
@@ -82,12 +93,20 @@ impl Inner {
         let first = self.turn.fetch_add(1, Ordering::Relaxed);
         let mut body = request.body.take();
         // a replica that refuses the connection has not seen the request: the next one may have it
-        let tries = if body.is_some() { 1 } else { self.replicas.len() };
+        let tries = if body.is_some() {
+            1
+        } else {
+            self.replicas.len()
+        };
         let mut outcome = Err(Cause::Connect("no replica".to_owned()));
         for turn in 0..tries {
             let replica = first.wrapping_add(turn) % self.replicas.len();
             let sent = self.address(replica, &request, body.take());
-            let client = if request.raw { &self.raw } else { &self.decoding };
+            let client = if request.raw {
+                &self.raw
+            } else {
+                &self.decoding
+            };
             outcome = match client.execute(sent).await {
                 Ok(response) => Ok(answer(response, self.replicas[replica].1.clone())),
                 Err(error) => Err(cause(&error)),
@@ -100,12 +119,19 @@ impl Inner {
     }
 
     /// The request as it goes to one replica.
-    fn address(&self, replica: usize, request: &OriginRequest, body: Option<BodyStream>) -> Request {
+    fn address(
+        &self,
+        replica: usize,
+        request: &OriginRequest,
+        body: Option<BodyStream>,
+    ) -> Request {
         let mut url = self.replicas[replica].0.clone();
         let (path, query) = request
             .target
             .split_once('?')
-            .map_or((request.target.as_str(), None), |(path, query)| (path, Some(query)));
+            .map_or((request.target.as_str(), None), |(path, query)| {
+                (path, Some(query))
+            });
         url.set_path(path);
         url.set_query(query);
         let mut sent = Request::new(request.method.clone(), url);
@@ -124,10 +150,22 @@ fn answer(mut response: Response, authority: String) -> OriginResponse {
             Ok(Box::new(io) as Box<dyn Duplex>)
         };
         let body = futures::stream::empty().boxed();
-        return OriginResponse { status, headers, authority, body, upgrade: Some(upgrade.boxed()) };
+        return OriginResponse {
+            status,
+            headers,
+            authority,
+            body,
+            upgrade: Some(upgrade.boxed()),
+        };
     }
     let body = response.bytes_stream().map_err(|e| cause(&e)).boxed();
-    OriginResponse { status, headers, authority, body, upgrade: None }
+    OriginResponse {
+        status,
+        headers,
+        authority,
+        body,
+        upgrade: None,
+    }
 }
 
 /// What a client error means to the chain. The text is the innermost error's: the outer ones only
@@ -152,6 +190,10 @@ fn cause(error: &reqwest::Error) -> Cause {
 
 /// The header that says which media types a fragment takes.
 pub fn accept(json: bool) -> (header::HeaderName, HeaderValue) {
-    let types = if json { "application/json" } else { "text/html" };
+    let types = if json {
+        "application/json"
+    } else {
+        "text/html"
+    };
     (header::ACCEPT, HeaderValue::from_static(types))
 }

@@ -34,7 +34,13 @@ pub struct OriginRequest {
 impl OriginRequest {
     /// A plain question.
     pub fn get(target: String, headers: HeaderMap) -> Self {
-        Self { method: Method::GET, target, headers, body: None, raw: false }
+        Self {
+            method: Method::GET,
+            target,
+            headers,
+            body: None,
+            raw: false,
+        }
     }
 }
 
@@ -64,7 +70,13 @@ impl OriginResponse {
     /// An answer whose body is at hand.
     pub fn whole(status: StatusCode, headers: HeaderMap, body: Bytes) -> Self {
         let body = futures::stream::once(async move { Ok(body) }).boxed();
-        Self { status, headers, authority: String::new(), body, upgrade: None }
+        Self {
+            status,
+            headers,
+            authority: String::new(),
+            body,
+            upgrade: None,
+        }
     }
 
     /// Keeps a permit until the body has been read or dropped.

@@ -54,7 +54,10 @@ pub struct Facts {
 impl Facts {
     /// The value of a route parameter.
     pub fn param(&self, name: &str) -> Option<&str> {
-        self.params.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+        self.params
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, v)| v.as_str())
     }
 }
 
@@ -74,10 +77,16 @@ impl Trace {
     /// version with the same four leading fields).
     pub fn parse(traceparent: &str) -> Option<Self> {
         let mut fields = traceparent.trim().split('-');
-        let (version, id, parent, flags) =
-            (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+        let (version, id, parent, flags) = (
+            fields.next()?,
+            fields.next()?,
+            fields.next()?,
+            fields.next()?,
+        );
         let hex = |s: &str, n: usize| {
-            s.len() == n && s.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+            s.len() == n
+                && s.bytes()
+                    .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
         };
         if !hex(version, 2) || !hex(id, 32) || !hex(parent, 16) || !hex(flags, 2) {
             return None;
@@ -108,7 +117,9 @@ impl Trace {
 /// many servers decode `%2F` and `%2E` before they route, and would walk to another path.
 pub fn safe_segment(value: &str) -> bool {
     !matches!(value, "" | "." | "..")
-        && !value.chars().any(|c| c == '/' || c == '\\' || c.is_control())
+        && !value
+            .chars()
+            .any(|c| c == '/' || c == '\\' || c.is_control())
 }
 
 #[cfg(test)]

@@ -38,8 +38,11 @@ pub enum Source {
 }
 
 /// Everything but `A-Z a-z 0-9 - . _ ~` is encoded (the unreserved set of RFC 3986, 2.3).
-const RESERVED: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// A value that a source template takes from the request.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -137,7 +140,10 @@ impl TargetTemplate {
             if rest.as_bytes()[brace] == b'}' {
                 return Err(TargetError::Unopened(at + brace));
             }
-            let end = rest[brace..].find('}').ok_or(TargetError::Unclosed(at + brace))? + brace;
+            let end = rest[brace..]
+                .find('}')
+                .ok_or(TargetError::Unclosed(at + brace))?
+                + brace;
             literal(&mut pieces, &rest[..brace], &mut in_query)?;
             let variable = parse_variable(&rest[brace + 1..end])?;
             pieces.push(Piece::Variable { variable, in_query });
@@ -188,7 +194,10 @@ impl fmt::Display for TargetTemplate {
 }
 
 fn literal(pieces: &mut Vec<Piece>, text: &str, in_query: &mut bool) -> Result<(), TargetError> {
-    if let Some(bad) = text.chars().find(|c| !c.is_ascii_graphic() || matches!(c, '#' | '\\')) {
+    if let Some(bad) = text
+        .chars()
+        .find(|c| !c.is_ascii_graphic() || matches!(c, '#' | '\\'))
+    {
         return Err(TargetError::BadCharacter(bad));
     }
     *in_query |= text.contains('?');
@@ -200,7 +209,9 @@ fn literal(pieces: &mut Vec<Piece>, text: &str, in_query: &mut bool) -> Result<(
 
 fn parse_variable(name: &str) -> Result<Variable, TargetError> {
     let word = |s: &str| {
-        !s.is_empty() && s.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
+        !s.is_empty()
+            && s.bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
     };
     match name.split_once('.') {
         None if name == "lang" => Ok(Variable::Lang),
@@ -234,7 +245,12 @@ impl SourceRequest {
     pub fn new(fragment: &Fragment, facts: &Facts) -> Self {
         let Source::Http { target, .. } = &fragment.source else {
             let (target, headers, params) = Default::default();
-            return Self { fingerprint: fragment.fingerprint, target, headers, params };
+            return Self {
+                fingerprint: fragment.fingerprint,
+                target,
+                headers,
+                params,
+            };
         };
         let mut params = Vec::new();
         if fragment.template.is_some() {
@@ -287,7 +303,10 @@ mod tests {
     #[test]
     fn values_are_encoded_where_they_stand() {
         let target = TargetTemplate::parse("/api/{slug}/x?q={query.q}&l={lang}").unwrap();
-        assert_eq!(target.resolve(&facts("l'été", "a/b&c=d")), "/api/l%27%C3%A9t%C3%A9/x?q=a%2Fb%26c%3Dd&l=fr");
+        assert_eq!(
+            target.resolve(&facts("l'été", "a/b&c=d")),
+            "/api/l%27%C3%A9t%C3%A9/x?q=a%2Fb%26c%3Dd&l=fr"
+        );
     }
 
     #[test]

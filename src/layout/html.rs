@@ -15,10 +15,19 @@ const RAW_TEXT: [&[u8]; 3] = [b"script", b"style", b"textarea"];
 
 /// Parses a layout; reports every problem rather than the first.
 pub fn parse(text: &Bytes) -> Result<Layout, Vec<LayoutError>> {
-    let mut parser = Parser { text, at: 0, literal_from: 0, open: None, layout: Vec::new(), errors: Vec::new() };
+    let mut parser = Parser {
+        text,
+        at: 0,
+        literal_from: 0,
+        open: None,
+        layout: Vec::new(),
+        errors: Vec::new(),
+    };
     parser.run();
     if parser.errors.is_empty() {
-        Ok(Layout { segments: parser.layout })
+        Ok(Layout {
+            segments: parser.layout,
+        })
     } else {
         Err(parser.errors)
     }
@@ -74,7 +83,12 @@ impl Parser<'_> {
         match attributes(inside) {
             Err(problem) => self.error(problem, at, len),
             Ok((name, part)) => {
-                let slot = Slot { fragment: name, part, default: Bytes::new(), offset: at };
+                let slot = Slot {
+                    fragment: name,
+                    part,
+                    default: Bytes::new(),
+                    offset: at,
+                };
                 self.push_literal(at);
                 self.literal_from = self.at;
                 if empty {
@@ -86,9 +100,7 @@ impl Parser<'_> {
             }
         }
         // the tag was wrong: skip to its end so that `</fragment>` is not reported as well
-        if !empty
-            && let Some(end) = memmem::find(&self.text[self.at..], b"</fragment")
-        {
+        if !empty && let Some(end) = memmem::find(&self.text[self.at..], b"</fragment") {
             self.at += end;
             self.at += tag_len(&self.text[self.at..]).unwrap_or(2);
         }
@@ -109,12 +121,17 @@ impl Parser<'_> {
 
     fn push_literal(&mut self, to: usize) {
         if to > self.literal_from {
-            self.layout.push(Segment::Literal(self.text.slice(self.literal_from..to)));
+            self.layout
+                .push(Segment::Literal(self.text.slice(self.literal_from..to)));
         }
     }
 
     fn error(&mut self, problem: Problem, offset: usize, len: usize) {
-        self.errors.push(LayoutError { problem, offset, len });
+        self.errors.push(LayoutError {
+            problem,
+            offset,
+            len,
+        });
     }
 }
 
@@ -122,8 +139,12 @@ impl Parser<'_> {
 fn is_tag(rest: &[u8], open: &[u8], name: &[u8]) -> bool {
     let end = open.len() + name.len();
     rest.starts_with(open)
-        && rest.get(open.len()..end).is_some_and(|n| n.eq_ignore_ascii_case(name))
-        && rest.get(end).is_none_or(|b| b.is_ascii_whitespace() || matches!(b, b'>' | b'/'))
+        && rest
+            .get(open.len()..end)
+            .is_some_and(|n| n.eq_ignore_ascii_case(name))
+        && rest
+            .get(end)
+            .is_none_or(|b| b.is_ascii_whitespace() || matches!(b, b'>' | b'/'))
 }
 
 /// The length of the tag at the start of `rest`, with its `>`; quoted values may hold a `>`.
@@ -161,12 +182,21 @@ fn attributes(inside: &[u8]) -> Result<(String, Option<String>), Problem> {
     let text = String::from_utf8_lossy(inside);
     let mut rest = text.trim_start();
     while !rest.is_empty() {
-        let end = rest.find(|c: char| c.is_whitespace() || c == '=').unwrap_or(rest.len());
+        let end = rest
+            .find(|c: char| c.is_whitespace() || c == '=')
+            .unwrap_or(rest.len());
         let key = rest[..end].to_ascii_lowercase();
         let after = rest[end..].trim_start();
         let bad = || Problem::BadValue(key.clone());
-        let value = after.strip_prefix('=').map(str::trim_start).ok_or_else(bad)?;
-        let quote = value.chars().next().filter(|c| matches!(c, '"' | '\'')).ok_or_else(bad)?;
+        let value = after
+            .strip_prefix('=')
+            .map(str::trim_start)
+            .ok_or_else(bad)?;
+        let quote = value
+            .chars()
+            .next()
+            .filter(|c| matches!(c, '"' | '\''))
+            .ok_or_else(bad)?;
         let (value, tail) = value[1..].split_once(quote).ok_or_else(bad)?;
         rest = tail.trim_start();
         let place = match key.as_str() {
@@ -250,10 +280,19 @@ mod tests {
         assert_eq!(found("ab<fragment name=\"x\""), [(2, UnclosedTag)]);
         assert_eq!(found("</fragment>"), [(0, StrayEnd)]);
         assert_eq!(found("<fragment></fragment>"), [(0, NoName)]);
-        assert_eq!(found("<fragment nme=\"x\"/>"), [(0, UnknownAttribute("nme".into()))]);
+        assert_eq!(
+            found("<fragment nme=\"x\"/>"),
+            [(0, UnknownAttribute("nme".into()))]
+        );
         assert_eq!(found("<fragment name=x/>"), [(0, BadValue("name".into()))]);
-        assert_eq!(found("<fragment name=\"\"/>"), [(0, BadValue("name".into()))]);
-        assert_eq!(found("<fragment name='a' name='b'/>"), [(0, DuplicateAttribute("name".into()))]);
+        assert_eq!(
+            found("<fragment name=\"\"/>"),
+            [(0, BadValue("name".into()))]
+        );
+        assert_eq!(
+            found("<fragment name='a' name='b'/>"),
+            [(0, DuplicateAttribute("name".into()))]
+        );
         assert_eq!(
             found("<fragment name='a'><fragment name='b'></fragment></fragment><fragment/>"),
             [(19, Nested), (49, StrayEnd), (60, NoName)]

@@ -23,7 +23,10 @@ impl Parts {
     /// Splits `html`; without markers nothing is copied.
     pub fn split(html: Bytes) -> Self {
         if memmem::find(&html, OPEN).is_none() {
-            return Self { main: html, named: Vec::new() };
+            return Self {
+                main: html,
+                named: Vec::new(),
+            };
         }
         let (mut main, mut named) = (BytesMut::with_capacity(html.len()), Vec::new());
         let mut at = 0;
@@ -33,7 +36,10 @@ impl Parts {
             at = end;
         }
         main.extend_from_slice(&html[at..]);
-        Self { main: main.freeze(), named }
+        Self {
+            main: main.freeze(),
+            named,
+        }
     }
 
     /// The content for a slot.
@@ -51,7 +57,12 @@ impl Parts {
 
     /// Bytes held.
     pub fn len(&self) -> usize {
-        self.main.len() + self.named.iter().map(|(n, c)| n.len() + c.len()).sum::<usize>()
+        self.main.len()
+            + self
+                .named
+                .iter()
+                .map(|(n, c)| n.len() + c.len())
+                .sum::<usize>()
     }
 
     /// Whether there is nothing to show in any part.
@@ -67,11 +78,18 @@ fn next_part(html: &[u8], at: usize) -> Option<Found> {
     let from = at + memmem::find(&html[at..], OPEN)?;
     let name_from = from + OPEN.len();
     let name_len = memmem::find(&html[name_from..], b"-->")?;
-    let name = std::str::from_utf8(&html[name_from..name_from + name_len]).ok()?.trim();
+    let name = std::str::from_utf8(&html[name_from..name_from + name_len])
+        .ok()?
+        .trim();
     let content_from = name_from + name_len + 3;
     let content_len = memmem::find(&html[content_from..], CLOSE)?;
     let content = content_from..content_from + content_len;
-    Some((from, name.to_owned(), content, content_from + content_len + CLOSE.len()))
+    Some((
+        from,
+        name.to_owned(),
+        content,
+        content_from + content_len + CLOSE.len(),
+    ))
 }
 
 #[cfg(test)]
@@ -84,7 +102,8 @@ mod tests {
 
     #[test]
     fn parts_leave_the_main_content() {
-        let parts = split("a<!--part head--><title>t</title><!--/part-->b<!--part x-->c<!--/part-->");
+        let parts =
+            split("a<!--part head--><title>t</title><!--/part-->b<!--part x-->c<!--/part-->");
         assert_eq!(parts.main, "ab");
         assert_eq!(parts.part(Some("head")), "<title>t</title>");
         assert_eq!(parts.part(Some("x")), "c");
@@ -93,7 +112,11 @@ mod tests {
 
     #[test]
     fn broken_markers_stay_in_the_main_part() {
-        for html in ["<!--part head-->never closed", "<!--part head", "x<!--/part-->"] {
+        for html in [
+            "<!--part head-->never closed",
+            "<!--part head",
+            "x<!--/part-->",
+        ] {
             assert_eq!(split(html).main, html);
         }
     }

@@ -5,7 +5,9 @@ use std::time::Duration;
 /// What is kept of a page's budget for writing what arrived last: a twentieth, but not less than
 /// 2 ms (a busy scheduler's tick) nor more than 20 ms.
 pub fn assembly_margin(budget: Duration) -> Duration {
-    (budget / 20).clamp(Duration::from_millis(2), Duration::from_millis(20)).min(budget / 2)
+    (budget / 20)
+        .clamp(Duration::from_millis(2), Duration::from_millis(20))
+        .min(budget / 2)
 }
 
 /// The fragment's own timeout, cut to what the page can afford.

@@ -63,7 +63,10 @@ impl Explanation {
                 source: source(site, fragment, target),
                 deadline_ms: slot_time(page, fragment).as_millis(),
                 chain: chain(site, fragment),
-                shed_at_level: site.ladder.level_of(fragment.priority).map(|level| level.get()),
+                shed_at_level: site
+                    .ladder
+                    .level_of(fragment.priority)
+                    .map(|level| level.get()),
             }
         };
         Self {
@@ -78,26 +81,49 @@ impl Explanation {
 
     /// As lines for a terminal.
     pub fn text(&self) -> String {
-        let Self { page, route, level, level_text_only, budget_ms, steps } = self;
+        let Self {
+            page,
+            route,
+            level,
+            level_text_only,
+            budget_ms,
+            steps,
+        } = self;
         let mut text = format!(
             "page {page} ({route}), level {level} of {level_text_only}, budget {budget_ms} ms\n"
         );
-        let width = steps.iter().map(|s| s.fragment.chars().count()).max().unwrap_or(0);
+        let width = steps
+            .iter()
+            .map(|s| s.fragment.chars().count())
+            .max()
+            .unwrap_or(0);
         for step in steps {
             let shed = match step.shed_at_level {
                 Some(level) => format!("given up at level {level}"),
                 None => "never given up".to_owned(),
             };
             let (mark, doing) = match step.action {
-                "serve" => ("+", format!("{} within {} ms", step.source, step.deadline_ms)),
+                "serve" => (
+                    "+",
+                    format!("{} within {} ms", step.source, step.deadline_ms),
+                ),
                 _ => ("-", "left out".to_owned()),
             };
             let (name, priority) = (&step.fragment, &step.priority);
-            writeln!(text, "  {mark} {name:width$}  {priority:<11}  {shed:<20}  {doing}")
-                .expect("writing to a string cannot fail");
+            writeln!(
+                text,
+                "  {mark} {name:width$}  {priority:<11}  {shed:<20}  {doing}"
+            )
+            .expect("writing to a string cannot fail");
             if step.action == "serve" {
-                writeln!(text, "    {:width$}  {:<11}  then: {}", "", "", step.chain.join(" > "))
-                    .expect("writing to a string cannot fail");
+                writeln!(
+                    text,
+                    "    {:width$}  {:<11}  then: {}",
+                    "",
+                    "",
+                    step.chain.join(" > ")
+                )
+                .expect("writing to a string cannot fail");
             }
         }
         text
@@ -106,8 +132,15 @@ impl Explanation {
 
 fn source(site: &Site, fragment: &Fragment, target: &str) -> String {
     match &fragment.source {
-        Source::Http { origin, target: template } => {
-            let target = if target.is_empty() { template.to_string() } else { target.to_owned() };
+        Source::Http {
+            origin,
+            target: template,
+        } => {
+            let target = if target.is_empty() {
+                template.to_string()
+            } else {
+                target.to_owned()
+            };
             format!("{}:{target}", site.origin(*origin).name)
         }
         Source::Ready(_) => "declared in place".to_owned(),
@@ -126,10 +159,26 @@ pub fn chain(site: &Site, fragment: &Fragment) -> Vec<String> {
     }
     chain.extend(fragment.fallback.iter().map(|rung| match rung {
         Rung::Sibling(id) => format!("fragment {}", site.fragment(*id).name),
-        Rung::Ready { kind: RungKind::Static, .. } => "static file".to_owned(),
-        Rung::Ready { kind: RungKind::Inline, .. } => "inline".to_owned(),
-        Rung::Ready { kind: RungKind::DefaultData, .. } => "default data".to_owned(),
+        Rung::Ready {
+            kind: RungKind::Static,
+            ..
+        } => "static file".to_owned(),
+        Rung::Ready {
+            kind: RungKind::Inline,
+            ..
+        } => "inline".to_owned(),
+        Rung::Ready {
+            kind: RungKind::DefaultData,
+            ..
+        } => "default data".to_owned(),
     }));
-    chain.push(if fragment.priority.is_core() { "error page" } else { "omit" }.to_owned());
+    chain.push(
+        if fragment.priority.is_core() {
+            "error page"
+        } else {
+            "omit"
+        }
+        .to_owned(),
+    );
     chain
 }

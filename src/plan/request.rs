@@ -21,7 +21,11 @@ pub fn facts(
     chance: u128,
 ) -> Facts {
     let wants = &site.wants;
-    let mut facts = Facts { params, trace: trace(headers, chance), ..Facts::default() };
+    let mut facts = Facts {
+        params,
+        trace: trace(headers, chance),
+        ..Facts::default()
+    };
     for name in &wants.headers {
         if let Some(value) = text(headers, name) {
             facts.headers.insert(name.clone(), value.to_owned());
@@ -30,7 +34,10 @@ pub fn facts(
     if !wants.cookies.is_empty() {
         for (name, value) in cookies(headers) {
             if wants.cookies.contains(name) {
-                facts.cookies.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+                facts
+                    .cookies
+                    .entry(name.to_owned())
+                    .or_insert_with(|| value.to_owned());
             }
         }
     }
@@ -66,12 +73,18 @@ fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
 fn query(uri: &Uri) -> impl Iterator<Item = (String, String)> {
     let decode = |text: &str| {
         let spaced = text.replace('+', " ");
-        percent_decode_str(&spaced).decode_utf8().ok().map(|text| text.into_owned())
+        percent_decode_str(&spaced)
+            .decode_utf8()
+            .ok()
+            .map(|text| text.into_owned())
     };
-    uri.query().unwrap_or_default().split('&').filter_map(move |pair| {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        Some((decode(name)?, decode(value)?))
-    })
+    uri.query()
+        .unwrap_or_default()
+        .split('&')
+        .filter_map(move |pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            Some((decode(name)?, decode(value)?))
+        })
 }
 
 /// The primary subtag that the reader likes best (RFC 9110, 12.5.4).
@@ -79,10 +92,13 @@ fn language(headers: &HeaderMap) -> Option<String> {
     let mut best: Option<(f32, &str)> = None;
     for range in text(headers, ACCEPT_LANGUAGE.as_str())?.split(',') {
         let (tag, weight) = range.split_once(';').unwrap_or((range, ""));
-        let weight = weight.trim().strip_prefix("q=").map_or(Some(1.0), |q| q.parse().ok());
+        let weight = weight
+            .trim()
+            .strip_prefix("q=")
+            .map_or(Some(1.0), |q| q.parse().ok());
         let primary = tag.trim().split('-').next().unwrap_or_default();
-        let readable = (2..=8).contains(&primary.len())
-            && primary.bytes().all(|b| b.is_ascii_alphabetic());
+        let readable =
+            (2..=8).contains(&primary.len()) && primary.bytes().all(|b| b.is_ascii_alphabetic());
         if let Some(weight) = weight.filter(|w| readable && *w > best.map_or(0.0, |(w, _)| w)) {
             best = Some((weight, primary));
         }
@@ -110,10 +126,17 @@ fn trace(headers: &HeaderMap, chance: u128) -> Trace {
     const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
     let received = text(headers, TRACEPARENT.as_str()).and_then(Trace::parse);
     let Some(trace) = received else {
-        return Trace { trace_id: chance.max(1), sampled: false, state: None };
+        return Trace {
+            trace_id: chance.max(1),
+            sampled: false,
+            state: None,
+        };
     };
     let state = text(headers, TRACESTATE.as_str()).filter(|s| s.len() <= TRACESTATE_BYTES_MAX);
-    Trace { state: state.map(str::to_owned), ..trace }
+    Trace {
+        state: state.map(str::to_owned),
+        ..trace
+    }
 }
 
 #[cfg(test)]
@@ -148,15 +171,27 @@ mod tests {
         assert_eq!(of("Mozilla/5.0 (iPhone) Mobile/15E148"), Device::Phone);
         assert_eq!(of("Mozilla/5.0 (Linux; Android 14) Chrome"), Device::Tablet);
         assert_eq!(of("curl/8"), Device::Desktop);
-        assert_eq!(device(&headers(&[("sec-ch-ua-mobile", "?1")])), Device::Phone);
+        assert_eq!(
+            device(&headers(&[("sec-ch-ua-mobile", "?1")])),
+            Device::Phone
+        );
     }
 
     #[test]
     fn cookies_and_query() {
         let headers = headers(&[("cookie", "a=1; b=\"2\"; broken; a=3")]);
-        assert_eq!(cookies(&headers).collect::<Vec<_>>(), [("a", "1"), ("b", "\"2\""), ("a", "3")]);
+        assert_eq!(
+            cookies(&headers).collect::<Vec<_>>(),
+            [("a", "1"), ("b", "\"2\""), ("a", "3")]
+        );
         let uri = Uri::from_static("/x?q=l%27%C3%A9t%C3%A9+2026&bad=%ff&flag");
         let pairs: Vec<_> = query(&uri).collect();
-        assert_eq!(pairs, [("q".into(), "l'été 2026".into()), ("flag".into(), String::new())]);
+        assert_eq!(
+            pairs,
+            [
+                ("q".into(), "l'été 2026".into()),
+                ("flag".into(), String::new())
+            ]
+        );
     }
 }

@@ -15,6 +15,9 @@ pub enum RenderError {
         /// Line in the template.
         line: Option<usize>,
     },
+    /// The template called `not_found()`: the answer holds nothing to show.
+    #[error("the template says that there is nothing to show: it called not_found()")]
+    NotFound,
     /// The output passed its limit, in bytes.
     #[error("output larger than {0} bytes")]
     TooLarge(usize),
@@ -22,6 +25,9 @@ pub enum RenderError {
 
 impl RenderError {
     pub(super) fn template(error: &minijinja::Error) -> Self {
+        if is_not_found(error) {
+            return Self::NotFound;
+        }
         let kind = error.kind();
         let message = match (error.name(), error.detail()) {
             (Some(name), Some(detail)) => format!("{name}: {kind}: {detail}"),
@@ -29,6 +35,26 @@ impl RenderError {
             (None, Some(detail)) => format!("{kind}: {detail}"),
             (None, None) => kind.to_string(),
         };
-        Self::Template { message, line: error.line() }
+        Self::Template {
+            message,
+            line: error.line(),
+        }
     }
+}
+
+/// What `not_found()` ends a rendering with.
+#[derive(Debug, thiserror::Error)]
+#[error("nothing to show")]
+pub(super) struct NothingToShow;
+
+/// The engine wraps an error once for each include it passes through.
+fn is_not_found(error: &minijinja::Error) -> bool {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        if error.is::<NothingToShow>() {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }

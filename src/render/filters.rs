@@ -5,8 +5,18 @@ use jiff::civil::DateTime;
 use minijinja::{Environment, Error, ErrorKind, Value};
 
 const MONTHS_FR: [&str; 12] = [
-    "janvier", "février", "mars", "avril", "mai", "juin", "juillet", "août", "septembre", "octobre",
-    "novembre", "décembre",
+    "janvier",
+    "février",
+    "mars",
+    "avril",
+    "mai",
+    "juin",
+    "juillet",
+    "août",
+    "septembre",
+    "octobre",
+    "novembre",
+    "décembre",
 ];
 
 pub(super) fn add(engine: &mut Environment<'static>) {
@@ -16,22 +26,35 @@ pub(super) fn add(engine: &mut Environment<'static>) {
         moment(&v).map(|d| format!("{} à {}", date_fr(&d), time_fr(&d)))
     });
     engine.add_filter("number_fr", |v: Value| number_fr(&v));
-    engine.add_filter("truncate", |text: String, length: usize| truncate(&text, length));
+    engine.add_filter("truncate", |text: String, length: usize| {
+        truncate(&text, length)
+    });
 }
 
 /// Reads the civil part of an ISO 8601 date: `2026-11-23`, `2026-11-23T08:15`, with or without
 /// seconds, offset or zone.
 fn moment(value: &Value) -> Result<DateTime, Error> {
     let wrong = || {
-        Error::new(ErrorKind::InvalidOperation, format!("{value:?} is not an ISO 8601 date"))
+        Error::new(
+            ErrorKind::InvalidOperation,
+            format!("{value:?} is not an ISO 8601 date"),
+        )
     };
     let text = value.as_str().ok_or_else(wrong)?;
-    text.trim_end_matches(['Z', 'z']).parse().map_err(|_| wrong())
+    text.trim_end_matches(['Z', 'z'])
+        .parse()
+        .map_err(|_| wrong())
 }
 
 fn date_fr(at: &DateTime) -> String {
-    let day = if at.day() == 1 { "1er".to_owned() } else { at.day().to_string() };
-    let month = usize::try_from(at.month() - 1).ok().and_then(|m| MONTHS_FR.get(m));
+    let day = if at.day() == 1 {
+        "1er".to_owned()
+    } else {
+        at.day().to_string()
+    };
+    let month = usize::try_from(at.month() - 1)
+        .ok()
+        .and_then(|m| MONTHS_FR.get(m));
     format!("{day} {} {}", month.expect("a month is 1 to 12"), at.year())
 }
 
@@ -46,7 +69,9 @@ fn number_fr(value: &Value) -> Result<String, Error> {
         return Err(Error::new(ErrorKind::InvalidOperation, message));
     }
     let text = value.to_string();
-    let (sign, digits) = text.strip_prefix('-').map_or(("", text.as_str()), |rest| ("−", rest));
+    let (sign, digits) = text
+        .strip_prefix('-')
+        .map_or(("", text.as_str()), |rest| ("−", rest));
     let (whole, decimals) = digits.split_once('.').unwrap_or((digits, ""));
     let mut grouped = String::new();
     for (i, digit) in whole.chars().enumerate() {
@@ -66,8 +91,14 @@ fn truncate(text: &str, length: usize) -> String {
         return text.to_owned();
     }
     let cut: String = text.chars().take(length.saturating_sub(1)).collect();
-    let end = cut.rfind(char::is_whitespace).filter(|&at| at > 0).unwrap_or(cut.len());
-    format!("{}…", cut[..end].trim_end_matches(|c: char| c.is_whitespace() || c == ','))
+    let end = cut
+        .rfind(char::is_whitespace)
+        .filter(|&at| at > 0)
+        .unwrap_or(cut.len());
+    format!(
+        "{}…",
+        cut[..end].trim_end_matches(|c: char| c.is_whitespace() || c == ',')
+    )
 }
 
 #[cfg(test)]
@@ -77,12 +108,17 @@ mod tests {
     fn run(expression: &str) -> String {
         let mut engine = Environment::new();
         add(&mut engine);
-        engine.render_str(&format!("{{{{ {expression} }}}}"), Value::UNDEFINED).unwrap()
+        engine
+            .render_str(&format!("{{{{ {expression} }}}}"), Value::UNDEFINED)
+            .unwrap()
     }
 
     #[test]
     fn dates_keep_the_offset_they_were_written_in() {
-        assert_eq!(run("'2026-11-23T08:05:00+01:00'|datetime_fr"), "23 novembre 2026 à 8\u{a0}h\u{a0}05");
+        assert_eq!(
+            run("'2026-11-23T08:05:00+01:00'|datetime_fr"),
+            "23 novembre 2026 à 8\u{a0}h\u{a0}05"
+        );
         assert_eq!(run("'2026-08-01T23:59:00Z'|date_fr"), "1er août 2026");
         assert_eq!(run("'2026-08-01'|date_fr"), "1er août 2026");
     }

@@ -53,7 +53,11 @@ pub struct Limits {
 
 /// Binds a listener.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
@@ -84,7 +88,8 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, peer, permit)) => {
-                let connection = connection(stream, peer, router.clone(), limits.clone(), stop.clone());
+                let connection =
+                    connection(stream, peer, router.clone(), limits.clone(), stop.clone());
                 tasks.spawn(async move {
                     // an error here is a reader who has gone or who does not speak HTTP
                     let _ = connection.await;

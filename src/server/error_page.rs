@@ -23,10 +23,16 @@ pub(super) fn unavailable(site: &Site) -> Response {
     let status = StatusCode::SERVICE_UNAVAILABLE;
     let mut response = match &site.error_page {
         Some(page) => page_of(status, page.clone()),
-        None => built_in(status, "This page cannot be shown at the moment", "Please try again in a moment."),
+        None => built_in(
+            status,
+            "This page cannot be shown at the moment",
+            "Please try again in a moment.",
+        ),
     };
     let seconds = site.retry_after.as_secs().max(1);
-    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    response
+        .headers_mut()
+        .insert(RETRY_AFTER, HeaderValue::from(seconds));
     response
 }
 
@@ -34,7 +40,11 @@ pub(super) fn unavailable(site: &Site) -> Response {
 pub(super) fn not_found(site: &Site, status: StatusCode) -> Response {
     match &site.not_found_page {
         Some(page) => page_of(status, page.clone()),
-        None => built_in(status, "There is no such page", "The address may be wrong, or the page was withdrawn."),
+        None => built_in(
+            status,
+            "There is no such page",
+            "The address may be wrong, or the page was withdrawn.",
+        ),
     }
 }
 
@@ -44,8 +54,14 @@ pub(super) fn plain(_site: &Site, status: StatusCode, text: &str) -> Response {
 }
 
 fn built_in(status: StatusCode, title: &str, text: &str) -> Response {
-    let page = BuiltIn { title, text, status: status.as_u16() };
-    let html = page.render().expect("a template of strings and a number always renders");
+    let page = BuiltIn {
+        title,
+        text,
+        status: status.as_u16(),
+    };
+    let html = page
+        .render()
+        .expect("a template of strings and a number always renders");
     page_of(status, Bytes::from(html))
 }
 
@@ -53,7 +69,10 @@ fn page_of(status: StatusCode, html: Bytes) -> Response {
     let mut response = Response::new(Body::from(html));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/html; charset=utf-8"),
+    );
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

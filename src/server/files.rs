@@ -22,7 +22,10 @@ pub(super) async fn answer(
     mut request: Request<Body>,
 ) -> Response {
     let folder = &edition.site.statics[index];
-    let path = params.first().map(|(_, path)| path.as_str()).unwrap_or_default();
+    let path = params
+        .first()
+        .map(|(_, path)| path.as_str())
+        .unwrap_or_default();
     let Some(uri) = uri_within(path) else {
         return error_page::not_found(&edition.site, StatusCode::NOT_FOUND);
     };
@@ -37,7 +40,11 @@ pub(super) async fn answer(
     if response.status() == StatusCode::NOT_FOUND {
         return error_page::not_found(&edition.site, StatusCode::NOT_FOUND);
     }
-    if let Some(value) = folder.cache_control.as_ref().filter(|_| response.status().is_success()) {
+    if let Some(value) = folder
+        .cache_control
+        .as_ref()
+        .filter(|_| response.status().is_success())
+    {
         response.headers_mut().insert(CACHE_CONTROL, value.clone());
     }
     response

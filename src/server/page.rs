@@ -37,7 +37,9 @@ pub(super) async fn answer(
     if !matches!(head.method, Method::GET | Method::HEAD) {
         let status = StatusCode::METHOD_NOT_ALLOWED;
         let mut refused = error_page::plain(site, status, "a page can be read with GET or HEAD");
-        refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        refused
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return refused;
     }
     let Ok(permit) = Arc::clone(&state.pages).try_acquire_owned() else {
@@ -47,8 +49,14 @@ pub(super) async fn answer(
     let facts = request::facts(site, &head.uri, &head.headers, params, fastrand::u128(..));
     let plan = plan::plan(site, id, &facts, state.level.level(), now);
     let path = head.uri.path();
-    let composed =
-        compose::compose(&state.composer, Arc::clone(&edition), plan, path, facts.trace).await;
+    let composed = compose::compose(
+        &state.composer,
+        Arc::clone(&edition),
+        plan,
+        path,
+        facts.trace,
+    )
+    .await;
     respond(&edition, composed, permit)
 }
 
@@ -56,7 +64,10 @@ fn respond(edition: &Edition, composed: Composed, permit: OwnedSemaphorePermit) 
     let Composed { head, body } = composed;
     let mut response = match &head.verdict {
         Verdict::Page => {
-            let mut page = Response::new(Body::new(InFlight { body, _permit: permit }));
+            let mut page = Response::new(Body::new(InFlight {
+                body,
+                _permit: permit,
+            }));
             page.headers_mut().insert(CONTENT_TYPE, HTML);
             page.headers_mut().insert(CACHE_CONTROL, REVALIDATE);
             page

@@ -47,7 +47,10 @@ pub(super) async fn answer(
     mut request: Request<Body>,
 ) -> Response {
     let proxy = &edition.site.proxies[index];
-    let announced = request.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
+    let announced = request
+        .headers()
+        .get(CONTENT_LENGTH)
+        .and_then(|v| v.to_str().ok()?.parse().ok());
     if announced.is_some_and(|length: u64| length > state.body_bytes_max) {
         let status = StatusCode::PAYLOAD_TOO_LARGE;
         return error_page::plain(&edition.site, status, "the request's body is too large");
@@ -78,8 +81,16 @@ fn failed(edition: &Edition, proxy: &Proxy, cause: &Cause) -> Response {
         return error_page::unavailable(&edition.site);
     }
     let timed_out = *cause == Cause::Timeout;
-    let status = if timed_out { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::BAD_GATEWAY };
-    error_page::plain(&edition.site, status, "the service behind this address did not answer")
+    let status = if timed_out {
+        StatusCode::GATEWAY_TIMEOUT
+    } else {
+        StatusCode::BAD_GATEWAY
+    };
+    error_page::plain(
+        &edition.site,
+        status,
+        "the service behind this address did not answer",
+    )
 }
 
 fn forward(
@@ -96,9 +107,9 @@ fn forward(
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, protocol.clone());
     }
-    let host = headers.remove(HOST).or_else(|| {
-        HeaderValue::try_from(parts.uri.authority()?.as_str()).ok()
-    });
+    let host = headers
+        .remove(HOST)
+        .or_else(|| HeaderValue::try_from(parts.uri.authority()?.as_str()).ok());
     if let Some(host) = host {
         headers.insert(HeaderName::from_static("x-forwarded-host"), host);
     }
@@ -120,20 +131,34 @@ fn forward(
     let bodiless = http_body::Body::is_end_stream(&body)
         || matches!(parts.method, Method::GET | Method::HEAD if !headers.contains_key(CONTENT_LENGTH));
     let body = (!bodiless).then(|| bounded(body, state.body_bytes_max, state.body_timeout));
-    OriginRequest { method: parts.method, target, headers, body, raw: true }
+    OriginRequest {
+        method: parts.method,
+        target,
+        headers,
+        body,
+        raw: true,
+    }
 }
 
 /// Puts the route's parameters, as they were written, into the declared path.
 fn fill(template: &str, params: &[(String, String)]) -> String {
-    params.iter().fold(template.to_owned(), |path, (name, value)| {
-        path.replace(&format!("{{*{name}}}"), value).replace(&format!("{{{name}}}"), value)
-    })
+    params
+        .iter()
+        .fold(template.to_owned(), |path, (name, value)| {
+            path.replace(&format!("{{*{name}}}"), value)
+                .replace(&format!("{{{name}}}"), value)
+        })
 }
 
 fn add_forwarded_for(headers: &mut HeaderMap, address: &str) {
     const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-    let before = headers.get(&FORWARDED_FOR).and_then(|value| value.to_str().ok());
-    let chain = before.map_or_else(|| address.to_owned(), |before| format!("{before}, {address}"));
+    let before = headers
+        .get(&FORWARDED_FOR)
+        .and_then(|value| value.to_str().ok());
+    let chain = before.map_or_else(
+        || address.to_owned(),
+        |before| format!("{before}, {address}"),
+    );
     if let Ok(chain) = HeaderValue::try_from(chain) {
         headers.insert(FORWARDED_FOR, chain);
     }
@@ -203,7 +228,11 @@ fn bounded(body: Body, bytes_max: u64, silence_max: Duration) -> BodyStream {
             let chunk = chunk?;
             seen += chunk.len() as u64;
             let max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
-            if seen > bytes_max { Err(Cause::TooLarge(max)) } else { Ok(chunk) }
+            if seen > bytes_max {
+                Err(Cause::TooLarge(max))
+            } else {
+                Ok(chunk)
+            }
         })
         .boxed()
 }

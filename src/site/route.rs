@@ -59,16 +59,22 @@ pub struct Routes {
 impl Routes {
     /// No patterns.
     pub fn new() -> Self {
-        Self { tree: matchit::Router::new() }
+        Self {
+            tree: matchit::Router::new(),
+        }
     }
 
     /// Adds a pattern: literal segments, `{name}` for one segment, `{*name}` for the rest.
     pub fn insert(&mut self, pattern: &str, target: Target) -> Result<(), RouteError> {
         if !pattern.starts_with('/') {
-            return Err(RouteError::Invalid("a route must start with `/`".to_owned()));
+            return Err(RouteError::Invalid(
+                "a route must start with `/`".to_owned(),
+            ));
         }
         if pattern.contains(['?', '#']) {
-            return Err(RouteError::Invalid("a route is a path, without `?` or `#`".to_owned()));
+            return Err(RouteError::Invalid(
+                "a route is a path, without `?` or `#`".to_owned(),
+            ));
         }
         self.tree.insert(pattern, target).map_err(|error| {
             if let matchit::InsertError::Conflict { with } = error {
@@ -83,13 +89,16 @@ impl Routes {
         if has_dot_segment(path) {
             return Found::Refused("the path has `.` or `..` segments");
         }
-        let Ok(matched) = self.tree.at(path) else { return Found::Nothing };
+        let Ok(matched) = self.tree.at(path) else {
+            return Found::Nothing;
+        };
         let target = *matched.value;
         let raw = matched.params.iter();
         let params = match target {
-            Target::Proxy(_) | Target::Static(_) => {
-                Some(raw.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
-            }
+            Target::Proxy(_) | Target::Static(_) => Some(
+                raw.map(|(name, value)| (name.to_owned(), value.to_owned()))
+                    .collect(),
+            ),
             Target::Page(_) => raw
                 .map(|(name, value)| Some((name.to_owned(), decode_segment(value)?)))
                 .collect::<Option<Vec<_>>>(),
@@ -105,7 +114,9 @@ impl Routes {
 fn decode_segment(raw: &str) -> Option<String> {
     let bytes = raw.as_bytes();
     let well_formed = (0..bytes.len()).filter(|&i| bytes[i] == b'%').all(|i| {
-        bytes.get(i + 1..i + 3).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit))
+        bytes
+            .get(i + 1..i + 3)
+            .is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit))
     });
     let decoded = percent_decode_str(raw).decode_utf8().ok()?;
     (well_formed && safe_segment(&decoded)).then(|| decoded.into_owned())
@@ -118,7 +129,9 @@ fn has_dot_segment(path: &str) -> bool {
         return false;
     }
     let decoded = percent_decode_str(path).collect::<Vec<u8>>();
-    decoded.split(|b| matches!(b, b'/' | b'\\')).any(|s| matches!(s, b"." | b".."))
+    decoded
+        .split(|b| matches!(b, b'/' | b'\\'))
+        .any(|s| matches!(s, b"." | b".."))
 }
 
 #[cfg(test)]
@@ -127,7 +140,10 @@ mod tests {
 
     fn routes() -> Routes {
         let mut routes = Routes::new();
-        for (i, pattern) in ["/", "/a/{slug}", "/a/front", "/s/{x}/{y}"].iter().enumerate() {
+        for (i, pattern) in ["/", "/a/{slug}", "/a/front", "/s/{x}/{y}"]
+            .iter()
+            .enumerate()
+        {
             routes.insert(pattern, Target::Page(PageId(i))).unwrap();
         }
         routes.insert("/p/{*path}", Target::Proxy(0)).unwrap();
@@ -146,7 +162,10 @@ mod tests {
     #[test]
     fn the_most_specific_pattern_wins() {
         assert_eq!(found("/a/front"), Some((Target::Page(PageId(2)), vec![])));
-        assert_eq!(found("/a/other"), Some((Target::Page(PageId(1)), vec!["other".into()])));
+        assert_eq!(
+            found("/a/other"),
+            Some((Target::Page(PageId(1)), vec!["other".into()]))
+        );
         assert_eq!(found("/nothing"), None);
     }
 
@@ -154,14 +173,29 @@ mod tests {
     fn parameters_are_decoded_for_pages_and_untouched_for_proxies() {
         let decoded = Some((Target::Page(PageId(1)), vec!["l'été".into()]));
         assert_eq!(found("/a/l%27%C3%A9t%C3%A9"), decoded);
-        assert_eq!(found("/p/a%20b/c"), Some((Target::Proxy(0), vec!["a%20b/c".into()])));
+        assert_eq!(
+            found("/p/a%20b/c"),
+            Some((Target::Proxy(0), vec!["a%20b/c".into()]))
+        );
     }
 
     #[test]
     fn paths_that_could_climb_are_refused() {
         for path in [
-            "/a/..", "/a/%2e%2e", "/a/x%2fy", "/a/x%5cy", "/a/%0d%0aX", "/a/%00", "/a/%ff", "/a/%zz",
-            "/a/%", "/p/../x", "/p/%2E%2e/x", "/p/x%2f..%2fy", "/p/..%5cx", "/a/x%2f..",
+            "/a/..",
+            "/a/%2e%2e",
+            "/a/x%2fy",
+            "/a/x%5cy",
+            "/a/%0d%0aX",
+            "/a/%00",
+            "/a/%ff",
+            "/a/%zz",
+            "/a/%",
+            "/p/../x",
+            "/p/%2E%2e/x",
+            "/p/x%2f..%2fy",
+            "/p/..%5cx",
+            "/a/x%2f..",
         ] {
             assert!(matches!(routes().find(path), Found::Refused(_)), "{path}");
         }
@@ -174,6 +208,9 @@ mod tests {
             routes.insert("/a/{id}", Target::Proxy(1)),
             Err(RouteError::Conflict("/a/{slug}".into()))
         );
-        assert!(matches!(routes.insert("a", Target::Proxy(1)), Err(RouteError::Invalid(_))));
+        assert!(matches!(
+            routes.insert("a", Target::Proxy(1)),
+            Err(RouteError::Invalid(_))
+        ));
     }
 }

@@ -97,13 +97,20 @@ impl Rows {
         let label = fragment.outcome.label();
         match self.fragments.get_mut(&fragment.name) {
             Some(row) => *row.entry(label).or_default() += 1,
-            None => _ = self.fragments.insert(fragment.name.clone(), [(label, 1)].into()),
+            None => {
+                _ = self
+                    .fragments
+                    .insert(fragment.name.clone(), [(label, 1)].into())
+            }
         }
     }
 
     /// Whether a complaint is due; the same one is not made again for a while.
     fn may_complain(&mut self, about: &str, now: Instant) -> bool {
-        let due = self.complained.get(about).is_none_or(|last| now >= *last + COMPLAINT_PAUSE);
+        let due = self
+            .complained
+            .get(about)
+            .is_none_or(|last| now >= *last + COMPLAINT_PAUSE);
         if due {
             self.complained.insert(about.to_owned(), now);
         }
@@ -122,7 +129,10 @@ impl Observer for Tally {
     fn page(&self, report: &PageReport) {
         self.pages.fetch_add(1, Ordering::Relaxed);
         let mut rows = self.rows.lock();
-        report.fragments.iter().for_each(|fragment| rows.count(fragment));
+        report
+            .fragments
+            .iter()
+            .for_each(|fragment| rows.count(fragment));
         if report.is_complete() {
             self.complete.fetch_add(1, Ordering::Relaxed);
             return;
@@ -133,13 +143,20 @@ impl Observer for Tally {
             trace_id: report.trace_id.clone(),
             status: report.status,
             duration_ms: report.duration.as_secs_f64() * 1e3,
-            blocks: blocks.map(|f| (f.name.clone(), f.outcome.to_string())).collect(),
+            blocks: blocks
+                .map(|f| (f.name.clone(), f.outcome.to_string()))
+                .collect(),
         };
         if report.status == 503 {
             self.unavailable.fetch_add(1, Ordering::Relaxed);
             if rows.may_complain(&report.page, self.clock.now()) {
                 let (path, page, blocks) = (&report.path, &report.page, &incomplete.blocks);
-                tracing::error!(page, path, ?blocks, "page {page} has no core: {path} got the error page");
+                tracing::error!(
+                    page,
+                    path,
+                    ?blocks,
+                    "page {page} has no core: {path} got the error page"
+                );
             }
         }
         remember(&mut rows.incomplete, incomplete);
@@ -148,7 +165,11 @@ impl Observer for Tally {
     fn event(&self, event: &Event) {
         let text = match event {
             Event::Reloaded(changes) => {
-                let changes = if changes.is_empty() { "no change".to_owned() } else { changes.join("; ") };
+                let changes = if changes.is_empty() {
+                    "no change".to_owned()
+                } else {
+                    changes.join("; ")
+                };
                 tracing::info!(changes, "site reloaded: {changes}");
                 format!("site reloaded: {changes}")
             }

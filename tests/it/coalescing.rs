@@ -7,10 +7,18 @@ use crate::support::{Gate, html, newsroom, origin, status};
 #[tokio::test]
 async fn many_readers_of_one_article_ask_once() {
     let gate = Gate::closed();
-    let cms = origin().on("/articles/x", html("<p>x</p>").gated(&gate)).start().await;
+    let cms = origin()
+        .on("/articles/x", html("<p>x</p>").gated(&gate))
+        .start()
+        .await;
     let site = newsroom()
         .origin("cms", &cms)
-        .fragment("article", "\"core\"", "cms:/articles/{slug}", "ttl = \"1h\"")
+        .fragment(
+            "article",
+            "\"core\"",
+            "cms:/articles/{slug}",
+            "ttl = \"1h\"",
+        )
         .page_within("page", "/articles/{slug}", "[article]", "60s")
         .start()
         .await;
@@ -43,7 +51,12 @@ async fn a_fragment_without_ttl_is_fetched_for_each_page() {
 async fn a_personal_answer_goes_to_no_other_reader() {
     let gate = Gate::closed();
     let cms = origin()
-        .on("/article", html("<p>x</p>").header("cache-control", "private").gated(&gate))
+        .on(
+            "/article",
+            html("<p>x</p>")
+                .header("cache-control", "private")
+                .gated(&gate),
+        )
         .start()
         .await;
     let site = newsroom()
@@ -60,7 +73,11 @@ async fn a_personal_answer_goes_to_no_other_reader() {
     };
     let (pages, ()) = tokio::join!(pages, open);
     pages.iter().for_each(|page| page.is(200, "<p>x</p>"));
-    assert_eq!(cms.hits("/article"), 5, "each reader had an answer of their own");
+    assert_eq!(
+        cms.hits("/article"),
+        5,
+        "each reader had an answer of their own"
+    );
 }
 
 #[tokio::test]
@@ -79,22 +96,42 @@ async fn what_is_forwarded_is_part_of_the_key() {
         .await;
     let reader = site.reader();
     let ask = |headers: &'static [(&'static str, &'static str)]| reader.get_with("/", headers);
-    ask(&[("cookie", "edition=nord; secret=1"), ("accept-language", "fr-CH")]).await;
+    ask(&[
+        ("cookie", "edition=nord; secret=1"),
+        ("accept-language", "fr-CH"),
+    ])
+    .await;
     let head = cms.last_head("/article?l=fr").unwrap();
     assert!(head.contains("cookie: edition=nord\r\n"), "{head}");
     assert!(!head.contains("secret"), "{head}");
-    ask(&[("cookie", "secret=2; edition=nord"), ("accept-language", "fr")]).await;
-    assert_eq!(cms.targets().len(), 1, "what is not forwarded makes no difference");
+    ask(&[
+        ("cookie", "secret=2; edition=nord"),
+        ("accept-language", "fr"),
+    ])
+    .await;
+    assert_eq!(
+        cms.targets().len(),
+        1,
+        "what is not forwarded makes no difference"
+    );
     ask(&[("cookie", "edition=sud"), ("accept-language", "fr")]).await;
     ask(&[("cookie", "edition=sud"), ("accept-language", "de")]).await;
-    ask(&[("cookie", "edition=sud"), ("accept-language", "de"), ("x-region", "r")]).await;
+    ask(&[
+        ("cookie", "edition=sud"),
+        ("accept-language", "de"),
+        ("x-region", "r"),
+    ])
+    .await;
     assert_eq!(cms.targets().len(), 4);
 }
 
 #[tokio::test]
 async fn a_failed_flight_fails_for_all_who_waited_and_is_not_kept() {
     let gate = Gate::closed();
-    let cms = origin().on("/article", status(500).gated(&gate)).start().await;
+    let cms = origin()
+        .on("/article", status(500).gated(&gate))
+        .start()
+        .await;
     let site = newsroom()
         .origin("cms", &cms)
         .fragment("article", "\"core\"", "cms:/article", "ttl = \"1h\"")

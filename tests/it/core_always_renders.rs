@@ -8,14 +8,20 @@ async fn the_article_alone_when_every_optional_origin_is_dead() {
     let cms = origin().on("/article", html("<p>text</p>")).start().await;
     let dead = origin().start().await;
     dead.kill();
-    let mut draft = newsroom().origin("cms", &cms).origin("dead", &dead).core("article", "cms:/article");
+    let mut draft = newsroom()
+        .origin("cms", &cms)
+        .origin("dead", &dead)
+        .core("article", "cms:/article");
     let mut layout = String::from("<main>[article]</main>");
     for (index, rank) in [10, 20, 30, 40, 50].into_iter().enumerate() {
         draft = draft.optional(&format!("b{index}"), rank, "dead:/b");
         layout += &format!("[b{index}]");
     }
     let site = draft.page("page", "/", &layout).start().await;
-    site.reader().get("/").await.is(200, "<main><p>text</p></main>");
+    site.reader()
+        .get("/")
+        .await
+        .is(200, "<main><p>text</p></main>");
 }
 
 #[tokio::test]
@@ -65,7 +71,12 @@ async fn the_article_comes_from_its_last_copy_when_its_origin_dies() {
     let cms = origin().on("/article", html("<p>text</p>")).start().await;
     let site = newsroom()
         .origin("cms", &cms)
-        .fragment("article", "\"core\"", "cms:/article", "ttl = \"1ms\"\nkeep = \"1h\"")
+        .fragment(
+            "article",
+            "\"core\"",
+            "cms:/article",
+            "ttl = \"1ms\"\nkeep = \"1h\"",
+        )
         .page("page", "/", "[article]")
         .start()
         .await;
@@ -103,7 +114,11 @@ async fn a_core_may_have_stand_ins_of_its_own() {
 
 #[tokio::test]
 async fn with_two_cores_both_are_needed() {
-    let cms = origin().on("/a", html("<p>a</p>")).on("/b", html("<p>b</p>")).start().await;
+    let cms = origin()
+        .on("/a", html("<p>a</p>"))
+        .on("/b", html("<p>b</p>"))
+        .start()
+        .await;
     let site = newsroom()
         .origin("cms", &cms)
         .core("a", "cms:/a")
@@ -120,7 +135,10 @@ async fn with_two_cores_both_are_needed() {
 async fn rungs_are_taken_in_the_declared_order() {
     let cms = origin()
         .on("/article", html("<p>text</p>"))
-        .on("/block", raw("HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\nhalf"))
+        .on(
+            "/block",
+            raw("HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\nhalf"),
+        )
         .on("/teaser", json("{\"t\": \"teaser\"}"))
         .start()
         .await;
@@ -129,7 +147,12 @@ async fn rungs_are_taken_in_the_declared_order() {
         .core("article", "cms:/article")
         .file("t.html", "<i>{{ data.t }}</i>")
         .file("static.html", "<i>static</i>")
-        .fragment("teaser", "30", "cms:/teaser", "ttl = \"0s\"\ntemplate = \"t.html\"")
+        .fragment(
+            "teaser",
+            "30",
+            "cms:/teaser",
+            "ttl = \"0s\"\ntemplate = \"t.html\"",
+        )
         .fragment(
             "block",
             "40",
@@ -139,14 +162,24 @@ async fn rungs_are_taken_in_the_declared_order() {
         .page("page", "/", "[article][block]")
         .start()
         .await;
-    site.reader().get("/").await.is(200, "<p>text</p><i>teaser</i>");
+    site.reader()
+        .get("/")
+        .await
+        .is(200, "<p>text</p><i>teaser</i>");
     cms.on("/teaser", json("not json"));
-    site.reader().get("/").await.is(200, "<p>text</p><i>static</i>");
+    site.reader()
+        .get("/")
+        .await
+        .is(200, "<p>text</p><i>static</i>");
 }
 
 #[tokio::test]
 async fn default_data_goes_through_the_blocks_own_template() {
-    let cms = origin().on("/article", html("<p>text</p>")).on("/block", status(503)).start().await;
+    let cms = origin()
+        .on("/article", html("<p>text</p>"))
+        .on("/block", status(503))
+        .start()
+        .await;
     let site = newsroom()
         .origin("cms", &cms)
         .core("article", "cms:/article")

@@ -12,12 +12,26 @@ const MINUTE: &str = "60s";
 
 /// A page of an article and a block that times out after 100 ms, whatever happens.
 async fn page_with(block: crate::support::Reply) -> (String, String) {
-    let cms = origin().on("/article", html("<p>text</p>")).on("/block", block).start().await;
+    let cms = origin()
+        .on("/article", html("<p>text</p>"))
+        .on("/block", block)
+        .start()
+        .await;
     let site = newsroom()
         .origin("cms", &cms)
         .core("article", "cms:/article")
-        .fragment("block", "40", "cms:/block", "timeout = \"100ms\"\nttl = \"0s\"")
-        .page_within("page", "/", "<main>[article]</main>[block]<i>end</i>", MINUTE)
+        .fragment(
+            "block",
+            "40",
+            "cms:/block",
+            "timeout = \"100ms\"\nttl = \"0s\"",
+        )
+        .page_within(
+            "page",
+            "/",
+            "<main>[article]</main>[block]<i>end</i>",
+            MINUTE,
+        )
         .start()
         .await;
     let page = site.reader().get("/").await;
@@ -30,13 +44,20 @@ const WITHOUT: &str = "<main><p>text</p></main><i>end</i>";
 #[tokio::test]
 async fn a_block_that_never_answers_is_left_out() {
     let hang = raw("").then_hang();
-    assert_eq!(page_with(hang).await, (WITHOUT.into(), "failed (timeout)".into()));
+    assert_eq!(
+        page_with(hang).await,
+        (WITHOUT.into(), "failed (timeout)".into())
+    );
 }
 
 #[tokio::test]
 async fn a_block_that_stalls_after_its_headers_is_left_out() {
-    let stalled = raw("HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 100\r\n\r\n<div>");
-    assert_eq!(page_with(stalled.then_hang()).await, (WITHOUT.into(), "failed (timeout)".into()));
+    let stalled =
+        raw("HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 100\r\n\r\n<div>");
+    assert_eq!(
+        page_with(stalled.then_hang()).await,
+        (WITHOUT.into(), "failed (timeout)".into())
+    );
 }
 
 #[tokio::test]
@@ -44,13 +65,22 @@ async fn a_block_that_drips_is_left_out() {
     // each byte comes well within any idle timer; together they would take minutes
     let head = raw("HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 5000\r\n\r\n");
     let dripping = head.then_drip("x".repeat(5000), Duration::from_millis(20));
-    assert_eq!(page_with(dripping).await, (WITHOUT.into(), "failed (timeout)".into()));
+    assert_eq!(
+        page_with(dripping).await,
+        (WITHOUT.into(), "failed (timeout)".into())
+    );
 }
 
 #[tokio::test]
 async fn a_block_that_drips_its_headers_is_left_out() {
-    let dripping = raw("").then_drip(format!("HTTP/1.1 200 OK\r\nx: {}", "y".repeat(5000)), Duration::from_millis(20));
-    assert_eq!(page_with(dripping).await, (WITHOUT.into(), "failed (timeout)".into()));
+    let dripping = raw("").then_drip(
+        format!("HTTP/1.1 200 OK\r\nx: {}", "y".repeat(5000)),
+        Duration::from_millis(20),
+    );
+    assert_eq!(
+        page_with(dripping).await,
+        (WITHOUT.into(), "failed (timeout)".into())
+    );
 }
 
 #[tokio::test]
@@ -61,9 +91,18 @@ async fn the_page_budget_cuts_a_longer_timeout() {
         .start()
         .await;
     let site = newsroom()
-        .toml("[origins.cms]\nurls = [\"{}\"]\ntimeout = \"60s\"".replace("{}", &cms.url()).as_str())
+        .toml(
+            "[origins.cms]\nurls = [\"{}\"]\ntimeout = \"60s\""
+                .replace("{}", &cms.url())
+                .as_str(),
+        )
         .core("article", "cms:/article")
-        .fragment("block", "40", "cms:/block", "timeout = \"60s\"\nttl = \"0s\"")
+        .fragment(
+            "block",
+            "40",
+            "cms:/block",
+            "timeout = \"60s\"\nttl = \"0s\"",
+        )
         .page_within("page", "/", "[article][block]", "200ms")
         .start()
         .await;
@@ -77,9 +116,17 @@ async fn what_is_ready_leaves_while_the_rest_is_awaited() {
     let text = "<p>Il était 22 h 37, dimanche, quand la salle des mariages s’est tue.</p>";
     let cms = origin().on("/article", html(text)).start().await;
     let site = newsroom()
-        .toml(&format!("[origins.cms]\nurls = [\"{}\"]\ntimeout = \"60s\"", cms.url()))
+        .toml(&format!(
+            "[origins.cms]\nurls = [\"{}\"]\ntimeout = \"60s\"",
+            cms.url()
+        ))
         .core("article", "cms:/article")
-        .fragment("block", "40", "cms:/block", "timeout = \"60s\"\nttl = \"0s\"")
+        .fragment(
+            "block",
+            "40",
+            "cms:/block",
+            "timeout = \"60s\"\nttl = \"0s\"",
+        )
         .page_within("page", "/", "[article][block]", MINUTE)
         .start()
         .await;
@@ -104,7 +151,11 @@ async fn what_is_ready_leaves_while_the_rest_is_awaited() {
         stream.read_to_end(&mut seen).await.unwrap();
         assert!(seen.ends_with(b"0\r\n\r\n"), "the page ends properly");
         let fetched = site.state().await["tally"]["fragments"]["block"]["fetched"].clone();
-        assert_eq!(fetched, site.state().await["tally"]["pages"], "the block is in every page");
+        assert_eq!(
+            fetched,
+            site.state().await["tally"]["pages"],
+            "the block is in every page"
+        );
     }
 }
 

@@ -7,6 +7,8 @@ mod coalescing;
 mod config_diagnostics;
 mod core_always_renders;
 mod deadlines;
+mod hostile_origins;
+mod real_origins;
 mod stale;
 mod status_from_core;
 mod whole_or_nothing;

@@ -4,8 +4,17 @@ use crate::support::{Gate, Newsroom, Origin, html, newsroom, origin, raw, status
 
 async fn site_with(cms: &Origin, freshness: &str) -> Newsroom {
     newsroom()
-        .toml("[origins.cms]\nurls = [\"{}\"]\ntimeout = \"60s\"".replace("{}", &cms.url()).as_str())
-        .fragment("article", "\"core\"", "cms:/article", &format!("timeout = \"60s\"\n{freshness}"))
+        .toml(
+            "[origins.cms]\nurls = [\"{}\"]\ntimeout = \"60s\""
+                .replace("{}", &cms.url())
+                .as_str(),
+        )
+        .fragment(
+            "article",
+            "\"core\"",
+            "cms:/article",
+            &format!("timeout = \"60s\"\n{freshness}"),
+        )
         .page_within("page", "/", "[article]", "60s")
         .start()
         .await
@@ -51,7 +60,13 @@ async fn with_a_stale_copy_a_slow_origin_is_not_waited_for() {
 #[tokio::test]
 async fn a_failing_origin_is_covered_by_any_copy() {
     let broken = raw("HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 99\r\n\r\n<p>");
-    for reply in [status(500), status(503), html(""), raw("nonsense\r\n\r\n"), broken] {
+    for reply in [
+        status(500),
+        status(503),
+        html(""),
+        raw("nonsense\r\n\r\n"),
+        broken,
+    ] {
         let cms = origin().on("/article", html("<p>1</p>")).start().await;
         let site = site_with(&cms, "ttl = \"1ms\"\nkeep = \"1h\"").await;
         site.reader().get("/").await.is(200, "<p>1</p>");
@@ -64,7 +79,11 @@ async fn a_failing_origin_is_covered_by_any_copy() {
 
 #[tokio::test]
 async fn the_origins_own_lifetime_counts_where_none_is_declared() {
-    for (cache_control, asked) in [("max-age=3600", 1), ("no-store", 2), ("s-maxage=0, max-age=9", 2)] {
+    for (cache_control, asked) in [
+        ("max-age=3600", 1),
+        ("no-store", 2),
+        ("s-maxage=0, max-age=9", 2),
+    ] {
         let reply = html("<p>1</p>").header("cache-control", cache_control);
         let cms = origin().on("/article", reply).start().await;
         let site = site_with(&cms, "").await;

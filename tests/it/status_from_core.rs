@@ -5,7 +5,12 @@ use crate::support::{Reply, html, newsroom, origin, status};
 async fn page_of(core: Reply) -> crate::support::Page {
     let cms = origin()
         .on("/articles/x", core)
-        .on("/block", html("<b>b</b>").header("set-cookie", "block=1").header("location", "/z"))
+        .on(
+            "/block",
+            html("<b>b</b>")
+                .header("set-cookie", "block=1")
+                .header("location", "/z"),
+        )
         .start()
         .await;
     let site = newsroom()
@@ -63,11 +68,22 @@ async fn only_the_core_sets_cookies_and_never_from_a_copy() {
 
 #[tokio::test]
 async fn a_personal_answer_is_not_kept_for_others() {
-    for (name, value) in [("set-cookie", "id=1"), ("cache-control", "private, max-age=60")] {
-        let cms = origin().on("/article", html("<p>t</p>").header(name, value)).start().await;
+    for (name, value) in [
+        ("set-cookie", "id=1"),
+        ("cache-control", "private, max-age=60"),
+    ] {
+        let cms = origin()
+            .on("/article", html("<p>t</p>").header(name, value))
+            .start()
+            .await;
         let site = newsroom()
             .origin("cms", &cms)
-            .fragment("article", "\"core\"", "cms:/article", "ttl = \"1h\"\nkeep = \"1h\"")
+            .fragment(
+                "article",
+                "\"core\"",
+                "cms:/article",
+                "ttl = \"1h\"\nkeep = \"1h\"",
+            )
             .page("page", "/", "[article]")
             .start()
             .await;
@@ -83,7 +99,12 @@ async fn a_withdrawn_article_does_not_come_back() {
     let cms = origin().on("/article", html("<p>t</p>")).start().await;
     let site = newsroom()
         .origin("cms", &cms)
-        .fragment("article", "\"core\"", "cms:/article", "ttl = \"1ms\"\nkeep = \"1h\"")
+        .fragment(
+            "article",
+            "\"core\"",
+            "cms:/article",
+            "ttl = \"1ms\"\nkeep = \"1h\"",
+        )
         .page("page", "/", "[article]")
         .start()
         .await;
@@ -109,9 +130,17 @@ async fn head_says_what_get_says_without_the_body() {
     let head = reader.send(reader.request("HEAD", "/")).await;
     assert_eq!((head.status, head.body.as_str()), (200, ""));
     assert_eq!(head.header("content-length"), Some("8"));
-    for name in ["content-length", "content-type", "cache-control", "marbre-level"] {
+    for name in [
+        "content-length",
+        "content-type",
+        "cache-control",
+        "marbre-level",
+    ] {
         assert_eq!(head.header(name), get.header(name), "{name}");
     }
     let post = reader.send(reader.request("POST", "/")).await;
-    assert_eq!((post.status, post.header("allow")), (405, Some("GET, HEAD")));
+    assert_eq!(
+        (post.status, post.header("allow")),
+        (405, Some("GET, HEAD"))
+    );
 }

@@ -8,7 +8,7 @@ mod stage;
 
 use std::time::Duration;
 
-use origin::{Fault, FakeOrigin};
+use origin::{FakeOrigin, Fault};
 use stage::{Stage, declaration};
 
 fn virtual_time<T>(work: impl Future<Output = T>) -> T {
@@ -27,7 +27,9 @@ const PAGES: usize = 40;
 
 #[test]
 fn the_promises_hold_under_every_seed() {
-    let replay = std::env::var("MARBRE_SEED").ok().map(|seed| seed.parse().expect("a number"));
+    let replay = std::env::var("MARBRE_SEED")
+        .ok()
+        .map(|seed| seed.parse().expect("a number"));
     let seeds = replay.map_or(0..SEEDS, |seed: u64| seed..seed + 1);
     let mut seen = promises::Seen::default();
     for seed in seeds {
@@ -44,8 +46,14 @@ fn the_promises_hold_under_every_seed() {
     if replay.is_none() {
         // a simulation in which nothing goes wrong proves nothing
         assert!(seen.pages >= 5_000, "{seen:?}");
-        assert!(seen.full > 500 && seen.degraded > 500 && seen.unavailable > 50, "{seen:?}");
-        assert!(seen.stale > 100 && seen.late_answers > 20 && seen.panics > 20, "{seen:?}");
+        assert!(
+            seen.full > 500 && seen.degraded > 500 && seen.unavailable > 50,
+            "{seen:?}"
+        );
+        assert!(
+            seen.stale > 100 && seen.late_answers > 20 && seen.panics > 20,
+            "{seen:?}"
+        );
     }
 }
 
@@ -53,7 +61,8 @@ fn the_promises_hold_under_every_seed() {
 fn six_fragments_of_50_ms_take_50_ms() {
     virtual_time(async {
         let names = ["a", "b", "c", "d", "e", "f"];
-        let text = declaration(&names.map(|name| (name, if name == "a" { "\"core\"" } else { "50" })));
+        let text =
+            declaration(&names.map(|name| (name, if name == "a" { "\"core\"" } else { "50" })));
         let stage = Stage::build(&text, &names, |_| {
             FakeOrigin::always(Fault::Slow(Duration::from_millis(50)))
         });
@@ -68,7 +77,11 @@ fn a_byte_a_second_is_dropped_at_the_deadline() {
     virtual_time(async {
         let text = declaration(&[("a", "\"core\""), ("b", "50")]);
         let stage = Stage::build(&text, &["a", "b"], |spec| {
-            FakeOrigin::always(if spec == "b" { Fault::Drip } else { Fault::None })
+            FakeOrigin::always(if spec == "b" {
+                Fault::Drip
+            } else {
+                Fault::None
+            })
         });
         let page = stage.ask(0).await;
         assert_eq!(page.body, "<a>whole</a>");

@@ -73,7 +73,12 @@ pub(crate) fn whole(name: &str) -> String {
 
 impl Origin for FakeOrigin {
     fn send(&self, request: OriginRequest) -> BoxFuture<'static, Result<OriginResponse, Cause>> {
-        let name = request.target.split(['?', '/']).nth(1).unwrap_or_default().to_owned();
+        let name = request
+            .target
+            .split(['?', '/'])
+            .nth(1)
+            .unwrap_or_default()
+            .to_owned();
         self.asked.lock().push(name.clone());
         let (fault, panics) = ((self.choose)(), Arc::clone(&self.panics));
         async move { answer(&name, fault, &panics).await }.boxed()
@@ -109,7 +114,9 @@ async fn answer(name: &str, fault: Fault, panics: &AtomicUsize) -> Result<Origin
         }
         Fault::Huge => {
             let megabyte = Bytes::from(vec![b'x'; 1 << 20]);
-            response.body = stream::repeat_with(move || Ok(megabyte.clone())).take(64).boxed();
+            response.body = stream::repeat_with(move || Ok(megabyte.clone()))
+                .take(64)
+                .boxed();
         }
         Fault::WrongType => {
             let image = HeaderValue::from_static("image/png");

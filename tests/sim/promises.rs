@@ -40,7 +40,11 @@ pub(crate) fn check(stage: &Stage, level: u8, page: &Asked, seen: &mut Seen) {
     seen.pages += 1;
 
     // no page outlives its budget: virtual time moves only when everyone waits, so this is exact
-    assert!(report.duration <= declared.budget, "{report:?} outlives {:?}", declared.budget);
+    assert!(
+        report.duration <= declared.budget,
+        "{report:?} outlives {:?}",
+        declared.budget
+    );
     assert!(report.head_after <= report.duration, "{report:?}");
     assert!(report.finished, "{report:?}");
     assert_eq!(report.fragments.len(), declared.members.len(), "{report:?}");
@@ -61,7 +65,11 @@ pub(crate) fn check(stage: &Stage, level: u8, page: &Asked, seen: &mut Seen) {
         let expected = match outcome {
             Outcome::Cached | Outcome::Fetched | Outcome::Stale(_) => whole(&fragment.name),
             Outcome::Sibling(name, _) => {
-                if rest.starts_with(&whole(name)) { whole(name) } else { format!("<{name}>reserve</{name}>") }
+                if rest.starts_with(&whole(name)) {
+                    whole(name)
+                } else {
+                    format!("<{name}>reserve</{name}>")
+                }
             }
             Outcome::Inline(_) => {
                 let reserve = rest.find('>').map_or("", |at| &rest[1..at]);
@@ -72,7 +80,10 @@ pub(crate) fn check(stage: &Stage, level: u8, page: &Asked, seen: &mut Seen) {
                 panic!("nothing here is declared so: {report:?}")
             }
         };
-        assert!(rest.starts_with(&expected), "{expected} is not at {rest}: {report:?}");
+        assert!(
+            rest.starts_with(&expected),
+            "{expected} is not at {rest}: {report:?}"
+        );
         rest = &rest[expected.len()..];
         check_member(stage, level, fragment.priority, outcome);
     }
@@ -82,7 +93,10 @@ pub(crate) fn check(stage: &Stage, level: u8, page: &Asked, seen: &mut Seen) {
 fn check_member(stage: &Stage, level: u8, priority: Priority, outcome: &Outcome) {
     let shed = stage.edition.site.ladder.sheds(Level::new(level), priority);
     let says_shed = matches!(outcome, Outcome::Omitted(OmitReason::Shed(_)));
-    assert_eq!(shed, says_shed, "what the ladder gives up is given up, and nothing else");
+    assert_eq!(
+        shed, says_shed,
+        "what the ladder gives up is given up, and nothing else"
+    );
     if priority == Priority::Core {
         assert!(outcome.is_whole(), "a page without its core: {outcome}");
     }
@@ -94,7 +108,11 @@ fn check_verdict(stage: &Stage, page: &Asked, rest: &str, seen: &mut Seen) {
         Verdict::Page => {
             assert_eq!(rest, "", "nothing but the fragments");
             assert_eq!(report.status, 200);
-            if report.is_complete() { seen.full += 1 } else { seen.degraded += 1 }
+            if report.is_complete() {
+                seen.full += 1
+            } else {
+                seen.degraded += 1
+            }
         }
         Verdict::Unavailable => {
             assert_eq!((report.status, page.body.as_str()), (503, ""));
@@ -120,7 +138,11 @@ pub(crate) fn check_fetches(stage: &Stage, level: u8) {
     for fragment in &site.fragments {
         let asked = stage.origins[&fragment.name].asked();
         if site.ladder.sheds(Level::new(level), fragment.priority) && !any_sibling {
-            assert!(asked.is_empty(), "{} was asked for at level {level}", fragment.name);
+            assert!(
+                asked.is_empty(),
+                "{} was asked for at level {level}",
+                fragment.name
+            );
         }
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use futures::stream::FuturesUnordered;
 use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use http::{HeaderMap, Uri};
 use http_body_util::BodyExt as _;
 use marbre::cache::Cache;
@@ -28,7 +28,9 @@ use crate::promises::{self, Seen};
 /// A site with one page `/p/{id}` whose fragments, in order, are `(name, priority)`. Each has an
 /// origin of its own name, a timeout of 300 ms and no copies; the page's budget is 500 ms.
 pub(crate) fn declaration(fragments: &[(&str, &str)]) -> String {
-    let mut toml = String::from("[pages.p]\nroute = \"/p/{id}\"\nlayout = \"layout.html\"\nbudget = \"500ms\"\n");
+    let mut toml = String::from(
+        "[pages.p]\nroute = \"/p/{id}\"\nlayout = \"layout.html\"\nbudget = \"500ms\"\n",
+    );
     for (name, priority) in fragments {
         let _ = write!(
             toml,
@@ -80,7 +82,9 @@ impl Stage {
         let folder = tempfile::tempdir().expect("the temporary folder is writable");
         let file = folder.path().join("fragments.toml");
         std::fs::create_dir(folder.path().join("templates")).expect("a new folder");
-        let slots = names.iter().map(|name| format!("<fragment name=\"{name}\"></fragment>"));
+        let slots = names
+            .iter()
+            .map(|name| format!("<fragment name=\"{name}\"></fragment>"));
         let layout = folder.path().join("templates/layout.html");
         std::fs::write(layout, slots.collect::<String>()).expect("a new file");
         std::fs::write(&file, toml).expect("a new file");
@@ -117,7 +121,11 @@ impl Stage {
         };
         let uri: Uri = format!("/p/{number}").parse().expect("a path");
         let site = &self.edition.site;
-        let Found::Match { target: Target::Page(id), params } = site.routes.find(uri.path()) else {
+        let Found::Match {
+            target: Target::Page(id),
+            params,
+        } = site.routes.find(uri.path())
+        else {
             panic!("the page has a route");
         };
         let facts = request::facts(site, &uri, &HeaderMap::new(), params, 7);
@@ -182,8 +190,16 @@ fn random_site(rng: &mut Rng) -> (String, Vec<&'static str>) {
         };
         let freshness = match rng.u8(..3) {
             0 => "ttl = \"0s\"".to_owned(),
-            1 => format!("ttl = \"{}ms\"\ngrace = \"{}s\"\nkeep = \"1h\"", rng.u64(1..5_000), rng.u64(..20)),
-            _ => format!("ttl = \"{}s\"\npatience = \"{}ms\"\ngrace = \"30s\"", rng.u64(1..10), rng.u64(1..100)),
+            1 => format!(
+                "ttl = \"{}ms\"\ngrace = \"{}s\"\nkeep = \"1h\"",
+                rng.u64(1..5_000),
+                rng.u64(..20)
+            ),
+            _ => format!(
+                "ttl = \"{}s\"\npatience = \"{}ms\"\ngrace = \"30s\"",
+                rng.u64(1..10),
+                rng.u64(1..100)
+            ),
         };
         let fallback = match rng.u8(..4) {
             0 if index >= cores => format!("fallback = [\"inline:<{name}>reserve</{name}>\"]"),
@@ -209,7 +225,9 @@ pub(crate) async fn run(seed: u64, pages: usize) -> Seen {
     let mut rng = Rng::with_seed(seed);
     let (toml, names) = random_site(&mut rng);
     let weathers = Mutex::new(rng.fork());
-    let stage = Stage::build(&toml, &names, |_| FakeOrigin::new(weather(&mut weathers.lock())));
+    let stage = Stage::build(&toml, &names, |_| {
+        FakeOrigin::new(weather(&mut weathers.lock()))
+    });
     let top = stage.edition.site.ladder.text_only().get();
     let mut seen = Seen::default();
     let mut left = pages;
@@ -217,7 +235,10 @@ pub(crate) async fn run(seed: u64, pages: usize) -> Seen {
         let burst = rng.usize(1..=6.min(left));
         left -= burst;
         let level = if rng.bool() { 0 } else { rng.u8(..=top) };
-        stage.origins.values().for_each(|origin| drop(origin.asked()));
+        stage
+            .origins
+            .values()
+            .for_each(|origin| drop(origin.asked()));
         let mut readers: FuturesUnordered<_> = (0..burst).map(|_| stage.ask(level)).collect();
         while let Some(page) = readers.next().await {
             promises::check(&stage, level, &page, &mut seen);

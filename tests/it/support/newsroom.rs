@@ -29,9 +29,13 @@ pub(crate) struct Draft {
 
 pub(crate) fn newsroom() -> Draft {
     let folder = tempfile::tempdir().expect("the temporary folder is writable");
-    let draft = Draft { folder, toml: String::new(), level: 0, routes: None };
-    draft
-        .toml("[server]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n")
+    let draft = Draft {
+        folder,
+        toml: String::new(),
+        level: 0,
+        routes: None,
+    };
+    draft.toml("[server]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n")
 }
 
 impl Draft {
@@ -103,8 +107,15 @@ impl Draft {
             ..Options::new(&file)
         };
         match App::start(options).await {
-            Ok(app) => Newsroom { app, folder: self.folder, toml: self.toml },
-            Err(error) => panic!("the site does not start:\n{error}\n{}", numbered(&self.toml)),
+            Ok(app) => Newsroom {
+                app,
+                folder: self.folder,
+                toml: self.toml,
+            },
+            Err(error) => panic!(
+                "the site does not start:\n{error}\n{}",
+                numbered(&self.toml)
+            ),
         }
     }
 }
@@ -129,7 +140,10 @@ fn write(folder: &Path, path: &str, content: &[u8]) {
 }
 
 fn numbered(text: &str) -> String {
-    text.lines().enumerate().map(|(i, line)| format!("{:3} {line}\n", i + 1)).collect()
+    text.lines()
+        .enumerate()
+        .map(|(i, line)| format!("{:3} {line}\n", i + 1))
+        .collect()
 }
 
 /// A site being served.
@@ -178,6 +192,9 @@ impl Newsroom {
     /// The outcome and cause of a fragment in the latest incomplete page.
     pub(crate) async fn complaint(&self, fragment: &str) -> String {
         let state = self.state().await;
-        state["tally"]["incomplete"][0]["blocks"][fragment].as_str().unwrap_or("none").to_owned()
+        state["tally"]["incomplete"][0]["blocks"][fragment]
+            .as_str()
+            .unwrap_or("none")
+            .to_owned()
     }
 }

@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -28,6 +29,10 @@ enum Act {
     Hang,
     /// Closes with a reset rather than an end.
     Reset,
+    /// The same bytes again and again, until the peer has had enough.
+    Endless(Vec<u8>),
+    /// Gives back whatever comes, until the peer ends it.
+    Echo,
 }
 
 /// What an origin does with one request, from its head to the end.
@@ -122,6 +127,32 @@ impl Reply {
         self
     }
 
+    /// Then these bytes again and again, until the peer has had enough.
+    pub(crate) fn then_endless(mut self, bytes: impl AsRef<[u8]>) -> Self {
+        self.acts.push(Act::Endless(bytes.as_ref().to_vec()));
+        self.keep_alive = false;
+        self
+    }
+
+    /// Then gives back whatever comes.
+    pub(crate) fn then_echo(mut self) -> Self {
+        self.acts.push(Act::Echo);
+        self.keep_alive = false;
+        self
+    }
+
+    /// Then nothing until the gate opens.
+    pub(crate) fn then_wait(mut self, gate: &Gate) -> Self {
+        self.acts.push(Act::WaitFor(gate.clone()));
+        self
+    }
+
+    /// Then the end of the connection.
+    pub(crate) fn then_close(mut self) -> Self {
+        self.keep_alive = false;
+        self
+    }
+
     /// Then a reset.
     pub(crate) fn then_reset(mut self) -> Self {
         self.acts.push(Act::Reset);
@@ -158,6 +189,17 @@ struct Script {
     replies: HashMap<String, Reply>,
     /// Whole request heads by target, in order of arrival.
     seen: Vec<(String, String)>,
+    /// The body of each, in the same order, without its framing.
+    bodies: Vec<Vec<u8>>,
+}
+
+/// What has become of what was sent.
+#[derive(Default)]
+struct Sent {
+    /// Bytes that the connections have taken.
+    bytes: AtomicU64,
+    /// Connections that the peer closed before everything was sent.
+    cut: watch::Sender<usize>,
 }
 
 /// A running origin. Dropping it closes its port and its connections.
@@ -165,6 +207,7 @@ pub(crate) struct Origin {
     address: SocketAddr,
     script: Arc<Mutex<Script>>,
     arrivals: Arc<watch::Sender<usize>>,
+    sent: Arc<Sent>,
     stop: CancellationToken,
 }
 
@@ -188,10 +231,11 @@ impl Unstarted {
             address: listener.local_addr().expect("a bound listener has an address"),
             script: Arc::new(Mutex::new(self.0)),
             arrivals: Arc::new(watch::Sender::new(0)),
+            sent: Arc::default(),
             stop: CancellationToken::new(),
         };
         let (script, arrivals) = (Arc::clone(&origin.script), Arc::clone(&origin.arrivals));
-        let stop = origin.stop.clone();
+        let (sent, stop) = (Arc::clone(&origin.sent), origin.stop.clone());
         spawn(async move {
             loop {
                 let accepted = tokio::select! {
@@ -200,10 +244,11 @@ impl Unstarted {
                 };
                 let Ok((stream, _)) = accepted else { return };
                 let (script, arrivals, stop) = (Arc::clone(&script), Arc::clone(&arrivals), stop.clone());
+                let sent = Arc::clone(&sent);
                 spawn(async move {
                     tokio::select! {
                         () = stop.cancelled() => {}
-                        _ = serve(stream, &script, &arrivals) => {}
+                        _ = serve(stream, &script, &arrivals, &sent) => {}
                     }
                 });
             }
@@ -243,6 +288,29 @@ impl Origin {
         script.seen.iter().rev().find(|(seen, _)| seen == target).map(|(_, head)| head.clone())
     }
 
+    /// The body of the last request for this target.
+    pub(crate) fn last_body(&self, target: &str) -> Option<Vec<u8>> {
+        let script = self.script.lock();
+        let last = script.seen.iter().rposition(|(seen, _)| seen == target)?;
+        Some(script.bodies[last].clone())
+    }
+
+    /// How many bytes the connections have taken so far.
+    pub(crate) fn bytes_sent(&self) -> u64 {
+        self.sent.bytes.load(Ordering::Relaxed)
+    }
+
+    /// How many connections the peer has closed before everything was sent.
+    pub(crate) fn cuts(&self) -> usize {
+        *self.sent.cut.borrow()
+    }
+
+    /// Returns when the peer has closed this many connections before everything was sent.
+    pub(crate) async fn cut_off(&self, count: usize) {
+        let mut cut = self.sent.cut.subscribe();
+        let _ = cut.wait_for(|seen| *seen >= count).await;
+    }
+
     /// Returns when this many requests have arrived in all.
     pub(crate) async fn arrived(&self, count: usize) {
         let mut arrivals = self.arrivals.subscribe();
@@ -265,61 +333,106 @@ async fn serve(
     mut stream: TcpStream,
     script: &Mutex<Script>,
     arrivals: &watch::Sender<usize>,
+    sent: &Sent,
 ) -> std::io::Result<()> {
     let _ = stream.set_nodelay(true);
     loop {
-        let Some(head) = read_head(&mut stream).await? else { return Ok(()) };
+        let Some((head, body)) = read_request(&mut stream).await? else { return Ok(()) };
         let target = head.split(' ').nth(1).unwrap_or_default().to_owned();
         let reply = {
             let mut script = script.lock();
             script.seen.push((target.clone(), head.clone()));
+            script.bodies.push(body);
             let path = target.split('?').next().unwrap_or_default();
             script.replies.get(&target).or_else(|| script.replies.get(path)).cloned()
         };
         arrivals.send_modify(|count| *count += 1);
         let reply = reply.unwrap_or_else(|| status(404));
-        for act in reply.acts {
-            match act {
-                Act::Send(bytes) => stream.write_all(&bytes).await?,
-                Act::Drip(bytes, pause) => {
-                    for byte in bytes {
-                        tokio::time::sleep(pause).await;
-                        stream.write_all(&[byte]).await?;
-                    }
-                }
-                Act::Pause(pause) => tokio::time::sleep(pause).await,
-                Act::WaitFor(gate) => gate.opened().await,
-                Act::Hang => std::future::pending().await,
-                Act::Reset => {
-                    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
-                    return Ok(());
-                }
-            }
+        let keep_alive = reply.keep_alive;
+        if let Err(error) = play(&mut stream, reply, sent).await {
+            sent.cut.send_modify(|count| *count += 1);
+            return Err(error);
         }
-        if !reply.keep_alive {
+        if !keep_alive {
             return stream.shutdown().await;
         }
     }
 }
 
-/// The head of the next request, whose body (by `content-length`) is read and thrown away.
-async fn read_head(stream: &mut TcpStream) -> std::io::Result<Option<String>> {
+async fn play(stream: &mut TcpStream, reply: Reply, sent: &Sent) -> std::io::Result<()> {
+    for act in reply.acts {
+        match act {
+            Act::Send(bytes) => send(stream, &bytes, sent).await?,
+            Act::Drip(bytes, pause) => {
+                for byte in bytes {
+                    tokio::time::sleep(pause).await;
+                    send(stream, &[byte], sent).await?;
+                }
+            }
+            Act::Pause(pause) => tokio::time::sleep(pause).await,
+            Act::WaitFor(gate) => gate.opened().await,
+            Act::Hang => std::future::pending().await,
+            Act::Reset => {
+                socket2::SockRef::from(&*stream).set_linger(Some(Duration::ZERO))?;
+                return Ok(());
+            }
+            Act::Endless(bytes) => loop {
+                send(stream, &bytes, sent).await?;
+            },
+            Act::Echo => {
+                let (mut from, mut to) = stream.split();
+                tokio::io::copy(&mut from, &mut to).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn send(stream: &mut TcpStream, mut bytes: &[u8], sent: &Sent) -> std::io::Result<()> {
+    while !bytes.is_empty() {
+        let count = stream.write(bytes).await?;
+        sent.bytes.fetch_add(count as u64, Ordering::Relaxed);
+        bytes = &bytes[count..];
+    }
+    Ok(())
+}
+
+/// The next request: its head, and its body without the framing.
+async fn read_request(stream: &mut TcpStream) -> std::io::Result<Option<(String, Vec<u8>)>> {
+    let Some(head) = read_until(stream, b"\r\n\r\n").await? else { return Ok(None) };
+    let head = String::from_utf8_lossy(&head).into_owned();
+    let header = |wanted: &str| {
+        let mut lines = head.lines().filter_map(|line| line.split_once(':'));
+        lines.find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.trim())
+    };
+    let mut body = Vec::new();
+    if header("transfer-encoding").is_some() {
+        loop {
+            let Some(line) = read_until(stream, b"\r\n").await? else { return Ok(None) };
+            let size = String::from_utf8_lossy(&line);
+            let size = usize::from_str_radix(size.trim(), 16).unwrap_or(0);
+            let mut chunk = vec![0; size + 2];
+            stream.read_exact(&mut chunk).await?;
+            body.extend_from_slice(&chunk[..size]);
+            if size == 0 {
+                break;
+            }
+        }
+    } else {
+        body.resize(header("content-length").and_then(|v| v.parse().ok()).unwrap_or(0), 0);
+        stream.read_exact(&mut body).await?;
+    }
+    Ok(Some((head, body)))
+}
+
+async fn read_until(stream: &mut TcpStream, end: &[u8]) -> std::io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     let mut byte = [0];
-    while !bytes.ends_with(b"\r\n\r\n") {
+    while !bytes.ends_with(end) {
         if stream.read(&mut byte).await? == 0 {
             return Ok(None);
         }
         bytes.push(byte[0]);
     }
-    let head = String::from_utf8_lossy(&bytes).into_owned();
-    let length = head
-        .lines()
-        .filter_map(|line| line.split_once(':'))
-        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
-        .and_then(|(_, value)| value.trim().parse().ok())
-        .unwrap_or(0);
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body).await?;
-    Ok(Some(head))
+    Ok(Some(bytes))
 }

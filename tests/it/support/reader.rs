@@ -74,12 +74,17 @@ impl Reader {
         let answer = request.send().await.expect("the server answers");
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
         let body = answer.text().await.expect("the body is whole");
-        Page { status, headers, body }
+        Page {
+            status,
+            headers,
+            body,
+        }
     }
 
     pub(crate) fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
         let method = method.parse().expect("a method");
-        self.client.request(method, format!("http://{}{path}", self.address))
+        self.client
+            .request(method, format!("http://{}{path}", self.address))
     }
 
     /// These bytes on a connection of their own; everything that comes back until its end.
@@ -93,6 +98,8 @@ impl Reader {
     }
 
     pub(crate) async fn connect(&self) -> TcpStream {
-        TcpStream::connect(self.address).await.expect("the server listens")
+        TcpStream::connect(self.address)
+            .await
+            .expect("the server listens")
     }
 }
