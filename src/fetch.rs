@@ -28,6 +28,8 @@ struct Door {
     spec: OriginSpec,
     origin: Arc<dyn Origin>,
     permits: Arc<Semaphore>,
+    /// Apart from the fragments' permits: a stream may stay open for hours.
+    streams: Arc<Semaphore>,
 }
 
 impl Fetcher {
@@ -39,6 +41,7 @@ impl Fetcher {
         mut connect: impl FnMut(&OriginSpec) -> Result<Arc<dyn Origin>, Cause>,
     ) -> Result<Self, Cause> {
         let open = |spec: &OriginSpec| {
+            let fresh = || Arc::new(Semaphore::new(spec.max_in_flight));
             let known = previous.and_then(|p| p.doors.iter().find(|door| door.spec == *spec));
             Ok(Door {
                 spec: spec.clone(),
@@ -46,10 +49,8 @@ impl Fetcher {
                     Some(door) => Arc::clone(&door.origin),
                     None => connect(spec)?,
                 },
-                permits: known.map_or_else(
-                    || Arc::new(Semaphore::new(spec.max_in_flight)),
-                    |door| Arc::clone(&door.permits),
-                ),
+                permits: known.map_or_else(fresh, |door| Arc::clone(&door.permits)),
+                streams: known.map_or_else(fresh, |door| Arc::clone(&door.streams)),
             })
         };
         Ok(Self {
@@ -73,14 +74,15 @@ impl Fetcher {
         attempt::run(&*door.origin, ask, expect).await
     }
 
-    /// Passes a request through to an origin; the answer is streamed.
+    /// Passes a request through to an origin; the answer is streamed. As many streams may be open
+    /// as fragments may be in flight, and neither takes the other's place.
     pub async fn pass(
         &self,
         id: OriginId,
         request: OriginRequest,
     ) -> Result<OriginResponse, Cause> {
         let door = &self.doors[id.index()];
-        let permit = Arc::clone(&door.permits)
+        let permit = Arc::clone(&door.streams)
             .try_acquire_owned()
             .map_err(|_| Cause::Busy)?;
         let mut response = door.origin.send(request).await?;

@@ -12,6 +12,7 @@ use std::time::Duration;
 pub mod facts;
 pub mod fallback;
 pub mod policy;
+pub mod quantity;
 pub mod source;
 
 pub use fallback::{Rung, RungKind};

@@ -204,7 +204,7 @@ pub struct PageReport {
     pub trace_id: String,
     /// The level it was planned at.
     pub level: Level,
-    /// The status that was sent.
+    /// The status that was sent; 0 when the reader had left before there was one.
     pub status: u16,
     /// From the request to the response head.
     pub head_after: Duration,

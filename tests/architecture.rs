@@ -1,6 +1,8 @@
 //! The floors of the architecture, held by reading the `use` lines: a module imports lower floors
 //! only, never a neighbour and never upwards; what is pure stays pure; nothing is a junk drawer.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails is meant to panic")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use crate::fragment::quantity::show_duration;
 use crate::fragment::{Fragment, Rung, RungKind, Source};
 use crate::site::Site;
 
@@ -152,10 +153,10 @@ pub fn chain(site: &Site, fragment: &Fragment) -> Vec<String> {
     let mut chain = Vec::new();
     let freshness = fragment.freshness;
     if !freshness.grace.is_zero() {
-        chain.push(format!("stale for {:?}", freshness.grace));
+        chain.push(format!("stale for {}", show_duration(freshness.grace)));
     }
     if !freshness.keep.is_zero() {
-        chain.push(format!("kept for {:?}", freshness.keep));
+        chain.push(format!("kept for {}", show_duration(freshness.keep)));
     }
     chain.extend(fragment.fallback.iter().map(|rung| match rung {
         Rung::Sibling(id) => format!("fragment {}", site.fragment(*id).name),

@@ -22,6 +22,7 @@ pub struct Tally {
     pages: AtomicU64,
     complete: AtomicU64,
     unavailable: AtomicU64,
+    left: AtomicU64,
     rows: Mutex<Rows>,
 }
 
@@ -42,6 +43,8 @@ pub struct TallyState {
     pub complete: u64,
     /// Of which the core could not be had.
     pub unavailable: u64,
+    /// Of which the reader did not wait for the end.
+    pub left: u64,
     /// Outcomes by fragment.
     pub fragments: BTreeMap<String, BTreeMap<&'static str, u64>>,
     /// The latest incomplete pages, newest first.
@@ -74,6 +77,7 @@ impl Tally {
             pages: zero(),
             complete: zero(),
             unavailable: zero(),
+            left: zero(),
             rows: Mutex::default(),
         }
     }
@@ -85,6 +89,7 @@ impl Tally {
             pages: self.pages.load(Ordering::Relaxed),
             complete: self.complete.load(Ordering::Relaxed),
             unavailable: self.unavailable.load(Ordering::Relaxed),
+            left: self.left.load(Ordering::Relaxed),
             fragments: rows.fragments.clone(),
             incomplete: rows.incomplete.iter().rev().cloned().collect(),
             events: rows.events.iter().rev().cloned().collect(),
@@ -133,6 +138,10 @@ impl Observer for Tally {
             .fragments
             .iter()
             .for_each(|fragment| rows.count(fragment));
+        if !report.finished {
+            self.left.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
         if report.is_complete() {
             self.complete.fetch_add(1, Ordering::Relaxed);
             return;

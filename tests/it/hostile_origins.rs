@@ -21,8 +21,13 @@ const GZIP_OF_A_PARAGRAPH: &str =
     "1f8b0800000000000203b329b02bcfc8cf49551839a48d7e811d00d5d9d94df7000000";
 
 fn bytes(hex: &str) -> Vec<u8> {
-    let digits = hex.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
-    digits.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
+    let digits = hex
+        .as_bytes()
+        .chunks(2)
+        .map(|pair| std::str::from_utf8(pair).unwrap());
+    digits
+        .map(|pair| u8::from_str_radix(pair, 16).unwrap())
+        .collect()
 }
 
 /// A page of an article, a block and a block with a stand-in; and a page whose core is the same.
@@ -43,18 +48,29 @@ async fn stage_at(bad: Origin, url: &str, keys: &str, template: &str) -> Stage {
     let covered = format!("{fragment}\nfallback = [\"inline:<i>reserve</i>\"]");
     let site = newsroom()
         .toml("[limits]\ntemplate_output = \"64KiB\"")
-        .toml(&format!("[origins.bad]\nurls = [\"{url}\"]\ntimeout = \"10s\"\n"))
+        .toml(&format!(
+            "[origins.bad]\nurls = [\"{url}\"]\ntimeout = \"10s\"\n"
+        ))
         .origin("cms", &cms)
         .file("t.html", template)
         .core("article", "cms:/article")
         .fragment("block", "40", "bad:/x", &fragment)
         .fragment("covered", "\"essential\"", "bad:/x", &covered)
         .fragment("alone", "\"core\"", "bad:/x", &fragment)
-        .page_within("page", "/", "<main>[article]</main>[block][covered]<i>end</i>", "60s")
+        .page_within(
+            "page",
+            "/",
+            "<main>[article]</main>[block][covered]<i>end</i>",
+            "60s",
+        )
         .page_within("alone", "/alone", "<main>[alone]</main>", "60s")
         .start()
         .await;
-    Stage { site, bad, _cms: cms }
+    Stage {
+        site,
+        bad,
+        _cms: cms,
+    }
 }
 
 async fn stage(keys: &str, template: &str) -> Stage {
@@ -84,20 +100,33 @@ impl Stage {
         let page = self.site.reader().get("/alone").await;
         assert_eq!(page.status, 503, "{}", page.body);
         assert_eq!(page.header("retry-after"), Some("10"));
-        assert!(page.body.contains("This page cannot be shown at the moment"), "{}", page.body);
+        assert!(
+            page.body
+                .contains("This page cannot be shown at the moment"),
+            "{}",
+            page.body
+        );
         assert!(page.body.trim_end().ends_with("</html>"), "{}", page.body);
         let alone = self.site.complaint("alone").await;
         let inside = |text: &str, before: &str| {
-            let inside = text.strip_prefix(before).and_then(|rest| rest.strip_suffix(')'));
+            let inside = text
+                .strip_prefix(before)
+                .and_then(|rest| rest.strip_suffix(')'));
             inside.unwrap_or_else(|| panic!("{text}")).to_owned()
         };
-        [inside(&block, "failed ("), inside(&covered, "inline ("), inside(&alone, "failed (")]
+        [
+            inside(&block, "failed ("),
+            inside(&covered, "inline ("),
+            inside(&alone, "failed ("),
+        ]
     }
 
     /// Every reason must begin with one of these.
     async fn says(&self, reply: Reply, expected: &[&str]) {
         for reason in self.reasons(reply).await {
-            let is_expected = expected.iter().any(|beginning| reason.starts_with(beginning));
+            let is_expected = expected
+                .iter()
+                .any(|beginning| reason.starts_with(beginning));
             assert!(is_expected, "{reason:?} is none of {expected:?}");
         }
     }
@@ -115,11 +144,20 @@ impl Stage {
 
 /// A page on which nothing may be missing.
 async fn is_whole(reply: Reply, body: &str) {
-    let cms = origin().on("/article", html("<p>text</p>")).on("/block", reply).start().await;
+    let cms = origin()
+        .on("/article", html("<p>text</p>"))
+        .on("/block", reply)
+        .start()
+        .await;
     let site = newsroom()
         .origin("cms", &cms)
         .core("article", "cms:/article")
-        .fragment("block", "40", "cms:/block", "ttl = \"0s\"\ntimeout = \"5s\"")
+        .fragment(
+            "block",
+            "40",
+            "cms:/block",
+            "ttl = \"0s\"\ntimeout = \"5s\"",
+        )
         .page_within("page", "/", "[article][block]<i>end</i>", "60s")
         .start()
         .await;
@@ -152,7 +190,9 @@ async fn the_end_or_a_reset_before_the_headers() {
     let stage = html_stage().await;
     stage.says(raw(""), &["broken: "]).await;
     stage.says(raw("").then_reset(), &["broken: "]).await;
-    stage.says(raw("HTTP/1.1 200 OK\r\ncontent-"), &["broken: "]).await;
+    stage
+        .says(raw("HTTP/1.1 200 OK\r\ncontent-"), &["broken: "])
+        .await;
 }
 
 #[tokio::test]
@@ -161,9 +201,18 @@ async fn the_end_or_a_reset_in_mid_body() {
     let half = || raw(format!("{HEAD}content-length: 100\r\n\r\n<div>half"));
     stage.says(half(), &["truncated: "]).await;
     // a reset may overtake the headers too
-    stage.says(half().then_reset(), &["truncated: ", "broken: "]).await;
+    stage
+        .says(half().then_reset(), &["truncated: ", "broken: "])
+        .await;
     let chunk = |cut: &str| raw(format!("{HEAD}transfer-encoding: chunked\r\n\r\n{cut}"));
-    for cut in ["9\r\n<div>half\r\n", "9\r\n<div>", "9", "9\r\n<div>half\r\n0\r\n", "zz\r\n<div>", "-1\r\n<"] {
+    for cut in [
+        "9\r\n<div>half\r\n",
+        "9\r\n<div>",
+        "9",
+        "9\r\n<div>half\r\n0\r\n",
+        "zz\r\n<div>",
+        "-1\r\n<",
+    ] {
         stage.says(chunk(cut), &["truncated: "]).await;
     }
     let absurd = "9;ext=1\r\n<div>half\r\nffffffffffffffff\r\n<p>";
@@ -194,14 +243,24 @@ async fn silence_and_drips() {
 async fn a_body_of_50_mb_announced_is_not_even_begun() {
     let stage = html_stage().await;
     let head = format!("{HEAD}content-length: 52428800\r\n\r\n");
-    stage.cuts_off(raw(head).then_endless([b'x'; 1 << 16]), &["larger than 65536 bytes"]).await;
+    stage
+        .cuts_off(
+            raw(head).then_endless([b'x'; 1 << 16]),
+            &["larger than 65536 bytes"],
+        )
+        .await;
 }
 
 #[tokio::test]
 async fn a_chunked_body_of_50_mb_is_cut_at_the_limit() {
     let stage = html_stage().await;
     let head = format!("{HEAD}transfer-encoding: chunked\r\n\r\n3200000\r\n");
-    stage.cuts_off(raw(head).then_endless([b'x'; 1 << 16]), &["larger than 65536 bytes"]).await;
+    stage
+        .cuts_off(
+            raw(head).then_endless([b'x'; 1 << 16]),
+            &["larger than 65536 bytes"],
+        )
+        .await;
 }
 
 #[tokio::test]
@@ -209,17 +268,34 @@ async fn an_endless_stream_is_cut_at_the_limit() {
     let stage = html_stage().await;
     let chunk = format!("1000\r\n{}\r\n", "x".repeat(0x1000));
     let head = format!("{HEAD}transfer-encoding: chunked\r\n\r\n");
-    stage.cuts_off(raw(head).then_endless(&chunk), &["larger than 65536 bytes"]).await;
+    stage
+        .cuts_off(raw(head).then_endless(&chunk), &["larger than 65536 bytes"])
+        .await;
     // until the end of a connection that does not end
-    stage.cuts_off(raw(format!("{HEAD}\r\n")).then_endless(&chunk), &["larger than 65536 bytes"]).await;
+    stage
+        .cuts_off(
+            raw(format!("{HEAD}\r\n")).then_endless(&chunk),
+            &["larger than 65536 bytes"],
+        )
+        .await;
 }
 
 #[tokio::test]
 async fn endless_headers_are_cut() {
     let stage = html_stage().await;
-    for head in ["HTTP/1.1 200 OK\r\nx: ", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 "] {
-        let line = if head.ends_with('\n') { "x-some: thing\r\n" } else { "yyyyyyyyyyyyyyy" };
-        stage.cuts_off(raw(head).then_endless(line.repeat(1000)), &["broken: "]).await;
+    for head in [
+        "HTTP/1.1 200 OK\r\nx: ",
+        "HTTP/1.1 200 OK\r\n",
+        "HTTP/1.1 200 ",
+    ] {
+        let line = if head.ends_with('\n') {
+            "x-some: thing\r\n"
+        } else {
+            "yyyyyyyyyyyyyyy"
+        };
+        stage
+            .cuts_off(raw(head).then_endless(line.repeat(1000)), &["broken: "])
+            .await;
     }
 }
 
@@ -228,19 +304,33 @@ async fn a_gzip_bomb_is_cut_at_the_limit() {
     let stage = html_stage().await;
     let bomb = bytes(GZIP_OF_128_KIB);
     assert!(bomb.len() < 200);
-    let gzip = |body: &[u8]| Reply::headed(200, &[("content-type", "text/html"), ("content-encoding", "gzip")], body);
+    let gzip = |body: &[u8]| {
+        Reply::headed(
+            200,
+            &[("content-type", "text/html"), ("content-encoding", "gzip")],
+            body,
+        )
+    };
     stage.says(gzip(&bomb), &["larger than 65536 bytes"]).await;
     // 1 GiB in little more than 1 MB
-    stage.says(gzip(&bomb.repeat(8192)), &["larger than 65536 bytes"]).await;
+    stage
+        .says(gzip(&bomb.repeat(8192)), &["larger than 65536 bytes"])
+        .await;
     let head = format!("{HEAD}content-encoding: gzip\r\n\r\n");
-    stage.cuts_off(raw(head).then_endless(bomb), &["larger than 65536 bytes"]).await;
+    stage
+        .cuts_off(raw(head).then_endless(bomb), &["larger than 65536 bytes"])
+        .await;
 }
 
 #[tokio::test]
 async fn damaged_codings() {
     let stage = html_stage().await;
     let coded = |coding: &str, body: &[u8]| {
-        Reply::headed(200, &[("content-type", "text/html"), ("content-encoding", coding)], body)
+        Reply::headed(
+            200,
+            &[("content-type", "text/html"), ("content-encoding", coding)],
+            body,
+        )
     };
     let whole = bytes(GZIP_OF_A_PARAGRAPH);
     for (coding, body) in [
@@ -255,8 +345,14 @@ async fn damaged_codings() {
     let mut wrong_sum = whole.clone();
     let last = wrong_sum.len() - 5;
     wrong_sum[last] ^= 1;
-    stage.says(coded("gzip", &wrong_sum), &["truncated: "]).await;
-    is_whole(coded("gzip", &whole), &format!("<p>{}</p>", "whole ".repeat(40))).await;
+    stage
+        .says(coded("gzip", &wrong_sum), &["truncated: "])
+        .await;
+    is_whole(
+        coded("gzip", &whole),
+        &format!("<p>{}</p>", "whole ".repeat(40)),
+    )
+    .await;
     is_whole(coded("identity", b"<p>plain</p>"), "<p>plain</p>").await;
 }
 
@@ -267,29 +363,46 @@ async fn a_coding_that_was_not_asked_for_never_reaches_the_page() {
     for coding in ["compress", "x-unknown", "gzip, gzip", "aes128gcm"] {
         let headers = [("content-type", "text/html"), ("content-encoding", coding)];
         let reply = Reply::headed(200, &headers, b"~coded~");
-        stage.says(reply, &["unreadable: content coding", "truncated: "]).await;
+        stage
+            .says(reply, &["unreadable: content coding", "truncated: "])
+            .await;
     }
 }
 
 #[tokio::test]
 async fn the_wrong_content_type() {
     let stage = html_stage().await;
-    for wrong in ["image/png", "application/json", "text/plain", "text/html; charset=latin1", "\u{e9}"] {
+    for wrong in [
+        "image/png",
+        "application/json",
+        "text/plain",
+        "text/html; charset=latin1",
+        "\u{e9}",
+    ] {
         let reply = Reply::headed(200, &[("content-type", wrong)], b"<p>x</p>");
         stage.says(reply, &["content type "]).await;
     }
-    json_stage("x").await.says(html("{}"), &["content type text/html"]).await;
+    json_stage("x")
+        .await
+        .says(html("{}"), &["content type text/html"])
+        .await;
 }
 
 #[tokio::test]
 async fn json_that_cannot_be_read() {
     let stage = json_stage("{{ data.t }}").await;
-    stage.says(json(b"{\"t\": \"\xff\xfe\"}"), &["unreadable: "]).await;
+    stage
+        .says(json(b"{\"t\": \"\xff\xfe\"}"), &["unreadable: "])
+        .await;
     stage.says(json("{\"t\": \"cut"), &["unreadable: "]).await;
     stage.says(json("{} {}"), &["unreadable: "]).await;
     stage.says(json("<p>"), &["unreadable: "]).await;
-    stage.says(json("{\"t\": 1e999999999}"), &["unreadable: "]).await;
-    stage.says(json("{\"t\": \"\\ud800\"}"), &["unreadable: "]).await;
+    stage
+        .says(json("{\"t\": 1e999999999}"), &["unreadable: "])
+        .await;
+    stage
+        .says(json("{\"t\": \"\\ud800\"}"), &["unreadable: "])
+        .await;
     stage.says(json("   "), &["unreadable: ", "empty"]).await;
 }
 
@@ -298,47 +411,85 @@ async fn json_too_deep_does_not_break_the_stack() {
     let stage = json_stage("x").await;
     let deep = 30_000;
     stage.says(json("[".repeat(deep)), &["unreadable: "]).await;
-    stage.says(json("[".repeat(deep) + &"]".repeat(deep)), &["unreadable: "]).await;
-    stage.says(json("{\"a\":".repeat(10_000)), &["unreadable: "]).await;
+    stage
+        .says(
+            json("[".repeat(deep) + &"]".repeat(deep)),
+            &["unreadable: "],
+        )
+        .await;
+    stage
+        .says(json("{\"a\":".repeat(10_000)), &["unreadable: "])
+        .await;
 }
 
 #[tokio::test]
 async fn a_template_that_fails_on_what_it_gets() {
-    for template in ["{{ data.t() }}", "{{ data.t // 0 }}", "{{ data.t|date_fr }}", "{{ data.t + data }}"] {
-        json_stage(template).await.says(json("{\"t\": 1}"), &["template: t.html: "]).await;
+    for template in [
+        "{{ data.t() }}",
+        "{{ data.t // 0 }}",
+        "{{ data.t|date_fr }}",
+        "{{ data.t + data }}",
+    ] {
+        json_stage(template)
+            .await
+            .says(json("{\"t\": 1}"), &["template: t.html: "])
+            .await;
     }
 }
 
 #[tokio::test]
 async fn what_a_template_writes_before_it_fails_is_not_shown() {
     let template = "<table><tr><td>{{ data.t }}{{ data.t() }}";
-    json_stage(template).await.says(json("{\"t\": \"x\"}"), &["template: t.html: "]).await;
+    json_stage(template)
+        .await
+        .says(json("{\"t\": \"x\"}"), &["template: t.html: "])
+        .await;
 }
 
 #[tokio::test]
 async fn data_that_makes_a_template_run_without_end() {
-    let endless = "{% for i in range(data.n) %}{% for j in range(data.n) %}{% endfor %}{% endfor %}";
-    json_stage(endless).await.says(json("{\"n\": 99999}"), &["template: t.html: "]).await;
+    let endless =
+        "{% for i in range(data.n) %}{% for j in range(data.n) %}{% endfor %}{% endfor %}";
+    json_stage(endless)
+        .await
+        .says(json("{\"n\": 99999}"), &["template: t.html: "])
+        .await;
     let recursive = "{% macro m(n) %}{{ m(n + 1) }}{% endmacro %}{{ m(0) }}";
-    json_stage(recursive).await.says(json("{}"), &["template: t.html: "]).await;
+    json_stage(recursive)
+        .await
+        .says(json("{}"), &["template: t.html: "])
+        .await;
 }
 
 #[tokio::test]
 async fn data_that_makes_a_template_write_without_end() {
     let large = "{% for i in range(data.n) %}0123456789{% endfor %}";
-    json_stage(large).await.says(json("{\"n\": 9000}"), &["larger than 65536 bytes"]).await;
+    json_stage(large)
+        .await
+        .says(json("{\"n\": 9000}"), &["larger than 65536 bytes"])
+        .await;
     // so many stars that they do not fit into the machine
     let stars = "{{ '*' * data.n }}";
     let stage = json_stage(stars).await;
-    stage.says(json("{\"n\": 70000}"), &["larger than 65536 bytes"]).await;
+    stage
+        .says(json("{\"n\": 70000}"), &["larger than 65536 bytes"])
+        .await;
     for n in ["100000000000", "9007199254740993", "18446744073709551615"] {
-        stage.says(json(format!("{{\"n\": {n}}}")), &["template: ", "larger than"]).await;
+        stage
+            .says(
+                json(format!("{{\"n\": {n}}}")),
+                &["template: ", "larger than"],
+            )
+            .await;
     }
 }
 
 #[tokio::test]
 async fn redirects_to_elsewhere_are_not_followed() {
-    let other = origin().on("/x", html("<p>from another host</p>")).start().await;
+    let other = origin()
+        .on("/x", html("<p>from another host</p>"))
+        .start()
+        .await;
     let port = other.url().rsplit(':').next().unwrap().to_owned();
     let bad = origin().start().await;
     let cms = origin().on("/article", html("<p>text</p>")).start().await;
@@ -361,9 +512,15 @@ async fn redirects_to_elsewhere_are_not_followed() {
     ] {
         for code in [301, 302, 303, 307, 308] {
             bad.on("/x", status(code).header("location", &location));
-            site.reader().get("/").await.is(200, "<p>text</p><i>end</i>");
+            site.reader()
+                .get("/")
+                .await
+                .is(200, "<p>text</p><i>end</i>");
             let said = site.complaint("block").await;
-            assert!(said.starts_with("failed (redirect: to another host, "), "{location}: {said}");
+            assert!(
+                said.starts_with("failed (redirect: to another host, "),
+                "{location}: {said}"
+            );
         }
     }
     assert_eq!(other.targets(), Vec::<String>::new());
@@ -371,8 +528,14 @@ async fn redirects_to_elsewhere_are_not_followed() {
 
 /// What a block comes to whose origin redirects so; `/y` of the same origin would answer.
 async fn redirected(location: Option<&str>) -> (String, String) {
-    let reply = location.map_or(status(302), |location| status(302).header("location", location));
-    let bad = origin().on("/x", reply).on("/y", html("<b>y</b>")).start().await;
+    let reply = location.map_or(status(302), |location| {
+        status(302).header("location", location)
+    });
+    let bad = origin()
+        .on("/x", reply)
+        .on("/y", html("<b>y</b>"))
+        .start()
+        .await;
     let cms = origin().on("/article", html("<p>text</p>")).start().await;
     if let Some(location) = location.filter(|location| location.contains("SELF")) {
         let location = location.replace("SELF", bad.url().strip_prefix("http://").unwrap());
@@ -392,7 +555,13 @@ async fn redirected(location: Option<&str>) -> (String, String) {
 
 #[tokio::test]
 async fn redirects_within_the_host_are_followed() {
-    for location in ["/y", "/y?a=b", "/y#part", "http://SELF/y", "http://SELF/y#part"] {
+    for location in [
+        "/y",
+        "/y?a=b",
+        "/y#part",
+        "http://SELF/y",
+        "http://SELF/y#part",
+    ] {
         let (body, said) = redirected(Some(location)).await;
         assert_eq!(body, "<p>text</p><b>y</b><i>end</i>", "{location}: {said}");
     }
@@ -405,10 +574,19 @@ async fn redirects_that_lead_nowhere() {
         (Some("/x"), "failed (redirect: more than 3)"),
         (Some("?"), "failed (redirect: more than 3)"),
     ] {
-        assert_eq!(redirected(location).await, ("<p>text</p><i>end</i>".into(), said.into()));
+        assert_eq!(
+            redirected(location).await,
+            ("<p>text</p><i>end</i>".into(), said.into())
+        );
     }
     // no backslash, control character or userinfo makes another host of it
-    for location in ["/\\127.0.0.1:1/y", "\\\\127.0.0.1:1/y", "/\t/127.0.0.1:1/y", "http:/\\127.0.0.1:1", ""] {
+    for location in [
+        "/\\127.0.0.1:1/y",
+        "\\\\127.0.0.1:1/y",
+        "/\t/127.0.0.1:1/y",
+        "http:/\\127.0.0.1:1",
+        "",
+    ] {
         let (body, said) = redirected(Some(location)).await;
         assert_eq!(body, "<p>text</p><i>end</i>", "{location}: {said}");
     }
@@ -418,7 +596,11 @@ async fn redirects_that_lead_nowhere() {
 async fn interim_answers_are_passed_over() {
     let body = "content-type: text/html\r\ncontent-length: 8\r\n\r\n<b>b</b>";
     let hints = "HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\n\r\n";
-    for interim in ["HTTP/1.1 100 Continue\r\n\r\n", hints, "HTTP/1.1 102 Processing\r\n\r\n"] {
+    for interim in [
+        "HTTP/1.1 100 Continue\r\n\r\n",
+        hints,
+        "HTTP/1.1 102 Processing\r\n\r\n",
+    ] {
         let reply = raw(format!("{interim}{interim}HTTP/1.1 200 OK\r\n{body}"));
         is_whole(reply, "<b>b</b>").await;
     }
@@ -427,9 +609,17 @@ async fn interim_answers_are_passed_over() {
 #[tokio::test]
 async fn a_change_of_protocol_that_nobody_asked_for() {
     let stage = html_stage().await;
-    let upgrade = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
-    stage.says(raw(upgrade).then_hang(), &["status 101", "broken: "]).await;
-    stage.says(raw(format!("{upgrade}{HEAD}content-length: 1\r\n\r\nx")), &["status 101", "broken: "]).await;
+    let upgrade =
+        "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+    stage
+        .says(raw(upgrade).then_hang(), &["status 101", "broken: "])
+        .await;
+    stage
+        .says(
+            raw(format!("{upgrade}{HEAD}content-length: 1\r\n\r\nx")),
+            &["status 101", "broken: "],
+        )
+        .await;
 }
 
 #[tokio::test]
@@ -449,18 +639,28 @@ async fn absurd_headers() {
         "content-length: -8\r\n".to_owned(),
         "content-length: 99999999999999999999999\r\n".to_owned(),
     ] {
-        stage.says(raw(format!("{HEAD}{absurd}{end}")), &["broken: "]).await;
+        stage
+            .says(raw(format!("{HEAD}{absurd}{end}")), &["broken: "])
+            .await;
     }
 }
 
 #[tokio::test]
 async fn odd_but_harmless_headers() {
     let end = "content-length: 8\r\n\r\n<b>b</b>";
-    for odd in ["x-empty:\r\n", "X-LOUD: Y\r\n", "x-latin: \u{e9}\r\n", "content-length: 8\r\n", "x-tab:\ta\tb\t\r\n"] {
+    for odd in [
+        "x-empty:\r\n",
+        "X-LOUD: Y\r\n",
+        "x-latin: \u{e9}\r\n",
+        "content-length: 8\r\n",
+        "x-tab:\ta\tb\t\r\n",
+    ] {
         is_whole(raw(format!("{HEAD}{odd}{end}")), "<b>b</b>").await;
     }
     // chunked wins over a length (RFC 9112, 6.3)
-    let both = format!("{HEAD}content-length: 3\r\ntransfer-encoding: chunked\r\n\r\n8\r\n<b>b</b>\r\n0\r\n\r\n");
+    let both = format!(
+        "{HEAD}content-length: 3\r\ntransfer-encoding: chunked\r\n\r\n8\r\n<b>b</b>\r\n0\r\n\r\n"
+    );
     is_whole(raw(both), "<b>b</b>").await;
 }
 
@@ -481,7 +681,12 @@ async fn what_is_not_http() {
         stage.says(raw(garbage), &["broken: "]).await;
     }
     // the answer of a server that speaks TLS, to a client that does not: an alert
-    stage.says(raw([0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 0x46]), &["broken: "]).await;
+    stage
+        .says(
+            raw([0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 0x46]),
+            &["broken: "],
+        )
+        .await;
 }
 
 #[tokio::test]
@@ -489,19 +694,35 @@ async fn a_plain_server_behind_https() {
     let plain = origin().on("/x", html("<p>x</p>")).start().await;
     let url = plain.url().replace("http://", "https://");
     let stage = stage_at(plain, &url, "timeout = \"10s\"", "").await;
-    stage.says(html("<p>x</p>"), &["connect: ", "broken: "]).await;
+    stage
+        .says(html("<p>x</p>"), &["connect: ", "broken: "])
+        .await;
 }
 
 #[tokio::test]
 async fn an_answer_of_http_1_0_that_ends_with_its_connection() {
-    is_whole(raw("HTTP/1.0 200 OK\r\ncontent-type: text/html\r\n\r\n<b>b</b>"), "<b>b</b>").await;
-    is_whole(raw("HTTP/1.0 200\r\ncontent-type: text/html\r\ncontent-length: 8\r\n\r\n<b>b</b>"), "<b>b</b>").await;
-    is_whole(raw(format!("{HEAD}connection: close\r\n\r\n<b>b</b>")), "<b>b</b>").await;
+    is_whole(
+        raw("HTTP/1.0 200 OK\r\ncontent-type: text/html\r\n\r\n<b>b</b>"),
+        "<b>b</b>",
+    )
+    .await;
+    is_whole(
+        raw("HTTP/1.0 200\r\ncontent-type: text/html\r\ncontent-length: 8\r\n\r\n<b>b</b>"),
+        "<b>b</b>",
+    )
+    .await;
+    is_whole(
+        raw(format!("{HEAD}connection: close\r\n\r\n<b>b</b>")),
+        "<b>b</b>",
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn more_than_was_announced_is_not_shown_to_the_next_reader() {
-    let more = format!("{HEAD}content-length: 8\r\n\r\n<b>b</b>HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil");
+    let more = format!(
+        "{HEAD}content-length: 8\r\n\r\n<b>b</b>HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil"
+    );
     is_whole(raw(more), "<b>b</b>").await;
 }
 
@@ -515,7 +736,10 @@ async fn an_origin_that_hangs_does_not_take_the_other_origins_along() {
     let bad = origin().on("/x", raw("").then_hang()).start().await;
     let cms = origin().on("/article", html("<p>text</p>")).start().await;
     let site = newsroom()
-        .toml(&format!("[origins.bad]\nurls = [\"{}\"]\ntimeout = \"60s\"\nmax_in_flight = 2\n", bad.url()))
+        .toml(&format!(
+            "[origins.bad]\nurls = [\"{}\"]\ntimeout = \"60s\"\nmax_in_flight = 2\n",
+            bad.url()
+        ))
         .origin("cms", &cms)
         .core("article", "cms:/article")
         .fragment("block", "40", "bad:/x", "ttl = \"0s\"\ntimeout = \"100ms\"")
@@ -524,7 +748,10 @@ async fn an_origin_that_hangs_does_not_take_the_other_origins_along() {
         .await;
     let mut said = Vec::new();
     for _ in 0..4 {
-        site.reader().get("/").await.is(200, "<p>text</p><i>end</i>");
+        site.reader()
+            .get("/")
+            .await
+            .is(200, "<p>text</p><i>end</i>");
         said.push(site.complaint("block").await);
     }
     // the flights of the first two pages go on; the others are refused at once

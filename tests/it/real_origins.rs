@@ -11,6 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::newsroom::Draft;
+use crate::support::reader::client;
 use crate::support::{Newsroom, newsroom};
 
 /// The programs, running. Dropping it ends them and waits for their end.
@@ -63,7 +64,7 @@ impl RealOrigins {
     /// The posts of WordPress with this slug, asked for without the server.
     async fn posts(&self, slug: &str) -> Value {
         let url = format!("{}/wp-json/wp/v2/posts?slug={slug}", self.wordpress);
-        let answer = reqwest::get(url).await.expect("WordPress answers");
+        let answer = client().get(url).send().await.expect("WordPress answers");
         serde_json::from_slice(&answer.bytes().await.expect("the answer is whole")).expect("JSON")
     }
 }
@@ -236,7 +237,7 @@ async fn what_a_rest_interface_says_of_its_json_is_not_said_of_the_page() {
         "{}/wp-json/wp/v2/posts?slug=port-et-criee",
         origins.wordpress
     );
-    let json = reqwest::get(url).await.unwrap();
+    let json = client().get(url).send().await.unwrap();
     assert_eq!(json.headers()["x-robots-tag"], "noindex");
     assert!(json.headers().contains_key("link"));
 

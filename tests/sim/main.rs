@@ -2,6 +2,8 @@
 //! seed. Every page is checked against the promises; a failing seed is printed, and
 //! `MARBRE_SEED=N cargo test --test sim` replays it exactly.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails is meant to panic")]
+
 mod origin;
 mod promises;
 mod stage;

@@ -66,20 +66,29 @@ pub(crate) fn status(status: u16) -> Reply {
 
 /// These bytes, then the end of the connection.
 pub(crate) fn raw(bytes: impl AsRef<[u8]>) -> Reply {
-    Reply { acts: vec![Act::Send(bytes.as_ref().to_vec())], keep_alive: false }
+    Reply {
+        acts: vec![Act::Send(bytes.as_ref().to_vec())],
+        keep_alive: false,
+    }
 }
 
 impl Reply {
     /// A whole answer.
     pub(crate) fn headed(status: u16, headers: &[(&str, &str)], body: &[u8]) -> Self {
-        let mut bytes = format!("HTTP/1.1 {status} Whatever\r\ncontent-length: {}\r\n", body.len());
+        let mut bytes = format!(
+            "HTTP/1.1 {status} Whatever\r\ncontent-length: {}\r\n",
+            body.len()
+        );
         for (name, value) in headers {
             bytes += &format!("{name}: {value}\r\n");
         }
         bytes += "\r\n";
         let mut bytes = bytes.into_bytes();
         bytes.extend_from_slice(body);
-        Self { acts: vec![Act::Send(bytes)], keep_alive: true }
+        Self {
+            acts: vec![Act::Send(bytes)],
+            keep_alive: true,
+        }
     }
 
     /// The same with one more header.
@@ -162,7 +171,10 @@ impl Reply {
 
 /// Answers nothing at all.
 pub(crate) fn hang() -> Reply {
-    Reply { acts: vec![Act::Hang], keep_alive: false }
+    Reply {
+        acts: vec![Act::Hang],
+        keep_alive: false,
+    }
 }
 
 /// Something that a test opens when it is ready.
@@ -180,7 +192,9 @@ impl Gate {
 
     async fn opened(&self) {
         let mut seen = self.0.subscribe();
-        seen.wait_for(|open| *open).await.expect("the sender is held here");
+        seen.wait_for(|open| *open)
+            .await
+            .expect("the sender is held here");
     }
 }
 
@@ -226,9 +240,13 @@ impl Unstarted {
     }
 
     pub(crate) async fn start(self) -> Origin {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("loopback has free ports");
         let origin = Origin {
-            address: listener.local_addr().expect("a bound listener has an address"),
+            address: listener
+                .local_addr()
+                .expect("a bound listener has an address"),
             script: Arc::new(Mutex::new(self.0)),
             arrivals: Arc::new(watch::Sender::new(0)),
             sent: Arc::default(),
@@ -243,7 +261,8 @@ impl Unstarted {
                     accepted = listener.accept() => accepted,
                 };
                 let Ok((stream, _)) = accepted else { return };
-                let (script, arrivals, stop) = (Arc::clone(&script), Arc::clone(&arrivals), stop.clone());
+                let (script, arrivals, stop) =
+                    (Arc::clone(&script), Arc::clone(&arrivals), stop.clone());
                 let sent = Arc::clone(&sent);
                 spawn(async move {
                     tokio::select! {
@@ -257,7 +276,10 @@ impl Unstarted {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a test's own servers end with the test's runtime")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test's own servers end with the test's runtime"
+)]
 pub(crate) fn spawn(future: impl Future<Output = ()> + Send + 'static) {
     tokio::spawn(future);
 }
@@ -274,18 +296,33 @@ impl Origin {
 
     /// How many requests for this target have arrived.
     pub(crate) fn hits(&self, target: &str) -> usize {
-        self.script.lock().seen.iter().filter(|(seen, _)| seen == target).count()
+        self.script
+            .lock()
+            .seen
+            .iter()
+            .filter(|(seen, _)| seen == target)
+            .count()
     }
 
     /// Every target that was asked for.
     pub(crate) fn targets(&self) -> Vec<String> {
-        self.script.lock().seen.iter().map(|(target, _)| target.clone()).collect()
+        self.script
+            .lock()
+            .seen
+            .iter()
+            .map(|(target, _)| target.clone())
+            .collect()
     }
 
     /// The head of the last request for this target, lower case names as they came.
     pub(crate) fn last_head(&self, target: &str) -> Option<String> {
         let script = self.script.lock();
-        script.seen.iter().rev().find(|(seen, _)| seen == target).map(|(_, head)| head.clone())
+        script
+            .seen
+            .iter()
+            .rev()
+            .find(|(seen, _)| seen == target)
+            .map(|(_, head)| head.clone())
     }
 
     /// The body of the last request for this target.
@@ -337,14 +374,20 @@ async fn serve(
 ) -> std::io::Result<()> {
     let _ = stream.set_nodelay(true);
     loop {
-        let Some((head, body)) = read_request(&mut stream).await? else { return Ok(()) };
+        let Some((head, body)) = read_request(&mut stream).await? else {
+            return Ok(());
+        };
         let target = head.split(' ').nth(1).unwrap_or_default().to_owned();
         let reply = {
             let mut script = script.lock();
             script.seen.push((target.clone(), head.clone()));
             script.bodies.push(body);
             let path = target.split('?').next().unwrap_or_default();
-            script.replies.get(&target).or_else(|| script.replies.get(path)).cloned()
+            script
+                .replies
+                .get(&target)
+                .or_else(|| script.replies.get(path))
+                .cloned()
         };
         arrivals.send_modify(|count| *count += 1);
         let reply = reply.unwrap_or_else(|| status(404));
@@ -399,16 +442,22 @@ async fn send(stream: &mut TcpStream, mut bytes: &[u8], sent: &Sent) -> std::io:
 
 /// The next request: its head, and its body without the framing.
 async fn read_request(stream: &mut TcpStream) -> std::io::Result<Option<(String, Vec<u8>)>> {
-    let Some(head) = read_until(stream, b"\r\n\r\n").await? else { return Ok(None) };
+    let Some(head) = read_until(stream, b"\r\n\r\n").await? else {
+        return Ok(None);
+    };
     let head = String::from_utf8_lossy(&head).into_owned();
     let header = |wanted: &str| {
         let mut lines = head.lines().filter_map(|line| line.split_once(':'));
-        lines.find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.trim())
+        lines
+            .find(|(name, _)| name.eq_ignore_ascii_case(wanted))
+            .map(|(_, value)| value.trim())
     };
     let mut body = Vec::new();
     if header("transfer-encoding").is_some() {
         loop {
-            let Some(line) = read_until(stream, b"\r\n").await? else { return Ok(None) };
+            let Some(line) = read_until(stream, b"\r\n").await? else {
+                return Ok(None);
+            };
             let size = String::from_utf8_lossy(&line);
             let size = usize::from_str_radix(size.trim(), 16).unwrap_or(0);
             let mut chunk = vec![0; size + 2];
@@ -419,7 +468,12 @@ async fn read_request(stream: &mut TcpStream) -> std::io::Result<Option<(String,
             }
         }
     } else {
-        body.resize(header("content-length").and_then(|v| v.parse().ok()).unwrap_or(0), 0);
+        body.resize(
+            header("content-length")
+                .and_then(|v| v.parse().ok())
+                .unwrap_or(0),
+            0,
+        );
         stream.read_exact(&mut body).await?;
     }
     Ok(Some((head, body)))

@@ -43,19 +43,26 @@ impl Page {
     }
 }
 
+/// A client that adds nothing of its own: no proxy, no redirects, no coding.
+pub(crate) fn client() -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        .no_proxy()
+        .timeout(PATIENCE)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_gzip()
+        .no_brotli()
+        .no_zstd()
+        .build()
+        .expect("a plain client can be built")
+}
+
 impl Reader {
     pub(crate) fn new(address: SocketAddr) -> Self {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .timeout(PATIENCE)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_gzip()
-            .no_brotli()
-            .no_zstd()
-            .build()
-            .expect("a plain client can be built");
-        Self { address, client }
+        Self {
+            address,
+            client: client(),
+        }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Page {
