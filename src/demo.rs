@@ -127,7 +127,9 @@ mod tests {
 
     #[test]
     fn every_origin_has_a_declared_port_and_a_place_in_the_declaration() {
-        for name in ["cms", "media", "live", "reco", "weather", "ads", "web"] {
+        for name in [
+            "cms", "media", "pictures", "live", "reco", "weather", "ads", "web",
+        ] {
             assert_ne!(declared_port(name), 0, "{name}");
         }
     }

@@ -17,6 +17,7 @@ use crate::fragment::Fragment;
 use crate::site::{OriginSpec, Page, ServerSettings, Site, Wants};
 
 mod assets;
+mod declared;
 mod fallbacks;
 mod forwards;
 mod fragments;
@@ -72,14 +73,14 @@ pub(super) fn validate(
     let limits = settings::limits(&declared.limits);
     let engine = crate::render::engine(limits.template_fuel);
     let templates = Templates::load(&declared.fragments, engine, cx);
-    let parts = fragments::Parts {
+    let may_name = declared::Declared {
         origins: &declared.origins,
         origin_names: &origin_names,
         fragment_names: &fragment_names,
         templates: &templates,
         output_max: limits.template_output_max,
     };
-    let fragments = fragments::fragments(&declared.fragments, &parts, cx);
+    let fragments = fragments::fragments(&declared.fragments, &may_name, cx);
     let links = links::Links::of(&declared.fragments, &fragment_names);
     links.report_cycles(&declared.fragments, cx);
     let pages = pages::pages(declared, &fragment_names, cx);

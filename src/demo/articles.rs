@@ -81,7 +81,7 @@ impl Edition {
     fn put_media(&mut self, stories: &Stories) {
         for (name, drawing) in files("pictures/", ".svg") {
             let drawing = answer(StatusCode::OK, SVG, drawing);
-            self.put("media", format!("/pictures/{name}.svg"), drawing);
+            self.put("pictures", format!("/pictures/{name}.svg"), drawing);
         }
         for (slug, slideshow) in stories.slideshows() {
             self.put_json("media", format!("/slideshows/{slug}"), &slideshow);
@@ -187,7 +187,7 @@ mod tests {
         let found = |origin: &str| edition.answer(origin, path).status.is_success();
         match path {
             "" | "/" => true,
-            _ if path.starts_with("/pictures/") => found("media"),
+            _ if path.starts_with("/pictures/") => found("pictures"),
             _ => found("cms"),
         }
     }

@@ -1,4 +1,4 @@
-//! The demo newspaper's origins: seven HTTP servers, each on its own loopback port.
+//! The demo newspaper's origins: eight HTTP servers, each on its own loopback port.
 //!
 //! It owns which origins there are, their ports and their life. It must not know the composition
 //! server that reads them. Its invariant: every origin runs as long as its [`Newspaper`] and no
@@ -20,7 +20,9 @@ use super::dials::{self, Dials};
 use listener::Origin;
 
 /// The origins, as `fragments.toml` names them.
-const ORIGINS: [&str; 7] = ["cms", "media", "live", "reco", "weather", "ads", "web"];
+const ORIGINS: [&str; 8] = [
+    "cms", "media", "pictures", "live", "reco", "weather", "ads", "web",
+];
 
 /// The embedded origins, running. Dropping it stops them.
 #[derive(Debug)]

@@ -558,6 +558,26 @@ async fn a_slideshow_that_hangs_is_left_out_of_a_whole_page() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn pages_do_not_wait_for_pictures_that_are_dead() {
+    let newspaper = patient().await;
+    newspaper.kill("pictures").await;
+    let pile = Pile::new();
+    for path in KINDS {
+        pile.add(path, &newspaper.reader().get(path).await, 200);
+    }
+    pile.is_valid().await;
+    assert_eq!(newspaper.state_after(3).await["tally"]["complete"], 3);
+    assert_eq!(
+        newspaper
+            .reader()
+            .get("/pictures/archipel.svg")
+            .await
+            .status,
+        502
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn readers_do_not_notice_a_dead_cms() {
     let newspaper = started(0, |name, key, value| match key {
         "timeout" if name.starts_with("origins") => "25s",

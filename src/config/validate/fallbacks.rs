@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::fragments::Parts;
+use super::declared::Declared;
 use super::{Context, assets, sources};
 use crate::config::diagnose::{Diagnostic, Place};
 use crate::config::file;
@@ -36,7 +36,7 @@ pub(super) fn spell(text: &str) -> Option<Spelled<'_>> {
 pub(super) fn fallback(
     entry: &Entry<file::Fragment>,
     fragment: &file::Fragment,
-    parts: &Parts<'_>,
+    declared: &Declared<'_>,
     cx: &mut Context<'_>,
 ) -> Vec<Rung> {
     check_reach(entry, fragment, cx);
@@ -50,7 +50,7 @@ pub(super) fn fallback(
             }
             Some(Spelled::Fragment(name)) => {
                 let place = cx.within(&place, name);
-                let sibling = parts.fragment_names.find(name, place, cx)?;
+                let sibling = declared.fragment_names.find(name, place, cx)?;
                 Some(Rung::Sibling(FragmentId(sibling)))
             }
             Some(Spelled::Static(path)) => {
@@ -63,7 +63,7 @@ pub(super) fn fallback(
             Some(Spelled::Inline(html)) => ready(RungKind::Inline, Some(html.to_owned().into())),
             Some(Spelled::Data(path)) => ready(
                 RungKind::DefaultData,
-                sources::rendered(path, entry, fragment, &place, parts, cx),
+                sources::rendered(path, entry, fragment, &place, declared, cx),
             ),
             Some(Spelled::Omit) => {
                 check_omit(fragment, place, cx);

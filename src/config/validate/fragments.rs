@@ -1,10 +1,10 @@
 //! `[fragments.…]` → fragments. Owns timeouts, accepted types and the fingerprint; sources,
-//! fallbacks and forwarded headers are their own parts.
+//! fallbacks and forwarded headers are their own declared.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-use super::names::Names;
+use super::declared::Declared;
 use super::templates::Templates;
 use super::{Context, fallbacks, forwards, settings, sources};
 use crate::config::diagnose::Diagnostic;
@@ -16,35 +16,26 @@ use crate::fragment::{Fragment, Freshness, Limits, Source};
 /// The time for one fetch where nothing says otherwise.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What fragments refer to.
-pub(super) struct Parts<'p> {
-    pub(super) origins: &'p [Entry<file::Origin>],
-    pub(super) origin_names: &'p Names,
-    pub(super) fragment_names: &'p Names,
-    pub(super) templates: &'p Templates,
-    pub(super) output_max: usize,
-}
-
 pub(super) fn fragments(
     entries: &[Entry<file::Fragment>],
-    parts: &Parts<'_>,
+    declared: &Declared<'_>,
     cx: &mut Context<'_>,
 ) -> Vec<Option<Fragment>> {
     entries
         .iter()
-        .map(|entry| fragment(entry, entry.body.as_ref()?, parts, cx))
+        .map(|entry| fragment(entry, entry.body.as_ref()?, declared, cx))
         .collect()
 }
 
 fn fragment(
     entry: &Entry<file::Fragment>,
     written: &file::Fragment,
-    parts: &Parts<'_>,
+    declared: &Declared<'_>,
     cx: &mut Context<'_>,
 ) -> Option<Fragment> {
-    let source = sources::source(entry, written, parts, cx);
-    let fallback = fallbacks::fallback(entry, written, parts, cx);
-    let timeout = timeout(entry, written, parts, cx);
+    let source = sources::source(entry, written, declared, cx);
+    let fallback = fallbacks::fallback(entry, written, declared, cx);
+    let timeout = timeout(entry, written, declared, cx);
     let forward_headers = forwards::headers(entry, &written.forward_headers, cx);
     let forward_cookies = forwards::cookies(entry, &written.forward_cookies, cx);
     let accept = accept(entry, written, cx);
@@ -54,7 +45,7 @@ fn fragment(
         &source,
         &forward_headers,
         &forward_cookies,
-        parts.templates,
+        declared.templates,
     );
     Some(Fragment {
         name: entry.name.clone(),
@@ -85,10 +76,10 @@ fn fragment(
 fn timeout(
     entry: &Entry<file::Fragment>,
     written: &file::Fragment,
-    parts: &Parts<'_>,
+    declared: &Declared<'_>,
     cx: &mut Context<'_>,
 ) -> Duration {
-    let origin = sources::origin_timeout(parts, &written.source);
+    let origin = sources::origin_timeout(declared, &written.source);
     let Some(timeout) = &written.timeout else {
         return origin.map_or(TIMEOUT, |(_, limit)| limit.min(TIMEOUT));
     };

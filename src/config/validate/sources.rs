@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::fragments::Parts;
+use super::declared::Declared;
 use super::{Context, assets, body, forwards, settings};
 use crate::config::diagnose::{Diagnostic, Place};
 use crate::config::file;
@@ -39,7 +39,7 @@ pub(super) fn spell(text: &str) -> Option<Spelled<'_>> {
 pub(super) fn source(
     entry: &Entry<file::Fragment>,
     fragment: &file::Fragment,
-    parts: &Parts<'_>,
+    declared: &Declared<'_>,
     cx: &mut Context<'_>,
 ) -> Option<Source> {
     let place = entry.at(&fragment.source);
@@ -51,12 +51,12 @@ pub(super) fn source(
                         place,
                         "expected `ORIGIN:/path`, `file:PATH`, `inline:HTML` or `data:PATH`",
                     )
-                    .did_you_mean_source(&fragment.source, parts),
+                    .did_you_mean_source(&fragment.source, declared),
             );
             None
         }
         Some(Spelled::Http { origin, target }) => {
-            let origin = find_origin(origin, target, &place, parts, cx);
+            let origin = find_origin(origin, target, &place, declared, cx);
             let target = parse_target(target, &place, cx);
             Some(Source::Http {
                 origin: origin?,
@@ -71,18 +71,18 @@ pub(super) fn source(
             sized(Bytes::from(html.to_owned()), fragment, place, cx).map(Source::Ready)
         }
         Some(Spelled::Data(path)) => {
-            rendered(path, entry, fragment, &place, parts, cx).map(Source::Ready)
+            rendered(path, entry, fragment, &place, declared, cx).map(Source::Ready)
         }
     }
 }
 
 impl Diagnostic {
     /// A source that is only a word may be the name of an origin.
-    fn did_you_mean_source(self, text: &str, parts: &Parts<'_>) -> Self {
-        match parts.origin_names.get(text) {
+    fn did_you_mean_source(self, text: &str, declared: &Declared<'_>) -> Self {
+        match declared.origin_names.get(text) {
             Some(_) => self.help(format!("write the path too: `{text}:/path`")),
             None if text.starts_with('/') => {
-                let origin = parts
+                let origin = declared
                     .origins
                     .first()
                     .map_or("ORIGIN", |entry| entry.name.as_str());
@@ -97,7 +97,7 @@ fn find_origin(
     origin: &str,
     target: &str,
     place: &Place,
-    parts: &Parts<'_>,
+    declared: &Declared<'_>,
     cx: &mut Context<'_>,
 ) -> Option<OriginId> {
     if matches!(origin, "http" | "https") && target.starts_with("//") {
@@ -110,7 +110,7 @@ fn find_origin(
         );
         return None;
     }
-    parts
+    declared
         .origin_names
         .find(origin, cx.within(place, origin), cx)
         .map(OriginId)
@@ -162,7 +162,7 @@ pub(super) fn rendered(
     entry: &Entry<file::Fragment>,
     fragment: &file::Fragment,
     place: &Place,
-    parts: &Parts<'_>,
+    declared: &Declared<'_>,
     cx: &mut Context<'_>,
 ) -> Option<Bytes> {
     let json = assets::read_text(path, place, cx);
@@ -206,10 +206,10 @@ pub(super) fn rendered(
         );
         return None;
     }
-    if !parts.templates.is_sound(template) {
+    if !declared.templates.is_sound(template) {
         return None;
     }
-    let (engine, output_max) = (&parts.templates.engine, parts.output_max);
+    let (engine, output_max) = (&declared.templates.engine, declared.output_max);
     match crate::render::html(
         engine,
         template,
@@ -267,12 +267,12 @@ fn offset(text: &str, line: usize, column: usize) -> usize {
 
 /// When the origin of a source gives up, and where that is written.
 pub(super) fn origin_timeout(
-    parts: &Parts<'_>,
+    declared: &Declared<'_>,
     source: &str,
 ) -> Option<(Place, std::time::Duration)> {
     let Some(Spelled::Http { origin, .. }) = spell(source) else {
         return None;
     };
-    let (entry, origin) = body(parts.origins, parts.origin_names.get(origin)?)?;
+    let (entry, origin) = body(declared.origins, declared.origin_names.get(origin)?)?;
     Some((entry.at(&origin.timeout), origin.timeout.0))
 }
