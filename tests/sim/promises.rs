@@ -16,7 +16,7 @@ pub(crate) struct Seen {
     pub(crate) degraded: usize,
     pub(crate) unavailable: usize,
     pub(crate) stale: usize,
-    pub(crate) late_answers: usize,
+    pub(crate) cached: usize,
     pub(crate) panics: usize,
 }
 
@@ -27,7 +27,7 @@ impl Seen {
         self.degraded += other.degraded;
         self.unavailable += other.unavailable;
         self.stale += other.stale;
-        self.late_answers += other.late_answers;
+        self.cached += other.cached;
         self.panics += other.panics;
     }
 }
@@ -55,9 +55,7 @@ pub(crate) fn check(stage: &Stage, level: u8, page: &Asked, seen: &mut Seen) {
         let outcome = &account.outcome;
         assert_eq!(account.name, fragment.name);
         seen.stale += usize::from(matches!(outcome, Outcome::Stale(_)));
-        seen.late_answers += usize::from(
-            *outcome == Outcome::Cached && account.age.is_some_and(|age| age > fragment.timeout),
-        );
+        seen.cached += usize::from(*outcome == Outcome::Cached);
         if page.verdict != Verdict::Page {
             continue;
         }

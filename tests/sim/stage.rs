@@ -16,7 +16,8 @@ use marbre::compose::{self, Composer, Edition, Verdict};
 use marbre::config;
 use marbre::degradation::Level;
 use marbre::fetch::{Fetcher, Origin};
-use marbre::plan::{self, request};
+use marbre::fragment::facts::Trace;
+use marbre::plan::{self, Plan, request};
 use marbre::report::{Event, Observer, PageReport};
 use marbre::site::{Found, Target};
 use parking_lot::Mutex;
@@ -112,14 +113,9 @@ impl Stage {
         }
     }
 
-    /// Composes the page, at a level, as one reader would get it.
-    pub(crate) async fn ask(&self, level: u8) -> Asked {
-        let number = {
-            let mut asked = self.asked.lock();
-            *asked += 1;
-            *asked
-        };
-        let uri: Uri = format!("/p/{number}").parse().expect("a path");
+    /// Plans the page that this path leads to.
+    pub(crate) fn plan(&self, path: &str, level: u8) -> Plan {
+        let uri: Uri = path.parse().expect("a path");
         let site = &self.edition.site;
         let Found::Match {
             target: Target::Page(id),
@@ -129,13 +125,29 @@ impl Stage {
             panic!("the page has a route");
         };
         let facts = request::facts(site, &uri, &HeaderMap::new(), params, 7);
-        let now = self.composer.clock().now();
-        let plan = plan::plan(site, id, &facts, Level::new(level), now);
+        plan::plan(
+            site,
+            id,
+            &facts,
+            Level::new(level),
+            self.composer.clock().now(),
+        )
+    }
+
+    /// Composes the page, at a level, as one reader would get it.
+    pub(crate) async fn ask(&self, level: u8) -> Asked {
+        let number = {
+            let mut asked = self.asked.lock();
+            *asked += 1;
+            *asked
+        };
+        let path = format!("/p/{number}");
+        let plan = self.plan(&path, level);
         let edition = Arc::clone(&self.edition);
-        let page = compose::compose(&self.composer, edition, plan, uri.path(), facts.trace).await;
+        let page = compose::compose(&self.composer, edition, plan, &path, Trace::default()).await;
         let verdict = page.head.verdict.clone();
         let Ok(body) = page.body.collect().await;
-        let report = self.reports.0.lock().remove(uri.path());
+        let report = self.reports.0.lock().remove(&path);
         Asked {
             body: String::from_utf8(body.to_bytes().to_vec()).expect("pages are UTF-8"),
             verdict,
@@ -173,7 +185,7 @@ fn weather(rng: &mut Rng) -> impl Fn() -> Fault + Send + Sync + 'static {
 }
 
 /// A random site: one or two cores, perhaps a required block, some optional ones, copies or none.
-fn random_site(rng: &mut Rng) -> (String, Vec<&'static str>) {
+pub(crate) fn random_site(rng: &mut Rng) -> (String, Vec<&'static str>) {
     let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
     let count = rng.usize(2..=names.len());
     let cores = rng.usize(1..=2.min(count));
