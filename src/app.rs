@@ -8,13 +8,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::Router;
 use futures::FutureExt as _;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -30,6 +31,9 @@ use crate::report::{Cause, Event, Observer};
 use crate::server::{self, ServerState, accept};
 use crate::site::{OriginSpec, ServerSettings, Site};
 use crate::telemetry::Tally;
+
+/// How long a stopped server lets operators finish what they are being told.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Looks up a variable for `${NAME}` in the declaration.
 pub type Env = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
@@ -98,6 +102,9 @@ pub struct App {
     settings: ServerSettings,
     tasks: TaskTracker,
     stop: CancellationToken,
+    /// The operators' listener, which stays until the last page has left.
+    admin_tasks: TaskTracker,
+    admin_stop: CancellationToken,
 }
 
 /// What a reload needs.
@@ -108,6 +115,8 @@ struct Core {
     composer: Arc<Composer>,
     settings: ServerSettings,
     watched: Mutex<Vec<PathBuf>>,
+    /// What is to be watched may have changed.
+    rewatch: Notify,
     /// One reload at a time, so that the last one to begin is the one that stays.
     reloading: Mutex<()>,
 }
@@ -165,6 +174,7 @@ impl App {
             composer: Arc::clone(&composer),
             settings: settings.clone(),
             watched: Mutex::new(watched),
+            rewatch: Notify::new(),
             reloading: Mutex::new(()),
         });
         let readers = server::router(Arc::new(ServerState {
@@ -183,7 +193,7 @@ impl App {
             edition,
             level,
             tally,
-            reload: Box::new(move || Arc::clone(&reloader).reload().boxed()),
+            reload: Box::new(move || Arc::clone(&reloader).reload_as_asked().boxed()),
             stop: stop.clone(),
             token: settings.admin_token.clone(),
         };
@@ -193,7 +203,11 @@ impl App {
             header_bytes_max: settings.header_bytes_max,
             connections_max: settings.connections_max,
         };
-        for (listener, router) in [(listener, readers), (admin_listener, operators)] {
+        let (admin_tasks, admin_stop) = (TaskTracker::new(), CancellationToken::new());
+        for (listener, router, tasks, stop) in [
+            (listener, readers, &tasks, &stop),
+            (admin_listener, operators, &admin_tasks, &admin_stop),
+        ] {
             let (limits, stop) = (limits.clone(), stop.clone());
             tasks.spawn(accept::serve(listener, router, limits, tasks.clone(), stop));
         }
@@ -205,12 +219,14 @@ impl App {
             settings,
             tasks,
             stop,
+            admin_tasks,
+            admin_stop,
         })
     }
 
     /// Reads the site again, now.
     pub async fn reload(&self) -> Result<Vec<String>, String> {
-        Arc::clone(&self.core).reload().await
+        Arc::clone(&self.core).reload_as_asked().await
     }
 
     /// Stops accepting, and finishes what is in flight within the grace. Tells whether everything
@@ -218,9 +234,12 @@ impl App {
     pub async fn stop(self) -> bool {
         self.stop.cancel();
         self.tasks.close();
-        timeout(self.settings.shutdown_grace, self.tasks.wait())
-            .await
-            .is_ok()
+        let finished = timeout(self.settings.shutdown_grace, self.tasks.wait()).await.is_ok();
+        // until here operators could ask how it goes, and were told that it is not ready
+        self.admin_stop.cancel();
+        self.admin_tasks.close();
+        let _ = timeout(FAREWELL, self.admin_tasks.wait()).await;
+        finished
     }
 }
 
@@ -253,18 +272,36 @@ impl Core {
             .unwrap_or_else(|_| Err("the reload panicked; the site before stays".to_owned()))
     }
 
+    /// The same for somebody who asked for it, and not because a watched file changed.
+    async fn reload_as_asked(self: Arc<Self>) -> Result<Vec<String>, String> {
+        let result = Arc::clone(&self).reload().await;
+        self.rewatch.notify_one();
+        result
+    }
+
     fn reload_now(&self) -> Result<Vec<String>, String> {
         let _one_at_a_time = self.reloading.lock();
         let result = self.swap();
-        let event = match &result {
+        self.tell(&match &result {
             Ok(changes) => Event::Reloaded(changes.clone()),
             Err(why) => Event::ReloadRefused(why.clone()),
-        };
-        self.composer
-            .observers()
-            .iter()
-            .for_each(|observer| observer.event(&event));
+        });
         result
+    }
+
+    /// Reads the site again, silently unless it is another one.
+    fn catch_up(&self) {
+        let _one_at_a_time = self.reloading.lock();
+        if let Ok(changes) = self.swap()
+            && !changes.is_empty()
+        {
+            self.tell(&Event::Reloaded(changes));
+        }
+    }
+
+    fn tell(&self, event: &Event) {
+        let observers = self.composer.observers();
+        observers.iter().for_each(|observer| observer.event(event));
     }
 
     fn swap(&self) -> Result<Vec<String>, String> {
@@ -293,13 +330,22 @@ impl Core {
         warnings
             .iter()
             .for_each(|warning| tracing::warn!("{warning}"));
+        let mut followed = Vec::new();
         loop {
             let watched = self.watched.lock().clone();
             for warning in changes.follow(&watched) {
                 tracing::warn!("{warning}");
             }
+            if watched != followed {
+                // what changed after it was read and before it was watched has told nobody
+                followed = watched;
+                let core = Arc::clone(&self);
+                let _ = tokio::task::spawn_blocking(move || core.catch_up()).await;
+                continue;
+            }
             tokio::select! {
                 () = stop.cancelled() => return,
+                () = self.rewatch.notified() => {}
                 _ = changes.next() => {
                     // the outcome has been reported to the observers
                     let _ = Arc::clone(&self).reload().await;

@@ -217,9 +217,11 @@ pub struct PageReport {
 }
 
 impl PageReport {
-    /// Whether every block was there.
+    /// Whether every block that anybody waited for was there.
     pub fn is_complete(&self) -> bool {
-        self.status == 200 && self.fragments.iter().all(|f| f.outcome.is_whole())
+        let unneeded = Outcome::Omitted(OmitReason::Unneeded);
+        let whole = |f: &FragmentReport| f.outcome.is_whole() || f.outcome == unneeded;
+        self.status == 200 && self.fragments.iter().all(whole)
     }
 }
 

@@ -12,11 +12,13 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use http::{HeaderMap, StatusCode};
+use http::header::{CACHE_CONTROL, HOST};
+use http::{Extensions, HeaderMap, StatusCode, Version};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, Predicate as _};
 
 use crate::compose::{Composer, Edition};
 use crate::degradation::LevelPin;
@@ -57,8 +59,16 @@ pub fn router(state: Arc<ServerState>) -> Router {
     Router::new()
         .fallback(answer)
         .with_state(state)
-        .layer(CompressionLayer::new())
+        .layer(CompressionLayer::new().compress_when(DefaultPredicate::new().and(may_be_coded)))
         .layer(CatchPanicLayer::new())
+}
+
+/// Whether an answer has content, and whoever made it lets it be coded (RFC 9110, 7.7).
+fn may_be_coded(status: StatusCode, _: Version, headers: &HeaderMap, _: &Extensions) -> bool {
+    let has_content = !status.is_informational()
+        && !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let mut directives = headers.get_all(CACHE_CONTROL).iter().filter_map(|v| v.to_str().ok());
+    has_content && !directives.any(|value| value.to_ascii_lowercase().contains("no-transform"))
 }
 
 async fn answer(State(state): State<Arc<ServerState>>, request: Request) -> Response {
@@ -67,6 +77,12 @@ async fn answer(State(state): State<Arc<ServerState>>, request: Request) -> Resp
     if head_bytes(&request) > state.header_bytes_max {
         let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
         return error_page::plain(site, status, "the request's headers are too large");
+    }
+    // which of them would be meant is a question that two servers answer differently (RFC 9112, 3.2)
+    let hosts = request.headers().get_all(HOST).iter().count();
+    if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
+        let status = StatusCode::BAD_REQUEST;
+        return error_page::plain(site, status, "the request must have one Host header");
     }
     match site.routes.find(request.uri().path()) {
         Found::Match {

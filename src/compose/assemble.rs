@@ -51,16 +51,19 @@ impl PageBody {
             body.waiting.clear();
             body.next = body.pieces().len();
         }
-        if body.is_end_stream() {
-            body.account.finish();
-        }
         if body.waiting.is_empty() {
             body.remaining = body.pieces()[body.next..]
                 .iter()
                 .map(|piece| body.written(piece).map(|bytes| bytes.len() as u64))
                 .sum();
         }
+        body.finish_at_the_end();
         body
+    }
+
+    /// Nobody will read it: the answer is to `HEAD`. The page counts as one that was read to its end.
+    pub fn leave_unread(&mut self) {
+        self.account.finish();
     }
 
     fn pieces(&self) -> &[Piece] {
@@ -82,6 +85,16 @@ impl PageBody {
             Fill::Ready(body) => Parts::split(body.clone()).part(part),
             Fill::Nothing | Fill::Redirect(..) | Fill::Refused(_) => default.clone(),
         })
+    }
+
+    /// Once the announced length has been written nobody asks for what is left, which is empty.
+    fn finish_at_the_end(&mut self) {
+        if self.remaining == Some(0) {
+            self.next = self.pieces().len();
+        }
+        if self.next == self.pieces().len() {
+            self.account.finish();
+        }
     }
 
     fn poll_slots(&mut self, cx: &mut Context<'_>) {
@@ -109,9 +122,7 @@ impl Body for PageBody {
             if let Some(remaining) = &mut this.remaining {
                 *remaining -= bytes.len() as u64;
             }
-            if this.next == this.pieces().len() {
-                this.account.finish();
-            }
+            this.finish_at_the_end();
             if !bytes.is_empty() {
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }

@@ -37,7 +37,10 @@ const STREAMS_MAX: u32 = 128;
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(30);
 /// Pause after a failed accept: the process is out of file descriptors, and some will be freed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// How often a connection that has sent one or two bytes of a possible preface is looked at again.
+/// How a connection that speaks HTTP/2 begins (RFC 9113, 3.4). No HTTP/1 method is `PRI`: the name
+/// was reserved for this.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How often a connection that has sent a part of a possible preface is looked at again.
 const PREFACE_PAUSE: Duration = Duration::from_millis(5);
 
 /// The limits of a listener.
@@ -155,16 +158,16 @@ async fn connection(
     connection.await
 }
 
-/// Whether the first bytes are those of the HTTP/2 preface (RFC 9113, 3.4). No HTTP/1 method
-/// begins with `PRI`: the name was reserved for this.
+/// Whether the connection opens with the whole preface of HTTP/2: the library would wait for the
+/// rest of it without a limit.
 async fn opens_with_http2(stream: &TcpStream) -> io::Result<bool> {
-    let mut first = [0; 3];
+    let mut first = [0; PREFACE.len()];
     loop {
         let seen = stream.peek(&mut first).await?;
         if seen == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        if !b"PRI".starts_with(&first[..seen]) {
+        if !PREFACE.starts_with(&first[..seen]) {
             return Ok(false);
         }
         if seen == first.len() {

@@ -32,6 +32,8 @@ pub(super) async fn answer(
     *request.uri_mut() = uri;
     let files = ServeDir::new(&folder.dir)
         .append_index_html_on_directories(true)
+        // where a folder without its slash redirects to
+        .redirect_path_prefix(folder.route.as_str())
         .precompressed_br()
         .precompressed_gzip()
         .precompressed_zstd();

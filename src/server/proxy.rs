@@ -4,7 +4,7 @@
 //! Invariant: hop-by-hop headers (RFC 9110, 7.6.1) stay on the hop they belong to, and a request
 //! for one path never reaches another.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::{self, Stream};
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
+    CONNECTION, CONTENT_LENGTH, COOKIE, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
     TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
@@ -57,12 +57,21 @@ pub(super) async fn answer(
     }
     let protocol = upgrade(request.headers());
     let reader = protocol.is_some().then(|| hyper::upgrade::on(&mut request));
-    let sent = forward(state, proxy, params, request, protocol.as_ref());
+    let fault = Arc::new(OnceLock::new());
+    let sent = forward(state, proxy, params, request, protocol.as_ref(), &fault);
     let answered = timeout(proxy.timeout, edition.fetcher.pass(proxy.origin, sent)).await;
     let mut answered = match answered.unwrap_or(Err(Cause::Timeout)) {
         Ok(answered) => answered,
+        // the origin is not to blame for a request that it could not be given
+        Err(_) if let Some((status, text)) = fault.get() => {
+            return error_page::plain(&edition.site, *status, text);
+        }
         Err(cause) => return failed(&edition, proxy, &cause),
     };
+    if answered.status == StatusCode::SWITCHING_PROTOCOLS && reader.is_none() {
+        let cause = Cause::Transport("it changed the protocol unasked".to_owned());
+        return failed(&edition, proxy, &cause);
+    }
     if let (Some(reader), Some(origin)) = (reader, answered.upgrade.take()) {
         state.tasks.spawn(async move {
             if let (Ok(reader), Ok(mut origin)) = (reader.await, origin.await) {
@@ -99,10 +108,13 @@ fn forward(
     params: &[(String, String)],
     request: Request<Body>,
     protocol: Option<&HeaderValue>,
+    fault: &Fault,
 ) -> OriginRequest {
     let (parts, body) = request.into_parts();
     let mut headers = parts.headers;
     strip_hop_by_hop(&mut headers);
+    // HTTP/2 may send each cookie by itself, HTTP/1.1 may not (RFC 9113, 8.2.3)
+    join(&mut headers, COOKIE, b"; ");
     if let Some(protocol) = protocol {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, protocol.clone());
@@ -130,7 +142,14 @@ fn forward(
     }
     let bodiless = http_body::Body::is_end_stream(&body)
         || matches!(parts.method, Method::GET | Method::HEAD if !headers.contains_key(CONTENT_LENGTH));
-    let body = (!bodiless).then(|| bounded(body, state.body_bytes_max, state.body_timeout));
+    let body = (!bodiless).then(|| {
+        bounded(
+            body,
+            state.body_bytes_max,
+            state.body_timeout,
+            Arc::clone(fault),
+        )
+    });
     OriginRequest {
         method: parts.method,
         target,
@@ -140,31 +159,47 @@ fn forward(
     }
 }
 
-/// Puts the route's parameters, as they were written, into the declared path.
+/// Puts the route's parameters, as they were written, into the declared path. What looks like a
+/// parameter in a value is not one.
 fn fill(template: &str, params: &[(String, String)]) -> String {
-    params
-        .iter()
-        .fold(template.to_owned(), |path, (name, value)| {
-            path.replace(&format!("{{*{name}}}"), value)
-                .replace(&format!("{{{name}}}"), value)
-        })
+    let mut path = String::with_capacity(template.len());
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once('{')
+        && let Some((name, after)) = after.split_once('}')
+    {
+        path.push_str(before);
+        let name = name.trim_start_matches('*');
+        let value = params.iter().find(|(param, _)| param == name);
+        path.push_str(value.map_or("", |(_, value)| value));
+        rest = after;
+    }
+    path + rest
 }
 
 fn add_forwarded_for(headers: &mut HeaderMap, address: &str) {
     const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-    let before = headers
-        .get(&FORWARDED_FOR)
-        .and_then(|value| value.to_str().ok());
-    let chain = before.map_or_else(
-        || address.to_owned(),
-        |before| format!("{before}, {address}"),
-    );
-    if let Ok(chain) = HeaderValue::try_from(chain) {
-        headers.insert(FORWARDED_FOR, chain);
+    if let Ok(address) = HeaderValue::try_from(address) {
+        headers.append(FORWARDED_FOR, address);
+    }
+    join(headers, FORWARDED_FOR, b", ");
+}
+
+/// Makes one line of a header that has several.
+fn join(headers: &mut HeaderMap, name: HeaderName, separator: &[u8]) {
+    let lines: Vec<&[u8]> = headers
+        .get_all(&name)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if lines.len() > 1
+        && let Ok(line) = HeaderValue::from_bytes(&lines.join(separator))
+    {
+        headers.insert(name, line);
     }
 }
 
-/// The protocol that the reader wants to change to, if it does.
+/// The protocol that the reader wants to change to, if it does. No other than WebSocket: whoever
+/// changes to `h2c` could ask the origin for paths that are not passed through.
 fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     let asks = headers
         .get_all(CONNECTION)
@@ -172,7 +207,11 @@ fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .any(|option| option.trim().eq_ignore_ascii_case("upgrade"));
-    headers.get(UPGRADE).filter(|_| asks).cloned()
+    let protocol = headers.get(UPGRADE).filter(|_| asks)?;
+    protocol
+        .as_bytes()
+        .eq_ignore_ascii_case(b"websocket")
+        .then(|| protocol.clone())
 }
 
 fn strip_hop_by_hop(headers: &mut HeaderMap) {
@@ -216,8 +255,11 @@ fn idle_bounded(body: BodyStream, idle: Duration) -> impl Stream<Item = Result<B
     .fuse()
 }
 
+/// What the reader did wrong while its request's body was being passed on, if it did.
+type Fault = Arc<OnceLock<(StatusCode, &'static str)>>;
+
 /// A request body that may be neither larger nor more silent than this.
-fn bounded(body: Body, bytes_max: u64, silence_max: Duration) -> BodyStream {
+fn bounded(body: Body, bytes_max: u64, silence_max: Duration, fault: Fault) -> BodyStream {
     let chunks = body
         .into_data_stream()
         .map(|chunk| chunk.map_err(|error| Cause::Transport(error.to_string())))
@@ -225,14 +267,35 @@ fn bounded(body: Body, bytes_max: u64, silence_max: Duration) -> BodyStream {
     let mut seen = 0;
     idle_bounded(chunks, silence_max)
         .map(move |chunk| {
-            let chunk = chunk?;
-            seen += chunk.len() as u64;
-            let max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
-            if seen > bytes_max {
-                Err(Cause::TooLarge(max))
-            } else {
-                Ok(chunk)
+            let chunk = chunk.and_then(|chunk| {
+                seen += chunk.len() as u64;
+                let max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
+                if seen > bytes_max {
+                    Err(Cause::TooLarge(max))
+                } else {
+                    Ok(chunk)
+                }
+            });
+            if let Err(cause) = &chunk {
+                let _ = fault.set(blame(cause));
             }
+            chunk
         })
         .boxed()
+}
+
+fn blame(cause: &Cause) -> (StatusCode, &'static str) {
+    if matches!(cause, Cause::TooLarge(_)) {
+        (
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "the request's body is too large",
+        )
+    } else if *cause == Cause::Timeout {
+        (
+            StatusCode::REQUEST_TIMEOUT,
+            "the request's body did not come in time",
+        )
+    } else {
+        (StatusCode::BAD_REQUEST, "the request's body is broken")
+    }
 }

@@ -86,6 +86,10 @@ impl Routes {
 
     /// What answers to the path of a request, as it was written in the request line.
     pub fn find(&self, path: &str) -> Found {
+        if path.contains('\\') {
+            // the client library would ask the origin for a path with a slash in its place
+            return Found::Refused("the path has a backslash");
+        }
         if has_dot_segment(path) {
             return Found::Refused("the path has `.` or `..` segments");
         }

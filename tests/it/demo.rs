@@ -440,7 +440,7 @@ impl Pile {
         std::fs::write(file, &page.body).expect("the temporary folder is writable");
     }
 
-    async fn is_valid(self) {
+    async fn must_be_valid(self) {
         let files = self.0.path().read_dir().expect("the folder is there");
         let mut valid = tool("valid");
         let files: Vec<PathBuf> = files.map(|file| file.expect("a file").path()).collect();
@@ -515,7 +515,7 @@ async fn every_page_is_valid_html_at_every_level() {
         },
         200,
     );
-    pile.is_valid().await;
+    pile.must_be_valid().await;
 }
 
 // --- Sick and dead origins ---
@@ -541,7 +541,7 @@ async fn a_slideshow_that_hangs_is_left_out_of_a_whole_page() {
     assert!(!page.body.contains("slideshow"));
     let pile = Pile::new();
     pile.add("without its slideshow", &page, 200);
-    pile.is_valid().await;
+    pile.must_be_valid().await;
 
     // and it comes back, once the request that hangs has been given up
     newspaper.turn("media", "hang=0");
@@ -565,7 +565,7 @@ async fn pages_do_not_wait_for_pictures_that_are_dead() {
     for path in KINDS {
         pile.add(path, &newspaper.reader().get(path).await, 200);
     }
-    pile.is_valid().await;
+    pile.must_be_valid().await;
     assert_eq!(newspaper.state_after(3).await["tally"]["complete"], 3);
     assert_eq!(
         newspaper
@@ -635,7 +635,7 @@ async fn what_was_never_seen_of_a_dead_cms_is_the_sites_error_page() {
         .core("core", "cms:/")
         .page("page", "/", "[core]");
     pile.add("built in", &bare.start().await.reader().get("/").await, 503);
-    pile.is_valid().await;
+    pile.must_be_valid().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -676,7 +676,7 @@ async fn the_article_stands_alone_when_all_that_is_optional_is_dead() {
         ("slideshow", "failed"),
     ];
     assert_eq!(outcomes, BTreeMap::from(expected));
-    pile.is_valid().await;
+    pile.must_be_valid().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -695,7 +695,7 @@ async fn header_and_footer_are_there_when_their_origin_is_dead() {
         }
         pile.add(path, &page, 200);
     }
-    pile.is_valid().await;
+    pile.must_be_valid().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -708,7 +708,7 @@ async fn with_all_but_the_cms_dead_there_is_still_a_page() {
     for path in KINDS {
         pile.add(path, &newspaper.reader().get(path).await, 200);
     }
-    pile.is_valid().await;
+    pile.must_be_valid().await;
 }
 
 // --- The program ---

@@ -5,13 +5,20 @@
 
 mod support;
 
+mod accounts;
+mod admin;
 mod coalescing;
+mod compression;
 mod config_diagnostics;
 mod core_always_renders;
 mod deadlines;
 mod demo;
 mod hostile_origins;
+mod hostile_requests;
+mod proxy;
 mod real_origins;
+mod reload;
 mod stale;
+mod static_files;
 mod status_from_core;
 mod whole_or_nothing;

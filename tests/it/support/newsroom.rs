@@ -12,7 +12,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use marbre::app::{App, Options};
+use marbre::app::{App, Options, StartError};
 use marbre::degradation::Level;
 use tempfile::TempDir;
 
@@ -39,6 +39,25 @@ pub(crate) fn newsroom() -> Draft {
 }
 
 impl Draft {
+    /// More keys of `[server]`.
+    pub(crate) fn server(mut self, keys: &str) -> Self {
+        self.toml = self.toml.replacen("[server]\n", &format!("[server]\n{keys}\n"), 1);
+        self
+    }
+
+    /// More keys of `[admin]`.
+    pub(crate) fn admin(mut self, keys: &str) -> Self {
+        self.toml = self.toml.replacen("[admin]\n", &format!("[admin]\n{keys}\n"), 1);
+        self
+    }
+
+    /// Operators connect there.
+    pub(crate) fn with_admin_listen(mut self, address: &str) -> Self {
+        let here = "[admin]\nlisten = \"127.0.0.1:0\"";
+        self.toml = self.toml.replacen(here, &format!("[admin]\nlisten = \"{address}\""), 1);
+        self
+    }
+
     /// More of `fragments.toml`.
     pub(crate) fn toml(mut self, text: &str) -> Self {
         self.toml += text;
@@ -99,6 +118,14 @@ impl Draft {
     }
 
     pub(crate) async fn start(self) -> Newsroom {
+        let toml = self.toml.clone();
+        match self.try_start().await {
+            Ok(site) => site,
+            Err(error) => panic!("the site does not start:\n{error}\n{}", numbered(&toml)),
+        }
+    }
+
+    pub(crate) async fn try_start(self) -> Result<Newsroom, StartError> {
         let file = self.folder.path().join("fragments.toml");
         std::fs::write(&file, &self.toml).expect("the temporary folder is writable");
         let options = Options {
@@ -106,17 +133,12 @@ impl Draft {
             admin_routes: self.routes,
             ..Options::new(&file)
         };
-        match App::start(options).await {
-            Ok(app) => Newsroom {
-                app,
-                folder: self.folder,
-                toml: self.toml,
-            },
-            Err(error) => panic!(
-                "the site does not start:\n{error}\n{}",
-                numbered(&self.toml)
-            ),
-        }
+        let app = App::start(options).await?;
+        Ok(Newsroom {
+            app,
+            folder: self.folder,
+            toml: self.toml,
+        })
     }
 }
 
