@@ -234,7 +234,9 @@ impl App {
     pub async fn stop(self) -> bool {
         self.stop.cancel();
         self.tasks.close();
-        let finished = timeout(self.settings.shutdown_grace, self.tasks.wait()).await.is_ok();
+        let finished = timeout(self.settings.shutdown_grace, self.tasks.wait())
+            .await
+            .is_ok();
         // until here operators could ask how it goes, and were told that it is not ready
         self.admin_stop.cancel();
         self.admin_tasks.close();

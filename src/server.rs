@@ -67,7 +67,10 @@ pub fn router(state: Arc<ServerState>) -> Router {
 fn may_be_coded(status: StatusCode, _: Version, headers: &HeaderMap, _: &Extensions) -> bool {
     let has_content = !status.is_informational()
         && !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    let mut directives = headers.get_all(CACHE_CONTROL).iter().filter_map(|v| v.to_str().ok());
+    let mut directives = headers
+        .get_all(CACHE_CONTROL)
+        .iter()
+        .filter_map(|v| v.to_str().ok());
     has_content && !directives.any(|value| value.to_ascii_lowercase().contains("no-transform"))
 }
 

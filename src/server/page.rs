@@ -49,7 +49,7 @@ pub(super) async fn answer(
     let facts = request::facts(site, &head.uri, &head.headers, params, fastrand::u128(..));
     let plan = plan::plan(site, id, &facts, state.level.level(), now);
     let path = head.uri.path();
-    let composed = compose::compose(
+    let mut composed = compose::compose(
         &state.composer,
         Arc::clone(&edition),
         plan,
@@ -57,6 +57,9 @@ pub(super) async fn answer(
         facts.trace,
     )
     .await;
+    if head.method == Method::HEAD {
+        composed.body.leave_unread();
+    }
     respond(&edition, composed, permit)
 }
 

@@ -23,12 +23,24 @@ impl Operator {
     fn of(site: &Newsroom) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { client, url: site.admin_url() }
+        Self {
+            client,
+            url: site.admin_url(),
+        }
     }
 
-    async fn ask(&self, method: &str, path: &str, body: &str, headers: &[(&str, &str)]) -> (u16, String) {
+    async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        body: &str,
+        headers: &[(&str, &str)],
+    ) -> (u16, String) {
         let url = format!("{}{path}", self.url);
-        let mut request = self.client.request(method.parse().unwrap(), url).body(body.to_owned());
+        let mut request = self
+            .client
+            .request(method.parse().unwrap(), url)
+            .body(body.to_owned());
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -49,7 +61,9 @@ async fn health_and_index() {
     assert_eq!(operator.get("/readyz").await, (200, "ready\n".into()));
     let (status, index) = operator.get("/").await;
     assert_eq!(status, 200);
-    for path in ["/healthz", "/readyz", "/state", "/level", "/explain", "/reload"] {
+    for path in [
+        "/healthz", "/readyz", "/state", "/level", "/explain", "/reload",
+    ] {
         assert!(index.contains(path), "{path}");
     }
     assert_eq!(operator.get("/none").await.0, 404);
@@ -63,7 +77,10 @@ async fn health_and_index() {
 async fn state_tells_what_is_served_and_how_it_goes() {
     let cms = origin().on("/article", html("<p>text</p>")).start().await;
     let site = newsroom()
-        .toml(&format!("[origins.cms]\nurls = [\"{}\"]\nowner = \"desk\"\nmax_in_flight = 7", cms.url()))
+        .toml(&format!(
+            "[origins.cms]\nurls = [\"{}\"]\nowner = \"desk\"\nmax_in_flight = 7",
+            cms.url()
+        ))
         .fragment("article", "\"core\"", "cms:/article", "ttl = \"1h\"")
         .optional("block", 40, "cms:/none")
         .page("page", "/", "[article][block]")
@@ -75,12 +92,19 @@ async fn state_tells_what_is_served_and_how_it_goes() {
     assert_eq!(state["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(state["stopping"], false);
     assert!(state["uptime_s"].is_u64());
-    assert_eq!(state["level"], json!({ "level": 0, "text_only": 1, "ladder": [["block"]] }));
-    let expected = json!({ "urls": [cms.url()], "owner": "desk", "in_flight": 0, "max_in_flight": 7 });
+    assert_eq!(
+        state["level"],
+        json!({ "level": 0, "text_only": 1, "ladder": [["block"]] })
+    );
+    let expected =
+        json!({ "urls": [cms.url()], "owner": "desk", "in_flight": 0, "max_in_flight": 7 });
     assert_eq!(state["origins"]["cms"], expected);
     assert_eq!(state["flights"], 0);
     assert_eq!(state["tally"]["pages"], 2);
-    assert_eq!(state["tally"]["fragments"]["article"], json!({ "fetched": 1, "cached": 1 }));
+    assert_eq!(
+        state["tally"]["fragments"]["article"],
+        json!({ "fetched": 1, "cached": 1 })
+    );
     assert!(state["cache"].is_object());
 }
 
@@ -101,7 +125,14 @@ async fn the_level_can_be_set_and_is_obeyed() {
         answer.is(200, page);
         assert_eq!(answer.header("marbre-level"), Some(&*level.to_string()));
     }
-    let (status, _) = operator.ask("PUT", "/level", "{\"level\": 1, \"by\": \"night desk\"}", &[]).await;
+    let (status, _) = operator
+        .ask(
+            "PUT",
+            "/level",
+            "{\"level\": 1, \"by\": \"night desk\"}",
+            &[],
+        )
+        .await;
     assert_eq!(status, 200);
     let event = &site.state().await["tally"]["events"][0];
     assert_eq!(*event, "level set from 0 to 1 by night desk");
@@ -112,15 +143,35 @@ async fn the_level_can_be_set_and_is_obeyed() {
 async fn a_level_that_makes_no_sense_changes_nothing() {
     let site = site().await;
     let operator = Operator::of(&site);
-    for body in ["", "two", "-1", "1.5", "256", "300", "null", "[1]", "{}", "{\"level\": \"1\"}", "{\"level\": -1}", "1 1", "\u{0}"] {
+    for body in [
+        "",
+        "two",
+        "-1",
+        "1.5",
+        "256",
+        "300",
+        "null",
+        "[1]",
+        "{}",
+        "{\"level\": \"1\"}",
+        "{\"level\": -1}",
+        "1 1",
+        "\u{0}",
+    ] {
         let (status, said) = operator.ask("PUT", "/level", body, &[]).await;
         assert_eq!(status, 400, "{body}");
-        assert_eq!(said, "the body must be a level such as `2`, or {\"level\": 2, \"by\": \"who\"}\n");
+        assert_eq!(
+            said,
+            "the body must be a level such as `2`, or {\"level\": 2, \"by\": \"who\"}\n"
+        );
     }
     for body in ["3", "255", "{\"level\": 3}"] {
         let (status, said) = operator.ask("PUT", "/level", body, &[]).await;
         assert_eq!(status, 400, "{body}");
-        assert!(said.contains("does not exist: this site has 0 (full page) to 2 (text only)"), "{said}");
+        assert!(
+            said.contains("does not exist: this site has 0 (full page) to 2 (text only)"),
+            "{said}"
+        );
     }
     assert_eq!(operator.ask("DELETE", "/level", "", &[]).await.0, 405);
     assert_eq!(site.state().await["level"]["level"], 0);
@@ -134,10 +185,24 @@ async fn explain_tells_what_a_page_would_do() {
     let (status, body) = operator.get("/explain?path=/&level=1").await;
     assert_eq!(status, 200);
     let explained: Value = serde_json::from_str(&body).unwrap();
-    assert_eq!((&explained["page"], &explained["level"]), (&json!("front"), &json!(1)), "{body}");
+    assert_eq!(
+        (&explained["page"], &explained["level"]),
+        (&json!("front"), &json!(1)),
+        "{body}"
+    );
     assert_eq!(operator.get("/explain?path=/none").await.0, 404);
-    for bad in ["/explain", "/explain?path=", "/explain?path=/&level=x", "/explain?path=%00", "/explain?path=a b"] {
-        assert_eq!(operator.get(&bad.replace(' ', "%20")).await.0 / 100, 4, "{bad}");
+    for bad in [
+        "/explain",
+        "/explain?path=",
+        "/explain?path=/&level=x",
+        "/explain?path=%00",
+        "/explain?path=a b",
+    ] {
+        assert_eq!(
+            operator.get(&bad.replace(' ', "%20")).await.0 / 100,
+            4,
+            "{bad}"
+        );
     }
 }
 
@@ -151,13 +216,35 @@ async fn with_a_token_only_who_presents_it_is_heard() {
         .await;
     let operator = Operator::of(&site);
     let right = ("authorization", "Bearer open-sesame-0123456789");
-    for (method, path) in [("GET", "/"), ("GET", "/state"), ("GET", "/level"), ("PUT", "/level"), ("GET", "/explain?path=/"), ("POST", "/reload")] {
-        for wrong in ["", "Bearer", "Bearer ", "Bearer open-sesame-012345678", "Bearer open-sesame-01234567890", "Bearer Open-sesame-0123456789", "Basic open-sesame-0123456789", "open-sesame-0123456789"] {
-            let (status, said) = operator.ask(method, path, "0", &[("authorization", wrong)]).await;
+    for (method, path) in [
+        ("GET", "/"),
+        ("GET", "/state"),
+        ("GET", "/level"),
+        ("PUT", "/level"),
+        ("GET", "/explain?path=/"),
+        ("POST", "/reload"),
+    ] {
+        for wrong in [
+            "",
+            "Bearer",
+            "Bearer ",
+            "Bearer open-sesame-012345678",
+            "Bearer open-sesame-01234567890",
+            "Bearer Open-sesame-0123456789",
+            "Basic open-sesame-0123456789",
+            "open-sesame-0123456789",
+        ] {
+            let (status, said) = operator
+                .ask(method, path, "0", &[("authorization", wrong)])
+                .await;
             assert_eq!(status, 401, "{path} {wrong}: {said}");
         }
         assert_eq!(operator.ask(method, path, "0", &[]).await.0, 401, "{path}");
-        assert_eq!(operator.ask(method, path, "0", &[right]).await.0, 200, "{path}");
+        assert_eq!(
+            operator.ask(method, path, "0", &[right]).await.0,
+            200,
+            "{path}"
+        );
     }
     // who restarts the process need not know it
     assert_eq!(operator.get("/healthz").await.0, 200);
@@ -170,13 +257,21 @@ async fn a_page_of_another_site_changes_nothing() {
     let operator = Operator::of(&site);
     for from in ["cross-site", "same-site", "unheard-of"] {
         for (method, path) in [("PUT", "/level"), ("POST", "/level"), ("POST", "/reload")] {
-            let (status, _) = operator.ask(method, path, "1", &[("sec-fetch-site", from)]).await;
+            let (status, _) = operator
+                .ask(method, path, "1", &[("sec-fetch-site", from)])
+                .await;
             assert_eq!(status, 403, "{from} {path}");
         }
     }
     assert_eq!(site.state().await["level"]["level"], 0);
     for from in ["same-origin", "none"] {
-        assert_eq!(operator.ask("PUT", "/level", "1", &[("sec-fetch-site", from)]).await.0, 200);
+        assert_eq!(
+            operator
+                .ask("PUT", "/level", "1", &[("sec-fetch-site", from)])
+                .await
+                .0,
+            200
+        );
     }
 }
 
@@ -194,10 +289,21 @@ async fn operators_from_elsewhere_need_a_token() {
 #[tokio::test]
 async fn a_stopping_server_finishes_its_pages_and_says_that_it_is_not_ready() {
     let gate = Gate::closed();
-    let cms = origin().on("/article", html("<p>text</p>").gated(&gate)).start().await;
+    let cms = origin()
+        .on("/article", html("<p>text</p>").gated(&gate))
+        .start()
+        .await;
     let site = newsroom()
-        .toml(&format!("[origins.cms]\nurls = [\"{}\"]\ntimeout = \"60s\"", cms.url()))
-        .fragment("article", "\"core\"", "cms:/article", "timeout = \"60s\"\nttl = \"0s\"")
+        .toml(&format!(
+            "[origins.cms]\nurls = [\"{}\"]\ntimeout = \"60s\"",
+            cms.url()
+        ))
+        .fragment(
+            "article",
+            "\"core\"",
+            "cms:/article",
+            "timeout = \"60s\"\nttl = \"0s\"",
+        )
         .page_within("page", "/", "<main>[article]</main>", "60s")
         .start()
         .await;
@@ -222,5 +328,12 @@ async fn a_stopping_server_finishes_its_pages_and_says_that_it_is_not_ready() {
     let (page, finished, ()) = tokio::join!(page, stop, watch);
     page.is(200, "<main><p>text</p></main>");
     assert!(finished);
-    assert!(operator.client.get(format!("{}/healthz", operator.url)).send().await.is_err());
+    assert!(
+        operator
+            .client
+            .get(format!("{}/healthz", operator.url))
+            .send()
+            .await
+            .is_err()
+    );
 }

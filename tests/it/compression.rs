@@ -30,9 +30,18 @@ async fn the_reader_gets_the_coding_that_was_asked_for() {
         ("", None),
         ("deflate, compress, x-unknown", None),
     ] {
-        let answer = site.reader().request("GET", "/").header("accept-encoding", accepts).send().await.unwrap();
+        let answer = site
+            .reader()
+            .request("GET", "/")
+            .header("accept-encoding", accepts)
+            .send()
+            .await
+            .unwrap();
         assert_eq!(answer.status(), 200, "{accepts}");
-        let found = answer.headers().get("content-encoding").map(|v| v.to_str().unwrap());
+        let found = answer
+            .headers()
+            .get("content-encoding")
+            .map(|v| v.to_str().unwrap());
         assert_eq!(found, coding, "{accepts}");
         assert_eq!(answer.headers()["vary"], "accept-encoding", "{accepts}");
         let (length, body) = (answer.content_length(), answer.bytes().await.unwrap());
@@ -51,7 +60,12 @@ async fn a_coded_page_is_the_same_page() {
     assert_eq!(plain, format!("<main><p>{}</p></main>", text()));
     for coding in ["gzip", "br", "zstd"] {
         let client = reqwest::Client::builder().no_proxy();
-        let client = client.gzip(coding == "gzip").brotli(coding == "br").zstd(coding == "zstd").build().unwrap();
+        let client = client
+            .gzip(coding == "gzip")
+            .brotli(coding == "br")
+            .zstd(coding == "zstd")
+            .build()
+            .unwrap();
         let answer = client.get(site.url()).send().await.unwrap();
         assert_eq!(answer.text().await.unwrap(), plain, "{coding}");
     }
@@ -61,7 +75,13 @@ async fn a_coded_page_is_the_same_page() {
 async fn head_tells_of_the_coding_too() {
     let site = site(&text()).await;
     let reader = site.reader();
-    let page = reader.send(reader.request("HEAD", "/").header("accept-encoding", "gzip")).await;
+    let page = reader
+        .send(
+            reader
+                .request("HEAD", "/")
+                .header("accept-encoding", "gzip"),
+        )
+        .await;
     page.is(200, "");
     assert_eq!(page.header("content-encoding"), Some("gzip"));
     assert_eq!(page.header("vary"), Some("accept-encoding"));
@@ -70,7 +90,10 @@ async fn head_tells_of_the_coding_too() {
 #[tokio::test]
 async fn what_is_too_short_to_gain_is_left_alone() {
     let site = site("x").await;
-    let page = site.reader().get_with("/", &[("accept-encoding", "gzip, br, zstd")]).await;
+    let page = site
+        .reader()
+        .get_with("/", &[("accept-encoding", "gzip, br, zstd")])
+        .await;
     page.is(200, "<main><p>x</p></main>");
     assert_eq!(page.header("content-encoding"), None);
 }
@@ -78,8 +101,22 @@ async fn what_is_too_short_to_gain_is_left_alone() {
 #[tokio::test]
 async fn error_pages_are_coded_as_pages_are() {
     let site = site("x").await;
-    let client = reqwest::Client::builder().no_proxy().gzip(true).build().unwrap();
-    let answer = client.get(format!("{}/none", site.url())).send().await.unwrap();
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .gzip(true)
+        .build()
+        .unwrap();
+    let answer = client
+        .get(format!("{}/none", site.url()))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(answer.status(), 404);
-    assert!(answer.text().await.unwrap().contains("There is no such page"));
+    assert!(
+        answer
+            .text()
+            .await
+            .unwrap()
+            .contains("There is no such page")
+    );
 }

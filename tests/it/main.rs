@@ -7,6 +7,7 @@ mod support;
 
 mod accounts;
 mod admin;
+mod cli;
 mod coalescing;
 mod compression;
 mod config_diagnostics;

@@ -31,7 +31,12 @@ async fn read_until(stream: &mut TcpStream, end: &str) -> String {
     let mut buffer = [0; 4096];
     while !String::from_utf8_lossy(&seen).contains(end) {
         let count = stream.read(&mut buffer).await.unwrap();
-        assert_ne!(count, 0, "ended before {end:?}: {}", String::from_utf8_lossy(&seen));
+        assert_ne!(
+            count,
+            0,
+            "ended before {end:?}: {}",
+            String::from_utf8_lossy(&seen)
+        );
         seen.extend_from_slice(&buffer[..count]);
     }
     String::from_utf8(seen).unwrap()
@@ -40,27 +45,41 @@ async fn read_until(stream: &mut TcpStream, end: &str) -> String {
 /// The value of a header in a request's head.
 fn header<'h>(head: &'h str, wanted: &str) -> Option<&'h str> {
     let mut lines = head.lines().filter_map(|line| line.split_once(": "));
-    lines.find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value)
+    lines
+        .find(|(name, _)| name.eq_ignore_ascii_case(wanted))
+        .map(|(_, value)| value)
 }
 
 #[tokio::test]
 async fn method_target_headers_and_body_pass_both_ways() {
     for method in ["POST", "PUT", "PATCH", "DELETE", "PROPFIND"] {
-        let reply = Reply::headed(207, &[("x-answer", "42"), ("content-type", "text/x")], b"said");
+        let reply = Reply::headed(
+            207,
+            &[("x-answer", "42"), ("content-type", "text/x")],
+            b"said",
+        );
         let api = origin().on("/api/comments", reply).start().await;
         let site = passing(&api).await;
         let reader = site.reader();
         let target = "/api/comments?q=a%20b&x='1'&empty=";
-        let request = reader.request(method, target).header("x-question", "life").body("asked");
+        let request = reader
+            .request(method, target)
+            .header("x-question", "life")
+            .body("asked");
         let page = reader.send(request).await;
         page.is(207, "said");
         assert_eq!(page.header("x-answer"), Some("42"));
         assert_eq!(page.header("content-type"), Some("text/x"));
         assert_eq!(page.header("marbre-level"), None);
-        let [target] = &api.targets()[..] else { panic!("{:?}", api.targets()) };
+        let [target] = &api.targets()[..] else {
+            panic!("{:?}", api.targets())
+        };
         let head = api.last_head(target).unwrap();
         // the client library writes an apostrophe in a query as an escape, which is the same
-        assert_eq!(target.replace("%27", "'"), "/api/comments?q=a%20b&x='1'&empty=");
+        assert_eq!(
+            target.replace("%27", "'"),
+            "/api/comments?q=a%20b&x='1'&empty="
+        );
         assert!(head.starts_with(method), "{head}");
         assert_eq!(header(&head, "x-question"), Some("life"));
         assert_eq!(api.last_body(target).unwrap(), b"asked");
@@ -72,8 +91,11 @@ async fn a_chunked_request_body_passes_whole() {
     let api = origin().on("/api/up", json("{}")).start().await;
     let site = passing(&api).await;
     let reader = site.reader();
-    let chunks = futures::stream::iter((0..100).map(|n| Ok::<_, std::io::Error>(format!("chunk {n};"))));
-    let request = reader.request("POST", "/api/up").body(reqwest::Body::wrap_stream(chunks));
+    let chunks =
+        futures::stream::iter((0..100).map(|n| Ok::<_, std::io::Error>(format!("chunk {n};"))));
+    let request = reader
+        .request("POST", "/api/up")
+        .body(reqwest::Body::wrap_stream(chunks));
     reader.send(request).await.is(200, "{}");
     let expected: String = (0..100).map(|n| format!("chunk {n};")).collect();
     assert_eq!(api.last_body("/api/up").unwrap(), expected.as_bytes());
@@ -83,16 +105,25 @@ async fn a_chunked_request_body_passes_whole() {
 async fn the_answer_streams() {
     let gate = Gate::closed();
     let head = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n\r\n";
-    let reply = raw(format!("{head}5\r\nfirst\r\n")).then_wait(&gate).then("6\r\nsecond\r\n0\r\n\r\n");
+    let reply = raw(format!("{head}5\r\nfirst\r\n"))
+        .then_wait(&gate)
+        .then("6\r\nsecond\r\n0\r\n\r\n");
     let api = origin().on("/api/feed", reply).start().await;
     let site = passing(&api).await;
     let mut stream = site.reader().connect().await;
-    stream.write_all(b"GET /api/feed HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    stream
+        .write_all(b"GET /api/feed HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        .await
+        .unwrap();
     // the second chunk is held back until the first has been read
     let first = read_until(&mut stream, "first").await;
     assert!(!first.contains("second"));
     gate.open();
-    assert!(read_until(&mut stream, "0\r\n\r\n").await.contains("second"));
+    assert!(
+        read_until(&mut stream, "0\r\n\r\n")
+            .await
+            .contains("second")
+    );
 }
 
 #[tokio::test]
@@ -106,14 +137,21 @@ async fn the_request_streams() {
         .start()
         .await;
     let mut reader = site.reader().connect().await;
-    let head = "POST /api/up HTTP/1.1\r\nhost: x\r\ncontent-length: 11\r\nconnection: close\r\n\r\n";
-    reader.write_all(format!("{head}first").as_bytes()).await.unwrap();
+    let head =
+        "POST /api/up HTTP/1.1\r\nhost: x\r\ncontent-length: 11\r\nconnection: close\r\n\r\n";
+    reader
+        .write_all(format!("{head}first").as_bytes())
+        .await
+        .unwrap();
     let (mut origin, _) = listener.accept().await.unwrap();
     // the reader sends the rest only when the origin has seen the beginning
     read_until(&mut origin, "first").await;
     reader.write_all(b"second").await.unwrap();
     read_until(&mut origin, "second").await;
-    origin.write_all(b"HTTP/1.1 201 Created\r\ncontent-length: 4\r\n\r\ndone").await.unwrap();
+    origin
+        .write_all(b"HTTP/1.1 201 Created\r\ncontent-length: 4\r\n\r\ndone")
+        .await
+        .unwrap();
     let answer = read_until(&mut reader, "done").await;
     assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
 }
@@ -122,9 +160,11 @@ async fn the_request_streams() {
 async fn server_sent_events_pass_at_once_and_uncoded() {
     let gate = Gate::closed();
     let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
-    let reply = raw(format!("{head}data: goal by the home side, after a fine run on the left\n\n"))
-        .then_wait(&gate)
-        .then("data: full time\n\n");
+    let reply = raw(format!(
+        "{head}data: goal by the home side, after a fine run on the left\n\n"
+    ))
+    .then_wait(&gate)
+    .then("data: full time\n\n");
     let api = origin().on("/api/live", reply).start().await;
     let site = passing(&api).await;
     let mut stream = site.reader().connect().await;
@@ -139,10 +179,16 @@ async fn server_sent_events_pass_at_once_and_uncoded() {
 #[tokio::test]
 async fn a_reader_who_leaves_ends_the_stream() {
     let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
-    let api = origin().on("/api/live", raw(head).then_endless("data: again\n\n")).start().await;
+    let api = origin()
+        .on("/api/live", raw(head).then_endless("data: again\n\n"))
+        .start()
+        .await;
     let site = passing(&api).await;
     let mut stream = site.reader().connect().await;
-    stream.write_all(b"GET /api/live HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    stream
+        .write_all(b"GET /api/live HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
     read_until(&mut stream, "again").await;
     drop(stream);
     api.cut_off(1).await;
@@ -170,12 +216,26 @@ async fn hop_by_hop_headers_stay_on_their_hop() {
         .await
         .to_ascii_lowercase();
     assert!(answer.starts_with("http/1.1 200"), "{answer}");
-    for name in ["x-secret", "keep-alive", "proxy-authenticate", "trailer:", "upgrade"] {
+    for name in [
+        "x-secret",
+        "keep-alive",
+        "proxy-authenticate",
+        "trailer:",
+        "upgrade",
+    ] {
         assert!(!answer.contains(name), "{name}: {answer}");
     }
     assert!(answer.contains("x-kept: yes"), "{answer}");
     let head = api.last_head("/api/a").unwrap();
-    let hops = ["x-hop", "keep-alive", "te", "proxy-authorization", "proxy-connection", "upgrade", "connection"];
+    let hops = [
+        "x-hop",
+        "keep-alive",
+        "te",
+        "proxy-authorization",
+        "proxy-connection",
+        "upgrade",
+        "connection",
+    ];
     for name in hops {
         assert_eq!(header(&head, name), None, "{name}: {head}");
     }
@@ -188,7 +248,10 @@ async fn the_origin_learns_who_asked_for_what() {
     let api = origin().on("/api/a", json("{}")).start().await;
     let site = passing(&api).await;
     let reader = site.reader();
-    reader.get_with("/api/a", &[("host", "news.example")]).await.is(200, "{}");
+    reader
+        .get_with("/api/a", &[("host", "news.example")])
+        .await
+        .is(200, "{}");
     let head = api.last_head("/api/a").unwrap();
     assert_eq!(header(&head, "x-forwarded-host"), Some("news.example"));
     assert_eq!(header(&head, "x-forwarded-proto"), Some("http"));
@@ -197,35 +260,60 @@ async fn the_origin_learns_who_asked_for_what() {
     let chain = "GET /api/a HTTP/1.1\r\nhost: x\r\nx-forwarded-for: 10.0.0.1\r\nx-forwarded-for: 10.0.0.2\r\nconnection: close\r\n\r\n";
     reader.bytes(chain).await;
     let head = api.last_head("/api/a").unwrap();
-    assert_eq!(header(&head, "x-forwarded-for"), Some("10.0.0.1, 10.0.0.2, 127.0.0.1"));
+    assert_eq!(
+        header(&head, "x-forwarded-for"),
+        Some("10.0.0.1, 10.0.0.2, 127.0.0.1")
+    );
 }
 
 #[tokio::test]
 async fn cookies_that_http_2_splits_are_one_line_to_the_origin() {
     let api = origin().on("/api/a", json("{}")).start().await;
     let site = passing(&api).await;
-    let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .http2_prior_knowledge()
+        .build()
+        .unwrap();
     let request = client.get(format!("{}/api/a", site.url()));
-    let answer = request.header("cookie", "a=1").header("cookie", "b=2").send().await.unwrap();
+    let answer = request
+        .header("cookie", "a=1")
+        .header("cookie", "b=2")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(answer.status(), 200);
     let head = api.last_head("/api/a").unwrap();
     assert_eq!(header(&head, "cookie"), Some("a=1; b=2"));
-    assert_eq!(header(&head, "x-forwarded-host"), Some(&*site.app.address.to_string()));
+    assert_eq!(
+        header(&head, "x-forwarded-host"),
+        Some(&*site.app.address.to_string())
+    );
 }
 
 #[tokio::test]
 async fn a_coded_answer_passes_as_the_same_bytes() {
     let coded: Vec<u8> = (0..=255).cycle().take(5000).collect();
-    let reply = Reply::headed(200, &[("content-type", "text/html"), ("content-encoding", "gzip")], &coded);
+    let reply = Reply::headed(
+        200,
+        &[("content-type", "text/html"), ("content-encoding", "gzip")],
+        &coded,
+    );
     let api = origin().on("/api/a", reply).start().await;
     let site = passing(&api).await;
     for accepts in ["gzip", "br", "identity"] {
-        let request = site.reader().request("GET", "/api/a").header("accept-encoding", accepts);
+        let request = site
+            .reader()
+            .request("GET", "/api/a")
+            .header("accept-encoding", accepts);
         let answer = request.send().await.unwrap();
         assert_eq!(answer.headers()["content-encoding"], "gzip");
         assert_eq!(answer.headers()["content-length"], "5000");
         assert_eq!(answer.bytes().await.unwrap(), coded);
-        assert_eq!(header(&api.last_head("/api/a").unwrap(), "accept-encoding"), Some(accepts));
+        assert_eq!(
+            header(&api.last_head("/api/a").unwrap(), "accept-encoding"),
+            Some(accepts)
+        );
     }
 }
 
@@ -245,7 +333,10 @@ async fn paths_are_rewritten_as_declared() {
         // what looks like a parameter in a value is a value
         ("/of/%7B*rest%7D/b", "/%7B*rest%7D/x/b"),
     ] {
-        site.reader().get(asked).await.is(404, "<h1>origin says 404</h1>");
+        site.reader()
+            .get(asked)
+            .await
+            .is(404, "<h1>origin says 404</h1>");
         assert_eq!(api.targets().pop().unwrap(), passed, "{asked}");
     }
     let unencoded = "GET /of/{*rest}/b HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
@@ -258,8 +349,18 @@ async fn paths_that_could_climb_are_refused() {
     let api = origin().start().await;
     let site = passing(&api).await;
     for path in [
-        "/api/../secret", "/api/a/../../secret", "/api/%2e%2e/secret", "/api/.%2E/secret", "/api/a%2f..%2fb",
-        "/api/..%5csecret", "/api/..\\secret", "/v1/..", "/api/./a", "/of/../x", "/of/%2e%2e/x", "/v1/%2e%2e%2fx",
+        "/api/../secret",
+        "/api/a/../../secret",
+        "/api/%2e%2e/secret",
+        "/api/.%2E/secret",
+        "/api/a%2f..%2fb",
+        "/api/..%5csecret",
+        "/api/..\\secret",
+        "/v1/..",
+        "/api/./a",
+        "/of/../x",
+        "/of/%2e%2e/x",
+        "/v1/%2e%2e%2fx",
     ] {
         let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
         let answer = site.reader().bytes(request).await;
@@ -275,15 +376,26 @@ async fn a_backslash_does_not_become_a_slash() {
     let request = "GET /api/a\\b HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
     let answer = site.reader().bytes(request).await;
     assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
-    assert!(!api.targets().contains(&"/api/a/b".to_owned()), "{:?}", api.targets());
+    assert!(
+        !api.targets().contains(&"/api/a/b".to_owned()),
+        "{:?}",
+        api.targets()
+    );
 }
 
 #[tokio::test]
 async fn head_and_statuses_without_a_body() {
     let cached = raw("HTTP/1.1 304 Not Modified\r\netag: \"1\"\r\ncontent-length: 5000\r\n\r\n");
     let empty = raw("HTTP/1.1 204 No Content\r\nx-a: b\r\n\r\n");
-    let api = origin().on("/api/304", cached).on("/api/204", empty).start().await;
-    api.on("/api/head", raw("HTTP/1.1 200 OK\r\ncontent-length: 5000\r\ncontent-type: text/html\r\n\r\n"));
+    let api = origin()
+        .on("/api/304", cached)
+        .on("/api/204", empty)
+        .start()
+        .await;
+    api.on(
+        "/api/head",
+        raw("HTTP/1.1 200 OK\r\ncontent-length: 5000\r\ncontent-type: text/html\r\n\r\n"),
+    );
     let site = passing(&api).await;
     for accepts in ["identity", "gzip"] {
         let headers = [("if-none-match", "\"1\""), ("accept-encoding", accepts)];
@@ -304,21 +416,43 @@ async fn head_and_statuses_without_a_body() {
 
 #[tokio::test]
 async fn a_part_of_a_file_passes_as_it_is() {
-    let headers = [("content-range", "bytes 0-99/5000"), ("content-type", "text/html")];
+    let headers = [
+        ("content-range", "bytes 0-99/5000"),
+        ("content-type", "text/html"),
+    ];
     let reply = Reply::headed(206, &headers, &[b'x'; 100]);
     let api = origin().on("/api/a", reply).start().await;
     let site = passing(&api).await;
-    let page = site.reader().get_with("/api/a", &[("range", "bytes=0-99"), ("accept-encoding", "gzip")]).await;
+    let page = site
+        .reader()
+        .get_with(
+            "/api/a",
+            &[("range", "bytes=0-99"), ("accept-encoding", "gzip")],
+        )
+        .await;
     page.is(206, &"x".repeat(100));
     assert_eq!(page.header("content-encoding"), None);
-    assert_eq!(header(&api.last_head("/api/a").unwrap(), "range"), Some("bytes=0-99"));
+    assert_eq!(
+        header(&api.last_head("/api/a").unwrap(), "range"),
+        Some("bytes=0-99")
+    );
 }
 
 #[tokio::test]
 async fn what_may_not_be_changed_is_not_coded() {
     let long = "x".repeat(1000);
-    let api = origin().on("/api/a", html(&long).header("cache-control", "public, no-transform")).start().await;
-    let page = passing(&api).await.reader().get_with("/api/a", &[("accept-encoding", "gzip")]).await;
+    let api = origin()
+        .on(
+            "/api/a",
+            html(&long).header("cache-control", "public, no-transform"),
+        )
+        .start()
+        .await;
+    let page = passing(&api)
+        .await
+        .reader()
+        .get_with("/api/a", &[("accept-encoding", "gzip")])
+        .await;
     page.is(200, &long);
     assert_eq!(page.header("content-encoding"), None);
 }
@@ -350,7 +484,9 @@ async fn a_request_body_that_is_too_large_is_refused() {
     assert_eq!(reader.send(announced).await.status, 413);
     assert_eq!(api.hits("/api/up"), 1);
     let chunks = futures::stream::iter((0..100).map(|_| Ok::<_, std::io::Error>("x".repeat(100))));
-    let chunked = reader.request("POST", "/api/up").body(reqwest::Body::wrap_stream(chunks));
+    let chunked = reader
+        .request("POST", "/api/up")
+        .body(reqwest::Body::wrap_stream(chunks));
     assert_eq!(reader.send(chunked).await.status, 413);
     // the origin has not seen the whole of it as if it were all
     assert_eq!(api.hits("/api/up"), 1);
@@ -363,14 +499,27 @@ async fn a_request_body_that_stops_or_is_broken_is_the_readers_fault() {
     let post = "POST /api/up HTTP/1.1\r\nhost: x\r\nconnection: close\r\n";
     for (body, expected) in [
         ("content-length: 9\r\n\r\nhalf", "HTTP/1.1 408"),
-        ("transfer-encoding: chunked\r\n\r\n4\r\nhalf", "HTTP/1.1 408"),
-        ("transfer-encoding: chunked\r\n\r\nzz\r\nhalf\r\n", "HTTP/1.1 400"),
-        ("transfer-encoding: chunked\r\n\r\n4\r\nhalf!!", "HTTP/1.1 400"),
+        (
+            "transfer-encoding: chunked\r\n\r\n4\r\nhalf",
+            "HTTP/1.1 408",
+        ),
+        (
+            "transfer-encoding: chunked\r\n\r\nzz\r\nhalf\r\n",
+            "HTTP/1.1 400",
+        ),
+        (
+            "transfer-encoding: chunked\r\n\r\n4\r\nhalf!!",
+            "HTTP/1.1 400",
+        ),
     ] {
         let answer = site.reader().bytes(format!("{post}{body}")).await;
         assert!(answer.starts_with(expected), "{body:?}: {answer}");
     }
-    assert_eq!(api.hits("/api/up"), 0, "no origin took a part of a body for the whole");
+    assert_eq!(
+        api.hits("/api/up"),
+        0,
+        "no origin took a part of a body for the whole"
+    );
     site.reader().get("/").await.is(200, "<p>text</p>");
 }
 
@@ -388,14 +537,18 @@ async fn two_framings_of_one_request_body_never_reach_the_origin() {
         "transfer-encoding : chunked\r\n\r\n0\r\n\r\n",
         "transfer-encoding: xchunked\r\n\r\n0\r\n\r\n",
     ] {
-        let answer = site.reader().bytes(format!("POST /api/up HTTP/1.1\r\nhost: x\r\n{framing}")).await;
+        let answer = site
+            .reader()
+            .bytes(format!("POST /api/up HTTP/1.1\r\nhost: x\r\n{framing}"))
+            .await;
         assert!(!answer.starts_with("HTTP/1.1 5"), "{framing:?}: {answer}");
     }
     for target in api.targets() {
         // what came through has one framing, and nothing after it
         assert_eq!(target, "/api/up");
         let head = api.last_head("/api/up").unwrap();
-        let framings = ["content-length", "transfer-encoding"].map(|name| header(&head, name).is_some());
+        let framings =
+            ["content-length", "transfer-encoding"].map(|name| header(&head, name).is_some());
         assert_ne!(framings, [true, true], "{head}");
     }
 }
@@ -403,7 +556,11 @@ async fn two_framings_of_one_request_body_never_reach_the_origin() {
 #[tokio::test]
 async fn a_dead_origin_is_a_bad_gateway_and_a_hung_one_a_time_out() {
     let hung = raw("").then_hang();
-    let api = origin().on("/slow/a", hung).on("/api/nonsense", raw("nonsense\r\n\r\n")).start().await;
+    let api = origin()
+        .on("/slow/a", hung)
+        .on("/api/nonsense", raw("nonsense\r\n\r\n"))
+        .start()
+        .await;
     let site = passing(&api).await;
     let page = site.reader().get("/slow/a").await;
     assert_eq!(page.status, 504);
@@ -435,15 +592,31 @@ async fn what_is_cut_is_passed_on_as_cut() {
 }
 
 fn api_targets() -> [&'static str; 4] {
-    ["/api/length", "/api/chunk", "/silent/length", "/silent/chunk"]
+    [
+        "/api/length",
+        "/api/chunk",
+        "/silent/length",
+        "/silent/chunk",
+    ]
 }
 
 #[tokio::test]
 async fn interim_answers_are_not_the_answer() {
     let body = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
     let hints = "HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\n";
-    let api = origin().on("/api/a", raw(format!("HTTP/1.1 100 Continue\r\n\r\n{hints}{body}"))).start().await;
-    passing(&api).await.reader().get("/api/a").await.is(200, "{}");
+    let api = origin()
+        .on(
+            "/api/a",
+            raw(format!("HTTP/1.1 100 Continue\r\n\r\n{hints}{body}")),
+        )
+        .start()
+        .await;
+    passing(&api)
+        .await
+        .reader()
+        .get("/api/a")
+        .await
+        .is(200, "{}");
 }
 
 #[tokio::test]
@@ -453,9 +626,17 @@ async fn a_request_that_expects_to_continue_is_told_to() {
     let mut stream = site.reader().connect().await;
     let head = "POST /api/up HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\nexpect: 100-continue\r\nconnection: close\r\n\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();
-    assert!(read_until(&mut stream, "\r\n\r\n").await.starts_with("HTTP/1.1 100 Continue"));
+    assert!(
+        read_until(&mut stream, "\r\n\r\n")
+            .await
+            .starts_with("HTTP/1.1 100 Continue")
+    );
     stream.write_all(b"body").await.unwrap();
-    assert!(read_until(&mut stream, "{}").await.starts_with("HTTP/1.1 200"));
+    assert!(
+        read_until(&mut stream, "{}")
+            .await
+            .starts_with("HTTP/1.1 200")
+    );
     assert_eq!(api.last_body("/api/up").unwrap(), b"body");
 }
 
@@ -464,7 +645,10 @@ const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\
 
 #[tokio::test]
 async fn a_web_socket_passes_both_ways() {
-    let api = origin().on("/api/ws", raw(SWITCH).then("hello").then_echo()).start().await;
+    let api = origin()
+        .on("/api/ws", raw(SWITCH).then("hello").then_echo())
+        .start()
+        .await;
     let site = passing(&api).await;
     let mut stream = site.reader().connect().await;
     // browsers send accept-encoding with this too
@@ -473,15 +657,27 @@ async fn a_web_socket_passes_both_ways() {
     stream.write_all(ask.as_bytes()).await.unwrap();
     let head = read_until(&mut stream, "hello").await.to_ascii_lowercase();
     assert!(head.starts_with("http/1.1 101"), "{head}");
-    assert!(head.contains("upgrade: websocket") && head.contains("connection: upgrade"), "{head}");
-    assert!(head.contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo="), "{head}");
-    assert!(!head.contains("content-encoding") && !head.contains("transfer-encoding"), "{head}");
+    assert!(
+        head.contains("upgrade: websocket") && head.contains("connection: upgrade"),
+        "{head}"
+    );
+    assert!(
+        head.contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo="),
+        "{head}"
+    );
+    assert!(
+        !head.contains("content-encoding") && !head.contains("transfer-encoding"),
+        "{head}"
+    );
     for frame in ["\u{1}one", "\u{2}two"] {
         stream.write_all(frame.as_bytes()).await.unwrap();
         assert_eq!(read_until(&mut stream, &frame[1..]).await, frame);
     }
     let head = api.last_head("/api/ws").unwrap();
-    assert_eq!(header(&head, "sec-websocket-key"), Some("dGhlIHNhbXBsZSBub25jZQ=="));
+    assert_eq!(
+        header(&head, "sec-websocket-key"),
+        Some("dGhlIHNhbXBsZSBub25jZQ==")
+    );
     assert_eq!(header(&head, "upgrade"), Some("websocket"));
     // the reader's end is passed on, and ends the whole
     stream.shutdown().await.unwrap();
@@ -494,23 +690,39 @@ async fn a_web_socket_that_is_refused_is_an_answer_like_any_other() {
     let site = passing(&api).await;
     let ask = "GET /api/ws HTTP/1.1\r\nhost: x\r\nconnection: upgrade, close\r\nupgrade: websocket\r\n\r\n";
     let answer = site.reader().bytes(ask).await;
-    assert!(answer.starts_with("HTTP/1.1 403") && answer.contains("origin says 403"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 403") && answer.contains("origin says 403"),
+        "{answer}"
+    );
 }
 
 #[tokio::test]
 async fn no_other_protocol_is_changed_to() {
     let switch = SWITCH.replace("websocket", "h2c");
-    let api = origin().on("/api/a", raw(&switch).then_echo()).on("/api/b", json("{}")).start().await;
+    let api = origin()
+        .on("/api/a", raw(&switch).then_echo())
+        .on("/api/b", json("{}"))
+        .start()
+        .await;
     let site = passing(&api).await;
     // whoever speaks HTTP/2 to the origin could ask for paths that are not passed through
     let ask = "connection: upgrade, http2-settings, close\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAAP__\r\n\r\n";
-    let answer = site.reader().bytes(format!("GET /api/b HTTP/1.1\r\nhost: x\r\n{ask}")).await;
+    let answer = site
+        .reader()
+        .bytes(format!("GET /api/b HTTP/1.1\r\nhost: x\r\n{ask}"))
+        .await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     let head = api.last_head("/api/b").unwrap();
-    assert_eq!(["upgrade", "http2-settings"].map(|name| header(&head, name)), [None, None]);
+    assert_eq!(
+        ["upgrade", "http2-settings"].map(|name| header(&head, name)),
+        [None, None]
+    );
     // nor is the reader told of a change that was not asked for
     for ask in [ask, "connection: close\r\n\r\n"] {
-        let answer = site.reader().bytes(format!("GET /api/a HTTP/1.1\r\nhost: x\r\n{ask}")).await;
+        let answer = site
+            .reader()
+            .bytes(format!("GET /api/a HTTP/1.1\r\nhost: x\r\n{ask}"))
+            .await;
         assert!(answer.starts_with("HTTP/1.1 502"), "{answer}");
     }
 }

@@ -113,3 +113,33 @@ async fn nothing_to_show_replaces_what_was_shown() {
     cms.on("/block", status(500));
     site.reader().get("/").await.is(200, "<p>1</p>");
 }
+
+#[tokio::test]
+async fn a_flight_that_hangs_does_not_hold_up_the_pages_after_it() {
+    let cms = origin()
+        .on("/article", html("<p>1</p>"))
+        .on("/block", raw("").then_hang())
+        .start()
+        .await;
+    let site = newsroom()
+        .toml(&format!(
+            "[origins.cms]\nurls = [\"{}\"]\ntimeout = \"60s\"",
+            cms.url()
+        ))
+        .core("article", "cms:/article")
+        .fragment(
+            "block",
+            "40",
+            "cms:/block",
+            "timeout = \"100ms\"\nttl = \"1h\"",
+        )
+        .page("page", "/", "[article][block]")
+        .start()
+        .await;
+    site.reader().get("/").await.is(200, "<p>1</p>");
+    // the service is well again, while the first flight still hangs on its old connection
+    cms.on("/block", html("<b>1</b>"));
+    // the next page may still be within the block's timeout, the one after it is not
+    site.reader().get("/").await;
+    site.reader().get("/").await.is(200, "<p>1</p><b>1</b>");
+}

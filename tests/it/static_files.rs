@@ -40,11 +40,18 @@ async fn files_come_with_their_type_and_the_declared_cache_control() {
         assert_eq!(page.status, 200, "{path}");
         let found = page.header("content-type").unwrap();
         assert!(found.starts_with(content_type), "{path}: {found}");
-        assert_eq!(page.header("cache-control"), Some("public, max-age=60"), "{path}");
+        assert_eq!(
+            page.header("cache-control"),
+            Some("public, max-age=60"),
+            "{path}"
+        );
         assert!(page.header("last-modified").is_some(), "{path}");
         assert!(page.header("etag").is_some(), "{path}");
     }
-    site.reader().get("/assets/style.css").await.is(200, "p { margin: 0 }");
+    site.reader()
+        .get("/assets/style.css")
+        .await
+        .is(200, "p { margin: 0 }");
 }
 
 #[tokio::test]
@@ -60,9 +67,15 @@ async fn a_file_that_is_not_there_is_the_sites_404() {
 #[tokio::test]
 async fn a_folder_shows_its_index_and_redirects_to_itself() {
     let site = site().await;
-    site.reader().get("/assets/guide/").await.is(200, "<h1>Guide</h1>");
+    site.reader()
+        .get("/assets/guide/")
+        .await
+        .is(200, "<h1>Guide</h1>");
     let page = site.reader().get("/assets/guide").await;
-    assert_eq!((page.status, page.header("location")), (307, Some("/assets/guide/")));
+    assert_eq!(
+        (page.status, page.header("location")),
+        (307, Some("/assets/guide/"))
+    );
     assert_eq!(site.reader().get("/assets/").await.status, 404);
 }
 
@@ -74,30 +87,56 @@ async fn what_has_not_changed_is_not_sent_again() {
         ("if-none-match", first.header("etag").unwrap()),
         ("if-modified-since", first.header("last-modified").unwrap()),
     ] {
-        site.reader().get_with("/assets/style.css", &[(header, value)]).await.is(304, "");
+        site.reader()
+            .get_with("/assets/style.css", &[(header, value)])
+            .await
+            .is(304, "");
     }
     let old = [("if-modified-since", "Mon, 01 Jan 1990 00:00:00 GMT")];
-    site.reader().get_with("/assets/style.css", &old).await.is(200, "p { margin: 0 }");
-    site.reader().get_with("/assets/style.css", &[("if-none-match", "\"x\"")]).await.is(200, "p { margin: 0 }");
+    site.reader()
+        .get_with("/assets/style.css", &old)
+        .await
+        .is(200, "p { margin: 0 }");
+    site.reader()
+        .get_with("/assets/style.css", &[("if-none-match", "\"x\"")])
+        .await
+        .is(200, "p { margin: 0 }");
 }
 
 #[tokio::test]
 async fn a_part_of_a_file() {
     let site = site().await;
-    let page = site.reader().get_with("/assets/style.css", &[("range", "bytes=4-9")]).await;
+    let page = site
+        .reader()
+        .get_with("/assets/style.css", &[("range", "bytes=4-9")])
+        .await;
     page.is(206, "margin");
     assert_eq!(page.header("content-range"), Some("bytes 4-9/15"));
-    let page = site.reader().get_with("/assets/style.css", &[("range", "bytes=-1"), ("accept-encoding", "gzip")]).await;
+    let page = site
+        .reader()
+        .get_with(
+            "/assets/style.css",
+            &[("range", "bytes=-1"), ("accept-encoding", "gzip")],
+        )
+        .await;
     page.is(206, "}");
     assert_eq!(page.header("content-encoding"), None);
-    assert_eq!(site.reader().get_with("/assets/style.css", &[("range", "bytes=99-")]).await.status, 416);
+    assert_eq!(
+        site.reader()
+            .get_with("/assets/style.css", &[("range", "bytes=99-")])
+            .await
+            .status,
+        416
+    );
 }
 
 #[tokio::test]
 async fn head_says_what_get_says() {
     let site = site().await;
     let reader = site.reader();
-    let head = reader.send(reader.request("HEAD", "/assets/style.css")).await;
+    let head = reader
+        .send(reader.request("HEAD", "/assets/style.css"))
+        .await;
     head.is(200, "");
     assert_eq!(head.header("content-length"), Some("15"));
     assert_eq!(head.header("cache-control"), Some("public, max-age=60"));
@@ -113,11 +152,22 @@ async fn the_precompressed_variant_that_the_reader_likes_best() {
         ("gzip;q=1, br;q=0", Some("gzip"), "gzip"),
         ("identity", None, &*"p { margin: 0 }\n".repeat(100)),
     ] {
-        let page = site.reader().get_with("/assets/long.css", &[("accept-encoding", accepts)]).await;
+        let page = site
+            .reader()
+            .get_with("/assets/long.css", &[("accept-encoding", accepts)])
+            .await;
         page.is(200, body);
         assert_eq!(page.header("content-encoding"), coding, "{accepts}");
-        assert!(page.header("content-type").unwrap().starts_with("text/css"), "{accepts}");
-        let vary = page.headers.get_all("vary").iter().any(|v| v.to_str().unwrap().to_ascii_lowercase().contains("accept-encoding"));
+        assert!(
+            page.header("content-type").unwrap().starts_with("text/css"),
+            "{accepts}"
+        );
+        let vary = page.headers.get_all("vary").iter().any(|v| {
+            v.to_str()
+                .unwrap()
+                .to_ascii_lowercase()
+                .contains("accept-encoding")
+        });
         assert!(vary, "{accepts}: {:?}", page.headers);
     }
 }

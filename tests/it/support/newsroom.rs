@@ -41,20 +41,26 @@ pub(crate) fn newsroom() -> Draft {
 impl Draft {
     /// More keys of `[server]`.
     pub(crate) fn server(mut self, keys: &str) -> Self {
-        self.toml = self.toml.replacen("[server]\n", &format!("[server]\n{keys}\n"), 1);
+        self.toml = self
+            .toml
+            .replacen("[server]\n", &format!("[server]\n{keys}\n"), 1);
         self
     }
 
     /// More keys of `[admin]`.
     pub(crate) fn admin(mut self, keys: &str) -> Self {
-        self.toml = self.toml.replacen("[admin]\n", &format!("[admin]\n{keys}\n"), 1);
+        self.toml = self
+            .toml
+            .replacen("[admin]\n", &format!("[admin]\n{keys}\n"), 1);
         self
     }
 
     /// Operators connect there.
     pub(crate) fn with_admin_listen(mut self, address: &str) -> Self {
         let here = "[admin]\nlisten = \"127.0.0.1:0\"";
-        self.toml = self.toml.replacen(here, &format!("[admin]\nlisten = \"{address}\""), 1);
+        self.toml = self
+            .toml
+            .replacen(here, &format!("[admin]\nlisten = \"{address}\""), 1);
         self
     }
 
