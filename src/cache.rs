@@ -6,13 +6,13 @@
 use std::sync::Arc;
 
 use crate::clock::Instant;
-use crate::fragment::SourceRequest;
+use crate::fragment::{Freshness, SourceRequest};
 
 pub mod entry;
 pub mod freshness;
 mod memory;
 
-pub use entry::{Entry, Head};
+pub use entry::{Content, Entry, Head};
 pub use freshness::State;
 
 use memory::Memory;
@@ -45,21 +45,20 @@ impl Cache {
         self.memory.resize(bytes_max);
     }
 
-    /// The copy for this request, unless it is dead.
-    pub fn lookup(&self, key: &SourceRequest, now: Instant) -> Option<Copy> {
+    /// The copy for this request, unless it is dead by the present declaration.
+    pub fn lookup(&self, key: &SourceRequest, declared: &Freshness, now: Instant) -> Option<Copy> {
         let entry = self.memory.get(key)?;
-        let state = entry.state(now);
+        let state = entry.lifetime(declared).state(entry.age(now));
         (state != State::Dead).then_some(Copy { entry, state })
     }
 
-    /// Keeps a copy.
-    pub fn store(&self, key: Arc<SourceRequest>, entry: Arc<Entry>) {
-        self.memory.put(key, entry);
-    }
-
-    /// Forgets a copy: its origin says that there is no such thing any more.
-    pub fn remove(&self, key: &SourceRequest) {
-        self.memory.remove(key);
+    /// Keeps a copy, unless a newer one was kept since `began`: whoever set out before must not put
+    /// an old answer over a newer one.
+    pub fn store(&self, key: Arc<SourceRequest>, entry: Arc<Entry>, began: Instant) {
+        let known = self.memory.get(&key);
+        if known.is_none_or(|known| known.stored_at <= began) {
+            self.memory.put(key, entry);
+        }
     }
 
     /// How full it is.

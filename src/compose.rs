@@ -7,8 +7,10 @@
 
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
+use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 use crate::cache::Cache;
@@ -52,7 +54,7 @@ pub struct Composer {
 }
 
 impl Composer {
-    /// A composer whose flights run on `tasks`, so that a stopping server can wait for them.
+    /// A composer whose flights, and what they leave behind, run on `tasks`.
     pub fn new(
         cache: Cache,
         clock: Clock,
@@ -105,14 +107,80 @@ pub struct Composed {
     pub body: PageBody,
 }
 
+type Waiting = FuturesUnordered<BoxFuture<'static, (usize, Settled)>>;
+
 /// Turns of the scheduler that a head waits for slots which have their answer already: answers of
 /// origins that are equally near arrive in the same moment, and a page that is written in one piece
-/// costs a third less than one written in eight. A turn is over when nothing else can run, so this
-/// waits for no timer and no network.
+/// costs less than one written in eight. A turn is over when nothing else can run, so this waits
+/// for no timer and no network.
 const GATHER_TURNS: usize = 2;
 
+/// Starts every step of a plan, and returns when the core's verdict is known. `path` and `trace`
+/// are for the report and the origins; `in_flight` is dropped when the last slot is settled.
+pub async fn compose<G: Send + 'static>(
+    composer: &Arc<Composer>,
+    edition: Arc<Edition>,
+    plan: Plan,
+    path: &str,
+    trace: Trace,
+    in_flight: G,
+) -> Composed {
+    let mut account = Account::new(composer, &edition, &plan, path, &trace);
+    let order = Order {
+        composer: Arc::clone(composer),
+        edition,
+        trace,
+    };
+    let mut waiting = start(&order, plan, &mut account);
+    let verdict = loop {
+        if let Some(verdict) = head::decide(&order.edition, &account) {
+            break verdict;
+        }
+        let settled = waiting.next().await;
+        let (member, settled) = settled.expect("a core slot without a verdict is being waited for");
+        account.settle(member, settled);
+    };
+    let is_page = verdict == Verdict::Page;
+    if is_page {
+        gather(&mut waiting, &mut account).await;
+    }
+    let head = head::head(&order.edition, &account, verdict);
+    account.head_settled(&head, composer.clock.now());
+    let edition = order.edition;
+    let body = if is_page && !waiting.is_empty() {
+        let settling = settle_on(composer, waiting, in_flight);
+        PageBody::streaming(edition, account, settling)
+    } else {
+        PageBody::settled(edition, account, is_page)
+    };
+    Composed { head, body }
+}
+
+/// Starts all steps; what is at hand is settled at once.
+fn start(order: &Order, plan: Plan, account: &mut Account) -> Waiting {
+    let now = plan.started;
+    let waiting = Waiting::new();
+    for (member, step) in plan.steps.into_iter().enumerate() {
+        let serve = match step.action {
+            Action::Omit(reason) => {
+                account.settle(member, Settled::omitted(reason, now));
+                continue;
+            }
+            Action::Serve(serve) => serve,
+        };
+        match slot::at_hand(order, step.fragment, &serve, now) {
+            Some(settled) => account.settle(member, settled),
+            None => {
+                let settled = slot::fill(order.clone(), step.fragment, serve, now);
+                waiting.push(async move { (member, settled.await) }.boxed());
+            }
+        }
+    }
+    waiting
+}
+
 /// Settles the slots that can be settled without waiting for anybody.
-async fn gather(waiting: &mut assemble::Waiting, account: &mut Account) {
+async fn gather(waiting: &mut Waiting, account: &mut Account) {
     for _ in 0..GATHER_TURNS {
         if waiting.is_empty() {
             return;
@@ -124,59 +192,27 @@ async fn gather(waiting: &mut assemble::Waiting, account: &mut Account) {
     }
 }
 
-/// Starts every step of a plan, and returns when the core's verdict is known. `path` and `trace`
-/// are for the report and the origins.
-pub async fn compose(
-    composer: &Arc<Composer>,
-    edition: Arc<Edition>,
-    plan: Plan,
-    path: &str,
-    trace: Trace,
-) -> Composed {
-    let mut account = Account::new(composer, &edition, &plan, path, &trace);
-    let order = Order {
-        composer: Arc::clone(composer),
-        edition,
-        trace,
-    };
-    let now = plan.started;
-    let mut waiting = FuturesUnordered::new();
-    for (member, step) in plan.steps.into_iter().enumerate() {
-        let serve = match step.action {
-            Action::Omit(reason) => {
-                account.settle(member, Settled::omitted(reason, now));
-                continue;
-            }
-            Action::Serve(serve) => serve,
-        };
-        match slot::at_hand(&order, step.fragment, &serve, now) {
-            Some(settled) => account.settle(member, settled),
-            None => {
-                let settled = slot::fill(order.clone(), step.fragment, serve, now);
-                waiting.push(async move { (member, settled.await) }.boxed());
+/// Fills the remaining slots by a task of their own: their deadlines must not depend on whether
+/// the reader reads. Ends early when the reader has left.
+fn settle_on<G: Send + 'static>(
+    composer: &Composer,
+    mut waiting: Waiting,
+    in_flight: G,
+) -> mpsc::Receiver<(usize, Settled)> {
+    let (sender, receiver) = mpsc::channel(waiting.len());
+    composer.tasks.spawn(async move {
+        let _in_flight = in_flight;
+        loop {
+            tokio::select! {
+                biased;
+                () = sender.closed() => return,
+                next = waiting.next() => match next {
+                    // there is room for all of them, so this fails only when the reader has left
+                    Some(settled) => drop(sender.try_send(settled)),
+                    None => return,
+                },
             }
         }
-    }
-    let verdict = loop {
-        if let Some(verdict) = head::decide(&order.edition, &account) {
-            break verdict;
-        }
-        let (member, settled) = waiting
-            .next()
-            .await
-            .expect("a core slot without a verdict is being waited for");
-        account.settle(member, settled);
-    };
-    if verdict == Verdict::Page {
-        gather(&mut waiting, &mut account).await;
-    }
-    let head = head::head(&order.edition, &account, verdict);
-    account.head_settled(&head, order.composer.clock.now());
-    let body = PageBody::new(
-        order,
-        account,
-        waiting,
-        matches!(head.verdict, Verdict::Page),
-    );
-    Composed { head, body }
+    });
+    receiver
 }

@@ -116,6 +116,24 @@ pub struct Fragment {
     pub fingerprint: u64,
 }
 
+impl Fragment {
+    /// Whether what is asked for depends on who asks.
+    pub fn is_personal(&self) -> bool {
+        let from_cookie = match &self.source {
+            Source::Http { target, .. } => target
+                .variables()
+                .any(|variable| matches!(variable, source::Variable::Cookie(_))),
+            Source::Ready(_) => false,
+        };
+        from_cookie
+            || !self.forward_cookies.is_empty()
+            || self
+                .forward_headers
+                .iter()
+                .any(|name| name == "authorization")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

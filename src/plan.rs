@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::clock::Instant;
 use crate::degradation::Level;
 use crate::fragment::facts::Facts;
-use crate::fragment::{Fragment, FragmentId, Rung, SourceRequest};
+use crate::fragment::{Fragment, FragmentId, Rung, Source, SourceRequest};
 use crate::report::OmitReason;
 use crate::site::{Page, PageId, Site};
 
@@ -54,12 +54,25 @@ pub enum Action {
 /// How to obtain a fragment.
 #[derive(Debug, Clone)]
 pub struct Serve {
-    /// When the slot is settled with what there is.
+    /// When the fragment's own source has had its time.
+    pub source_deadline: Instant,
+    /// When the slot is settled with what there is: the chain may ask others until then.
     pub deadline: Instant,
     /// What is asked for.
     pub request: Arc<SourceRequest>,
     /// The same for every fragment that the chain may fall back on.
-    pub siblings: Vec<(FragmentId, Arc<SourceRequest>)>,
+    pub siblings: Vec<Sibling>,
+}
+
+/// A fragment that the chain of another may fall back on.
+#[derive(Debug, Clone)]
+pub struct Sibling {
+    /// Which.
+    pub fragment: FragmentId,
+    /// What is asked for.
+    pub request: Arc<SourceRequest>,
+    /// Whether it may be asked for: at a level that gives it up, only a copy of it may be used.
+    pub may_ask: bool,
 }
 
 /// Plans a page that was asked for at `now`.
@@ -74,7 +87,7 @@ pub fn plan(site: &Site, page_id: PageId, facts: &Facts, level: Level, now: Inst
             let action = if site.ladder.sheds(level, fragment.priority) {
                 Action::Omit(OmitReason::Shed(level))
             } else {
-                Action::Serve(serve(site, page, fragment, facts, now))
+                Action::Serve(serve(site, page, fragment, facts, level, now))
             };
             Step {
                 fragment: member.fragment,
@@ -91,34 +104,65 @@ pub fn plan(site: &Site, page_id: PageId, facts: &Facts, level: Level, now: Inst
     }
 }
 
-fn serve(site: &Site, page: &Page, fragment: &Fragment, facts: &Facts, now: Instant) -> Serve {
+fn serve(
+    site: &Site,
+    page: &Page,
+    fragment: &Fragment,
+    facts: &Facts,
+    level: Level,
+    now: Instant,
+) -> Serve {
     let mut siblings = Vec::new();
-    add_siblings(site, fragment, facts, &mut siblings);
+    add_siblings(site, fragment, facts, level, &mut siblings);
     Serve {
-        deadline: now + slot_time(page, fragment),
+        source_deadline: now + slot_time(page, fragment),
+        deadline: now + budget::slot_time(page.budget, page.budget),
         request: Arc::new(SourceRequest::new(fragment, facts)),
         siblings,
     }
 }
 
-/// The longest that a slot of this page waits for this fragment.
+/// The longest that a slot of this page waits for this fragment's own source.
 pub fn slot_time(page: &Page, fragment: &Fragment) -> Duration {
     budget::slot_time(page.budget, fragment.timeout)
+}
+
+/// The longest that a slot of this page waits in all: for its source, then for each sibling of its
+/// chain in turn, within what the page can afford.
+pub fn worst_time(site: &Site, page: &Page, fragment: &Fragment) -> Duration {
+    budget::slot_time(page.budget, asking_time(site, fragment))
+}
+
+fn asking_time(site: &Site, fragment: &Fragment) -> Duration {
+    let own = match fragment.source {
+        Source::Http { .. } => fragment.timeout,
+        Source::Ready(_) => return Duration::ZERO,
+    };
+    let siblings = fragment.fallback.iter().map(|rung| match rung {
+        Rung::Sibling(id) => asking_time(site, site.fragment(*id)),
+        Rung::Ready { .. } => Duration::ZERO,
+    });
+    own + siblings.sum::<Duration>()
 }
 
 fn add_siblings(
     site: &Site,
     fragment: &Fragment,
     facts: &Facts,
-    found: &mut Vec<(FragmentId, Arc<SourceRequest>)>,
+    level: Level,
+    found: &mut Vec<Sibling>,
 ) {
     for rung in &fragment.fallback {
         let Rung::Sibling(id) = rung else { continue };
-        if found.iter().any(|(known, _)| known == id) {
+        if found.iter().any(|known| known.fragment == *id) {
             continue;
         }
         let sibling = site.fragment(*id);
-        found.push((*id, Arc::new(SourceRequest::new(sibling, facts))));
-        add_siblings(site, sibling, facts, found);
+        found.push(Sibling {
+            fragment: *id,
+            request: Arc::new(SourceRequest::new(sibling, facts)),
+            may_ask: !site.ladder.sheds(level, sibling.priority),
+        });
+        add_siblings(site, sibling, facts, level, found);
     }
 }

@@ -6,9 +6,10 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 
 use crate::clock::Instant;
+use crate::fragment::Freshness;
 use crate::layout::parts::Parts;
 
-use super::freshness::{Lifetime, State};
+use super::freshness::{CacheControl, Lifetime};
 
 /// What a core fragment says about the page's head.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,19 +18,29 @@ pub struct Head {
     pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
+/// What an answer was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// Something to show.
+    Html(Parts),
+    /// There is nothing to show.
+    Absent,
+    /// There was something and it was taken back. Good for nothing but to be newer than what a
+    /// flight may bring that was launched before.
+    Withdrawn,
+}
+
 /// A copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// The HTML.
-    pub parts: Parts,
-    /// Whether the origin said that there is nothing to show.
-    pub absent: bool,
+    /// What there is to show.
+    pub content: Content,
     /// For the page's head, when the fragment is its core.
     pub head: Head,
     /// When the answer was complete.
     pub stored_at: Instant,
-    /// For how long it is good, and for what.
-    pub lifetime: Lifetime,
+    /// What the origin said about its lifetime.
+    pub says: CacheControl,
 }
 
 impl Entry {
@@ -38,18 +49,34 @@ impl Entry {
         now.saturating_duration_since(self.stored_at)
     }
 
-    /// What the copy is good for.
-    pub fn state(&self, now: Instant) -> State {
-        self.lifetime.state(self.age(now))
+    /// For how long the copy is good, by the present declaration. "Nothing to show" is worth
+    /// nothing once it is stale.
+    pub fn lifetime(&self, declared: &Freshness) -> Lifetime {
+        let lifetime = Lifetime::new(declared, &self.says);
+        match self.content {
+            Content::Html(_) => lifetime,
+            Content::Absent => Lifetime::only_fresh(lifetime.ttl),
+            Content::Withdrawn => Lifetime::only_fresh(Duration::ZERO),
+        }
+    }
+
+    /// The same with bytes of its own. What comes off the wire is a slice of a larger buffer, which
+    /// a copy that is kept would keep whole.
+    pub fn compacted(mut self) -> Self {
+        if let Content::Html(parts) = &mut self.content {
+            parts.compact();
+        }
+        self
     }
 
     /// Bytes that the copy takes in memory, roughly.
     pub fn weight(&self) -> usize {
-        let headers = self
-            .head
-            .headers
-            .iter()
-            .map(|(n, v)| n.as_str().len() + v.len());
-        size_of::<Self>() + self.parts.len() + headers.sum::<usize>()
+        let content = match &self.content {
+            Content::Html(parts) => parts.len(),
+            Content::Absent | Content::Withdrawn => 0,
+        };
+        let headers = self.head.headers.iter();
+        let headers = headers.map(|(name, value)| name.as_str().len() + value.len());
+        size_of::<Self>() + content + headers.sum::<usize>()
     }
 }

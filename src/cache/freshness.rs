@@ -20,7 +20,8 @@ pub enum State {
     Dead,
 }
 
-/// The spans of one copy, settled when it was stored.
+/// The spans of one copy, as they are declared now: a ttl that an editor shortens counts for the
+/// copies that are there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lifetime {
     /// Fresh for so long after it was stored.
@@ -55,6 +56,12 @@ impl Lifetime {
         }
     }
 
+    /// A lifetime without an afterlife.
+    pub fn only_fresh(ttl: Duration) -> Self {
+        let (grace, keep) = (Duration::ZERO, Duration::ZERO);
+        Self { ttl, grace, keep }
+    }
+
     /// Whether a copy with this lifetime is ever good for anything.
     pub fn is_worth_storing(&self) -> bool {
         self.state(Duration::ZERO) != State::Dead
@@ -64,16 +71,19 @@ impl Lifetime {
 /// What an answer's `Cache-Control` says to a shared cache (RFC 9111, 5.2.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CacheControl {
-    /// `s-maxage`, else `max-age`; zero for `no-store` and `no-cache`.
+    /// `s-maxage`, else `max-age`; zero for `no-cache`.
     pub max_age: Option<Duration>,
     /// `private`: only the reader who asked may have it.
     pub private: bool,
+    /// `no-store`: nobody is to keep it. A declared ttl says that the site knows better.
+    pub no_store: bool,
 }
 
 impl CacheControl {
     /// Reads the header's values. What is not understood is ignored, as the RFC asks.
     pub fn parse<'v>(values: impl IntoIterator<Item = &'v str>) -> Self {
-        let (mut shared, mut own, mut private, mut none) = (None, None, false, false);
+        let (mut shared, mut own) = (None, None);
+        let (mut private, mut none, mut no_store) = (false, false, false);
         for directive in values.into_iter().flat_map(|value| value.split(',')) {
             let (name, argument) = directive.split_once('=').unwrap_or((directive, ""));
             let seconds = argument
@@ -86,7 +96,8 @@ impl CacheControl {
                 "s-maxage" => shared = seconds,
                 "max-age" => own = seconds,
                 "private" => private = true,
-                "no-store" | "no-cache" => none = true,
+                "no-store" => no_store = true,
+                "no-cache" => none = true,
                 _ => {}
             }
         }
@@ -95,7 +106,11 @@ impl CacheControl {
         } else {
             shared.or(own)
         };
-        Self { max_age, private }
+        Self {
+            max_age,
+            private,
+            no_store,
+        }
     }
 }
 
@@ -154,18 +169,20 @@ mod tests {
 
     #[test]
     fn cache_control_in_the_wild() {
-        for (value, max_age, private) in [
-            ("public, max-age=\"60\"", Some(60), false),
-            ("no-store", Some(0), false),
-            ("max-age=60, no-cache=\"x\"", Some(0), false),
-            ("Private, Max-Age=5", Some(5), true),
-            ("max-age=never, immutable", None, false),
-            ("max-age=99999999999999999999", None, false),
-            ("", None, false),
+        for (value, max_age, private, no_store) in [
+            ("public, max-age=\"60\"", Some(60), false, false),
+            ("no-store", None, false, true),
+            ("max-age=60, no-cache=\"x\"", Some(0), false, false),
+            ("Private, Max-Age=5", Some(5), true, false),
+            ("max-age=never, immutable", None, false, false),
+            ("max-age=99999999999999999999", None, false, false),
+            ("", None, false, false),
         ] {
+            let max_age = max_age.map(s);
             let expected = CacheControl {
-                max_age: max_age.map(s),
+                max_age,
                 private,
+                no_store,
             };
             assert_eq!(CacheControl::parse([value]), expected, "{value}");
         }

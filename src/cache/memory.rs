@@ -20,7 +20,10 @@ struct ByBytes;
 
 impl Weighter<Arc<SourceRequest>, Arc<Entry>> for ByBytes {
     fn weight(&self, key: &Arc<SourceRequest>, entry: &Arc<Entry>) -> u64 {
-        (size_of::<SourceRequest>() + key.target.len() + entry.weight()) as u64
+        let pairs = key.headers.iter().chain(&key.params);
+        let pairs = pairs.map(|(name, value)| name.len() + value.len() + 2 * size_of::<String>());
+        let key = size_of::<SourceRequest>() + key.target.len() + pairs.sum::<usize>();
+        (key + entry.weight()) as u64
     }
 }
 
@@ -53,10 +56,6 @@ impl Memory {
 
     pub(super) fn put(&self, key: Arc<SourceRequest>, entry: Arc<Entry>) {
         self.copies.insert(key, entry);
-    }
-
-    pub(super) fn remove(&self, key: &SourceRequest) {
-        self.copies.remove(key);
     }
 
     pub(super) fn stats(&self) -> CacheStats {

@@ -93,8 +93,7 @@ fn page_summary(site: &Site, page: &Page) -> PageSummary {
         let waits = members
             .iter()
             .filter(|f| !core_only || f.priority.is_core())
-            .filter(|f| matches!(f.source, Source::Http { .. }))
-            .map(|f| plan::slot_time(page, f).as_millis());
+            .map(|f| plan::worst_time(site, page, f).as_millis());
         waits.max().unwrap_or(0)
     };
     let block = |fragment: &&crate::fragment::Fragment| {

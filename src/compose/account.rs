@@ -8,7 +8,7 @@ use crate::clock::Instant;
 use crate::degradation::Level;
 use crate::fragment::facts::Trace;
 use crate::plan::Plan;
-use crate::report::{FragmentReport, OmitReason, Outcome, PageReport};
+use crate::report::{Cause, FragmentReport, OmitReason, Outcome, PageReport};
 use crate::site::PageId;
 
 use super::slot::Settled;
@@ -61,6 +61,15 @@ impl Account {
 
     pub(super) fn settle(&mut self, member: usize, settled: Settled) {
         self.members[member] = Some(settled);
+    }
+
+    /// Whoever filled the slots has stopped: what is not settled by now never will be.
+    pub(super) fn give_up_the_rest(&mut self) {
+        let now = self.composer.clock.now();
+        for member in self.members.iter_mut().filter(|member| member.is_none()) {
+            let reason = OmitReason::Failed(Cause::Stopping);
+            *member = Some(Settled::omitted(reason, now));
+        }
     }
 
     /// What a member has come to, if it has.

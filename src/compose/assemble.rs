@@ -5,33 +5,33 @@
 //!
 //! A browser can use the part of a page that it has. What arrives in order needs no script to be
 //! put in place, and search engines, readers without JavaScript and terminal browsers get the same
-//! page. While the body waits for one slot, the others go on: they are polled together.
+//! page. While the body waits for one slot, the others go on: they are filled by a task of their
+//! own, so that a reader who does not read holds up nothing but their own page.
 //!
 //! Invariant: when every slot was at hand when the head left, the length is known and exact.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use futures::Stream;
-use futures::future::BoxFuture;
-use futures::stream::FuturesUnordered;
 use http_body::{Body, Frame, SizeHint};
+use tokio::sync::mpsc;
 
+use crate::cache::Content;
 use crate::layout::parts::Parts;
 use crate::site::Piece;
 
-use super::Order;
+use super::Edition;
 use super::account::Account;
 use super::slot::{Fill, Settled};
 
-pub(super) type Waiting = FuturesUnordered<BoxFuture<'static, (usize, Settled)>>;
-
 /// A page's body.
 pub struct PageBody {
-    order: Order,
+    edition: Arc<Edition>,
     account: Account,
-    waiting: Waiting,
+    /// What the slots that were not settled when the head left come to.
+    settling: Option<mpsc::Receiver<(usize, Settled)>>,
     /// Index of the next piece to write.
     next: usize,
     /// Bytes still to be written, when that is known.
@@ -39,26 +39,39 @@ pub struct PageBody {
 }
 
 impl PageBody {
-    pub(super) fn new(order: Order, account: Account, waiting: Waiting, is_page: bool) -> Self {
+    /// A body whose slots are all settled, or that will not be written.
+    pub(super) fn settled(edition: Arc<Edition>, account: Account, is_page: bool) -> Self {
         let mut body = Self {
-            order,
+            edition,
             account,
-            waiting,
+            settling: None,
             next: 0,
             remaining: None,
         };
         if !is_page {
-            body.waiting.clear();
             body.next = body.pieces().len();
         }
-        if body.waiting.is_empty() {
-            body.remaining = body.pieces()[body.next..]
-                .iter()
-                .map(|piece| body.written(piece).map(|bytes| bytes.len() as u64))
-                .sum();
-        }
+        body.remaining = body.pieces()[body.next..]
+            .iter()
+            .map(|piece| body.written(piece).map(|bytes| bytes.len() as u64))
+            .sum();
         body.finish_at_the_end();
         body
+    }
+
+    /// A body some of whose slots are still being filled.
+    pub(super) fn streaming(
+        edition: Arc<Edition>,
+        account: Account,
+        settling: mpsc::Receiver<(usize, Settled)>,
+    ) -> Self {
+        Self {
+            edition,
+            account,
+            settling: Some(settling),
+            next: 0,
+            remaining: None,
+        }
     }
 
     /// Nobody will read it: the answer is to `HEAD`. The page counts as one that was read to its end.
@@ -67,7 +80,7 @@ impl PageBody {
     }
 
     fn pieces(&self) -> &[Piece] {
-        &self.order.edition.site.page(self.account.page()).pieces
+        &self.edition.site.page(self.account.page()).pieces
     }
 
     /// What a piece is written as; `None` while its slot is not settled.
@@ -81,9 +94,12 @@ impl PageBody {
             } => (*member, part.as_deref(), default),
         };
         Some(match &self.account.settled(member)?.content {
-            Fill::Entry(entry) => entry.parts.part(part),
+            Fill::Entry(entry) => match &entry.content {
+                Content::Html(parts) => parts.part(part),
+                Content::Absent | Content::Withdrawn => default.clone(),
+            },
             Fill::Ready(body) => Parts::split(body.clone()).part(part),
-            Fill::Nothing | Fill::Redirect(..) | Fill::Refused(_) => default.clone(),
+            Fill::Nothing | Fill::NoPage(..) => default.clone(),
         })
     }
 
@@ -98,8 +114,19 @@ impl PageBody {
     }
 
     fn poll_slots(&mut self, cx: &mut Context<'_>) {
-        while let Poll::Ready(Some((member, settled))) = Pin::new(&mut self.waiting).poll_next(cx) {
-            self.account.settle(member, settled);
+        let Some(settling) = &mut self.settling else {
+            return;
+        };
+        loop {
+            match settling.poll_recv(cx) {
+                Poll::Pending => return,
+                Poll::Ready(Some((member, settled))) => self.account.settle(member, settled),
+                Poll::Ready(None) => {
+                    self.account.give_up_the_rest();
+                    self.settling = None;
+                    return;
+                }
+            }
         }
     }
 }

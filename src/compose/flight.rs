@@ -21,7 +21,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-use crate::cache::Entry;
+use crate::cache::{Entry, Head, State};
 use crate::clock::Instant;
 use crate::fragment::{FragmentId, SourceRequest};
 use crate::report::Cause;
@@ -35,9 +35,20 @@ mod work;
 pub(crate) enum Landed {
     /// Content; `shared` when any page may use it.
     Entry { entry: Arc<Entry>, shared: bool },
-    /// Core only.
+    /// From a core only: there will be no page; `shared` when that holds for any page.
+    NoPage {
+        why: NoPage,
+        head: Head,
+        shared: bool,
+    },
+}
+
+/// Why a core says that there will be no page.
+#[derive(Debug, Clone)]
+pub(crate) enum NoPage {
+    /// The reader is to go elsewhere.
     Redirect(StatusCode, HeaderValue),
-    /// Core only.
+    /// There is nothing to show, or not to this reader.
     Refused(StatusCode),
 }
 
@@ -106,16 +117,39 @@ pub(super) async fn obtain(order: &Order, id: FragmentId, request: &Arc<SourceRe
     if !may_share {
         return alone(order, id, request).await;
     }
-    let (mut landing, leads) = join_or_launch(order, id, request)?;
+    let (mut landing, leads) = match join_or_launch(order, id, request)? {
+        Found::Copy(entry) => {
+            return Ok(Landed::Entry {
+                entry,
+                shared: true,
+            });
+        }
+        Found::Flight { landing, leads } => (landing, leads),
+    };
     let landed = landing
         .wait_for(Option::is_some)
         .await
         .map_err(|_| Cause::Stopping)?
         .clone();
     match landed.expect("a flight that is waited for has landed") {
-        Ok(Landed::Entry { shared: false, .. }) if !leads => alone(order, id, request).await,
+        Ok(Landed::Entry { shared: false, .. } | Landed::NoPage { shared: false, .. })
+            if !leads =>
+        {
+            alone(order, id, request).await
+        }
         landing => landing,
     }
+}
+
+/// What there is to wait for.
+enum Found {
+    /// Nothing: it is here.
+    Copy(Arc<Entry>),
+    /// A flight, and whether it was launched for this page.
+    Flight {
+        landing: watch::Receiver<Option<Landing>>,
+        leads: bool,
+    },
 }
 
 /// A flight that has taken longer than the fragment's own timeout is not joined any more: whatever
@@ -125,14 +159,26 @@ fn join_or_launch(
     order: &Order,
     id: FragmentId,
     request: &Arc<SourceRequest>,
-) -> Result<(watch::Receiver<Option<Landing>>, bool), Cause> {
+) -> Result<Found, Cause> {
+    let fragment = order.edition.site.fragment(id);
     let now = order.composer.clock.now();
-    let joined_for = order.edition.site.fragment(id).timeout;
     let mut shared = order.composer.flights.shared.lock();
     if let Some(listed) = shared.get(request)
-        && now < listed.launched + joined_for
+        && now < listed.launched + fragment.timeout
     {
-        return Ok((listed.landing.clone(), false));
+        let landing = listed.landing.clone();
+        return Ok(Found::Flight {
+            landing,
+            leads: false,
+        });
+    }
+    // one may have landed since the slot looked
+    let copy = order
+        .composer
+        .cache
+        .lookup(request, &fragment.freshness, now);
+    if let Some(copy) = copy.filter(|copy| copy.state == State::Fresh) {
+        return Ok(Found::Copy(copy.entry));
     }
     let mut under_way = UnderWay::begin(order)?;
     let (sender, receiver) = watch::channel(None);
@@ -153,7 +199,11 @@ fn join_or_launch(
         drop(under_way);
         sender.send_replace(Some(landing));
     });
-    Ok((receiver, true))
+    let landing = receiver;
+    Ok(Found::Flight {
+        landing,
+        leads: true,
+    })
 }
 
 /// A flight for one page only. It runs within the page's own task, and becomes a task of its own

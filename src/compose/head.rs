@@ -1,6 +1,7 @@
 //! The page's status and headers, from its core fragments and nothing else. Owns the rule by which
 //! several cores agree; pure.
 
+use http::header::SET_COOKIE;
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::degradation::Level;
@@ -8,6 +9,7 @@ use crate::report::{OmitReason, Outcome};
 
 use super::Edition;
 use super::account::Account;
+use super::flight::NoPage;
 use super::slot::Fill;
 
 /// What the page will be.
@@ -41,6 +43,8 @@ pub struct PageHead {
     pub verdict: Verdict,
     /// Headers that the core gave.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Whether the page is one reader's own: a cookie goes into it, or comes with it.
+    pub personal: bool,
     /// The level the page was planned at.
     pub level: Level,
     /// `Server-Timing` of what is known by now.
@@ -61,35 +65,49 @@ pub(super) fn decide(edition: &Edition, account: &Account) -> Option<Verdict> {
         match account.settled(index).map(|settled| &settled.content) {
             None => undecided = true,
             Some(Fill::Entry(_) | Fill::Ready(_)) => {}
-            Some(Fill::Redirect(status, location)) => {
+            Some(Fill::NoPage(NoPage::Redirect(status, location), _)) => {
                 return Some(Verdict::Redirect(*status, location.clone()));
             }
-            Some(Fill::Refused(status)) => return Some(Verdict::Refused(*status)),
+            Some(Fill::NoPage(NoPage::Refused(status), _)) => {
+                return Some(Verdict::Refused(*status));
+            }
             Some(Fill::Nothing) => return Some(Verdict::Unavailable),
         }
     }
     (!undecided).then_some(Verdict::Page)
 }
 
-/// The head of a page with this verdict: a page's own headers are its cores'.
+/// The head that goes with a verdict, from the cores that gave it: of a page from all of them, of a
+/// redirect or a refusal from the first that said so.
 pub(super) fn head(edition: &Edition, account: &Account, verdict: Verdict) -> PageHead {
+    let page = edition.site.page(account.page());
     let mut headers = Vec::new();
-    if verdict == Verdict::Page {
-        let page = edition.site.page(account.page());
-        for (index, _) in page
-            .members
-            .iter()
-            .enumerate()
-            .filter(|(_, member)| member.is_core)
-        {
-            if let Some(Fill::Entry(entry)) = account.settled(index).map(|s| &s.content) {
+    for (index, _) in page
+        .members
+        .iter()
+        .enumerate()
+        .filter(|(_, member)| member.is_core)
+    {
+        match account.settled(index).map(|settled| &settled.content) {
+            Some(Fill::Entry(entry)) if verdict == Verdict::Page => {
                 headers.extend(entry.head.headers.iter().cloned());
             }
+            Some(Fill::NoPage(_, head)) => {
+                headers.clone_from(&head.headers);
+                break;
+            }
+            Some(Fill::Entry(_) | Fill::Ready(_) | Fill::Nothing) | None => {}
         }
     }
+    let personal = headers.iter().any(|(name, _)| name == SET_COOKIE)
+        || edition
+            .site
+            .members(page)
+            .any(|fragment| fragment.is_personal());
     PageHead {
         verdict,
         headers,
+        personal,
         level: account.level(),
         server_timing: server_timing(account),
     }

@@ -8,18 +8,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode};
 use tokio::time::timeout_at;
 
-use crate::cache::{Copy, Entry, State};
+use crate::cache::{Content, Copy, Entry, Head, State};
 use crate::clock::Instant;
 use crate::fragment::{FragmentId, Rung, RungKind, Source, SourceRequest};
-use crate::plan::Serve;
+use crate::plan::{Serve, Sibling};
 use crate::report::{Cause, OmitReason, Outcome};
 use crate::site::Site;
 
 use super::Order;
-use super::flight::{self, Landed};
+use super::flight::{self, Landed, NoPage};
 
 /// What a slot has come to.
 pub(crate) struct Settled {
@@ -37,10 +36,8 @@ pub(crate) enum Fill {
     Ready(Bytes),
     /// Nothing: the layout's default content.
     Nothing,
-    /// Not content but a verdict on the page: the reader is to go elsewhere.
-    Redirect(StatusCode, HeaderValue),
-    /// Not content but a verdict on the page: there is nothing to show.
-    Refused(StatusCode),
+    /// Not content: there will be no page.
+    NoPage(NoPage, Head),
 }
 
 impl Settled {
@@ -62,39 +59,39 @@ impl Settled {
         }
     }
 
-    fn copy(entry: Arc<Entry>, outcome: Outcome, at: Instant) -> Self {
-        if entry.absent {
-            let (outcome, content) = (Outcome::Absent, Fill::Nothing);
-            return Self {
-                age: Some(entry.age(at)),
-                outcome,
-                content,
-                at,
-            };
-        }
+    fn entry(entry: Arc<Entry>, outcome: Outcome, age: Option<Duration>, at: Instant) -> Self {
+        let (outcome, content) = match entry.content {
+            Content::Html(_) => (outcome, Fill::Entry(entry)),
+            Content::Absent | Content::Withdrawn => (Outcome::Absent, Fill::Nothing),
+        };
         Self {
-            age: Some(entry.age(at)),
             outcome,
-            content: Fill::Entry(entry),
+            content,
+            age,
             at,
         }
     }
 
+    fn copy(entry: Arc<Entry>, outcome: Outcome, at: Instant) -> Self {
+        let age = Some(entry.age(at));
+        Self::entry(entry, outcome, age, at)
+    }
+
     fn landed(landed: Landed, at: Instant) -> Self {
-        let content = match landed {
-            Landed::Entry { entry, .. } if entry.absent => {
-                return Self::copy(entry, Outcome::Absent, at);
-            }
-            Landed::Entry { entry, .. } => Fill::Entry(entry),
-            Landed::Redirect(status, location) => Fill::Redirect(status, location),
-            Landed::Refused(status) => Fill::Refused(status),
-        };
-        Self {
-            outcome: Outcome::Fetched,
-            content,
-            age: None,
-            at,
+        match landed {
+            Landed::Entry { entry, .. } => Self::entry(entry, Outcome::Fetched, None, at),
+            Landed::NoPage { why, head, .. } => Self {
+                outcome: Outcome::Fetched,
+                content: Fill::NoPage(why, head),
+                age: None,
+                at,
+            },
         }
+    }
+
+    /// Whether there is something to show.
+    fn shows(&self) -> bool {
+        matches!(self.content, Fill::Entry(_) | Fill::Ready(_))
     }
 }
 
@@ -105,23 +102,27 @@ pub(super) fn at_hand(
     serve: &Serve,
     now: Instant,
 ) -> Option<Settled> {
-    if let Source::Ready(body) = &order.edition.site.fragment(id).source {
+    let fragment = order.edition.site.fragment(id);
+    if let Source::Ready(body) = &fragment.source {
         return Some(Settled::ready(body.clone(), Outcome::Declared, now));
     }
-    let copy = order.composer.cache.lookup(&serve.request, now)?;
+    let copy = order
+        .composer
+        .cache
+        .lookup(&serve.request, &fragment.freshness, now)?;
     (copy.state == State::Fresh).then(|| Settled::copy(copy.entry, Outcome::Cached, now))
 }
 
 /// Fills a slot that has no fresh copy.
 pub(super) async fn fill(order: Order, id: FragmentId, serve: Serve, now: Instant) -> Settled {
-    let copy = order.composer.cache.lookup(&serve.request, now);
-    let patience = order.edition.site.fragment(id).freshness.patience;
+    let freshness = &order.edition.site.fragment(id).freshness;
+    let copy = order.composer.cache.lookup(&serve.request, freshness, now);
     let until = match &copy {
         Some(Copy {
             state: State::Fresh | State::Stale,
             ..
-        }) => serve.deadline.min(now + patience),
-        Some(_) | None => serve.deadline,
+        }) => serve.source_deadline.min(now + freshness.patience),
+        Some(_) | None => serve.source_deadline,
     };
     let cause = match obtain(&order, id, &serve.request, until).await {
         Ok(landed) => return Settled::landed(landed, order.composer.clock.now()),
@@ -183,19 +184,29 @@ fn rungs(site: &Site, id: FragmentId) -> Vec<&Rung> {
     found
 }
 
-/// What a sibling can give in the time that is left: a fresh copy, an answer, or any copy.
+/// What a sibling has to show: a fresh copy, an answer in the time that is left, or any copy. One
+/// that has nothing to show is no stand-in.
 async fn from_sibling(order: &Order, id: FragmentId, serve: &Serve) -> Option<Settled> {
-    let (_, request) = serve.siblings.iter().find(|(sibling, _)| *sibling == id)?;
-    let now = order.composer.clock.now();
-    if let Source::Ready(body) = &order.edition.site.fragment(id).source {
+    let Sibling {
+        request, may_ask, ..
+    } = serve.siblings.iter().find(|s| s.fragment == id)?;
+    let (clock, sibling) = (order.composer.clock, order.edition.site.fragment(id));
+    let now = clock.now();
+    if let Source::Ready(body) = &sibling.source {
         return Some(Settled::ready(body.clone(), Outcome::Declared, now));
     }
-    let copy = order.composer.cache.lookup(request, now);
+    let copy = order
+        .composer
+        .cache
+        .lookup(request, &sibling.freshness, now);
+    let until = serve.deadline.min(now + sibling.timeout);
     if copy.as_ref().is_none_or(|copy| copy.state != State::Fresh)
-        && now < serve.deadline
-        && let Ok(landed @ Landed::Entry { .. }) = obtain(order, id, request, serve.deadline).await
+        && *may_ask
+        && now < until
+        && let Ok(landed) = obtain(order, id, request, until).await
     {
-        return Some(Settled::landed(landed, order.composer.clock.now()));
+        return Some(Settled::landed(landed, clock.now())).filter(Settled::shows);
     }
-    copy.map(|copy| Settled::copy(copy.entry, Outcome::Cached, order.composer.clock.now()))
+    let settled = copy.map(|copy| Settled::copy(copy.entry, Outcome::Cached, clock.now()));
+    settled.filter(Settled::shows)
 }

@@ -43,11 +43,11 @@ pub enum Answer {
     /// Something to show.
     Content(Content),
     /// The reader is to go elsewhere.
-    Redirect(StatusCode, HeaderValue),
+    Redirect(StatusCode, HeaderValue, HeaderMap),
     /// There is no page, and the origin is sure of it: 401, 403, 404, 410 or 451.
-    Refused(StatusCode),
+    Refused(StatusCode, HeaderMap),
     /// There is nothing to show in this place: 204, 404 or 410.
-    Absent,
+    Absent(HeaderMap),
 }
 
 /// A usable body and its headers.
@@ -96,14 +96,17 @@ async fn check(response: OriginResponse, expect: &Expect<'_>) -> Result<Answer, 
     let absence = expect.without_content == WithoutContent::Absence;
     match status.as_u16() {
         200 | 203 => {}
-        204 | 404 | 410 if absence => return Ok(Answer::Absent),
+        204 | 404 | 410 if absence => return Ok(Answer::Absent(response.headers)),
         204 | 205 => return Err(Cause::Empty),
         301 | 302 | 303 | 307 | 308 if verdict => {
             let location = response.headers.get(LOCATION);
             let location = location.ok_or_else(|| Cause::Redirect("without Location".into()))?;
-            return Ok(Answer::Redirect(status, location.clone()));
+            let location = location.clone();
+            return Ok(Answer::Redirect(status, location, response.headers));
         }
-        401 | 403 | 404 | 410 | 451 if verdict => return Ok(Answer::Refused(status)),
+        401 | 403 | 404 | 410 | 451 if verdict => {
+            return Ok(Answer::Refused(status, response.headers));
+        }
         code => return Err(Cause::Status(code)),
     }
     check_coding(&response.headers)?;

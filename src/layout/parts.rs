@@ -55,6 +55,14 @@ impl Parts {
         }
     }
 
+    /// Gives each part bytes of its own, no more than it needs.
+    pub fn compact(&mut self) {
+        self.main = Bytes::copy_from_slice(&self.main);
+        for (_, content) in &mut self.named {
+            *content = Bytes::copy_from_slice(content);
+        }
+    }
+
     /// Bytes held.
     pub fn len(&self) -> usize {
         self.main.len()

@@ -1,20 +1,15 @@
 //! The page handler: one request, one edition, one level, one plan, one page. Owns the journey and
 //! the response head; every decision on the way is made elsewhere.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use axum::body::Body;
 use axum::response::Response;
-use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use http_body::{Frame, SizeHint};
-use tokio::sync::OwnedSemaphorePermit;
 
-use crate::compose::{self, Composed, Edition, PageBody, PageHead, Verdict};
+use crate::compose::{self, Composed, Edition, PageHead, Verdict};
 use crate::plan::{self, request};
 use crate::site::PageId;
 
@@ -25,6 +20,8 @@ const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 /// A page is made for each request; whoever keeps it must ask again.
 const REVALIDATE: HeaderValue = HeaderValue::from_static("no-cache");
+/// The same for a page that is one reader's own.
+const PERSONAL: HeaderValue = HeaderValue::from_static("private, no-cache");
 
 pub(super) async fn answer(
     state: &ServerState,
@@ -47,7 +44,13 @@ pub(super) async fn answer(
     };
     let now = state.composer.clock().now();
     let facts = request::facts(site, &head.uri, &head.headers, params, fastrand::u128(..));
-    let plan = plan::plan(site, id, &facts, state.level.level(), now);
+    let plan = plan::plan(
+        site,
+        id,
+        &facts,
+        state.level.level().min(site.ladder.text_only()),
+        now,
+    );
     let path = head.uri.path();
     let mut composed = compose::compose(
         &state.composer,
@@ -55,24 +58,23 @@ pub(super) async fn answer(
         plan,
         path,
         facts.trace,
+        permit,
     )
     .await;
     if head.method == Method::HEAD {
         composed.body.leave_unread();
     }
-    respond(&edition, composed, permit)
+    respond(&edition, composed)
 }
 
-fn respond(edition: &Edition, composed: Composed, permit: OwnedSemaphorePermit) -> Response {
+fn respond(edition: &Edition, composed: Composed) -> Response {
     let Composed { head, body } = composed;
     let mut response = match &head.verdict {
         Verdict::Page => {
-            let mut page = Response::new(Body::new(InFlight {
-                body,
-                _permit: permit,
-            }));
+            let mut page = Response::new(Body::new(body));
+            let control = if head.personal { PERSONAL } else { REVALIDATE };
             page.headers_mut().insert(CONTENT_TYPE, HTML);
-            page.headers_mut().insert(CACHE_CONTROL, REVALIDATE);
+            page.headers_mut().insert(CACHE_CONTROL, control);
             page
         }
         Verdict::Redirect(status, location) => {
@@ -99,31 +101,5 @@ fn add_headers(headers: &mut HeaderMap, head: PageHead) {
     headers.insert(LEVEL, HeaderValue::from(u16::from(head.level.get())));
     if let Ok(timing) = HeaderValue::try_from(head.server_timing) {
         headers.insert(SERVER_TIMING, timing);
-    }
-}
-
-/// A page body that counts as a page in flight until it has been written or dropped.
-struct InFlight {
-    body: PageBody,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl http_body::Body for InFlight {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

@@ -7,6 +7,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
 use tempfile::TempDir;
 
+use crate::support::reader::client;
 use crate::support::{Gate, Origin, html, origin, status};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_marbre");
@@ -185,7 +186,7 @@ fn explain_of_what_is_no_page() {
         ),
         ("/articles/..", "is refused"),
         ("articles/x", "is not a URL or a path"),
-        ("cms.example/articles/x", "is neither a path"),
+        ("cms.example:80", "is neither a path"),
         ("/articles/a b", "is not a URL or a path"),
     ] {
         let (code, out, err) = told(&run(&folder, &["explain", path]));
@@ -327,29 +328,37 @@ impl Served {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        let mut said = String::new();
-        let address = |name: &str, said: &str| {
-            let line = said.lines().find_map(|line| line.strip_prefix(name))?;
-            Some(line.trim().trim_end_matches('/').to_owned())
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        // from here on it is ended whatever happens
+        let mut served = Self {
+            child,
+            stderr,
+            pages: String::new(),
+            operators: String::new(),
         };
-        loop {
-            if let (Some(pages), Some(operators)) =
-                (address("pages", &said), address("operators", &said))
-            {
-                return Self {
-                    child,
-                    stderr,
-                    pages,
-                    operators,
-                };
+        while served.pages.is_empty() || served.operators.is_empty() {
+            let mut line = String::new();
+            assert_ne!(served.stderr.read_line(&mut line).unwrap(), 0, "it ended");
+            let address = |name: &str| {
+                Some(
+                    line.strip_prefix(name)?
+                        .trim()
+                        .trim_end_matches('/')
+                        .to_owned(),
+                )
+            };
+            if let Some(pages) = address("pages") {
+                served.pages = pages;
             }
-            assert_ne!(stderr.read_line(&mut said).unwrap(), 0, "it ended: {said}");
+            if let Some(operators) = address("operators") {
+                served.operators = operators;
+            }
         }
+        served
     }
 
     async fn get(&self, url: &str) -> (u16, String) {
-        let answer = reqwest::get(url).await.unwrap();
+        let answer = client().get(url).send().await.unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
@@ -453,7 +462,7 @@ async fn a_second_signal_does_not_wait() {
     let served = Served::start(&folder);
     let slow = format!("{}/articles/slow", served.pages);
     let ready = format!("{}/readyz", served.operators);
-    let page = reqwest::get(&slow);
+    let page = client().get(&slow).send();
     let stop = async {
         cms.arrived(2).await;
         served.signal("TERM");

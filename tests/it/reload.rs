@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 
+use crate::support::reader::client;
 use crate::support::{Gate, Newsroom, html, json, newsroom, origin, status};
 
 /// `POST /reload`: the status and what is said.
 async fn reload(site: &Newsroom) -> (u16, String) {
-    let answer = reqwest::Client::new()
+    let answer = client()
         .post(format!("{}/reload", site.admin_url()))
         .send()
         .await

@@ -5,5 +5,5 @@ pub(crate) mod origin;
 pub(crate) mod reader;
 
 pub(crate) use newsroom::{Newsroom, newsroom};
-pub(crate) use origin::{Gate, Origin, Reply, html, json, origin, raw, status, typed};
+pub(crate) use origin::{Gate, Origin, Reply, html, json, origin, raw, status};
 pub(crate) use reader::Page;

@@ -144,7 +144,8 @@ impl Stage {
         let path = format!("/p/{number}");
         let plan = self.plan(&path, level);
         let edition = Arc::clone(&self.edition);
-        let page = compose::compose(&self.composer, edition, plan, &path, Trace::default()).await;
+        let page =
+            compose::compose(&self.composer, edition, plan, &path, Trace::default(), ()).await;
         let verdict = page.head.verdict.clone();
         let Ok(body) = page.body.collect().await;
         let report = self.reports.0.lock().remove(&path);

@@ -2,15 +2,14 @@
 //! for it is the [flight](super)'s affair.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_LANGUAGE, LINK, SET_COOKIE};
+use http::header::{CACHE_CONTROL, CONTENT_LANGUAGE, LINK, SET_COOKIE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio::time::timeout;
 
-use crate::cache::freshness::{CacheControl, Lifetime};
-use crate::cache::{Entry, Head};
+use crate::cache::freshness::CacheControl;
+use crate::cache::{Entry, Head, entry};
 use crate::clock::Instant;
 use crate::compose::Order;
 use crate::fetch::{self, Answer, Ask, Content, Expect, WithoutContent};
@@ -19,7 +18,7 @@ use crate::layout::parts::Parts;
 use crate::render::{self, RenderError};
 use crate::report::Cause;
 
-use super::{Landed, Landing};
+use super::{Landed, Landing, NoPage};
 
 /// Response headers of a core fragment that become the page's. An answer with `Set-Cookie` is
 /// personal, so a cookie never comes from a copy.
@@ -29,6 +28,10 @@ static CORE_HEADERS: [HeaderName; 4] = [
     HeaderName::from_static("x-robots-tag"),
     SET_COOKIE,
 ];
+
+/// The same where there is no page: a redirect may set the cookie that ends it, and a refusal says
+/// what would be accepted.
+static VERDICT_HEADERS: [HeaderName; 2] = [SET_COOKIE, WWW_AUTHENTICATE];
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
@@ -46,81 +49,130 @@ pub(super) async fn fly(order: Order, id: FragmentId, request: Arc<SourceRequest
     };
     let content = match ask(&order, fragment, origin, &request).await? {
         Answer::Content(content) => content,
-        Answer::Redirect(status, location) => return Ok(Landed::Redirect(status, location)),
-        Answer::Refused(status) => return Ok(refused(&order, &request, status)),
-        Answer::Absent => return Ok(absent(&order, fragment, request, true)),
+        Answer::Redirect(status, location, headers) => {
+            return Ok(no_page(NoPage::Redirect(status, location), &headers));
+        }
+        Answer::Refused(status, headers) => {
+            withdraw(&order, began, request, status);
+            return Ok(no_page(NoPage::Refused(status), &headers));
+        }
+        Answer::Absent(headers) => {
+            let answer = Answered::new(fragment, &headers);
+            return Ok(answer.store(&order, began, request, entry::Content::Absent));
+        }
     };
-    let says = cache_control(&content.headers);
-    let shared = !says.private && !content.headers.contains_key(SET_COOKIE);
-    let lifetime = Lifetime::new(&fragment.freshness, &says);
-    let head = head(fragment, &content.headers);
-    let Some(html) = html(&order, fragment, &request, content)? else {
+    let Content { headers, body } = content;
+    let answer = Answered::new(fragment, &headers);
+    let Some(html) = html(&order, fragment, &request, body)? else {
         return match fragment.priority {
-            Priority::Core => Ok(refused(&order, &request, StatusCode::NOT_FOUND)),
+            Priority::Core => {
+                withdraw(&order, began, request, StatusCode::NOT_FOUND);
+                Ok(no_page(NoPage::Refused(StatusCode::NOT_FOUND), &headers))
+            }
             Priority::Essential => Err(Cause::Empty),
-            Priority::Optional(_) => Ok(absent(&order, fragment, request, shared)),
+            Priority::Optional(_) => {
+                Ok(answer.store(&order, began, request, entry::Content::Absent))
+            }
         };
     };
     let parts = Parts::split(html);
     if parts.is_empty() {
         return Err(Cause::Empty);
     }
-    let stored_at = order.composer.clock.now();
-    let entry = Arc::new(Entry {
-        parts,
-        absent: false,
-        head,
-        stored_at,
-        lifetime,
-    });
-    if shared && lifetime.is_worth_storing() {
-        keep(&order, began, request, &entry);
-    }
-    Ok(Landed::Entry { entry, shared })
+    Ok(answer.store(&order, began, request, entry::Content::Html(parts)))
 }
 
-/// Stores a copy, unless one was stored while this flight was under way: a flight that hung must
-/// not put its old answer over a newer one.
-fn keep(order: &Order, began: Instant, request: Arc<SourceRequest>, entry: &Arc<Entry>) {
-    let cache = &order.composer.cache;
-    let newer = cache.lookup(&request, entry.stored_at);
-    if newer.is_none_or(|copy| copy.entry.stored_at <= began) {
-        cache.store(request, Arc::clone(entry));
+/// What an answer says about itself.
+struct Answered<'f> {
+    fragment: &'f Fragment,
+    says: CacheControl,
+    head: Head,
+    /// Whether it may be given to other readers.
+    shared: bool,
+}
+
+impl<'f> Answered<'f> {
+    fn new(fragment: &'f Fragment, headers: &HeaderMap) -> Self {
+        let says = cache_control(headers);
+        let shared = is_shared(headers, &says);
+        // where the site declares a ttl it knows better than a framework's habit of saying no-store
+        let undeclared = says.no_store && fragment.freshness.ttl.is_none();
+        Self {
+            fragment,
+            says,
+            head: head(fragment, headers),
+            shared: shared && !undeclared,
+        }
     }
+
+    /// Keeps the answer as a copy, if it may and will be of use, and hands it over.
+    fn store(
+        self,
+        order: &Order,
+        began: Instant,
+        request: Arc<SourceRequest>,
+        content: entry::Content,
+    ) -> Landed {
+        let Self {
+            fragment,
+            says,
+            head,
+            shared,
+        } = self;
+        let stored_at = order.composer.clock.now();
+        let entry = Entry {
+            content,
+            head,
+            stored_at,
+            says,
+        };
+        let is_useful = entry.lifetime(&fragment.freshness).is_worth_storing();
+        // "nothing to show" takes the place of what was shown, however short it lives
+        let replaces = entry.content == entry::Content::Absent;
+        if !shared || !(is_useful || replaces) {
+            return Landed::Entry {
+                entry: Arc::new(entry),
+                shared,
+            };
+        }
+        let entry = Arc::new(entry.compacted());
+        order
+            .composer
+            .cache
+            .store(request, Arc::clone(&entry), began);
+        Landed::Entry { entry, shared }
+    }
+}
+
+fn is_shared(headers: &HeaderMap, says: &CacheControl) -> bool {
+    !says.private && !headers.contains_key(SET_COOKIE)
 }
 
 /// What was withdrawn must not come back as a stale copy.
-fn refused(order: &Order, request: &SourceRequest, status: StatusCode) -> Landed {
-    if matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE) {
-        order.composer.cache.remove(request);
+fn withdraw(order: &Order, began: Instant, request: Arc<SourceRequest>, status: StatusCode) {
+    if !matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE) {
+        return;
     }
-    Landed::Refused(status)
+    let withdrawn = Entry {
+        content: entry::Content::Withdrawn,
+        head: Head::default(),
+        stored_at: order.composer.clock.now(),
+        says: CacheControl::default(),
+    };
+    order
+        .composer
+        .cache
+        .store(request, Arc::new(withdrawn), began);
 }
 
-/// "Nothing to show" is kept as an answer is, so that it is not asked for again at once; but once
-/// stale it is worth nothing, and it replaces whatever was shown before.
-fn absent(order: &Order, fragment: &Fragment, request: Arc<SourceRequest>, shared: bool) -> Landed {
-    let ttl = fragment.freshness.ttl.unwrap_or_default();
-    let lifetime = Lifetime {
-        ttl,
-        grace: Duration::ZERO,
-        keep: Duration::ZERO,
-    };
-    let (parts, head) = (Parts::default(), Head::default());
-    let stored_at = order.composer.clock.now();
-    let entry = Arc::new(Entry {
-        parts,
-        absent: true,
-        head,
-        stored_at,
-        lifetime,
-    });
-    if shared && lifetime.is_worth_storing() {
-        order.composer.cache.store(request, Arc::clone(&entry));
-    } else if shared {
-        order.composer.cache.remove(&request);
+/// A verdict is kept for nobody, and shared with those who wait for the same unless it is personal.
+fn no_page(why: NoPage, headers: &HeaderMap) -> Landed {
+    let says = cache_control(headers);
+    Landed::NoPage {
+        why,
+        head: picked(&VERDICT_HEADERS, headers),
+        shared: is_shared(headers, &says) && !says.no_store,
     }
-    Landed::Entry { entry, shared }
 }
 
 async fn ask(
@@ -203,14 +255,20 @@ fn head(fragment: &Fragment, headers: &HeaderMap) -> Head {
     } else {
         &CORE_HEADERS
     };
-    let passed = says_of_page.iter().flat_map(|name| {
+    picked(says_of_page, headers)
+}
+
+fn picked(names: &[HeaderName], headers: &HeaderMap) -> Head {
+    let lines = |name: &HeaderName| {
+        let name = name.clone();
         headers
-            .get_all(name)
+            .get_all(&name)
             .iter()
-            .map(|value| (name.clone(), value.clone()))
-    });
+            .map(move |value| (name.clone(), value.clone()))
+            .collect::<Vec<_>>()
+    };
     Head {
-        headers: passed.collect(),
+        headers: names.iter().flat_map(lines).collect(),
     }
 }
 
@@ -219,10 +277,10 @@ fn html(
     order: &Order,
     fragment: &Fragment,
     request: &SourceRequest,
-    content: Content,
+    body: Bytes,
 ) -> Result<Option<Bytes>, Cause> {
     let Some(template) = &fragment.template else {
-        return Ok(Some(content.body));
+        return Ok(Some(body));
     };
     let site = &order.edition.site;
     let output_max = site.limits.template_output_max;
@@ -230,7 +288,7 @@ fn html(
     match render::html(
         &site.templates,
         template,
-        &content.body,
+        &body,
         params,
         &fragment.name,
         output_max,

@@ -41,6 +41,7 @@ fn fragment(
     let accept = accept(entry, written, cx);
     let source = source?;
     let fingerprint = fingerprint(
+        &entry.name,
         written,
         &source,
         &forward_headers,
@@ -132,9 +133,11 @@ fn accept(
     accepted
 }
 
-/// Changes whenever the rendered result would. Every template counts, not only this fragment's own:
-/// that costs a fetch after an edit and cannot miss an include.
+/// Changes whenever the result of asking would. Every template counts, not only this fragment's own:
+/// that costs a fetch after an edit and cannot miss an include. The name and the priority count
+/// because a template sees the one, and what a 404 means depends on the other.
 fn fingerprint(
+    name: &str,
     written: &file::Fragment,
     source: &Source,
     headers: &[String],
@@ -143,6 +146,12 @@ fn fingerprint(
 ) -> u64 {
     // its keys are fixed, unlike those of a `HashMap`: the same site has the same fingerprints
     let mut hasher = DefaultHasher::new();
+    name.hash(&mut hasher);
+    format!(
+        "{:?}",
+        (&written.priority, &written.accept, &written.max_size)
+    )
+    .hash(&mut hasher);
     written.source.as_str().hash(&mut hasher);
     if let Source::Ready(content) = source {
         content.hash(&mut hasher);

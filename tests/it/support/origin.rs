@@ -24,7 +24,6 @@ enum Act {
     Send(Vec<u8>),
     /// A byte at a time, with a pause before each.
     Drip(Vec<u8>, Duration),
-    Pause(Duration),
     WaitFor(Gate),
     Hang,
     /// Closes with a reset rather than an end.
@@ -105,12 +104,6 @@ impl Reply {
         self
     }
 
-    /// The same, begun later.
-    pub(crate) fn after(mut self, pause: Duration) -> Self {
-        self.acts.insert(0, Act::Pause(pause));
-        self
-    }
-
     /// The same, begun when the gate opens.
     pub(crate) fn gated(mut self, gate: &Gate) -> Self {
         self.acts.insert(0, Act::WaitFor(gate.clone()));
@@ -166,14 +159,6 @@ impl Reply {
     pub(crate) fn then_reset(mut self) -> Self {
         self.acts.push(Act::Reset);
         self
-    }
-}
-
-/// Answers nothing at all.
-pub(crate) fn hang() -> Reply {
-    Reply {
-        acts: vec![Act::Hang],
-        keep_alive: false,
     }
 }
 
@@ -412,7 +397,6 @@ async fn play(stream: &mut TcpStream, reply: Reply, sent: &Sent) -> std::io::Res
                     send(stream, &[byte], sent).await?;
                 }
             }
-            Act::Pause(pause) => tokio::time::sleep(pause).await,
             Act::WaitFor(gate) => gate.opened().await,
             Act::Hang => std::future::pending().await,
             Act::Reset => {
