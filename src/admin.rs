@@ -4,6 +4,7 @@
 //! Invariant: nothing that changes the server is done for a request without the token (where one is
 //! declared), nor for one that a foreign web page made a browser send.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -13,7 +14,8 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use futures::future::BoxFuture;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, HOST, ORIGIN};
+use http::uri::Authority;
 use http::{HeaderMap, StatusCode};
 use tokio_util::sync::CancellationToken;
 
@@ -65,22 +67,42 @@ pub fn router(state: Arc<AdminState>, more: Option<Router>) -> Router {
 }
 
 async fn guard(State(state): State<Arc<AdminState>>, request: Request, next: Next) -> Response {
-    if let Some(token) = &state.token
-        && !bears(request.headers(), token)
-    {
-        let text = "this needs the token of [admin] as `Authorization: Bearer …`\n";
-        return (
-            StatusCode::UNAUTHORIZED,
-            [("www-authenticate", "Bearer")],
-            text,
-        )
-            .into_response();
+    let headers = request.headers();
+    match &state.token {
+        Some(token) if !bears(headers, token) => {
+            let text = "this needs the token of [admin] as `Authorization: Bearer …`\n";
+            return (
+                StatusCode::UNAUTHORIZED,
+                [("www-authenticate", "Bearer")],
+                text,
+            )
+                .into_response();
+        }
+        None if !is_addressed_by_number(headers) => {
+            let text = "refused: without a token, use an IP address or localhost as the host\n";
+            return (StatusCode::FORBIDDEN, text).into_response();
+        }
+        Some(_) | None => {}
     }
-    if !request.method().is_safe() && is_cross_site(request.headers()) {
+    if !request.method().is_safe() && is_cross_site(headers) {
         let text = "refused: this was sent by a page of another site\n";
         return (StatusCode::FORBIDDEN, text).into_response();
     }
     next.run(request).await
+}
+
+/// Whether the host is an IP address or `localhost`. A name that a foreign page owns may be made to
+/// lead here (DNS rebinding), and a browser then takes that page for one of this server's own.
+fn is_addressed_by_number(headers: &HeaderMap) -> bool {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let authority = host.and_then(|host| host.parse::<Authority>().ok());
+    authority.is_some_and(|authority| {
+        let name = authority
+            .host()
+            .trim_start_matches('[')
+            .trim_end_matches(']');
+        name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
+    })
 }
 
 /// Compares in a time that does not depend on where the two differ.
@@ -98,9 +120,67 @@ fn bears(headers: &HeaderMap, token: &str) -> bool {
     })
 }
 
-/// Whether a browser says that another site's page made it send this
-/// (<https://www.w3.org/TR/fetch-metadata/>). Tools that are not browsers say nothing.
+/// Whether a browser says that another site's page made it send this: by Fetch Metadata
+/// (<https://www.w3.org/TR/fetch-metadata/>), or, where a browser does not have that, by an `Origin`
+/// that is not this host. Tools that are not browsers say neither.
 fn is_cross_site(headers: &HeaderMap) -> bool {
     let site = headers.get("sec-fetch-site").map(|v| v.as_bytes());
-    site.is_some_and(|site| !matches!(site, b"same-origin" | b"none"))
+    let foreign = site.is_some_and(|site| !matches!(site, b"same-origin" | b"none"));
+    let origin = headers.get(ORIGIN).map(|v| v.to_str().unwrap_or_default());
+    let host = headers.get(HOST).and_then(|v| v.to_str().ok());
+    let own = |origin: &str| {
+        let authority = origin
+            .strip_prefix("http://")
+            .or(origin.strip_prefix("https://"));
+        authority.is_some() && authority == host
+    };
+    foreign || origin.is_some_and(|origin| !own(origin))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{HeaderName, HeaderValue};
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let line = |(n, v): &(&'static str, &'static str)| {
+            (HeaderName::from_static(n), HeaderValue::from_static(v))
+        };
+        pairs.iter().map(line).collect()
+    }
+
+    #[test]
+    fn names_that_anybody_may_own_are_no_hosts_of_operators() {
+        for (host, ok) in [
+            ("127.0.0.1:8081", true),
+            ("[::1]:8081", true),
+            ("LocalHost:8081", true),
+            ("evil.example:8081", false),
+            ("127.0.0.1.evil.example", false),
+            ("", false),
+        ] {
+            assert_eq!(
+                is_addressed_by_number(&headers(&[("host", host)])),
+                ok,
+                "{host}"
+            );
+        }
+        assert!(!is_addressed_by_number(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn pages_of_other_sites_are_known_by_either_header() {
+        let host = ("host", "127.0.0.1:8081");
+        for (more, cross) in [
+            (("accept", "*/*"), false),
+            (("origin", "http://127.0.0.1:8081"), false),
+            (("origin", "http://evil.example"), true),
+            (("origin", "null"), true),
+            (("sec-fetch-site", "same-origin"), false),
+            (("sec-fetch-site", "same-site"), true),
+            (("sec-fetch-site", "cross-site"), true),
+        ] {
+            assert_eq!(is_cross_site(&headers(&[host, more])), cross, "{more:?}");
+        }
+    }
 }

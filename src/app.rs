@@ -25,7 +25,7 @@ use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::compose::{Composer, Edition};
 use crate::config::{self, Diagnostics, Loaded};
-use crate::degradation::{Level, LevelPin};
+use crate::degradation::{Level, LevelPin, NoSuchLevel};
 use crate::fetch::{Fetcher, Origin, http::HttpOrigin};
 use crate::report::{Cause, Event, Observer};
 use crate::server::{self, ServerState, accept};
@@ -87,6 +87,9 @@ pub enum StartError {
         /// Why not.
         error: io::Error,
     },
+    /// The level to begin with is not one of the site's.
+    #[error("{0}")]
+    Level(NoSuchLevel),
     /// A client for an origin cannot be made.
     #[error("cannot prepare the connections to the origins: {0}")]
     Origin(Cause),
@@ -158,6 +161,9 @@ impl App {
             TaskTracker::new(),
             vec![Arc::clone(&tally) as Arc<dyn Observer>],
         ));
+        site.ladder
+            .level(options.level.get())
+            .map_err(StartError::Level)?;
         let edition = edition(site, None).map_err(StartError::Origin)?;
         let edition = Arc::new(ArcSwap::from_pointee(edition));
         let level = Arc::new(LevelPin::new(options.level));

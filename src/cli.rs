@@ -64,7 +64,7 @@ struct File {
 /// Runs the command line of this process.
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
-    telemetry::init_log(arguments.log, arguments.verbose);
+    let _log = telemetry::init_log(arguments.log, arguments.verbose);
     match arguments
         .command
         .unwrap_or(Command::Demo(demo::Demo::default()))

@@ -4,5 +4,5 @@
 pub mod ladder;
 pub mod level;
 
-pub use ladder::Ladder;
+pub use ladder::{Ladder, NoSuchLevel};
 pub use level::{Level, LevelPin};

@@ -6,7 +6,9 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fs::DirBuilder;
 use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use rust_embed::RustEmbed;
@@ -42,6 +44,8 @@ pub async fn start(free_ports: bool) -> io::Result<Demo> {
         (None, PathBuf::from("fragments.toml"))
     } else {
         let folder = std::env::temp_dir().join(format!("marbre-demo-{}", std::process::id()));
+        // new, and nobody else's to write to: a folder that is there already is not ours
+        DirBuilder::new().mode(0o700).create(&folder)?;
         write_site(&folder)?;
         let file = folder.join("fragments.toml");
         (Some(folder), file)

@@ -7,9 +7,15 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+mod lossy;
 pub mod tally;
+mod throttle;
 
+pub use lossy::LogGuard;
 pub use tally::Tally;
+pub use throttle::Throttle;
+
+use lossy::Lossy;
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -23,8 +29,9 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts the log on standard error. A second call in one process changes nothing.
-pub fn init_log(format: LogFormat, verbose: bool) {
+/// Starts the log on standard error. A second call in one process changes nothing. The last lines
+/// are written when the guard is dropped.
+pub fn init_log(format: LogFormat, verbose: bool) -> LogGuard {
     let level = if verbose {
         LevelFilter::DEBUG
     } else {
@@ -38,8 +45,9 @@ pub fn init_log(format: LogFormat, verbose: bool) {
         LogFormat::Human => false,
         LogFormat::Json => true,
     };
+    let (writer, guard) = Lossy::start(std::io::stderr());
     let registry = tracing_subscriber::registry().with(targets);
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let layer = tracing_subscriber::fmt::layer().with_writer(writer);
     // fails only when a log was started before, which then goes on
     let _ = if json {
         registry.with(layer.json()).try_init()
@@ -49,4 +57,5 @@ pub fn init_log(format: LogFormat, verbose: bool) {
             .with(layer.with_ansi(colours).with_target(false))
             .try_init()
     };
+    guard
 }

@@ -11,7 +11,6 @@ use http::{HeaderMap, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::degradation::Level;
 use crate::plan::{self, explain::Explanation, request};
 use crate::report::Event;
 use crate::site::{Found, Target};
@@ -125,14 +124,10 @@ pub(super) async fn set_level(State(state): Shared, body: Bytes) -> Response {
             return (StatusCode::BAD_REQUEST, text).into_response();
         }
     };
-    let text_only = state.edition.load().site.ladder.text_only();
-    if Level::new(level) > text_only {
-        let text = format!(
-            "level {level} does not exist: this site has 0 (full page) to {text_only} (text only)\n"
-        );
-        return (StatusCode::BAD_REQUEST, text).into_response();
-    }
-    let to = Level::new(level);
+    let to = match state.edition.load().site.ladder.level(level) {
+        Ok(to) => to,
+        Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+    };
     let from = state.level.set(to);
     let event = Event::LevelSet {
         from,
@@ -149,15 +144,21 @@ pub(super) async fn set_level(State(state): Shared, body: Bytes) -> Response {
 
 #[derive(Deserialize)]
 pub(super) struct ExplainQuery {
-    path: String,
-    level: Option<u8>,
+    path: Option<String>,
+    level: Option<String>,
 }
 
 pub(super) async fn explain(State(state): Shared, Query(query): Query<ExplainQuery>) -> Response {
     let edition = state.edition.load_full();
     let site = &edition.site;
-    let Ok(uri) = query.path.parse::<Uri>() else {
-        return (StatusCode::BAD_REQUEST, "`path` is not a path\n").into_response();
+    let Some(uri) = query
+        .path
+        .as_deref()
+        .and_then(|path| path.parse::<Uri>().ok())
+    else {
+        let text =
+            "say which page: /explain?path=/articles/some-slug, and &level=N if not the present\n";
+        return (StatusCode::BAD_REQUEST, text).into_response();
     };
     let Found::Match {
         target: Target::Page(id),
@@ -166,8 +167,15 @@ pub(super) async fn explain(State(state): Shared, Query(query): Query<ExplainQue
     else {
         return (StatusCode::NOT_FOUND, "no page answers to this path\n").into_response();
     };
+    let level = match query.level.as_deref().map(str::parse) {
+        None => Ok(state.level.level()),
+        Some(level) => site.ladder.level(level.unwrap_or(u8::MAX)),
+    };
+    let level = match level {
+        Ok(level) => level,
+        Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+    };
     let facts = request::facts(site, &uri, &HeaderMap::new(), params, 1);
-    let level = query.level.map_or_else(|| state.level.level(), Level::new);
     let plan = plan::plan(site, id, &facts, level, state.composer.clock().now());
     Json(Explanation::new(site, &plan)).into_response()
 }

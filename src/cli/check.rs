@@ -12,13 +12,15 @@ use crate::fragment::Source;
 use crate::plan::{self, explain};
 use crate::site::{Page, Site};
 
-use super::output;
+use super::{File, output};
 
 #[derive(Args)]
 pub(super) struct Check {
-    /// The site's declaration.
-    #[arg(default_value = "fragments.toml", value_name = "FILE")]
-    file: PathBuf,
+    /// The site's declaration [default: fragments.toml].
+    #[arg(value_name = "FILE", conflicts_with = "file")]
+    declaration: Option<PathBuf>,
+    #[command(flatten)]
+    file: File,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -55,14 +57,20 @@ struct Block {
 
 impl Check {
     pub(super) fn run(self) -> ExitCode {
-        let loaded = match config::load(&self.file, &|name| std::env::var(name).ok()) {
+        let file = self.declaration.unwrap_or(self.file.file);
+        let loaded = match config::load(&file, &|name| std::env::var(name).ok()) {
             Ok(loaded) => loaded,
             Err(diagnostics) => {
                 output::message(&diagnostics.render(output::colours()));
                 return ExitCode::FAILURE;
             }
         };
-        let Loaded { site, warnings, .. } = loaded;
+        let Loaded {
+            site,
+            warnings,
+            summary: declared,
+            ..
+        } = loaded;
         if !warnings.is_empty() {
             output::message(&warnings.render(output::colours()));
         }
@@ -76,7 +84,7 @@ impl Check {
         if self.json {
             output::json(&summary);
         } else {
-            output::result(&text(&site, &summary));
+            output::result(&text(declared, &summary));
         }
         ExitCode::SUCCESS
     }
@@ -124,9 +132,8 @@ fn page_summary(site: &Site, page: &Page) -> PageSummary {
     }
 }
 
-fn text(site: &Site, summary: &Summary) -> String {
-    let (pages, fragments, origins) = (site.pages.len(), site.fragments.len(), site.origins.len());
-    let mut text = format!("ok: {pages} pages, {fragments} fragments, {origins} origins\n");
+fn text(declared: config::Summary, summary: &Summary) -> String {
+    let mut text = format!("ok: {declared}\n");
     let mut line =
         |line: String| writeln!(text, "{line}").expect("writing to a string cannot fail");
     for page in &summary.pages {

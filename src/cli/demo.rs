@@ -71,7 +71,7 @@ fn greeting(app: &App, demo: &demo::Demo) -> String {
          \n\
          The site is declared in {}; edit it, or a template, and reload the page.\n\
          Make the slideshow's origin hang:  curl -X PUT 'http://{admin}/dials/media?hang=1'\n\
-         Give up the two least blocks:      curl -X PUT -d 2 http://{admin}/level\n\
+         Give up blocks, two steps down:    curl -X PUT -d 2 http://{admin}/level\n\
          Stop with Ctrl-C.\n",
         demo.file().display()
     )

@@ -37,6 +37,10 @@ impl Explain {
             Ok(site) => site,
             Err(code) => return code,
         };
+        let level = match level(&site, self.level) {
+            Ok(level) => level,
+            Err(code) => return code,
+        };
         let (asked, id) = match Asked::new(&site, &self.url, &self.headers) {
             Ok(asked) => asked,
             Err(why) => {
@@ -47,7 +51,7 @@ impl Explain {
         // planning needs an instant, which on a paused or real clock needs a runtime's context
         let facts = request::facts(&site, &asked.uri, &asked.headers, asked.params, 1);
         let now = Clock::start().now();
-        let plan = plan::plan(&site, id, &facts, Level::new(self.level), now);
+        let plan = plan::plan(&site, id, &facts, level, now);
         let explanation = Explanation::new(&site, &plan);
         if self.json {
             output::json(&explanation);
@@ -56,6 +60,14 @@ impl Explain {
         }
         ExitCode::SUCCESS
     }
+}
+
+/// The level that was asked for, or what is wrong with it, printed.
+pub(super) fn level(site: &Site, number: u8) -> Result<Level, ExitCode> {
+    site.ladder.level(number).map_err(|error| {
+        output::message(&format!("error: {error}"));
+        ExitCode::FAILURE
+    })
 }
 
 /// Loads a site, or prints what is wrong with it.

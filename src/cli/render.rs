@@ -12,11 +12,10 @@ use crate::app;
 use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::compose::{self, Composer, Verdict};
-use crate::degradation::Level;
 use crate::plan::{self, request};
 use crate::report::{Event, Observer, PageReport};
 
-use super::explain::{Asked, load};
+use super::explain::{Asked, level, load};
 use super::{File, output};
 
 #[derive(Args)]
@@ -51,6 +50,10 @@ impl Render {
             Ok(site) => site,
             Err(code) => return code,
         };
+        let level = match level(&site, self.level) {
+            Ok(level) => level,
+            Err(code) => return code,
+        };
         let (asked, id) = match Asked::new(&site, &self.url, &self.headers) {
             Ok(asked) => asked,
             Err(why) => {
@@ -74,7 +77,7 @@ impl Render {
             let site = &edition.site;
             let (uri, chance) = (asked.uri, fastrand::u128(..));
             let facts = request::facts(site, &uri, &asked.headers, asked.params, chance);
-            let plan = plan::plan(site, id, &facts, Level::new(self.level), clock.now());
+            let plan = plan::plan(site, id, &facts, level, clock.now());
             let edition = Arc::clone(&edition);
             let page =
                 compose::compose(&composer, edition, plan, uri.path(), facts.trace, ()).await;

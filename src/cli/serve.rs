@@ -9,13 +9,15 @@ use clap::Args;
 use crate::app::{App, Options, StartError};
 use crate::degradation::Level;
 
-use super::output;
+use super::{File, output};
 
 #[derive(Args)]
 pub(super) struct Serve {
-    /// The site's declaration.
-    #[arg(default_value = "fragments.toml", value_name = "FILE")]
-    file: PathBuf,
+    /// The site's declaration [default: fragments.toml].
+    #[arg(value_name = "FILE", conflicts_with = "file")]
+    declaration: Option<PathBuf>,
+    #[command(flatten)]
+    file: File,
     /// Begin at this level of degradation (0 = full page).
     #[arg(long, default_value_t = 0, value_name = "N")]
     level: u8,
@@ -33,7 +35,7 @@ impl Serve {
             level: Level::new(self.level),
             listen: self.listen,
             admin_listen: self.admin_listen,
-            ..Options::new(self.file)
+            ..Options::new(self.declaration.unwrap_or(self.file.file))
         };
         super::runtime().block_on(async {
             let app = match App::start(options).await {
@@ -50,7 +52,7 @@ impl Serve {
 pub(super) fn refuse(error: &StartError) -> ExitCode {
     match error {
         StartError::Config(diagnostics) => output::message(&diagnostics.render(output::colours())),
-        StartError::Listen { .. } | StartError::Origin(_) => {
+        StartError::Listen { .. } | StartError::Level(_) | StartError::Origin(_) => {
             output::message(&format!("error: {error}"));
         }
     }

@@ -15,6 +15,14 @@ pub struct Ladder {
     steps: Vec<Rank>,
 }
 
+/// A level that a ladder does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("level {asked} does not exist: this site has 0 (full page) to {text_only} (text only)")]
+pub struct NoSuchLevel {
+    asked: Level,
+    text_only: Level,
+}
+
 impl Ladder {
     /// The ladder of these fragments.
     pub fn new(priorities: impl IntoIterator<Item = Priority>) -> Self {
@@ -27,6 +35,15 @@ impl Ladder {
     /// The highest level: every optional fragment is given up, only the text is left.
     pub fn text_only(&self) -> Level {
         Level::new(u8::try_from(self.steps.len()).expect("there are at most 99 ranks"))
+    }
+
+    /// The level of this number, if this ladder has it.
+    pub fn level(&self, number: u8) -> Result<Level, NoSuchLevel> {
+        let (asked, text_only) = (Level::new(number), self.text_only());
+        if asked > text_only {
+            return Err(NoSuchLevel { asked, text_only });
+        }
+        Ok(asked)
     }
 
     /// The ranks in the order in which they are given up; the first is gone at level 1.

@@ -3,18 +3,17 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde::Serialize;
 
-use crate::clock::{Clock, Instant};
+use crate::clock::Clock;
 use crate::report::{Event, FragmentReport, Observer, PageReport};
+
+use super::Throttle;
 
 /// Incomplete pages and events that are remembered.
 const REMEMBERED: usize = 20;
-/// The same complaint is logged once in so long.
-const COMPLAINT_PAUSE: Duration = Duration::from_secs(10);
 
 /// The counts.
 pub struct Tally {
@@ -24,6 +23,7 @@ pub struct Tally {
     unavailable: AtomicU64,
     left: AtomicU64,
     rows: Mutex<Rows>,
+    complaints: Throttle,
 }
 
 #[derive(Default)]
@@ -31,7 +31,6 @@ struct Rows {
     fragments: BTreeMap<String, BTreeMap<&'static str, u64>>,
     incomplete: VecDeque<Incomplete>,
     events: VecDeque<String>,
-    complained: BTreeMap<String, Instant>,
 }
 
 /// The counts at one moment.
@@ -79,6 +78,7 @@ impl Tally {
             unavailable: zero(),
             left: zero(),
             rows: Mutex::default(),
+            complaints: Throttle::default(),
         }
     }
 
@@ -97,6 +97,53 @@ impl Tally {
     }
 }
 
+impl Tally {
+    /// Counts a page, and says what was missing on it.
+    fn count(&self, report: &PageReport) -> Option<Incomplete> {
+        let counter = match report {
+            report if !report.finished => &self.left,
+            report if report.is_complete() => &self.complete,
+            report => {
+                let incomplete = Incomplete::new(report);
+                if report.status == 503 {
+                    self.unavailable.fetch_add(1, Ordering::Relaxed);
+                    self.complain(report, &incomplete);
+                }
+                return Some(incomplete);
+            }
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        None
+    }
+
+    fn complain(&self, report: &PageReport, incomplete: &Incomplete) {
+        let (page, path, blocks) = (&report.page, &report.path, &incomplete.blocks);
+        if self.complaints.is_due(page, self.clock.now()) {
+            tracing::error!(
+                page,
+                path,
+                ?blocks,
+                "page {page} has no core: {path} got the error page"
+            );
+        }
+    }
+}
+
+impl Incomplete {
+    fn new(report: &PageReport) -> Self {
+        let blocks = report.fragments.iter().filter(|f| !f.outcome.is_whole());
+        Self {
+            path: report.path.clone(),
+            trace_id: report.trace_id.clone(),
+            status: report.status,
+            duration_ms: report.duration.as_secs_f64() * 1e3,
+            blocks: blocks
+                .map(|f| (f.name.clone(), f.outcome.to_string()))
+                .collect(),
+        }
+    }
+}
+
 impl Rows {
     fn count(&mut self, fragment: &FragmentReport) {
         let label = fragment.outcome.label();
@@ -108,18 +155,6 @@ impl Rows {
                     .insert(fragment.name.clone(), [(label, 1)].into())
             }
         }
-    }
-
-    /// Whether a complaint is due; the same one is not made again for a while.
-    fn may_complain(&mut self, about: &str, now: Instant) -> bool {
-        let due = self
-            .complained
-            .get(about)
-            .is_none_or(|last| now >= *last + COMPLAINT_PAUSE);
-        if due {
-            self.complained.insert(about.to_owned(), now);
-        }
-        due
     }
 }
 
@@ -133,42 +168,15 @@ fn remember<T>(memory: &mut VecDeque<T>, item: T) {
 impl Observer for Tally {
     fn page(&self, report: &PageReport) {
         self.pages.fetch_add(1, Ordering::Relaxed);
+        let incomplete = self.count(report);
         let mut rows = self.rows.lock();
         report
             .fragments
             .iter()
             .for_each(|fragment| rows.count(fragment));
-        if !report.finished {
-            self.left.fetch_add(1, Ordering::Relaxed);
-            return;
+        if let Some(incomplete) = incomplete {
+            remember(&mut rows.incomplete, incomplete);
         }
-        if report.is_complete() {
-            self.complete.fetch_add(1, Ordering::Relaxed);
-            return;
-        }
-        let blocks = report.fragments.iter().filter(|f| !f.outcome.is_whole());
-        let incomplete = Incomplete {
-            path: report.path.clone(),
-            trace_id: report.trace_id.clone(),
-            status: report.status,
-            duration_ms: report.duration.as_secs_f64() * 1e3,
-            blocks: blocks
-                .map(|f| (f.name.clone(), f.outcome.to_string()))
-                .collect(),
-        };
-        if report.status == 503 {
-            self.unavailable.fetch_add(1, Ordering::Relaxed);
-            if rows.may_complain(&report.page, self.clock.now()) {
-                let (path, page, blocks) = (&report.path, &report.page, &incomplete.blocks);
-                tracing::error!(
-                    page,
-                    path,
-                    ?blocks,
-                    "page {page} has no core: {path} got the error page"
-                );
-            }
-        }
-        remember(&mut rows.incomplete, incomplete);
     }
 
     fn event(&self, event: &Event) {
