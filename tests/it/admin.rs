@@ -276,6 +276,29 @@ async fn a_page_of_another_site_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_name_that_a_foreign_page_owns_is_no_host_of_operators() {
+    let site = site().await;
+    let operator = Operator::of(&site);
+    // what a browser sends after that name has been made to lead here
+    let rebound = [
+        ("host", "evil.example:8081"),
+        ("origin", "http://evil.example:8081"),
+        ("sec-fetch-site", "same-origin"),
+    ];
+    assert_eq!(operator.ask("PUT", "/level", "1", &rebound).await.0, 403);
+    assert_eq!(operator.ask("GET", "/state", "", &rebound).await.0, 403);
+    // a browser without Fetch Metadata, on a foreign page's form
+    let form = [
+        ("origin", "http://evil.example"),
+        ("content-type", "text/plain"),
+    ];
+    assert_eq!(operator.ask("POST", "/level", "1", &form).await.0, 403);
+    assert_eq!(site.state().await["level"]["level"], 0);
+    let own = [("origin", operator.url.as_str())];
+    assert_eq!(operator.ask("PUT", "/level", "1", &own).await.0, 200);
+}
+
+#[tokio::test]
 async fn operators_from_elsewhere_need_a_token() {
     let draft = newsroom()
         .fragment("front", "\"core\"", "inline:<p>front</p>", "")
