@@ -1,5 +1,5 @@
 //! HTTP towards operators, on a listener of its own. Owns the routes and who may use them; what
-//! they do is in [`api`].
+//! they do is in `api`.
 //!
 //! Invariant: nothing that changes the server is done for a request without the token (where one is
 //! declared), nor for one that a foreign web page made a browser send.

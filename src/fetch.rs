@@ -2,7 +2,7 @@
 //! limit in flight, then one attempt. Knows nothing of caches, pages or templates.
 //!
 //! Invariant: what comes out is a whole answer that satisfied every limit, or a
-//! [`Cause`](crate::report::Cause); never a part of a body.
+//! [`Cause`]; never a part of a body.
 
 use std::sync::Arc;
 

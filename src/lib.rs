@@ -33,7 +33,7 @@
 //!    observers.
 //!
 //! A reload is the same line, slower: [`config::watch`] → [`config::load`] → a
-//! [`Site`](site::Site) → [`config::diff`] → swap. A bad file changes nothing.
+//! [`Site`](site::Site) → [`config::diff()`] → swap. A bad file changes nothing.
 //!
 //! # Invariants
 //!
