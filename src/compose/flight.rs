@@ -1,6 +1,6 @@
 //! Flights: one piece of work per request, however many pages wait for it. Owns the table of what is
-//! under way, and who may wait for what; the work itself is in [`work`]. A flight is a task of its own: it outlives
-//! its pages, within the origin's timeout, and its late answer fills the cache.
+//! under way, and who may wait for what; the work itself is in [`work`]. A flight outlives its
+//! pages, within the origin's timeout, and its late answer fills the cache.
 //!
 //! What may not be shared is not: a fragment without a ttl is fetched for each page on its own, and
 //! an answer that turns out to be personal (`private`, `Set-Cookie`) goes to the page that asked
