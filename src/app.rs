@@ -188,6 +188,7 @@ impl App {
             edition: Arc::clone(&edition),
             level: Arc::clone(&level),
             tasks: tasks.clone(),
+            stop: stop.clone(),
             pages: Arc::new(Semaphore::new(settings.pages_in_flight_max)),
             header_bytes_max: settings.header_bytes_max,
             body_bytes_max: settings.body_bytes_max,

@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 use crate::clock::Instant;
 use crate::fragment::{Freshness, SourceRequest};
 
@@ -21,6 +23,8 @@ use memory::Memory;
 #[derive(Debug)]
 pub struct Cache {
     memory: Memory,
+    /// Held while a copy is compared with the one that it would replace.
+    storing: Mutex<()>,
 }
 
 /// A copy and what it is good for.
@@ -37,6 +41,7 @@ impl Cache {
     pub fn new(bytes_max: usize) -> Self {
         Self {
             memory: Memory::new(bytes_max),
+            storing: Mutex::new(()),
         }
     }
 
@@ -55,6 +60,7 @@ impl Cache {
     /// Keeps a copy, unless a newer one was kept since `began`: whoever set out before must not put
     /// an old answer over a newer one.
     pub fn store(&self, key: Arc<SourceRequest>, entry: Arc<Entry>, began: Instant) {
+        let _one_at_a_time = self.storing.lock();
         let known = self.memory.get(&key);
         if known.is_none_or(|known| known.stored_at <= began) {
             self.memory.put(key, entry);

@@ -75,7 +75,8 @@ impl Fetcher {
     }
 
     /// Passes a request through to an origin; the answer is streamed. As many streams may be open
-    /// as fragments may be in flight, and neither takes the other's place.
+    /// as fragments may be in flight, and neither takes the other's place. A connection that has
+    /// left HTTP is a stream until it ends.
     pub async fn pass(
         &self,
         id: OriginId,

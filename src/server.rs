@@ -11,10 +11,12 @@ use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
+use axum::middleware::map_response;
 use axum::response::Response;
-use http::header::{CACHE_CONTROL, HOST};
-use http::{Extensions, HeaderMap, StatusCode, Version};
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, ETAG, HOST};
+use http::{Extensions, HeaderMap, HeaderValue, StatusCode, Version};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
@@ -40,6 +42,8 @@ pub struct ServerState {
     pub level: Arc<LevelPin>,
     /// Connections that have left HTTP run here, so that a stopping server waits for them.
     pub tasks: TaskTracker,
+    /// Whether the server is stopping: what could go on for ever then ends.
+    pub stop: CancellationToken,
     /// One permit a page being composed.
     pub pages: Arc<Semaphore>,
     /// Largest request head, in bytes.
@@ -59,7 +63,9 @@ pub fn router(state: Arc<ServerState>) -> Router {
     Router::new()
         .fallback(answer)
         .with_state(state)
+        .layer(map_response(before_coding))
         .layer(CompressionLayer::new().compress_when(DefaultPredicate::new().and(may_be_coded)))
+        .layer(map_response(after_coding))
         .layer(CatchPanicLayer::new())
 }
 
@@ -72,6 +78,47 @@ fn may_be_coded(status: StatusCode, _: Version, headers: &HeaderMap, _: &Extensi
         .iter()
         .filter_map(|v| v.to_str().ok());
     has_content && !directives.any(|value| value.to_ascii_lowercase().contains("no-transform"))
+}
+
+/// What an answer was before it may have been coded.
+#[derive(Clone, Copy)]
+struct Uncoded {
+    status: StatusCode,
+    has_coding: bool,
+}
+
+async fn before_coding(mut response: Response) -> Response {
+    let uncoded = Uncoded {
+        status: response.status(),
+        has_coding: response.headers().contains_key(CONTENT_ENCODING),
+    };
+    response.extensions_mut().insert(uncoded);
+    response
+}
+
+/// Puts right what the coding leaves wrong.
+async fn after_coding(mut response: Response) -> Response {
+    let Some(before) = response.extensions_mut().remove::<Uncoded>() else {
+        return response;
+    };
+    // a reader who takes no coding at all, not even none, gets the answer as it is: the coding says
+    // 406 when the work has been done, and sends the body all the same
+    *response.status_mut() = before.status;
+    if !before.has_coding && response.headers().contains_key(CONTENT_ENCODING) {
+        weaken(response.headers_mut());
+    }
+    response
+}
+
+/// The validator of the bytes before a coding is not one of the bytes after it (RFC 9110, 8.8.3.3).
+fn weaken(headers: &mut HeaderMap) {
+    let weak = headers.get(ETAG).and_then(|tag| {
+        let strong = tag.as_bytes().starts_with(b"\"").then_some(tag)?;
+        HeaderValue::from_bytes(&[b"W/", strong.as_bytes()].concat()).ok()
+    });
+    if let Some(weak) = weak {
+        headers.insert(ETAG, weak);
+    }
 }
 
 async fn answer(State(state): State<Arc<ServerState>>, request: Request) -> Response {

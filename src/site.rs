@@ -106,9 +106,9 @@ pub struct Proxy {
     pub origin: OriginId,
     /// The path to ask for, with the route's parameters; `None` passes the request's own path.
     pub path: Option<String>,
-    /// Until the response head.
+    /// Until the response head, from when the origin was last given a part of the request.
     pub timeout: Duration,
-    /// Largest silence within either body.
+    /// Largest silence within the answer, and on a WebSocket.
     pub idle_timeout: Duration,
 }
 

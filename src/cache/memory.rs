@@ -66,3 +66,50 @@ impl Memory {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::freshness::CacheControl;
+    use crate::cache::{Content, Head};
+
+    fn absent() -> Arc<Entry> {
+        Arc::new(Entry {
+            content: Content::Absent,
+            head: Head::default(),
+            stored_at: crate::clock::Clock::start().now(),
+            says: CacheControl::default(),
+        })
+    }
+
+    fn request(target: String, value: &str) -> Arc<SourceRequest> {
+        Arc::new(SourceRequest {
+            fingerprint: 1,
+            target,
+            headers: vec![("cookie".to_owned(), value.to_owned())],
+            params: vec![("slug".to_owned(), value.to_owned())],
+        })
+    }
+
+    #[test]
+    fn what_is_asked_weighs_too() {
+        let weight = |target: &str, value: &str| {
+            ByBytes.weight(&request(target.to_owned(), value), &absent())
+        };
+        let kilobyte = "x".repeat(1000);
+        assert_eq!(weight(&kilobyte, ""), weight("", "") + 1000);
+        // once as a header, once as a parameter
+        assert_eq!(weight("", &kilobyte), weight("", "") + 2000);
+    }
+
+    #[test]
+    fn copies_of_nothing_fill_it_too() {
+        let memory = Memory::new(64 << 10);
+        for number in 0..10_000 {
+            memory.put(request(format!("/{number}"), &"x".repeat(100)), absent());
+        }
+        let stats = memory.stats();
+        assert!(stats.bytes <= stats.bytes_max, "{stats:?}");
+        assert!((1..=64 << 10 >> 8).contains(&stats.entries), "{stats:?}");
+    }
+}

@@ -5,7 +5,9 @@ use http::header::SET_COOKIE;
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::degradation::Level;
+use crate::fragment::{Fragment, Rung};
 use crate::report::{OmitReason, Outcome};
+use crate::site::Site;
 
 use super::Edition;
 use super::account::Account;
@@ -81,7 +83,12 @@ pub(super) fn decide(edition: &Edition, account: &Account) -> Option<Verdict> {
 /// redirect or a refusal from the first that said so.
 pub(super) fn head(edition: &Edition, account: &Account, verdict: Verdict) -> PageHead {
     let page = edition.site.page(account.page());
+    let is_page = verdict == Verdict::Page;
     let mut headers = Vec::new();
+    let mut personal = edition
+        .site
+        .members(page)
+        .any(|fragment| may_be_personal(&edition.site, fragment));
     for (index, _) in page
         .members
         .iter()
@@ -89,21 +96,18 @@ pub(super) fn head(edition: &Edition, account: &Account, verdict: Verdict) -> Pa
         .filter(|(_, member)| member.is_core)
     {
         match account.settled(index).map(|settled| &settled.content) {
-            Some(Fill::Entry(entry)) if verdict == Verdict::Page => {
+            Some(Fill::Entry(entry)) if is_page => {
+                personal |= entry.says.private;
                 headers.extend(entry.head.headers.iter().cloned());
             }
-            Some(Fill::NoPage(_, head)) => {
+            Some(Fill::NoPage(_, head)) if verdict != Verdict::Unavailable => {
                 headers.clone_from(&head.headers);
                 break;
             }
-            Some(Fill::Entry(_) | Fill::Ready(_) | Fill::Nothing) | None => {}
+            Some(Fill::Entry(_) | Fill::Ready(_) | Fill::Nothing | Fill::NoPage(..)) | None => {}
         }
     }
-    let personal = headers.iter().any(|(name, _)| name == SET_COOKIE)
-        || edition
-            .site
-            .members(page)
-            .any(|fragment| fragment.is_personal());
+    personal |= headers.iter().any(|(name, _)| name == SET_COOKIE);
     PageHead {
         verdict,
         headers,
@@ -111,6 +115,16 @@ pub(super) fn head(edition: &Edition, account: &Account, verdict: Verdict) -> Pa
         level: account.level(),
         server_timing: server_timing(account),
     }
+}
+
+/// Whether a slot of this fragment may show what is for one reader only, also when another fragment
+/// stands in for it.
+fn may_be_personal(site: &Site, fragment: &Fragment) -> bool {
+    fragment.is_personal()
+        || fragment.fallback.iter().any(|rung| match rung {
+            Rung::Sibling(id) => may_be_personal(site, site.fragment(*id)),
+            Rung::Ready { .. } => false,
+        })
 }
 
 /// One entry a fragment (<https://www.w3.org/TR/server-timing/>): its duration in milliseconds and

@@ -2,11 +2,12 @@
 //! whatever misbehaves in front of an origin, in tests or on purpose, lives behind this trait.
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{BoxStream, StreamExt as _};
 use http::{HeaderMap, Method, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::io::InspectReader;
 
 use crate::report::Cause;
 
@@ -79,8 +80,20 @@ impl OriginResponse {
         }
     }
 
-    /// Keeps a permit until the body has been read or dropped.
+    /// Keeps a permit until the body has been read or dropped; after a change of protocol, until
+    /// the connection has been.
     pub(super) fn hold(&mut self, permit: OwnedSemaphorePermit) {
+        if let Some(upgrade) = self.upgrade.take() {
+            let held = async move {
+                let io = upgrade.await?;
+                let io = InspectReader::new(io, move |_: &[u8]| {
+                    let _held = &permit;
+                });
+                Ok(Box::new(io) as Box<dyn Duplex>)
+            };
+            self.upgrade = Some(held.boxed());
+            return;
+        }
         let body = std::mem::replace(&mut self.body, futures::stream::empty().boxed());
         self.body = body
             .map(move |chunk| {

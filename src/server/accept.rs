@@ -13,16 +13,20 @@ use std::time::Duration;
 use axum::Router;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
 use super::Peer;
+
+use self::streams::Streams;
+
+mod streams;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -52,6 +56,13 @@ pub struct Limits {
     pub header_bytes_max: usize,
     /// Connections at once.
     pub connections_max: usize,
+}
+
+/// The place that a connection takes up among those of its listener. Every request carries it, so
+/// that whoever takes the connection over from HTTP holds its place too.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    _permit: Arc<OwnedSemaphorePermit>,
 }
 
 /// Binds a listener.
@@ -91,12 +102,17 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, peer, permit)) => {
+                let who = Who {
+                    peer: Peer(peer),
+                    place: Place {
+                        _permit: Arc::new(permit),
+                    },
+                };
                 let connection =
-                    connection(stream, peer, router.clone(), limits.clone(), stop.clone());
+                    connection(stream, who, router.clone(), limits.clone(), stop.clone());
                 tasks.spawn(async move {
                     // an error here is a reader who has gone or who does not speak HTTP
                     let _ = connection.await;
-                    drop(permit);
                 });
             }
             Err(error) => {
@@ -107,9 +123,15 @@ pub async fn serve(
     }
 }
 
+/// What a connection tells of itself with each request.
+struct Who {
+    peer: Peer,
+    place: Place,
+}
+
 async fn connection(
     stream: TcpStream,
-    peer: SocketAddr,
+    who: Who,
     router: Router,
     limits: Limits,
     stop: CancellationToken,
@@ -125,11 +147,17 @@ async fn connection(
         },
     };
     let service = service_fn(move |mut request: http::Request<Incoming>| {
-        request.extensions_mut().insert(Peer(peer));
+        request.extensions_mut().insert(who.peer);
+        request.extensions_mut().insert(who.place.clone());
         router.clone().oneshot(request)
     });
     let io = TokioIo::new(stream);
     if is_http2 {
+        let streams = Streams::none();
+        let service = service_fn(|request| {
+            let (stream, answer) = (streams.open(), service.call(request));
+            async move { answer.await.map(|answer| stream.with(answer)) }
+        });
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder
             .timer(TokioTimer::new())
@@ -140,8 +168,10 @@ async fn connection(
         let mut connection = std::pin::pin!(builder.serve_connection(io, service));
         tokio::select! {
             ended = connection.as_mut() => return ended,
-            () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+            () = stop.cancelled() => {}
+            () = streams.none_for(limits.header_timeout) => {}
         }
+        connection.as_mut().graceful_shutdown();
         return connection.await;
     }
     let mut builder = http1::Builder::new();

@@ -1,7 +1,8 @@
 //! `[[static]]` folders. Owns which paths lead to files; ranges, validators and precompressed
 //! variants are `tower-http`'s.
 //!
-//! Invariant: nothing outside the folder, and no hidden file, is ever served.
+//! Invariant: no path leads out of the folder, and none with a hidden segment is served. Links
+//! inside the folder are followed: what they point at is the site's own choice.
 
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};

@@ -1,8 +1,10 @@
 //! `[[proxy]]` paths, passed through to an origin and streamed both ways. Owns which headers cross,
-//! the limits on either body, and the hand-over of connections that leave HTTP (WebSockets).
+//! the limits on either body, and connections that leave HTTP (WebSockets).
 //!
-//! Invariant: hop-by-hop headers (RFC 9110, 7.6.1) stay on the hop they belong to, and a request
-//! for one path never reaches another.
+//! Invariants: hop-by-hop headers (RFC 9110, 7.6.1) stay on the hop they belong to; a request for
+//! one path never reaches another; what has left HTTP keeps its place among the connections of the
+//! listener and among the streams of the origin; what could go on for ever ends when the server
+//! stops.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -13,19 +15,28 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::{self, Stream};
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio::time::timeout;
+use tokio::sync::{Notify, watch};
+use tokio::time::{sleep, timeout};
+use tokio_util::io::InspectReader;
+use tokio_util::sync::CancellationToken;
 
 use crate::compose::Edition;
-use crate::fetch::origin::{BodyStream, OriginRequest, OriginResponse};
+use crate::fetch::origin::{BodyStream, Duplex, OriginRequest, OriginResponse};
 use crate::report::Cause;
 use crate::site::Proxy;
 
+use super::accept::Place;
 use super::{Peer, ServerState, error_page};
+
+/// A stopping server waits no longer for an answer that has fallen silent and that may have no end.
+const SILENCE_AT_STOP: Duration = Duration::from_secs(1);
+const EVENT_STREAM: &[u8] = b"text/event-stream";
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 static HOP_BY_HOP: [HeaderName; 9] = [
     CONNECTION,
@@ -57,10 +68,19 @@ pub(super) async fn answer(
     }
     let protocol = upgrade(request.headers());
     let reader = protocol.is_some().then(|| hyper::upgrade::on(&mut request));
+    let place = request.extensions().get::<Place>().cloned();
     let fault = Arc::new(OnceLock::new());
-    let sent = forward(state, proxy, params, request, protocol.as_ref(), &fault);
-    let answered = timeout(proxy.timeout, edition.fetcher.pass(proxy.origin, sent)).await;
-    let mut answered = match answered.unwrap_or(Err(Cause::Timeout)) {
+    let (turn, turns) = watch::channel(Turn::Origin);
+    let upload = Upload {
+        fault: Arc::clone(&fault),
+        turn,
+    };
+    let sent = forward(state, proxy, params, request, protocol.as_ref(), upload);
+    let answered = tokio::select! {
+        answered = edition.fetcher.pass(proxy.origin, sent) => answered,
+        () = origin_overdue(turns, proxy.timeout) => Err(Cause::Timeout),
+    };
+    let mut answered = match answered {
         Ok(answered) => answered,
         // the origin is not to blame for a request that it could not be given
         Err(_) if let Some((status, text)) = fault.get() => {
@@ -73,14 +93,62 @@ pub(super) async fn answer(
         return failed(&edition, proxy, &cause);
     }
     if let (Some(reader), Some(origin)) = (reader, answered.upgrade.take()) {
+        let (stop, idle) = (state.stop.clone(), proxy.idle_timeout);
+        let tunnel = async move {
+            if let (Ok(reader), Ok(origin)) = (reader.await, origin.await) {
+                tunnel(TokioIo::new(reader), origin, idle).await;
+            }
+        };
         state.tasks.spawn(async move {
-            if let (Ok(reader), Ok(mut origin)) = (reader.await, origin.await) {
-                // either side may end it; both are then closed
-                let _ = tokio::io::copy_bidirectional(&mut TokioIo::new(reader), &mut origin).await;
+            let _place = place;
+            // nobody knows when such a connection would end by itself
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tunnel => {}
             }
         });
     }
-    back(answered, protocol, proxy.idle_timeout)
+    back(answered, protocol, proxy.idle_timeout, &state.stop)
+}
+
+/// Passes everything both ways until either side ends it, or both have been silent for so long.
+/// Both are then closed.
+async fn tunnel(reader: impl Duplex, origin: impl Duplex, idle: Duration) {
+    let heard = Notify::new();
+    let mut reader = InspectReader::new(reader, |_: &[u8]| heard.notify_one());
+    let mut origin = InspectReader::new(origin, |_: &[u8]| heard.notify_one());
+    let silence = async { while timeout(idle, heard.notified()).await.is_ok() {} };
+    tokio::select! {
+        _ = tokio::io::copy_bidirectional(&mut reader, &mut origin) => {}
+        () = silence => {}
+    }
+}
+
+/// Who is waited for before the head of the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// For more of the request's body, which has a limit of its own.
+    Reader,
+    /// To take what it is sent, or to answer.
+    Origin,
+}
+
+/// Returns when the origin has been waited for so long at a stretch.
+async fn origin_overdue(mut turns: watch::Receiver<Turn>, limit: Duration) {
+    loop {
+        let turn = *turns.borrow_and_update();
+        let changed = turns.changed();
+        let body_goes_on = match turn {
+            Turn::Reader => changed.await,
+            Turn::Origin => match timeout(limit, changed).await {
+                Ok(changed) => changed,
+                Err(_) => return,
+            },
+        };
+        if body_goes_on.is_err() {
+            return sleep(limit).await;
+        }
+    }
 }
 
 fn failed(edition: &Edition, proxy: &Proxy, cause: &Cause) -> Response {
@@ -108,7 +176,7 @@ fn forward(
     params: &[(String, String)],
     request: Request<Body>,
     protocol: Option<&HeaderValue>,
-    fault: &Fault,
+    upload: Upload,
 ) -> OriginRequest {
     let (parts, body) = request.into_parts();
     let mut headers = parts.headers;
@@ -122,9 +190,9 @@ fn forward(
     let host = headers
         .remove(HOST)
         .or_else(|| HeaderValue::try_from(parts.uri.authority()?.as_str()).ok());
-    if let Some(host) = host {
-        headers.insert(HeaderName::from_static("x-forwarded-host"), host);
-    }
+    // HTTP/1.0 may leave the host out: what a reader claims does not take its place
+    headers.remove(FORWARDED_HOST);
+    headers.extend(host.map(|host| (FORWARDED_HOST, host)));
     headers.insert(
         HeaderName::from_static("x-forwarded-proto"),
         HeaderValue::from_static("http"),
@@ -140,16 +208,12 @@ fn forward(
         target.push('?');
         target.push_str(query);
     }
-    let bodiless = http_body::Body::is_end_stream(&body)
-        || matches!(parts.method, Method::GET | Method::HEAD if !headers.contains_key(CONTENT_LENGTH));
-    let body = (!bodiless).then(|| {
-        bounded(
-            body,
-            state.body_bytes_max,
-            state.body_timeout,
-            Arc::clone(fault),
-        )
-    });
+    let has_body = !http_body::Body::is_end_stream(&body);
+    if has_body && !headers.contains_key(CONTENT_LENGTH) {
+        // unless told so, the HTTP library leaves the body of a GET out without a word
+        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    let body = has_body.then(|| bounded(body, state.body_bytes_max, state.body_timeout, upload));
     OriginRequest {
         method: parts.method,
         target,
@@ -227,8 +291,19 @@ fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-fn back(answered: OriginResponse, protocol: Option<HeaderValue>, idle: Duration) -> Response {
-    let mut response = Response::new(Body::from_stream(idle_bounded(answered.body, idle)));
+fn back(
+    answered: OriginResponse,
+    protocol: Option<HeaderValue>,
+    idle: Duration,
+    stop: &CancellationToken,
+) -> Response {
+    let patience = patience_at_stop(&answered.headers);
+    let body = idle_bounded(answered.body, idle);
+    let body = match patience {
+        Some(patience) => Body::from_stream(until_stop(body.boxed(), stop.clone(), patience)),
+        None => Body::from_stream(body),
+    };
+    let mut response = Response::new(body);
     *response.status_mut() = answered.status;
     *response.headers_mut() = answered.headers;
     strip_hop_by_hop(response.headers_mut());
@@ -238,6 +313,56 @@ fn back(answered: OriginResponse, protocol: Option<HeaderValue>, idle: Duration)
         headers.extend(protocol.map(|protocol| (UPGRADE, protocol)));
     }
     response
+}
+
+/// How long a silence in such an answer is borne when the server is stopping; `None` if it is
+/// given the whole grace, because it tells where it ends.
+fn patience_at_stop(headers: &HeaderMap) -> Option<Duration> {
+    let media_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let is_endless = media_type.is_some_and(|name| {
+        name.get(..EVENT_STREAM.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(EVENT_STREAM))
+    });
+    if is_endless {
+        Some(Duration::ZERO)
+    } else if headers.contains_key(CONTENT_LENGTH) {
+        None
+    } else {
+        Some(SILENCE_AT_STOP)
+    }
+}
+
+/// A body that ends with an error when the server stops, and then no more comes for so long. The
+/// reader must not take what there was for the whole.
+fn until_stop(
+    body: BodyStream,
+    stop: CancellationToken,
+    patience: Duration,
+) -> impl Stream<Item = Result<Bytes, Cause>> {
+    stream::unfold(Some(body), move |body| {
+        let stop = stop.clone();
+        async move {
+            let mut body = body?;
+            let impatience = async {
+                stop.cancelled().await;
+                if !patience.is_zero() {
+                    sleep(patience).await;
+                }
+            };
+            let chunk = tokio::select! {
+                // without patience it ends also if it never falls silent
+                biased;
+                () = impatience => {
+                    let cut = Cause::Transport("the server is stopping".to_owned());
+                    return Some((Err(cut), None));
+                }
+                chunk = body.next() => chunk?,
+            };
+            Some((chunk, Some(body)))
+        }
+    })
+    // content codings look again after the end
+    .fuse()
 }
 
 /// A body that ends with an error after a silence.
@@ -258,30 +383,43 @@ fn idle_bounded(body: BodyStream, idle: Duration) -> impl Stream<Item = Result<B
 /// What the reader did wrong while its request's body was being passed on, if it did.
 type Fault = Arc<OnceLock<(StatusCode, &'static str)>>;
 
+/// What is told of a request's body while it is being passed on.
+struct Upload {
+    fault: Fault,
+    turn: watch::Sender<Turn>,
+}
+
 /// A request body that may be neither larger nor more silent than this.
-fn bounded(body: Body, bytes_max: u64, silence_max: Duration, fault: Fault) -> BodyStream {
+fn bounded(body: Body, bytes_max: u64, silence_max: Duration, upload: Upload) -> BodyStream {
+    let Upload { fault, turn } = upload;
     let chunks = body
         .into_data_stream()
         .map(|chunk| chunk.map_err(|error| Cause::Transport(error.to_string())))
         .boxed();
     let mut seen = 0;
-    idle_bounded(chunks, silence_max)
-        .map(move |chunk| {
-            let chunk = chunk.and_then(|chunk| {
-                seen += chunk.len() as u64;
-                let max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
-                if seen > bytes_max {
-                    Err(Cause::TooLarge(max))
-                } else {
-                    Ok(chunk)
-                }
-            });
-            if let Err(cause) = &chunk {
-                let _ = fault.set(blame(cause));
+    let chunks = idle_bounded(chunks, silence_max).boxed();
+    stream::unfold((chunks, turn), |(mut chunks, turn)| async move {
+        turn.send_replace(Turn::Reader);
+        let chunk = chunks.next().await?;
+        turn.send_replace(Turn::Origin);
+        Some((chunk, (chunks, turn)))
+    })
+    .map(move |chunk| {
+        let chunk = chunk.and_then(|chunk| {
+            seen += chunk.len() as u64;
+            let max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
+            if seen > bytes_max {
+                Err(Cause::TooLarge(max))
+            } else {
+                Ok(chunk)
             }
-            chunk
-        })
-        .boxed()
+        });
+        if let Err(cause) = &chunk {
+            let _ = fault.set(blame(cause));
+        }
+        chunk
+    })
+    .boxed()
 }
 
 fn blame(cause: &Cause) -> (StatusCode, &'static str) {

@@ -1,6 +1,6 @@
 //! Pages are coded as the reader asks, and are the same pages.
 
-use crate::support::{Newsroom, newsroom};
+use crate::support::{Newsroom, Reply, newsroom, origin};
 
 async fn site(body: &str) -> Newsroom {
     newsroom()
@@ -29,6 +29,10 @@ async fn the_reader_gets_the_coding_that_was_asked_for() {
         ("identity", None),
         ("", None),
         ("deflate, compress, x-unknown", None),
+        // whoever takes nothing gets it as it is
+        ("*;q=0", None),
+        ("identity;q=0", None),
+        ("gzip;q=0, identity;q=0", None),
     ] {
         let answer = site
             .reader()
@@ -119,4 +123,58 @@ async fn error_pages_are_coded_as_pages_are() {
             .unwrap()
             .contains("There is no such page")
     );
+}
+
+#[tokio::test]
+async fn a_strong_validator_is_not_that_of_the_coded_bytes() {
+    let body = text();
+    let tagged = |tag, coding| {
+        let headers = [
+            ("content-type", "text/plain"),
+            ("etag", tag),
+            ("content-encoding", coding),
+        ];
+        let count = if coding.is_empty() { 2 } else { 3 };
+        Reply::headed(200, &headers[..count], body.as_bytes())
+    };
+    let api = origin()
+        .on("/api/strong", tagged("\"a\"", ""))
+        .on("/api/weak", tagged("W/\"a\"", ""))
+        .on("/api/coded", tagged("\"a\"", "gzip"))
+        .start()
+        .await;
+    let site = newsroom()
+        .file("../public/a.css", "p { margin: 0 }\n".repeat(100))
+        .file("../public/b.css", "p { margin: 0 }\n".repeat(100))
+        .file("../public/b.css.gz", "gzip")
+        .origin("api", &api)
+        .fragment("front", "\"core\"", "inline:<p>front</p>", "")
+        .page("front", "/", "[front]")
+        .toml("[[proxy]]\nroute = \"/api/{*rest}\"\norigin = \"api\"")
+        .toml("[[static]]\nroute = \"/assets\"\ndir = \"public\"")
+        .start()
+        .await;
+    for (path, accepts, weak) in [
+        ("/api/strong", "gzip", true),
+        ("/api/strong", "identity", false),
+        ("/api/strong", "*;q=0", false),
+        ("/api/weak", "gzip", true),
+        ("/api/coded", "gzip", false),
+        ("/assets/a.css", "gzip", true),
+        ("/assets/a.css", "identity", false),
+        ("/assets/b.css", "gzip", false),
+    ] {
+        let reader = site.reader();
+        let answer = reader.get_with(path, &[("accept-encoding", accepts)]).await;
+        assert_eq!(answer.status, 200, "{path} {accepts}");
+        let tag = answer.header("etag").unwrap();
+        let quoted = if weak { "W/\"" } else { "\"" };
+        assert!(tag.starts_with(quoted), "{path} {accepts}: {tag}");
+    }
+    // the weak validator still spares the reader the same bytes again
+    let (reader, coded) = (site.reader(), ("accept-encoding", "gzip"));
+    let page = reader.get_with("/assets/a.css", &[coded]).await;
+    let known = ("if-none-match", page.header("etag").unwrap());
+    let again = reader.get_with("/assets/a.css", &[coded, known]).await;
+    assert_eq!(again.status, 304);
 }

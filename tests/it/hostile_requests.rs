@@ -684,6 +684,35 @@ async fn silence_is_not_waited_out() {
 }
 
 #[tokio::test]
+async fn an_http_2_connection_without_a_request_is_closed() {
+    let gate = crate::support::Gate::closed();
+    let slow = html("<p>a</p>").gated(&gate);
+    let cms = origin().on("/articles/a", slow).start().await;
+    let limits = "header_timeout = \"100ms\"\nmax_connections = 1";
+    let site = site_of(&cms, limits).await;
+    // it answers pings for as long as it lives
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .http2_prior_knowledge()
+        .build()
+        .unwrap();
+    let page = client.get(site.url()).send().await.unwrap();
+    assert_eq!(page.version(), http::Version::HTTP_2);
+    assert_eq!(page.text().await.unwrap(), "<p>front</p>");
+    // there is room for the next one only when it has been closed
+    site.reader().get("/").await.is(200, "<p>front</p>");
+    // the client connects anew, and what takes long is not idle
+    let (page, ()) = tokio::join!(
+        client.get(format!("{}/articles/a", site.url())).send(),
+        async {
+            cms.arrived(1).await;
+            gate.open();
+        }
+    );
+    assert_eq!(page.unwrap().text().await.unwrap(), "<p>a</p>");
+}
+
+#[tokio::test]
 async fn readers_who_leave_cost_nothing() {
     let gate = crate::support::Gate::closed();
     let cms = origin()

@@ -157,6 +157,87 @@ async fn the_request_streams() {
 }
 
 #[tokio::test]
+async fn an_upload_may_take_longer_than_the_answer() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let hung = origin().on("/slow/b", raw("").then_hang()).start().await;
+    let site = newsroom()
+        .origin_at("api", &format!("http://{}", listener.local_addr().unwrap()))
+        .origin("hung", &hung)
+        .fragment("article", "\"core\"", "inline:<p>text</p>", "")
+        .page("page", "/", "[article]")
+        .toml("[[proxy]]\nroute = \"/up\"\norigin = \"api\"\ntimeout = \"100ms\"")
+        .toml("[[proxy]]\nroute = \"/slow/{*rest}\"\norigin = \"hung\"\ntimeout = \"100ms\"")
+        .start()
+        .await;
+    let mut reader = site.reader().connect().await;
+    let head = "POST /up HTTP/1.1\r\nhost: x\r\ncontent-length: 11\r\nconnection: close\r\n\r\n";
+    reader
+        .write_all(format!("{head}first").as_bytes())
+        .await
+        .unwrap();
+    let (mut origin, _) = listener.accept().await.unwrap();
+    read_until(&mut origin, "first").await;
+    // meanwhile another request, begun later, is given up: so long has the upload taken
+    assert_eq!(site.reader().get("/slow/b").await.status, 504);
+    reader.write_all(b"second").await.unwrap();
+    read_until(&mut origin, "second").await;
+    origin
+        .write_all(b"HTTP/1.1 201 Created\r\ncontent-length: 4\r\n\r\ndone")
+        .await
+        .unwrap();
+    let answer = read_until(&mut reader, "done").await;
+    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+}
+
+#[tokio::test]
+async fn an_origin_that_neither_reads_nor_answers_is_given_up() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let site = newsroom()
+        .origin_at("api", &format!("http://{}", listener.local_addr().unwrap()))
+        .fragment("article", "\"core\"", "inline:<p>text</p>", "")
+        .page("page", "/", "[article]")
+        .toml("[[proxy]]\nroute = \"/up\"\norigin = \"api\"\ntimeout = \"100ms\"")
+        .start()
+        .await;
+    // the whole of it is more than the sockets on the way take
+    let body = vec![b'x'; 9 << 20];
+    for sent in [4, body.len()] {
+        let (mut reader, mut writer) = site.reader().connect().await.into_split();
+        let head = format!("POST /up HTTP/1.1\r\nhost: x\r\ncontent-length: {sent}\r\n\r\n");
+        let write = async {
+            writer.write_all(head.as_bytes()).await.unwrap();
+            // more than is taken: the rest stays unsent
+            let _ = writer.write_all(&body[..sent]).await;
+            std::future::pending().await
+        };
+        let mut status = [0; 12];
+        tokio::select! {
+            read = reader.read_exact(&mut status) => assert_eq!(read.unwrap(), 12),
+            () = write => {}
+        }
+        assert_eq!(&status, b"HTTP/1.1 504");
+    }
+}
+
+#[tokio::test]
+async fn the_body_of_a_get_passes_too() {
+    let api = origin().on("/api/search", json("{}")).start().await;
+    let site = passing(&api).await;
+    for framed in [
+        "content-length: 5\r\n\r\nquery",
+        "transfer-encoding: chunked\r\n\r\n5\r\nquery\r\n0\r\n\r\n",
+    ] {
+        let head = "GET /api/search HTTP/1.1\r\nhost: x\r\nconnection: close\r\n";
+        let answer = site.reader().bytes(format!("{head}{framed}")).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert_eq!(api.last_body("/api/search").unwrap(), b"query", "{framed}");
+    }
+    site.reader().get("/api/search").await.is(200, "{}");
+    let head = api.last_head("/api/search").unwrap();
+    assert_eq!(header(&head, "transfer-encoding"), None, "{head}");
+}
+
+#[tokio::test]
 async fn server_sent_events_pass_at_once_and_uncoded() {
     let gate = Gate::closed();
     let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
@@ -264,6 +345,23 @@ async fn the_origin_learns_who_asked_for_what() {
         header(&head, "x-forwarded-for"),
         Some("10.0.0.1, 10.0.0.2, 127.0.0.1")
     );
+}
+
+#[tokio::test]
+async fn the_host_that_a_reader_claims_is_not_passed_on() {
+    let api = origin().on("/api/a", json("{}")).start().await;
+    let site = passing(&api).await;
+    for (head, expected) in [
+        ("GET /api/a HTTP/1.0\r\n", None),
+        ("GET /api/a HTTP/1.1\r\nhost: x\r\n", Some("x")),
+    ] {
+        let claim = "x-forwarded-host: evil\r\nx-forwarded-host: worse\r\n";
+        let close = "connection: close\r\n\r\n";
+        site.reader().bytes(format!("{head}{claim}{close}")).await;
+        let head = api.last_head("/api/a").unwrap();
+        assert_eq!(header(&head, "x-forwarded-host"), expected);
+        assert!(!head.contains("evil") && !head.contains("worse"), "{head}");
+    }
 }
 
 #[tokio::test]
@@ -643,6 +741,18 @@ async fn a_request_that_expects_to_continue_is_told_to() {
 const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
     sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
+async fn ask_for_web_socket(site: &Newsroom, target: &str) -> TcpStream {
+    let mut stream = site.reader().connect().await;
+    // browsers send accept-encoding with this too
+    let ask = format!(
+        "GET {target} HTTP/1.1\r\nhost: x\r\nconnection: keep-alive, Upgrade\r\nupgrade: websocket\r\n\
+         accept-encoding: gzip, br\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+         sec-websocket-version: 13\r\n\r\n"
+    );
+    stream.write_all(ask.as_bytes()).await.unwrap();
+    stream
+}
+
 #[tokio::test]
 async fn a_web_socket_passes_both_ways() {
     let api = origin()
@@ -650,11 +760,7 @@ async fn a_web_socket_passes_both_ways() {
         .start()
         .await;
     let site = passing(&api).await;
-    let mut stream = site.reader().connect().await;
-    // browsers send accept-encoding with this too
-    let ask = "GET /api/ws HTTP/1.1\r\nhost: x\r\nconnection: keep-alive, Upgrade\r\nupgrade: websocket\r\n\
-        accept-encoding: gzip, br\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\n\r\n";
-    stream.write_all(ask.as_bytes()).await.unwrap();
+    let mut stream = ask_for_web_socket(&site, "/api/ws").await;
     let head = read_until(&mut stream, "hello").await.to_ascii_lowercase();
     assert!(head.starts_with("http/1.1 101"), "{head}");
     assert!(
@@ -682,6 +788,140 @@ async fn a_web_socket_passes_both_ways() {
     // the reader's end is passed on, and ends the whole
     stream.shutdown().await.unwrap();
     assert_eq!(stream.read(&mut [0; 16]).await.unwrap(), 0);
+}
+
+/// A site that passes `/ws` through to the origin, which may have one stream open.
+async fn narrow(api: &Origin, server: &str) -> Newsroom {
+    newsroom()
+        .server(server)
+        .toml(&format!(
+            "[origins.api]\nurls = [\"{}\"]\nmax_in_flight = 1",
+            api.url()
+        ))
+        .fragment("article", "\"core\"", "inline:<p>text</p>", "")
+        .page("page", "/", "[article]")
+        .toml("[[proxy]]\nroute = \"/ws\"\norigin = \"api\"")
+        .start()
+        .await
+}
+
+async fn echo() -> Origin {
+    let reply = raw(SWITCH).then("hello").then_echo();
+    origin().on("/ws", reply).start().await
+}
+
+#[tokio::test]
+async fn a_web_socket_is_a_stream_of_its_origin_until_it_ends() {
+    let api = echo().await;
+    let site = narrow(&api, "").await;
+    let mut first = ask_for_web_socket(&site, "/ws").await;
+    read_until(&mut first, "hello").await;
+    let mut status = [0; 12];
+    let mut second = ask_for_web_socket(&site, "/ws").await;
+    second.read_exact(&mut status).await.unwrap();
+    assert_eq!(&status, b"HTTP/1.1 503");
+    drop(first);
+    // until the server has seen it, the first counts as open
+    while &status == b"HTTP/1.1 503" {
+        second = ask_for_web_socket(&site, "/ws").await;
+        second.read_exact(&mut status).await.unwrap();
+    }
+    assert_eq!(&status, b"HTTP/1.1 101");
+    assert_eq!(api.hits("/ws"), 2);
+}
+
+#[tokio::test]
+async fn a_web_socket_is_a_connection_of_the_listener_until_it_ends() {
+    let api = echo().await;
+    let site = narrow(&api, "max_connections = 1").await;
+    let mut socket = ask_for_web_socket(&site, "/ws").await;
+    read_until(&mut socket, "hello").await;
+    let reader = site.reader();
+    let next = reader.get("/");
+    let mut next = std::pin::pin!(next);
+    let talk = async {
+        for _ in 0..200 {
+            socket.write_all(b"word").await.unwrap();
+            read_until(&mut socket, "word").await;
+        }
+    };
+    tokio::select! {
+        page = &mut next => panic!("one connection too many: {page:?}"),
+        () = talk => {}
+    }
+    drop(socket);
+    next.await.is(200, "<p>text</p>");
+}
+
+#[tokio::test]
+async fn a_web_socket_on_which_nothing_is_said_ends() {
+    let api = origin()
+        .on("/silent/ws", raw(SWITCH).then("hello").then_hang())
+        .start()
+        .await;
+    let site = passing(&api).await;
+    let mut stream = ask_for_web_socket(&site, "/silent/ws").await;
+    // reading to the end returns, or the test never does
+    let mut seen = String::new();
+    stream.read_to_string(&mut seen).await.unwrap();
+    assert!(seen.ends_with("hello"), "{seen}");
+}
+
+#[tokio::test]
+async fn what_could_go_on_for_ever_does_not_keep_the_server() {
+    let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n";
+    let events = "content-type: text/event-stream; charset=utf-8\r\n\r\n5\r\nhello\r\n";
+    let event = "d\r\ndata: again\n\n\r\n";
+    for (target, reply) in [
+        ("/api/ws", raw(SWITCH).then("hello").then_echo()),
+        ("/api/live", raw(format!("{head}{events}")).then_hang()),
+        (
+            "/api/busy",
+            raw(format!("{head}{events}")).then_endless(event),
+        ),
+        (
+            "/api/poll",
+            raw(format!(
+                "{head}cache-control: no-transform\r\n\r\n5\r\nhello\r\n"
+            ))
+            .then_hang(),
+        ),
+    ] {
+        let api = origin().on(target, reply).start().await;
+        let site = passing(&api).await;
+        let mut stream = ask_for_web_socket(&site, target).await;
+        read_until(&mut stream, "hello").await;
+        let mut rest = Vec::new();
+        let (finished, _) = tokio::join!(site.app.stop(), stream.read_to_end(&mut rest));
+        assert!(finished, "{target}");
+        // the reader is not told that this was all
+        let rest = String::from_utf8_lossy(&rest);
+        assert!(!rest.contains("\r\n0\r\n"), "{target}: {rest}");
+    }
+}
+
+#[tokio::test]
+async fn a_download_is_finished_before_the_server_stops() {
+    let gate = Gate::closed();
+    let head = "HTTP/1.1 200 OK\r\ncontent-length: 11\r\n\r\n";
+    let reply = raw(format!("{head}first")).then_wait(&gate).then("second");
+    let api = origin().on("/api/file", reply).start().await;
+    let site = passing(&api).await;
+    let mut stream = site.reader().connect().await;
+    stream
+        .write_all(b"GET /api/file HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
+    read_until(&mut stream, "first").await;
+    let address = site.app.address;
+    let rest = async {
+        // the server stops: it accepts nothing new
+        while TcpStream::connect(address).await.is_ok() {}
+        gate.open();
+        read_until(&mut stream, "second").await
+    };
+    let (finished, rest) = tokio::join!(site.app.stop(), rest);
+    assert_eq!((finished, &*rest), (true, "second"));
 }
 
 #[tokio::test]

@@ -143,3 +143,15 @@ async fn a_flight_that_hangs_does_not_hold_up_the_pages_after_it() {
     site.reader().get("/").await;
     site.reader().get("/").await.is(200, "<p>1</p><b>1</b>");
 }
+
+#[tokio::test]
+async fn what_is_not_to_be_stored_is_no_stale_copy_unless_the_site_knows_better() {
+    for (ttl, status_then) in [("", 503), ("ttl = \"1ms\"\n", 200)] {
+        let reply = html("<p>1</p>").header("cache-control", "no-store");
+        let cms = origin().on("/article", reply).start().await;
+        let site = site_with(&cms, &format!("{ttl}grace = \"1h\"\nkeep = \"1h\"")).await;
+        site.reader().get("/").await.is(200, "<p>1</p>");
+        cms.on("/article", status(500));
+        assert_eq!(not_cached(&site).await.status, status_then, "{ttl}");
+    }
+}

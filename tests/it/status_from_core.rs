@@ -42,6 +42,105 @@ async fn redirects_pass_with_their_location() {
 }
 
 #[tokio::test]
+async fn a_redirect_sets_the_cores_cookies() {
+    let login = status(303)
+        .header("location", "/login")
+        .header("set-cookie", "a=1; Path=/")
+        .header("set-cookie", "b=2");
+    let page = page_of(login).await;
+    assert_eq!(page.status, 303);
+    let mut cookies: Vec<_> = page.headers.get_all("set-cookie").iter().collect();
+    cookies.sort_unstable();
+    assert_eq!(cookies, ["a=1; Path=/", "b=2"]);
+}
+
+#[tokio::test]
+async fn a_refusal_says_what_would_be_accepted() {
+    let challenge = "Basic realm=\"x\", charset=\"UTF-8\"";
+    let page = page_of(status(401).header("www-authenticate", challenge)).await;
+    assert_eq!(page.status, 401);
+    assert_eq!(page.header("www-authenticate"), Some(challenge));
+    // not where there is a page
+    let page = page_of(html("<p>t</p>").header("www-authenticate", challenge)).await;
+    assert_eq!((page.status, page.header("www-authenticate")), (200, None));
+}
+
+#[tokio::test]
+async fn an_error_page_has_nothing_of_a_core_that_would_have_redirected() {
+    let cms = origin()
+        .on("/a", status(500))
+        .on(
+            "/b",
+            status(302)
+                .header("location", "/z")
+                .header("set-cookie", "b=1"),
+        )
+        .start()
+        .await;
+    let site = newsroom()
+        .origin("cms", &cms)
+        .core("a", "cms:/a")
+        .core("b", "cms:/b")
+        .page("page", "/", "[a][b]")
+        .start()
+        .await;
+    for _ in 0..20 {
+        let page = site.reader().get("/").await;
+        // whichever is known first
+        let cookie = page.header("set-cookie");
+        match page.status {
+            503 => assert_eq!((cookie, page.header("location")), (None, None)),
+            status => assert_eq!((status, cookie), (302, Some("b=1"))),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_ones_own_says_so() {
+    let cms = origin()
+        .on("/article", html("<p>t</p>"))
+        .on("/you", html("<b>you</b>"))
+        .on(
+            "/private",
+            html("<p>t</p>").header("cache-control", "private"),
+        )
+        .on("/cookie", html("<p>t</p>").header("set-cookie", "id=1"))
+        .start()
+        .await;
+    let site = newsroom()
+        .origin("cms", &cms)
+        .core("article", "cms:/article")
+        .core("private", "cms:/private")
+        .core("cookie", "cms:/cookie")
+        .core("from_cookie", "cms:/article?id={cookie.id}")
+        .fragment("you", "40", "cms:/you", "forward_cookies = [\"id\"]")
+        .fragment(
+            "auth",
+            "40",
+            "cms:/you",
+            "forward_headers = [\"authorization\"]",
+        )
+        .page("all", "/all", "[article]")
+        .page("you", "/you", "[article][you]")
+        .page("auth", "/auth", "[article][auth]")
+        .page("private", "/private", "[private]")
+        .page("cookie", "/cookie", "[cookie]")
+        .page("from_cookie", "/from-cookie", "[from_cookie]")
+        .start()
+        .await;
+    let control = async |path| {
+        let page = site.reader().get(path).await;
+        assert_eq!(page.status, 200, "{path}");
+        page.header("cache-control").map(str::to_owned)
+    };
+    assert_eq!(control("/all").await.as_deref(), Some("no-cache"));
+    for path in ["/you", "/auth", "/private", "/cookie", "/from-cookie"] {
+        let said = control(path).await;
+        assert_eq!(said.as_deref(), Some("private, no-cache"), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_redirect_without_location_is_a_failure() {
     assert_eq!(page_of(status(302)).await.status, 503);
 }

@@ -4,9 +4,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that fails is meant to panic")]
 
+mod copies;
 mod origin;
 mod promises;
 mod stage;
+mod stand_ins;
+mod unread;
 
 use std::time::Duration;
 
@@ -56,6 +59,10 @@ fn the_promises_hold_under_every_seed() {
             seen.stale > 100 && seen.cached > 500 && seen.panics > 20,
             "{seen:?}"
         );
+        assert!(
+            seen.absent > 50 && seen.refused > 20 && seen.stand_ins > 50,
+            "{seen:?}"
+        );
     }
 }
 
@@ -90,6 +97,25 @@ fn a_byte_a_second_is_dropped_at_the_deadline() {
         // the timeout of `declaration`, not the page's budget
         assert_eq!(page.report.duration, Duration::from_millis(300));
         assert_eq!(page.outcome("b"), "failed (timeout)");
+    });
+}
+
+#[test]
+fn a_body_that_ends_early_is_left_out_whichever_piece_is_the_last() {
+    virtual_time(async {
+        for pieces in 0..4 {
+            let text = declaration(&[("a", "\"core\""), ("b", "50")]);
+            let stage = Stage::build(&text, &["a", "b"], |spec| {
+                FakeOrigin::always(match spec {
+                    "b" => Fault::Cut(pieces),
+                    _ => Fault::None,
+                })
+            });
+            let page = stage.ask(0).await;
+            assert_eq!(page.body, "<a>whole</a>", "after {pieces} pieces");
+            let outcome = "failed (truncated: connection closed)";
+            assert_eq!(page.outcome("b"), outcome, "after {pieces} pieces");
+        }
     });
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _, stream};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use marbre::fetch::{Origin, OriginRequest, OriginResponse};
 use marbre::report::Cause;
 use parking_lot::Mutex;
@@ -21,10 +21,14 @@ pub(crate) enum Fault {
     Hang,
     /// Headers, then a byte a second.
     Drip,
-    /// Half a body, then the end.
-    Cut,
+    /// Half a body in so many pieces, then the end.
+    Cut(usize),
     Refused,
     Status(u16),
+    /// This status, but only after this.
+    Late(Duration, u16),
+    /// Right, in memory that is never given back.
+    Lasting,
     /// More bytes than allowed.
     Huge,
     WrongType,
@@ -39,6 +43,7 @@ type Choose = Box<dyn Fn() -> Fault + Send + Sync>;
 #[derive(Clone)]
 pub(crate) struct FakeOrigin {
     choose: Arc<Choose>,
+    says: Arc<HeaderMap>,
     asked: Arc<Mutex<Vec<String>>>,
     panics: Arc<AtomicUsize>,
 }
@@ -47,6 +52,7 @@ impl FakeOrigin {
     pub(crate) fn new(choose: impl Fn() -> Fault + Send + Sync + 'static) -> Self {
         Self {
             choose: Arc::new(Box::new(choose)),
+            says: Arc::default(),
             asked: Arc::default(),
             panics: Arc::default(),
         }
@@ -54,6 +60,21 @@ impl FakeOrigin {
 
     pub(crate) fn always(fault: Fault) -> Self {
         Self::new(move || fault)
+    }
+
+    /// One fault an answer; the last one from then on.
+    pub(crate) fn in_turn(faults: impl Into<Vec<Fault>>) -> Self {
+        let faults = faults.into();
+        let next = AtomicUsize::new(0);
+        Self::new(move || faults[next.fetch_add(1, Ordering::Relaxed).min(faults.len() - 1)])
+    }
+
+    /// The same, with these headers in every answer.
+    pub(crate) fn saying(mut self, headers: &[(HeaderName, &'static str)]) -> Self {
+        let headers = headers.iter().cloned();
+        let headers = headers.map(|(name, value)| (name, HeaderValue::from_static(value)));
+        self.says = Arc::new(headers.collect());
+        self
     }
 
     /// Paths asked for since the last call.
@@ -81,7 +102,13 @@ impl Origin for FakeOrigin {
             .to_owned();
         self.asked.lock().push(name.clone());
         let (fault, panics) = ((self.choose)(), Arc::clone(&self.panics));
-        async move { answer(&name, fault, &panics).await }.boxed()
+        let says = Arc::clone(&self.says);
+        async move {
+            let mut response = answer(&name, fault, &panics).await?;
+            response.headers.extend(HeaderMap::clone(&says));
+            Ok(response)
+        }
+        .boxed()
     }
 }
 
@@ -104,13 +131,26 @@ async fn answer(name: &str, fault: Fault, panics: &AtomicUsize) -> Result<Origin
                 })
                 .boxed();
         }
-        Fault::Cut => {
+        Fault::Cut(pieces) => {
             let cut = Err(Cause::Truncated("connection closed".to_owned()));
-            response.body = stream::iter([Ok(half), cut]).boxed();
+            let size = half.len().div_ceil(pieces.max(1));
+            let sent = half.chunks(size).take(pieces);
+            let sent: Vec<_> = sent
+                .map(|piece| Ok(Bytes::copy_from_slice(piece)))
+                .collect();
+            response.body = stream::iter(sent.into_iter().chain([cut])).boxed();
         }
         Fault::Refused => return Err(Cause::Connect("refused".to_owned())),
         Fault::Status(code) => {
             response.status = StatusCode::from_u16(code).expect("a status");
+        }
+        Fault::Late(pause, code) => {
+            tokio::time::sleep(pause).await;
+            response.status = StatusCode::from_u16(code).expect("a status");
+        }
+        Fault::Lasting => {
+            let lasting = Bytes::from_static(whole(name).leak().as_bytes());
+            response.body = stream::iter([Ok(lasting)]).boxed();
         }
         Fault::Huge => {
             let megabyte = Bytes::from(vec![b'x'; 1 << 20]);

@@ -2,8 +2,9 @@
 
 use marbre::compose::Verdict;
 use marbre::degradation::Level;
-use marbre::fragment::Priority;
+use marbre::fragment::{Fragment, Priority, Rung, RungKind};
 use marbre::report::{OmitReason, Outcome};
+use marbre::site::Site;
 
 use crate::origin::whole;
 use crate::stage::{Asked, Stage};
@@ -18,6 +19,9 @@ pub(crate) struct Seen {
     pub(crate) stale: usize,
     pub(crate) cached: usize,
     pub(crate) panics: usize,
+    pub(crate) absent: usize,
+    pub(crate) refused: usize,
+    pub(crate) stand_ins: usize,
 }
 
 impl Seen {
@@ -29,6 +33,9 @@ impl Seen {
         self.stale += other.stale;
         self.cached += other.cached;
         self.panics += other.panics;
+        self.absent += other.absent;
+        self.refused += other.refused;
+        self.stand_ins += other.stand_ins;
     }
 }
 
@@ -56,28 +63,13 @@ pub(crate) fn check(stage: &Stage, level: u8, page: &Asked, seen: &mut Seen) {
         assert_eq!(account.name, fragment.name);
         seen.stale += usize::from(matches!(outcome, Outcome::Stale(_)));
         seen.cached += usize::from(*outcome == Outcome::Cached);
+        seen.absent += usize::from(*outcome == Outcome::Absent);
+        seen.stand_ins += usize::from(matches!(outcome, Outcome::Sibling(..)));
         if page.verdict != Verdict::Page {
             continue;
         }
         // whole or not at all, in document order, and what the account says is what is there
-        let expected = match outcome {
-            Outcome::Cached | Outcome::Fetched | Outcome::Stale(_) => whole(&fragment.name),
-            Outcome::Sibling(name, _) => {
-                if rest.starts_with(&whole(name)) {
-                    whole(name)
-                } else {
-                    format!("<{name}>reserve</{name}>")
-                }
-            }
-            Outcome::Inline(_) => {
-                let reserve = rest.find('>').map_or("", |at| &rest[1..at]);
-                format!("<{reserve}>reserve</{reserve}>")
-            }
-            Outcome::Omitted(_) | Outcome::Absent => String::new(),
-            Outcome::Declared | Outcome::Static(_) | Outcome::DefaultData(_) => {
-                panic!("nothing here is declared so: {report:?}")
-            }
-        };
+        let expected = expected(site, fragment, outcome);
         assert!(
             rest.starts_with(&expected),
             "{expected} is not at {rest}: {report:?}"
@@ -88,6 +80,48 @@ pub(crate) fn check(stage: &Stage, level: u8, page: &Asked, seen: &mut Seen) {
     check_verdict(stage, page, rest, seen);
 }
 
+/// What a fragment is to look like when this has become of it, by its declaration.
+fn expected(site: &Site, fragment: &Fragment, outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Cached | Outcome::Fetched | Outcome::Stale(_) => whole(&fragment.name),
+        Outcome::Sibling(name, _) => {
+            let declared = chain(site, fragment).into_iter().any(|rung| match rung {
+                Rung::Sibling(id) => site.fragment(*id).name == *name,
+                Rung::Ready { .. } => false,
+            });
+            assert!(declared, "{name} is no stand-in for {}", fragment.name);
+            whole(name)
+        }
+        Outcome::Inline(_) => {
+            let mut chain = chain(site, fragment).into_iter();
+            // content that is at hand never fails, so nothing after the first is ever taken
+            let reserve = chain.find_map(|rung| match rung {
+                Rung::Ready { kind, body } => Some((*kind, body)),
+                Rung::Sibling(_) => None,
+            });
+            let (kind, body) = reserve.expect("what was taken is declared");
+            assert_eq!(kind, RungKind::Inline);
+            String::from_utf8(body.to_vec()).expect("a declaration is UTF-8")
+        }
+        Outcome::Omitted(_) | Outcome::Absent => String::new(),
+        Outcome::Declared | Outcome::Static(_) | Outcome::DefaultData(_) => {
+            panic!("nothing here is declared so: {outcome}")
+        }
+    }
+}
+
+/// The rungs of a fragment, and after each sibling that sibling's own.
+fn chain<'s>(site: &'s Site, fragment: &'s Fragment) -> Vec<&'s Rung> {
+    let mut rungs = Vec::new();
+    for rung in &fragment.fallback {
+        rungs.push(rung);
+        if let Rung::Sibling(id) = rung {
+            rungs.extend(chain(site, site.fragment(*id)));
+        }
+    }
+    rungs
+}
+
 fn check_member(stage: &Stage, level: u8, priority: Priority, outcome: &Outcome) {
     let shed = stage.edition.site.ladder.sheds(Level::new(level), priority);
     let says_shed = matches!(outcome, Outcome::Omitted(OmitReason::Shed(_)));
@@ -96,7 +130,12 @@ fn check_member(stage: &Stage, level: u8, priority: Priority, outcome: &Outcome)
         "what the ladder gives up is given up, and nothing else"
     );
     if priority == Priority::Core {
-        assert!(outcome.is_whole(), "a page without its core: {outcome}");
+        let shows = outcome.is_whole() && *outcome != Outcome::Absent;
+        assert!(shows, "a page without its core: {outcome}");
+    }
+    if *outcome == Outcome::Absent {
+        let optional = priority.rank().is_some();
+        assert!(optional, "nothing to show is no answer of what is required");
     }
 }
 
@@ -123,19 +162,21 @@ fn check_verdict(stage: &Stage, page: &Asked, rest: &str, seen: &mut Seen) {
             assert!(failed, "no page, although no core has failed: {report:?}");
             seen.unavailable += 1;
         }
-        // a fake core redirects now and then
-        Verdict::Redirect(..) | Verdict::Refused(_) => assert_eq!(page.body, ""),
+        Verdict::Refused(status) => {
+            assert_eq!((status.as_u16(), page.body.as_str()), (404, ""));
+            seen.refused += 1;
+        }
+        // the fake origins give no place to go to
+        Verdict::Redirect(..) => panic!("a redirect to nowhere: {report:?}"),
     }
 }
 
 /// Raising the level never asks more: what is given up is not asked for at all.
 pub(crate) fn check_fetches(stage: &Stage, level: u8) {
     let site = &stage.edition.site;
-    // a sibling may be asked for in another's place
-    let any_sibling = site.fragments.iter().any(|f| !f.fallback.is_empty());
     for fragment in &site.fragments {
         let asked = stage.origins[&fragment.name].asked();
-        if site.ladder.sheds(Level::new(level), fragment.priority) && !any_sibling {
+        if site.ladder.sheds(Level::new(level), fragment.priority) {
             assert!(
                 asked.is_empty(),
                 "{} was asked for at level {level}",

@@ -12,10 +12,11 @@ use http::{HeaderMap, Uri};
 use http_body_util::BodyExt as _;
 use marbre::cache::Cache;
 use marbre::clock::Clock;
-use marbre::compose::{self, Composer, Edition, Verdict};
+use marbre::compose::{self, Composed, Composer, Edition, Verdict};
 use marbre::config;
 use marbre::degradation::Level;
 use marbre::fetch::{Fetcher, Origin};
+use marbre::fragment::Source;
 use marbre::fragment::facts::Trace;
 use marbre::plan::{self, Plan, request};
 use marbre::report::{Event, Observer, PageReport};
@@ -72,7 +73,7 @@ impl Observer for Reports {
 pub(crate) struct Stage {
     pub(crate) edition: Arc<Edition>,
     pub(crate) origins: BTreeMap<String, FakeOrigin>,
-    composer: Arc<Composer>,
+    pub(crate) composer: Arc<Composer>,
     reports: Arc<Reports>,
     asked: Mutex<usize>,
 }
@@ -134,6 +135,23 @@ impl Stage {
         )
     }
 
+    /// The head of the page, and a body that nobody has read; the guard is held while slots are
+    /// being filled.
+    pub(crate) async fn begin<G: Send + 'static>(&self, path: &str, guard: G) -> Composed {
+        let (plan, edition) = (self.plan(path, 0), Arc::clone(&self.edition));
+        compose::compose(&self.composer, edition, plan, path, Trace::default(), guard).await
+    }
+
+    /// Requests in flight at the origin of this name.
+    pub(crate) fn in_flight(&self, origin: &str) -> usize {
+        let site = &self.edition.site;
+        let fragment = site.fragments.iter().find(|f| f.name == origin);
+        let Source::Http { origin, .. } = &fragment.expect("it is declared").source else {
+            panic!("every fragment here is fetched");
+        };
+        self.edition.fetcher.in_flight(*origin).0
+    }
+
     /// Composes the page, at a level, as one reader would get it.
     pub(crate) async fn ask(&self, level: u8) -> Asked {
         let number = {
@@ -169,13 +187,14 @@ fn weather(rng: &mut Rng) -> impl Fn() -> Fault + Send + Sync + 'static {
                 _ => Fault::None,
             };
         }
-        match rng.u8(..12) {
+        match rng.u8(..13) {
             0 | 1 => Fault::Slow(Duration::from_millis(rng.u64(100..3_000))),
             2 => Fault::Hang,
             3 => Fault::Drip,
-            4 => Fault::Cut,
+            4 => Fault::Cut(rng.usize(..4)),
             5 => Fault::Refused,
             6 => Fault::Status([500, 503, 302, 418, 206][rng.usize(..5)]),
+            12 => Fault::Status([204, 404][rng.usize(..2)]),
             7 => Fault::Huge,
             8 => Fault::WrongType,
             9 => Fault::NotText,

@@ -130,6 +130,9 @@ impl<'f> Answered<'f> {
         // "nothing to show" takes the place of what was shown, however short it lives
         let replaces = entry.content == entry::Content::Absent;
         if !shared || !(is_useful || replaces) {
+            if replaces {
+                keep_withdrawn(order, began, request);
+            }
             return Landed::Entry {
                 entry: Arc::new(entry),
                 shared,
@@ -153,6 +156,11 @@ fn withdraw(order: &Order, began: Instant, request: Arc<SourceRequest>, status: 
     if !matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE) {
         return;
     }
+    keep_withdrawn(order, began, request);
+}
+
+/// In the place of what was shown, and of what a flight may bring that was launched before.
+fn keep_withdrawn(order: &Order, began: Instant, request: Arc<SourceRequest>) {
     let withdrawn = Entry {
         content: entry::Content::Withdrawn,
         head: Head::default(),

@@ -113,11 +113,11 @@ pub struct Proxy {
     /// The path to ask for, with the route's parameters; the request's own path if absent.
     #[schemars(pattern("^/"), example = &"/v2/{*rest}")]
     pub path: Option<At<String>>,
-    /// Until the head of the answer.
+    /// Until the head of the answer, from when the origin was last given a part of the request.
     #[serde(default = "thirty_seconds")]
     #[schemars(extend("x-range" = ["1ms", "1h"]))]
     pub timeout: At<TimeSpan>,
-    /// Largest silence within either body.
+    /// Largest silence within the answer, and on a WebSocket.
     #[serde(default = "one_minute")]
     #[schemars(extend("x-range" = ["1ms", "1d"]))]
     pub idle_timeout: At<TimeSpan>,

@@ -1,0 +1,218 @@
+//! What is kept and what is not, and which of two answers counts. Virtual time makes sure that pages
+//! are asked for in the same moment, and that answers land in the order that is told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use http::header::{CACHE_CONTROL, LOCATION, SET_COOKIE};
+use marbre::cache::Content;
+use marbre::compose::Verdict;
+use marbre::plan::Action;
+
+use crate::origin::{FakeOrigin, Fault};
+use crate::stage::{Stage, declaration};
+use crate::virtual_time;
+
+const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// A page of one core.
+fn core(freshness: &str, origin: FakeOrigin) -> Stage {
+    let text = declaration(&[("a", "\"core\"")])
+        .replace("[fragments.a]", &format!("[fragments.a]\n{freshness}"));
+    Stage::build(&text, &["a"], |_| origin.clone())
+}
+
+/// A page of a core and a block.
+fn block(freshness: &str, origin: FakeOrigin) -> Stage {
+    let text = declaration(&[("a", "\"core\""), ("b", "50")])
+        .replace("[fragments.b]", &format!("[fragments.b]\n{freshness}"));
+    Stage::build(&text, &["a", "b"], |name| match name {
+        "b" => origin.clone(),
+        _ => FakeOrigin::always(Fault::None),
+    })
+}
+
+const DAY: &str = "ttl = \"1h\"\nkeep = \"24h\"";
+
+#[test]
+fn a_late_flight_does_not_bring_a_withdrawn_story_back() {
+    virtual_time(async {
+        let stage = core(
+            DAY,
+            FakeOrigin::in_turn([Fault::Slow(ms(1_000)), Fault::Status(410), Fault::Refused]),
+        );
+        assert_eq!(stage.ask(0).await.verdict, Verdict::Unavailable);
+        tokio::time::sleep(ms(100)).await;
+        assert_eq!(
+            stage.ask(0).await.verdict,
+            Verdict::Refused(StatusCode::GONE)
+        );
+        tokio::time::sleep(ms(1_000)).await;
+        assert_eq!(
+            stage.composer.flights_under_way(),
+            0,
+            "the first has landed"
+        );
+        let next = stage.ask(0).await;
+        assert_eq!(
+            (next.verdict, next.body.as_str()),
+            (Verdict::Unavailable, "")
+        );
+    });
+}
+
+#[test]
+fn a_late_absence_does_not_take_a_newer_copy_away() {
+    virtual_time(async {
+        let stage = block(
+            DAY,
+            FakeOrigin::in_turn([Fault::Late(ms(1_000), 404), Fault::None, Fault::Refused]),
+        );
+        assert_eq!(stage.ask(0).await.outcome("b"), "failed (timeout)");
+        tokio::time::sleep(ms(100)).await;
+        assert_eq!(stage.ask(0).await.outcome("b"), "fetched");
+        tokio::time::sleep(ms(1_000)).await;
+        assert_eq!(
+            stage.composer.flights_under_way(),
+            0,
+            "the first has landed"
+        );
+        assert_eq!(stage.ask(0).await.outcome("b"), "cached");
+    });
+}
+
+#[test]
+fn nothing_to_show_takes_the_place_of_a_copy_also_where_it_may_not_be_kept() {
+    virtual_time(async {
+        for control in ["no-store", "private"] {
+            let says = [(CACHE_CONTROL, control)];
+            let origin = FakeOrigin::in_turn([Fault::Status(404), Fault::Refused]);
+            let stage = block("keep = \"24h\"", origin.saying(&says));
+            let plan = stage.plan("/p/1", 0);
+            let Action::Serve(serve) = &plan.steps[1].action else {
+                panic!("nothing is given up at level 0");
+            };
+            let now = stage.composer.clock().now();
+            let copy = marbre::cache::Entry {
+                content: Content::Html(marbre::layout::parts::Parts::split("<b>old</b>".into())),
+                head: marbre::cache::Head::default(),
+                stored_at: now,
+                says: marbre::cache::freshness::CacheControl::default(),
+            };
+            let cache = stage.composer.cache();
+            cache.store(Arc::clone(&serve.request), Arc::new(copy), now);
+            tokio::time::sleep(ms(10)).await;
+            assert_eq!(stage.ask(0).await.outcome("b"), "absent");
+            let next = stage.ask(0).await;
+            assert_eq!(next.body, "<a>whole</a>", "{control}");
+        }
+    });
+}
+
+#[test]
+fn a_personal_redirect_goes_to_no_other_reader() {
+    virtual_time(async {
+        for (header, value, asked) in [
+            (SET_COOKIE, "session=1", 3),
+            (CACHE_CONTROL, "private", 3),
+            (CACHE_CONTROL, "no-store", 3),
+            (CACHE_CONTROL, "max-age=60", 1),
+        ] {
+            let says = [(LOCATION, "/login"), (header, value)];
+            let stage = core(DAY, FakeOrigin::always(Fault::Status(302)).saying(&says));
+            let (a, b, c) = tokio::join!(stage.ask(0), stage.ask(0), stage.ask(0));
+            for page in [a, b, c] {
+                assert_eq!(page.verdict.status(), StatusCode::FOUND);
+            }
+            assert_eq!(stage.origins["a"].asked().len(), asked, "{value}");
+        }
+    });
+}
+
+#[test]
+fn no_store_counts_where_no_ttl_is_declared() {
+    virtual_time(async {
+        for (ttl, asked, then) in [
+            ("", 3, Verdict::Unavailable),
+            ("ttl = \"1s\"\n", 1, Verdict::Page),
+        ] {
+            let freshness = format!("{ttl}grace = \"1h\"\nkeep = \"1h\"");
+            let faults: &[Fault] = if asked == 3 {
+                &[Fault::None, Fault::None, Fault::None, Fault::Refused]
+            } else {
+                &[Fault::None, Fault::Refused]
+            };
+            let origin = FakeOrigin::in_turn(faults).saying(&[(CACHE_CONTROL, "no-store")]);
+            let stage = core(&freshness, origin);
+            let (a, b, c) = tokio::join!(stage.ask(0), stage.ask(0), stage.ask(0));
+            for page in [a, b, c] {
+                assert_eq!(page.body, "<a>whole</a>");
+            }
+            assert_eq!(
+                stage.origins["a"].asked().len(),
+                asked,
+                "shared or not: {ttl}"
+            );
+            tokio::time::sleep(ms(2_000)).await;
+            assert_eq!(stage.ask(0).await.verdict, then, "kept or not: {ttl}");
+        }
+    });
+}
+
+#[test]
+fn a_copy_has_bytes_of_its_own() {
+    virtual_time(async {
+        let stage = core(DAY, FakeOrigin::always(Fault::Lasting));
+        assert_eq!(stage.ask(0).await.body, "<a>whole</a>");
+        let plan = stage.plan("/p/1", 0);
+        let Action::Serve(serve) = &plan.steps[0].action else {
+            panic!("a core is never given up");
+        };
+        let declared = &stage.edition.site.fragments[0].freshness;
+        let now = stage.composer.clock().now();
+        let copy = stage.composer.cache().lookup(&serve.request, declared, now);
+        let copy = copy.expect("it was asked for just now");
+        let Content::Html(parts) = &copy.entry.content else {
+            panic!("there is something to show");
+        };
+        // what is lent out of the origin's memory never is
+        assert!(parts.main.is_unique());
+    });
+}
+
+#[test]
+fn nothing_to_show_is_what_the_priority_says() {
+    virtual_time(async {
+        for status in [204, 404] {
+            let site = |priority: &str| {
+                let text = declaration(&[("a", "\"core\""), ("b", priority)]);
+                Stage::build(&text, &["a", "b"], |name| {
+                    FakeOrigin::always(match name {
+                        "b" => Fault::Status(status),
+                        _ => Fault::None,
+                    })
+                })
+            };
+            let page = site("50").ask(0).await;
+            assert_eq!(page.body, "<a>whole</a>");
+            assert_eq!(page.outcome("b"), "absent");
+            assert!(page.report.is_complete());
+
+            let page = site("\"essential\"").ask(0).await;
+            assert_eq!(page.body, "<a>whole</a>");
+            let cause = if status == 204 { "empty" } else { "status 404" };
+            assert_eq!(page.outcome("b"), format!("failed ({cause})"));
+
+            let page = site("\"core\"").ask(0).await;
+            let verdict = if status == 204 {
+                Verdict::Unavailable
+            } else {
+                Verdict::Refused(StatusCode::NOT_FOUND)
+            };
+            assert_eq!((page.verdict, page.body.as_str()), (verdict, ""));
+        }
+    });
+}
