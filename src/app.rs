@@ -30,7 +30,7 @@ use crate::fetch::{Fetcher, Origin, http::HttpOrigin};
 use crate::report::{Cause, Event, Observer};
 use crate::server::{self, ServerState, accept};
 use crate::site::{OriginSpec, ServerSettings, Site};
-use crate::telemetry::Tally;
+use crate::telemetry::{Tally, Throttle};
 
 /// How long a stopped server lets operators finish what they are being told.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -184,6 +184,7 @@ impl App {
             reloading: Mutex::new(()),
         });
         let readers = server::router(Arc::new(ServerState {
+            complaints: Throttle::default(),
             composer: Arc::clone(&composer),
             edition: Arc::clone(&edition),
             level: Arc::clone(&level),

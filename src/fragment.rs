@@ -119,13 +119,18 @@ pub struct Fragment {
 impl Fragment {
     /// Whether what is asked for depends on who asks.
     pub fn is_personal(&self) -> bool {
-        let from_cookie = match &self.source {
-            Source::Http { target, .. } => target
-                .variables()
-                .any(|variable| matches!(variable, source::Variable::Cookie(_))),
+        let from_reader = match &self.source {
+            Source::Http { target, .. } => target.variables().any(|variable| match variable {
+                source::Variable::Cookie(_) => true,
+                source::Variable::Header(name) => name == "authorization",
+                source::Variable::Param(_)
+                | source::Variable::Query(_)
+                | source::Variable::Lang
+                | source::Variable::Device => false,
+            }),
             Source::Ready(_) => false,
         };
-        from_cookie
+        from_reader
             || !self.forward_cookies.is_empty()
             || self
                 .forward_headers

@@ -25,6 +25,7 @@ use tower_http::compression::predicate::{DefaultPredicate, Predicate as _};
 use crate::compose::{Composer, Edition};
 use crate::degradation::LevelPin;
 use crate::site::{Found, Target};
+use crate::telemetry::Throttle;
 
 pub mod accept;
 mod error_page;
@@ -44,6 +45,8 @@ pub struct ServerState {
     pub tasks: TaskTracker,
     /// Whether the server is stopping: what could go on for ever then ends.
     pub stop: CancellationToken,
+    /// What was said in the log about requests that could not be passed through.
+    pub complaints: Throttle,
     /// One permit a page being composed.
     pub pages: Arc<Semaphore>,
     /// Largest request head, in bytes.

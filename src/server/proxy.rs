@@ -86,11 +86,11 @@ pub(super) async fn answer(
         Err(_) if let Some((status, text)) = fault.get() => {
             return error_page::plain(&edition.site, *status, text);
         }
-        Err(cause) => return failed(&edition, proxy, &cause),
+        Err(cause) => return failed(state, &edition, proxy, &cause),
     };
     if answered.status == StatusCode::SWITCHING_PROTOCOLS && reader.is_none() {
         let cause = Cause::Transport("it changed the protocol unasked".to_owned());
-        return failed(&edition, proxy, &cause);
+        return failed(state, &edition, proxy, &cause);
     }
     if let (Some(reader), Some(origin)) = (reader, answered.upgrade.take()) {
         let (stop, idle) = (state.stop.clone(), proxy.idle_timeout);
@@ -151,9 +151,11 @@ async fn origin_overdue(mut turns: watch::Receiver<Turn>, limit: Duration) {
     }
 }
 
-fn failed(edition: &Edition, proxy: &Proxy, cause: &Cause) -> Response {
-    let origin = &edition.site.origin(proxy.origin).name;
-    tracing::warn!(route = proxy.route, origin, %cause, "proxied request failed at {origin}: {cause}");
+fn failed(state: &ServerState, edition: &Edition, proxy: &Proxy, cause: &Cause) -> Response {
+    let (origin, route) = (&edition.site.origin(proxy.origin).name, &proxy.route);
+    if state.complaints.is_due(route, state.composer.clock().now()) {
+        tracing::warn!(route, origin, %cause, "requests passed through to {origin} fail: {cause}");
+    }
     if *cause == Cause::Busy {
         return error_page::unavailable(&edition.site);
     }

@@ -128,3 +128,19 @@ async fn the_cache_holds_what_it_may_and_not_more() {
     assert_eq!(cache["bytes_max"], 1 << 20);
     assert!(cache["bytes"].as_u64().unwrap() <= 1 << 20, "{cache}");
 }
+
+#[tokio::test]
+async fn an_edit_elsewhere_in_the_file_costs_no_copy() {
+    let cms = origin().on("/article", html("<p>1</p>")).start().await;
+    let mut site = newsroom()
+        .origin("cms", &cms)
+        .fragment("article", "\"core\"", "cms:/article", "ttl = \"1h\"")
+        .page("page", "/", "[article]")
+        .start()
+        .await;
+    site.reader().get("/").await.is(200, "<p>1</p>");
+    cms.kill();
+    site.rewrite(|toml| format!("# a line more, so that everything stands elsewhere\n{toml}"));
+    reload(&site).await;
+    site.reader().get("/").await.is(200, "<p>1</p>");
+}

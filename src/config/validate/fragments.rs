@@ -147,11 +147,9 @@ fn fingerprint(
     // its keys are fixed, unlike those of a `HashMap`: the same site has the same fingerprints
     let mut hasher = DefaultHasher::new();
     name.hash(&mut hasher);
-    format!(
-        "{:?}",
-        (&written.priority, &written.accept, &written.max_size)
-    )
-    .hash(&mut hasher);
+    // the values alone: where they stand in the file makes no difference to the answer
+    let accept: Vec<&String> = written.accept.iter().map(|accept| &**accept).collect();
+    format!("{:?}", (&*written.priority, accept, &*written.max_size)).hash(&mut hasher);
     written.source.as_str().hash(&mut hasher);
     if let Source::Ready(content) = source {
         content.hash(&mut hasher);
