@@ -200,8 +200,9 @@ pub struct ServerSettings {
     pub body_bytes_max: u64,
     /// Connections at once; more wait in the listen queue.
     pub connections_max: usize,
-    /// Pages being composed at once; more get the error page at once.
-    pub pages_in_flight_max: usize,
+    /// Pages being composed at once; more get the error page at once. `None`: as many as the
+    /// machine can bring to their end in time.
+    pub pages_in_flight_max: Option<usize>,
     /// How long a stopping server waits for pages in flight.
     pub shutdown_grace: Duration,
 }

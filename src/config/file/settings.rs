@@ -28,9 +28,10 @@ pub struct Server {
     /// Connections at once; more wait in the listen queue.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max_connections: At<u32>,
-    /// Pages being composed at once; more get the error page at once.
+    /// Pages being composed at once; more get the error page at once. Unless it is given, 128 for
+    /// each core: beyond that, pages would miss their deadlines by waiting for one another.
     #[schemars(range(min = 1, max = 1_000_000))]
-    pub max_pages_in_flight: At<u32>,
+    pub max_pages_in_flight: Option<At<u32>>,
     /// How long a stopping server waits for pages in flight.
     #[schemars(extend("x-range" = ["0s", "10m"]))]
     pub shutdown_grace: At<TimeSpan>,
@@ -45,7 +46,7 @@ impl Default for Server {
             max_header_size: At::unwritten(ByteSize(32 << 10)),
             max_body_size: At::unwritten(ByteSize(10 << 20)),
             max_connections: At::unwritten(10_000),
-            max_pages_in_flight: At::unwritten(1024),
+            max_pages_in_flight: None,
             shutdown_grace: seconds(10),
         }
     }

@@ -65,7 +65,7 @@ pub(super) fn server(declared: &Declared, cx: &mut Context<'_>) -> Option<Server
         header_bytes_max: bytes(&server.max_header_size),
         body_bytes_max: server.max_body_size.0,
         connections_max: number(&server.max_connections)?,
-        pages_in_flight_max: number(&server.max_pages_in_flight)?,
+        pages_in_flight_max: server.max_pages_in_flight.as_ref().and_then(number),
         shutdown_grace: server.shutdown_grace.0,
     })
 }
