@@ -2,7 +2,7 @@
 //! the same function serves a page, explains it to an operator and is tested as a table.
 //!
 //! Invariants: a core fragment is never omitted by a plan; raising the level never adds a step that
-//! fetches; no step's deadline is later than the page's.
+//! fetches; no step's deadline is later than its page's budget allows.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,8 +27,6 @@ pub struct Plan {
     pub level: Level,
     /// When the request came in.
     pub started: Instant,
-    /// When the page must have left.
-    pub deadline: Instant,
     /// One step for each member of the page, in the same order.
     pub steps: Vec<Step>,
 }
@@ -78,7 +76,6 @@ pub struct Sibling {
 /// Plans a page that was asked for at `now`.
 pub fn plan(site: &Site, page_id: PageId, facts: &Facts, level: Level, now: Instant) -> Plan {
     let page = site.page(page_id);
-    let deadline = now + page.budget;
     let steps = page
         .members
         .iter()
@@ -99,7 +96,6 @@ pub fn plan(site: &Site, page_id: PageId, facts: &Facts, level: Level, now: Inst
         page: page_id,
         level,
         started: now,
-        deadline,
         steps,
     }
 }
