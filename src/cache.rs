@@ -12,10 +12,12 @@ use crate::fragment::{Freshness, SourceRequest};
 
 pub mod entry;
 pub mod freshness;
+pub mod key;
 mod memory;
 
 pub use entry::{Content, Entry, Head};
 pub use freshness::State;
+pub use key::CopyId;
 
 use memory::Memory;
 
