@@ -4,7 +4,10 @@
 //! that a paused test freezes both. Invariant: two readings of one clock never disagree about how
 //! much time passed between them, whatever the operating system does to the wall clock meanwhile.
 
-use std::time::{Duration, SystemTime};
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
 
 pub use tokio::time::Instant;
 
@@ -42,8 +45,65 @@ impl Clock {
         self.started_wall + at.saturating_duration_since(self.started)
     }
 
+    /// The moment at `at`: what is written beside a copy that outlives the process.
+    pub fn moment(&self, at: Instant) -> Moment {
+        Moment::of(self.wall(at))
+    }
+
     /// How long this clock has been running at `now`.
     pub fn uptime(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.started)
+    }
+}
+
+/// A moment that means the same to a later process and to another machine: microseconds since 1970,
+/// as good as the wall clocks of both.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Moment(u64);
+
+impl Moment {
+    /// The moment of a wall time; everything before 1970 is 1970.
+    pub fn of(wall: SystemTime) -> Self {
+        let since = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+    }
+
+    /// The moment so many microseconds after 1970 began.
+    pub const fn from_micros(micros: u64) -> Self {
+        Self(micros)
+    }
+
+    /// Microseconds since 1970.
+    pub const fn micros(self) -> u64 {
+        self.0
+    }
+
+    /// The wall time.
+    pub fn wall(self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_micros(self.0)
+    }
+
+    /// The time from `earlier` to this; zero if it is later.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
+
+    /// So much later.
+    pub fn after(self, span: Duration) -> Self {
+        let span = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(span))
+    }
+}
+
+impl fmt::Display for Moment {
+    /// RFC 3339, in UTC.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::try_from(self.wall()) {
+            Ok(timestamp) => timestamp.fmt(f),
+            Err(_) => write!(f, "{} us", self.0),
+        }
     }
 }

@@ -10,13 +10,15 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
+use http::StatusCode;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
-use crate::cache::Cache;
-use crate::clock::Clock;
+use crate::cache::{Cache, Copy, Entry};
+use crate::clock::{Clock, Instant};
 use crate::fetch::Fetcher;
-use crate::fragment::facts::Trace;
+use crate::fragment::facts::{Facts, Trace};
+use crate::fragment::{Fragment, SourceRequest};
 use crate::plan::{Action, Plan};
 use crate::report::Observer;
 use crate::site::Site;
@@ -26,6 +28,7 @@ pub mod assemble;
 mod flight;
 pub mod head;
 mod slot;
+mod snapshot;
 
 pub use assemble::PageBody;
 pub use head::{PageHead, Verdict};
@@ -50,6 +53,7 @@ pub struct Composer {
     pub(crate) clock: Clock,
     flights: Flights,
     tasks: TaskTracker,
+    snapshots: snapshot::Gate,
     observers: Vec<Arc<dyn Observer>>,
 }
 
@@ -65,6 +69,7 @@ impl Composer {
             cache,
             clock,
             flights: Flights::default(),
+            snapshots: snapshot::Gate::default(),
             tasks,
             observers,
         }
@@ -83,6 +88,17 @@ impl Composer {
     /// Flights under way.
     pub fn flights_under_way(&self) -> usize {
         self.flights.under_way()
+    }
+
+    /// The copy of a fragment that is at hand.
+    pub(crate) fn copy(
+        &self,
+        request: &SourceRequest,
+        fragment: &Fragment,
+        now: Instant,
+    ) -> Option<Copy> {
+        let now = self.clock.moment(now);
+        self.cache.lookup(request, &fragment.freshness, now)
     }
 
     /// Those who read reports.
@@ -115,22 +131,23 @@ type Waiting = FuturesUnordered<BoxFuture<'static, (usize, Settled)>>;
 /// for no timer and no network.
 const GATHER_TURNS: usize = 2;
 
-/// Starts every step of a plan, and returns when the core's verdict is known. `path` and `trace`
-/// are for the report and the origins; `in_flight` is dropped when the last slot is settled.
+/// Starts every step of a plan, and returns when the core's verdict is known. `path` is for the
+/// report; `facts` are those of the plan; `in_flight` is dropped when the last slot is settled.
 pub async fn compose<G: Send + 'static>(
     composer: &Arc<Composer>,
     edition: Arc<Edition>,
     plan: Plan,
     path: &str,
-    trace: Trace,
+    facts: Facts,
     in_flight: G,
 ) -> Composed {
-    let mut account = Account::new(composer, &edition, &plan, path, &trace);
     let order = Order {
         composer: Arc::clone(composer),
-        edition,
-        trace,
+        edition: Arc::clone(&edition),
+        trace: facts.trace.clone(),
     };
+    let mut account = Account::new(composer, &edition, &plan, path, facts);
+    let started = plan.started;
     let mut waiting = start(&order, plan, &mut account);
     let verdict = loop {
         if let Some(verdict) = head::decide(&order.edition, &account) {
@@ -140,6 +157,19 @@ pub async fn compose<G: Send + 'static>(
         let (member, settled) = settled.expect("a core slot without a verdict is being waited for");
         account.settle(member, settled);
     };
+    let page = edition.site.page(account.page());
+    match verdict {
+        Verdict::Unavailable => {
+            let until = started + page.budget;
+            if let Some(entry) = snapshot::recall(&order, page, account.facts(), until).await {
+                return instead(order, account, entry);
+            }
+        }
+        Verdict::Refused(StatusCode::NOT_FOUND | StatusCode::GONE) => {
+            snapshot::withdraw(composer, page, account.facts());
+        }
+        Verdict::Page | Verdict::Redirect(..) | Verdict::Refused(_) => {}
+    }
     let is_page = verdict == Verdict::Page;
     if is_page {
         gather(&mut waiting, &mut account).await;
@@ -153,6 +183,17 @@ pub async fn compose<G: Send + 'static>(
     } else {
         PageBody::settled(edition, account, is_page)
     };
+    Composed { head, body }
+}
+
+/// The page as it was when its core could be had last.
+fn instead(order: Order, mut account: Account, entry: Arc<Entry>) -> Composed {
+    let now = order.composer.clock.now();
+    account.replaced_by(&entry, now);
+    let mut head = head::head(&order.edition, &account, Verdict::Page);
+    head.headers.clone_from(&entry.head.headers);
+    account.head_settled(&head, now);
+    let body = PageBody::snapshot(order.edition, account, &entry);
     Composed { head, body }
 }
 

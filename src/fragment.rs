@@ -14,10 +14,12 @@ pub mod fallback;
 pub mod policy;
 pub mod quantity;
 pub mod source;
+pub mod tags;
 
 pub use fallback::{Rung, RungKind};
-pub use policy::{Freshness, Limits};
+pub use policy::{Freshness, Limits, Reach};
 pub use source::{OriginId, Source, SourceRequest};
+pub use tags::Tags;
 
 /// A fragment's place in its [`Site`](crate::site::Site): an index that cannot dangle, because ids
 /// are made only while a site is built and a site never changes.
@@ -104,6 +106,8 @@ pub struct Fragment {
     pub timeout: Duration,
     /// For how long a copy is good, and for what.
     pub freshness: Freshness,
+    /// Where its copies are kept besides memory.
+    pub reach: Reach,
     /// What fills the slot when there is neither an answer nor a copy, in order.
     pub fallback: Vec<Rung>,
     /// What an answer must satisfy.

@@ -39,6 +39,12 @@ pub enum Cause {
     /// Nothing in it.
     #[error("empty")]
     Empty,
+    /// Fewer bytes than the fragment must have.
+    #[error("smaller than {0} bytes")]
+    TooSmall(usize),
+    /// Without a text that the fragment must hold.
+    #[error("does not contain `{0}`")]
+    Lacks(String),
     /// JSON or text that cannot be read.
     #[error("unreadable: {0}")]
     Unreadable(String),
@@ -69,6 +75,8 @@ impl Cause {
             Self::TooLarge(_) => "too_large",
             Self::ContentType(_) => "content_type",
             Self::Empty => "empty",
+            Self::TooSmall(_) => "too_small",
+            Self::Lacks(_) => "lacks",
             Self::Unreadable(_) => "unreadable",
             Self::Template(_) => "template",
             Self::Busy => "busy",
@@ -212,6 +220,8 @@ pub struct PageReport {
     pub duration: Duration,
     /// Whether the whole body was handed over.
     pub finished: bool,
+    /// How old the snapshot is that was served, if the core had nothing else.
+    pub snapshot: Option<Duration>,
     /// One entry a fragment.
     pub fragments: Vec<FragmentReport>,
 }
@@ -221,7 +231,7 @@ impl PageReport {
     pub fn is_complete(&self) -> bool {
         let unneeded = Outcome::Omitted(OmitReason::Unneeded);
         let whole = |f: &FragmentReport| f.outcome.is_whole() || f.outcome == unneeded;
-        self.status == 200 && self.fragments.iter().all(whole)
+        self.status == 200 && self.snapshot.is_none() && self.fragments.iter().all(whole)
     }
 }
 

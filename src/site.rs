@@ -6,6 +6,7 @@
 //! fragment, every template compiles, and no fallback leads back to where it began.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use crate::fragment::{Fragment, FragmentId, OriginId, Source};
 pub mod page;
 pub mod route;
 
-pub use page::{Member, Page, PageId, Piece};
+pub use page::{Member, Page, PageId, Piece, Snapshots};
 pub use route::{Found, Routes, Target};
 
 /// A site, ready to be served.
@@ -205,4 +206,31 @@ pub struct ServerSettings {
     pub pages_in_flight_max: Option<usize>,
     /// How long a stopping server waits for pages in flight.
     pub shutdown_grace: Duration,
+    /// The folder of what must outlive a restart; `None`: nothing is kept.
+    pub state_dir: Option<PathBuf>,
+    /// The most that copies in it may take, in bytes.
+    pub state_bytes_max: u64,
+    /// The store that the nodes share.
+    pub shared: Option<SharedSettings>,
+}
+
+/// `[shared]`: the store that the nodes of one site share.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SharedSettings {
+    /// Where it is, password included.
+    pub url: String,
+    /// What its keys begin with.
+    pub prefix: String,
+    /// For one call.
+    pub timeout: Duration,
+}
+
+impl fmt::Debug for SharedSettings {
+    /// Without the URL, which may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedSettings")
+            .field("prefix", &self.prefix)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
 }

@@ -1,15 +1,17 @@
 //! One copy of one fragment: rendered HTML, split into its parts, and what came with it. Owns the
 //! age of the copy; immutable once made.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
+use serde::{Deserialize, Serialize};
 
-use crate::clock::Instant;
-use crate::fragment::Freshness;
+use crate::clock::Moment;
+use crate::fragment::{Freshness, Tags};
 use crate::layout::parts::Parts;
 
-use super::freshness::{CacheControl, Lifetime};
+use super::freshness::{CacheControl, Lifetime, State};
 
 /// What a core fragment says about the page's head.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,34 +32,132 @@ pub enum Content {
     Withdrawn,
 }
 
+/// By what an origin can be asked whether a copy is still right (RFC 9110, 8.8).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Validators {
+    /// `ETag`.
+    pub etag: Option<HeaderValue>,
+    /// `Last-Modified`.
+    pub last_modified: Option<HeaderValue>,
+}
+
+impl Validators {
+    /// Whether there is anything to ask by.
+    pub fn is_empty(&self) -> bool {
+        self.etag.is_none() && self.last_modified.is_none()
+    }
+}
+
+/// A fragment in a snapshot of a page.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ingredient {
+    /// The fragment's name.
+    pub fragment: String,
+    /// Path and query that it was asked for, encoded.
+    pub target: String,
+}
+
+impl Ingredient {
+    fn weight(&self) -> usize {
+        size_of::<Self>() + self.fragment.len() + self.target.len()
+    }
+}
+
 /// A copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
+    /// The fragment it is a copy of.
+    pub fragment: Arc<str>,
     /// What there is to show.
     pub content: Content,
     /// For the page's head, when the fragment is its core.
     pub head: Head,
     /// When the answer was complete.
-    pub stored_at: Instant,
+    pub stored_at: Moment,
+    /// How old it was then, by its own headers.
+    pub initial_age: Duration,
+    /// How long it took to get it.
+    pub took: Duration,
     /// What the origin said about its lifetime.
     pub says: CacheControl,
+    /// By what it can be renewed.
+    pub validators: Validators,
+    /// By what it can be purged, besides its fragment and its key.
+    pub tags: Tags,
+    /// Of a whole page: what it is made of, so that it goes when one of these does.
+    pub made_of: Vec<Ingredient>,
+    /// Its publisher's own count; a copy with a lower one never takes its place.
+    pub version: Option<u64>,
+    /// Drawn once for each copy: how much earlier than others it goes stale, of the jitter allowed.
+    pub chance: u8,
+    /// Softly purged: stale whatever its age.
+    pub purged: bool,
 }
 
 impl Entry {
-    /// How old the copy is.
-    pub fn age(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.stored_at)
+    /// A copy of `content` that says nothing but that, stored at `now`.
+    pub fn new(fragment: impl Into<Arc<str>>, content: Content, now: Moment) -> Self {
+        Self {
+            fragment: fragment.into(),
+            content,
+            head: Head::default(),
+            stored_at: now,
+            initial_age: Duration::ZERO,
+            took: Duration::ZERO,
+            says: CacheControl::default(),
+            validators: Validators::default(),
+            tags: Tags::default(),
+            made_of: Vec::new(),
+            version: None,
+            chance: 0,
+            purged: false,
+        }
+    }
+
+    /// How old the copy is: since its origin made it, as far as that is known.
+    pub fn age(&self, now: Moment) -> Duration {
+        self.initial_age.saturating_add(now.since(self.stored_at))
+    }
+
+    /// What the copy is good for by the present declaration. A declared ttl counts from when the
+    /// answer came; the origin's own from when the answer was made.
+    pub fn state(&self, declared: &Freshness, now: Moment) -> State {
+        let age = self.counted_age(declared, now);
+        let state = self.lifetime(declared).state(age);
+        if self.purged {
+            state.max(State::Stale)
+        } else {
+            state
+        }
+    }
+
+    /// How long it goes on being fresh.
+    pub fn remains_fresh(&self, declared: &Freshness, now: Moment) -> Duration {
+        let age = self.counted_age(declared, now);
+        self.lifetime(declared).ttl.saturating_sub(age)
+    }
+
+    fn counted_age(&self, declared: &Freshness, now: Moment) -> Duration {
+        match declared.ttl {
+            Some(_) => now.since(self.stored_at),
+            None => self.age(now),
+        }
     }
 
     /// For how long the copy is good, by the present declaration. "Nothing to show" is worth
     /// nothing once it is stale.
     pub fn lifetime(&self, declared: &Freshness) -> Lifetime {
-        let lifetime = Lifetime::new(declared, &self.says);
+        let lifetime = Lifetime::new(declared, &self.says).jittered(declared.jitter, self.chance);
         match self.content {
             Content::Html(_) => lifetime,
             Content::Absent => Lifetime::only_fresh(lifetime.ttl),
             Content::Withdrawn => Lifetime::only_fresh(Duration::ZERO),
         }
+    }
+
+    /// Whether a copy like this is ever good for anything.
+    pub fn is_worth_storing(&self, declared: &Freshness) -> bool {
+        self.lifetime(declared).is_worth_storing()
     }
 
     /// The same with bytes of its own. What comes off the wire is a slice of a larger buffer, which
@@ -66,9 +166,17 @@ impl Entry {
         if let Content::Html(parts) = &mut self.content {
             parts.compact();
         }
-        for (_, value) in &mut self.head.headers {
+        let of_their_own = |value: &mut HeaderValue| {
             *value = HeaderValue::from_bytes(value.as_bytes()).expect("it is a value already");
-        }
+        };
+        let headers = self.head.headers.iter_mut().map(|(_, value)| value);
+        let validators = [
+            &mut self.validators.etag,
+            &mut self.validators.last_modified,
+        ];
+        headers
+            .chain(validators.into_iter().flatten())
+            .for_each(of_their_own);
         self
     }
 
@@ -80,7 +188,14 @@ impl Entry {
         };
         let headers = self.head.headers.iter();
         let headers = headers.map(|(name, value)| name.as_str().len() + value.len());
-        size_of::<Self>() + content + headers.sum::<usize>()
+        let validators = [&self.validators.etag, &self.validators.last_modified];
+        let validators = validators.into_iter().flatten().map(HeaderValue::len);
+        size_of::<Self>()
+            + content
+            + headers.sum::<usize>()
+            + validators.sum::<usize>()
+            + self.tags.weight()
+            + self.made_of.iter().map(Ingredient::weight).sum::<usize>()
     }
 }
 
@@ -91,13 +206,12 @@ mod tests {
     use http::header::LINK;
 
     fn entry(html: Bytes, link: HeaderValue) -> Entry {
+        let content = Content::Html(Parts::split(html));
         Entry {
-            content: Content::Html(Parts::split(html)),
             head: Head {
                 headers: vec![(LINK, link)],
             },
-            stored_at: crate::clock::Clock::start().now(),
-            says: CacheControl::default(),
+            ..Entry::new("block", content, Moment::default())
         }
     }
 

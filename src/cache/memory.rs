@@ -58,6 +58,15 @@ impl Memory {
         self.copies.insert(key, entry);
     }
 
+    pub(super) fn remove(&self, key: &SourceRequest) {
+        self.copies.remove(key);
+    }
+
+    /// All of them, as they are met: one that is put meanwhile may be missed.
+    pub(super) fn all(&self) -> impl Iterator<Item = (Arc<SourceRequest>, Arc<Entry>)> {
+        self.copies.iter()
+    }
+
     pub(super) fn stats(&self) -> CacheStats {
         CacheStats {
             entries: self.copies.len(),
@@ -70,16 +79,12 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::freshness::CacheControl;
-    use crate::cache::{Content, Head};
+    use crate::cache::Content;
+    use crate::clock::Moment;
 
     fn absent() -> Arc<Entry> {
-        Arc::new(Entry {
-            content: Content::Absent,
-            head: Head::default(),
-            stored_at: crate::clock::Clock::start().now(),
-            says: CacheControl::default(),
-        })
+        let now = Moment::default();
+        Arc::new(Entry::new("block", Content::Absent, now))
     }
 
     fn request(target: String, value: &str) -> Arc<SourceRequest> {

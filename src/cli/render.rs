@@ -79,8 +79,7 @@ impl Render {
             let facts = request::facts(site, &uri, &asked.headers, asked.params, chance);
             let plan = plan::plan(site, id, &facts, level, clock.now());
             let edition = Arc::clone(&edition);
-            let page =
-                compose::compose(&composer, edition, plan, uri.path(), facts.trace, ()).await;
+            let page = compose::compose(&composer, edition, plan, uri.path(), facts, ()).await;
             let verdict = page.head.verdict.clone();
             let Ok(body) = page.body.collect().await;
             output::bytes(&body.to_bytes());

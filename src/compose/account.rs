@@ -4,12 +4,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::{HeaderName, HeaderValue};
+
+use crate::cache::{Entry, Ingredient};
 use crate::clock::Instant;
 use crate::degradation::Level;
-use crate::fragment::facts::Trace;
+use crate::fragment::facts::Facts;
+use crate::fragment::{Fragment, SourceRequest};
 use crate::plan::Plan;
 use crate::report::{Cause, FragmentReport, OmitReason, Outcome, PageReport};
-use crate::site::PageId;
+use crate::site::{Page, PageId};
 
 use super::slot::Settled;
 use super::{Composer, Edition, PageHead};
@@ -19,11 +23,16 @@ pub(crate) struct Account {
     edition: Arc<Edition>,
     page: PageId,
     path: String,
-    trace_id: u128,
+    facts: Facts,
     level: Level,
     started: Instant,
     head_after: Duration,
     status: u16,
+    /// Headers that the core gave.
+    headers: Vec<(HeaderName, HeaderValue)>,
+    personal: bool,
+    /// How old the snapshot is that takes the page's place.
+    snapshot: Option<Duration>,
     finished: bool,
     members: Vec<Option<Settled>>,
 }
@@ -34,18 +43,21 @@ impl Account {
         edition: &Arc<Edition>,
         plan: &Plan,
         path: &str,
-        trace: &Trace,
+        facts: Facts,
     ) -> Self {
         Self {
             composer: Arc::clone(composer),
             edition: Arc::clone(edition),
             page: plan.page,
             path: path.to_owned(),
-            trace_id: trace.trace_id,
+            facts,
             level: plan.level,
             started: plan.started,
             head_after: Duration::ZERO,
             status: 0,
+            headers: Vec::new(),
+            personal: false,
+            snapshot: None,
             finished: false,
             members: plan.steps.iter().map(|_| None).collect(),
         }
@@ -55,8 +67,56 @@ impl Account {
         self.page
     }
 
+    /// The page as it is declared.
+    pub(super) fn declared(&self) -> &Page {
+        self.edition.site.page(self.page)
+    }
+
     pub(super) fn level(&self) -> Level {
         self.level
+    }
+
+    pub(super) fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    pub(super) fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Headers that the core gave.
+    pub(super) fn headers(&self) -> &[(HeaderName, HeaderValue)] {
+        &self.headers
+    }
+
+    /// Whether the page is one reader's own.
+    pub(super) fn is_personal(&self) -> bool {
+        self.personal
+    }
+
+    /// What the page is made of: each fragment with what its origin is asked for.
+    pub(super) fn made_of(&self) -> Vec<Ingredient> {
+        let made_of = self.members().map(|(fragment, _)| Ingredient {
+            fragment: fragment.name.clone(),
+            target: SourceRequest::new(fragment, &self.facts).target,
+        });
+        made_of.collect()
+    }
+
+    /// Each fragment of the page and what it has come to.
+    pub(super) fn members(&self) -> impl Iterator<Item = (&Fragment, Option<&Settled>)> {
+        let fragments = self.edition.site.members(self.declared());
+        fragments.zip(self.members.iter().map(Option::as_ref))
+    }
+
+    /// A snapshot takes the page's place.
+    pub(super) fn replaced_by(&mut self, snapshot: &Entry, now: Instant) {
+        self.snapshot = Some(snapshot.age(self.composer.clock.moment(now)));
+    }
+
+    /// Whether this is the page, and not its snapshot, and not told yet.
+    pub(super) fn is_open(&self) -> bool {
+        !self.finished && self.snapshot.is_none() && self.status == 200
     }
 
     pub(super) fn settle(&mut self, member: usize, settled: Settled) {
@@ -72,6 +132,10 @@ impl Account {
         }
     }
 
+    pub(super) fn composer(&self) -> &Composer {
+        &self.composer
+    }
+
     /// What a member has come to, if it has.
     pub(super) fn settled(&self, member: usize) -> Option<&Settled> {
         self.members[member].as_ref()
@@ -80,6 +144,8 @@ impl Account {
     pub(super) fn head_settled(&mut self, head: &PageHead, now: Instant) {
         self.status = head.verdict.status().as_u16();
         self.head_after = now.saturating_duration_since(self.started);
+        self.personal = head.personal;
+        self.headers.clone_from(&head.headers);
     }
 
     /// The body has been handed over whole: the account is closed before the last bytes are on the
@@ -151,12 +217,13 @@ impl Account {
             page: page.name.clone(),
             fragments: fragments.collect(),
             path: std::mem::take(&mut self.path),
-            trace_id: format!("{:032x}", self.trace_id),
+            trace_id: format!("{:032x}", self.facts.trace.trace_id),
             level: self.level,
             status: self.status,
             head_after: self.head_after,
             duration,
             finished: self.finished,
+            snapshot: self.snapshot,
         }
     }
 }

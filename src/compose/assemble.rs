@@ -18,13 +18,14 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::mpsc;
 
-use crate::cache::Content;
+use crate::cache::{Content, Entry};
 use crate::layout::parts::Parts;
 use crate::site::Piece;
 
 use super::Edition;
 use super::account::Account;
 use super::slot::{Fill, Settled};
+use super::snapshot;
 
 /// A page's body.
 pub struct PageBody {
@@ -36,6 +37,8 @@ pub struct PageBody {
     next: usize,
     /// Bytes still to be written, when that is known.
     remaining: Option<u64>,
+    /// Written in the place of all pieces.
+    snapshot: Option<Bytes>,
 }
 
 impl PageBody {
@@ -47,6 +50,7 @@ impl PageBody {
             settling: None,
             next: 0,
             remaining: None,
+            snapshot: None,
         };
         if !is_page {
             body.next = body.pieces().len();
@@ -71,7 +75,26 @@ impl PageBody {
             settling: Some(settling),
             next: 0,
             remaining: None,
+            snapshot: None,
         }
+    }
+
+    /// The page as it was.
+    pub(super) fn snapshot(edition: Arc<Edition>, account: Account, entry: &Entry) -> Self {
+        let html = match &entry.content {
+            Content::Html(parts) => parts.main.clone(),
+            Content::Absent | Content::Withdrawn => Bytes::new(),
+        };
+        let mut body = Self {
+            edition,
+            account,
+            settling: None,
+            next: 0,
+            remaining: Some(html.len() as u64),
+            snapshot: Some(html),
+        };
+        body.next = body.pieces().len();
+        body
     }
 
     /// Nobody will read it: the answer is to `HEAD`. The page counts as one that was read to its end.
@@ -109,8 +132,17 @@ impl PageBody {
             self.next = self.pieces().len();
         }
         if self.next == self.pieces().len() {
-            self.account.finish();
+            self.finish();
         }
+    }
+
+    fn finish(&mut self) {
+        if self.account.is_open() {
+            snapshot::consider(self.account.composer(), &self.account, || {
+                snapshot::concat(self.pieces().iter().map(|piece| self.written(piece)))
+            });
+        }
+        self.account.finish();
     }
 
     fn poll_slots(&mut self, cx: &mut Context<'_>) {
@@ -140,6 +172,10 @@ impl Body for PageBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = &mut *self;
+        if let Some(html) = this.snapshot.take() {
+            this.finish();
+            return Poll::Ready(Some(Ok(Frame::data(html))));
+        }
         this.poll_slots(cx);
         while let Some(piece) = this.pieces().get(this.next) {
             let Some(bytes) = this.written(piece) else {
@@ -154,12 +190,12 @@ impl Body for PageBody {
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
         }
-        this.account.finish();
+        this.finish();
         Poll::Ready(None)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.next == self.pieces().len()
+        self.snapshot.is_none() && self.next == self.pieces().len()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -14,33 +14,49 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use futures::FutureExt as _;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, WeakShared};
 use http::{HeaderValue, StatusCode};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::cache::{Entry, Head, State};
 use crate::clock::Instant;
-use crate::fragment::{FragmentId, SourceRequest};
+use crate::fragment::{Fragment, FragmentId, SourceRequest};
 use crate::report::Cause;
 
-use super::Order;
+use super::{Composer, Order};
 
+mod pause;
 mod work;
+
+use pause::{Note, Notes};
 
 /// What a flight brings back.
 #[derive(Debug, Clone)]
 pub(crate) enum Landed {
     /// Content; `shared` when any page may use it.
-    Entry { entry: Arc<Entry>, shared: bool },
+    Entry {
+        entry: Arc<Entry>,
+        shared: bool,
+        came: Came,
+    },
     /// From a core only: there will be no page; `shared` when that holds for any page.
     NoPage {
         why: NoPage,
         head: Head,
         shared: bool,
     },
+}
+
+/// Where content came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Came {
+    /// The origin gave it for this flight.
+    Fetched,
+    /// A fresh copy was there by the time.
+    Copied,
 }
 
 /// Why a core says that there will be no page.
@@ -57,9 +73,20 @@ type Landing = Result<Landed, Cause>;
 /// What is under way.
 #[derive(Default)]
 pub(crate) struct Flights {
-    shared: Mutex<HashMap<Arc<SourceRequest>, Listed>>,
+    table: Mutex<Table>,
     count: AtomicUsize,
 }
+
+#[derive(Default)]
+struct Table {
+    shared: HashMap<Arc<SourceRequest>, Listed>,
+    /// Copies that are being looked for beyond memory.
+    recalls: HashMap<Arc<SourceRequest>, Recall>,
+    notes: Notes,
+}
+
+/// Weak, so that a search that nobody waits for any more ends.
+type Recall = WeakShared<BoxFuture<'static, ()>>;
 
 /// A flight that others may join.
 struct Listed {
@@ -97,24 +124,28 @@ impl Drop for UnderWay {
     fn drop(&mut self) {
         let flights = &self.order.composer.flights;
         if let Some((request, landing)) = self.listed.take() {
-            let mut shared = flights.shared.lock();
+            let mut table = flights.table.lock();
             // a later flight may have taken its place
-            if shared
+            if table
+                .shared
                 .get(&request)
                 .is_some_and(|listed| listed.landing.same_channel(&landing))
             {
-                shared.remove(&request);
+                table.shared.remove(&request);
             }
         }
         flights.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
+/// Whether pages may wait for one another's answers: without a ttl each has its own.
+pub(super) fn may_share(fragment: &Fragment) -> bool {
+    fragment.freshness.ttl.is_none_or(|ttl| !ttl.is_zero())
+}
+
 /// Waits for the flight of this request, launching it if there is none.
 pub(super) async fn obtain(order: &Order, id: FragmentId, request: &Arc<SourceRequest>) -> Landing {
-    let fragment = order.edition.site.fragment(id);
-    let may_share = fragment.freshness.ttl.is_none_or(|ttl| !ttl.is_zero());
-    if !may_share {
+    if !may_share(order.edition.site.fragment(id)) {
         return alone(order, id, request).await;
     }
     let (mut landing, leads) = match join_or_launch(order, id, request)? {
@@ -122,8 +153,10 @@ pub(super) async fn obtain(order: &Order, id: FragmentId, request: &Arc<SourceRe
             return Ok(Landed::Entry {
                 entry,
                 shared: true,
+                came: Came::Copied,
             });
         }
+        Found::Personal => return alone(order, id, request).await,
         Found::Flight { landing, leads } => (landing, leads),
     };
     let landed = landing
@@ -141,10 +174,74 @@ pub(super) async fn obtain(order: &Order, id: FragmentId, request: &Arc<SourceRe
     }
 }
 
+/// Looks for a copy beyond memory, and puts what it finds there: one search per request, however
+/// many pages wait. Where a flight is under way its first page has looked already.
+pub(super) async fn recall(order: &Order, id: FragmentId, request: &Arc<SourceRequest>) {
+    let reach = order.edition.site.fragment(id).reach;
+    if !order.composer.cache.reaches_beyond_memory(reach) {
+        return;
+    }
+    let search = {
+        let mut table = order.composer.flights.table.lock();
+        if table.shared.contains_key(request) {
+            return;
+        }
+        let listed = table.recalls.get(request).and_then(Recall::upgrade);
+        match listed.filter(|search| search.peek().is_none()) {
+            Some(search) => search,
+            None if table.recalls.len() >= RECALLS_MAX => return,
+            None => {
+                let composer = Arc::clone(&order.composer);
+                let key = Arc::clone(request);
+                let search = async move {
+                    let off_the_table = OffTheTable { composer, key };
+                    let OffTheTable { composer, key } = &off_the_table;
+                    composer.cache.recall(key, reach).await;
+                };
+                let search = search.boxed().shared();
+                if let Some(listed) = search.downgrade() {
+                    table.recalls.insert(Arc::clone(request), listed);
+                }
+                search
+            }
+        }
+    };
+    search.await;
+}
+
+/// Searches beyond memory at once: beyond it there is nothing beyond memory.
+const RECALLS_MAX: usize = 4096;
+
+/// Takes a search off the table at its end, also when everybody who waited has left.
+struct OffTheTable {
+    composer: Arc<Composer>,
+    key: Arc<SourceRequest>,
+}
+
+impl Drop for OffTheTable {
+    fn drop(&mut self) {
+        let mut table = self.composer.flights.table.lock();
+        table.recalls.remove(&self.key);
+    }
+}
+
+/// Renews a copy that is fresh still. Nobody waits for it.
+pub(super) fn renew(order: &Order, id: FragmentId, request: &Arc<SourceRequest>) {
+    let now = order.composer.clock.now();
+    let table = order.composer.flights.table.lock();
+    if table.shared.contains_key(request) || table.notes.get(request, now).is_some() {
+        return;
+    }
+    // at the limit of flights the copy is good enough still
+    let _ = launch(order, id, request, table, now);
+}
+
 /// What there is to wait for.
 enum Found {
     /// Nothing: it is here.
     Copy(Arc<Entry>),
+    /// Nothing: the answer is for one reader only.
+    Personal,
     /// A flight, and whether it was launched for this page.
     Flight {
         landing: watch::Receiver<Option<Landing>>,
@@ -162,8 +259,8 @@ fn join_or_launch(
 ) -> Result<Found, Cause> {
     let fragment = order.edition.site.fragment(id);
     let now = order.composer.clock.now();
-    let mut shared = order.composer.flights.shared.lock();
-    if let Some(listed) = shared.get(request)
+    let table = order.composer.flights.table.lock();
+    if let Some(listed) = table.shared.get(request)
         && now < listed.launched + fragment.timeout
     {
         let landing = listed.landing.clone();
@@ -173,37 +270,64 @@ fn join_or_launch(
         });
     }
     // one may have landed since the slot looked
-    let copy = order
-        .composer
-        .cache
-        .lookup(request, &fragment.freshness, now);
+    let copy = order.composer.copy(request, fragment, now);
     if let Some(copy) = copy.filter(|copy| copy.state == State::Fresh) {
         return Ok(Found::Copy(copy.entry));
     }
+    match table.notes.get(request, now) {
+        Some(Note::Failed(cause)) => return Err(cause.clone()),
+        Some(Note::Personal) => return Ok(Found::Personal),
+        None => {}
+    }
+    let landing = launch(order, id, request, table, now)?;
+    Ok(Found::Flight {
+        landing,
+        leads: true,
+    })
+}
+
+fn launch(
+    order: &Order,
+    id: FragmentId,
+    request: &Arc<SourceRequest>,
+    mut table: MutexGuard<'_, Table>,
+    now: Instant,
+) -> Result<watch::Receiver<Option<Landing>>, Cause> {
     let mut under_way = UnderWay::begin(order)?;
     let (sender, receiver) = watch::channel(None);
     let listed = Listed {
         landing: receiver.clone(),
         launched: now,
     };
-    shared.insert(Arc::clone(request), listed);
-    drop(shared);
+    table.shared.insert(Arc::clone(request), listed);
+    drop(table);
     under_way.listed = Some((Arc::clone(request), receiver.clone()));
     let work = work::fly(order.clone(), id, Arc::clone(request));
+    let (composer, request) = (Arc::clone(&order.composer), Arc::clone(request));
     order.composer.tasks.spawn(async move {
         let landing = AssertUnwindSafe(work)
             .catch_unwind()
             .await
             .unwrap_or(Err(Cause::Panic));
+        note(&composer, &request, &landing);
         // off the table before it is told, so that nobody joins a flight that has landed
         drop(under_way);
         sender.send_replace(Some(landing));
     });
-    let landing = receiver;
-    Ok(Found::Flight {
-        landing,
-        leads: true,
-    })
+    Ok(receiver)
+}
+
+/// Remembers what the next page must know of this flight.
+fn note(composer: &Composer, request: &Arc<SourceRequest>, landing: &Landing) {
+    let now = composer.clock.now();
+    let notes = &mut composer.flights.table.lock().notes;
+    match landing {
+        // of our own making: says nothing of the next one
+        Err(Cause::Busy | Cause::Stopping) => {}
+        Err(cause) => notes.failed(request, cause.clone(), fastrand::f64(), now),
+        Ok(Landed::Entry { shared: false, .. }) => notes.personal(request, now),
+        Ok(Landed::Entry { .. } | Landed::NoPage { .. }) => notes.landed(request),
+    }
 }
 
 /// A flight for one page only. It runs within the page's own task, and becomes a task of its own

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::timeout_at;
 
+use crate::cache::freshness::renews_early;
 use crate::cache::{Content, Copy, Entry, Head, State};
 use crate::clock::Instant;
 use crate::fragment::{FragmentId, Rung, RungKind, Source, SourceRequest};
@@ -18,7 +19,7 @@ use crate::report::{Cause, OmitReason, Outcome};
 use crate::site::Site;
 
 use super::Order;
-use super::flight::{self, Landed, NoPage};
+use super::flight::{self, Came, Landed, NoPage};
 
 /// What a slot has come to.
 pub(crate) struct Settled {
@@ -26,6 +27,8 @@ pub(crate) struct Settled {
     pub(crate) content: Fill,
     pub(crate) age: Option<Duration>,
     pub(crate) at: Instant,
+    /// Whether other readers may see it.
+    pub(crate) is_shareable: bool,
 }
 
 /// What goes into a slot.
@@ -47,6 +50,7 @@ impl Settled {
             content: Fill::Nothing,
             age: None,
             at,
+            is_shareable: true,
         }
     }
 
@@ -56,6 +60,7 @@ impl Settled {
             content: Fill::Ready(body),
             age: None,
             at,
+            is_shareable: true,
         }
     }
 
@@ -69,22 +74,32 @@ impl Settled {
             content,
             age,
             at,
+            is_shareable: true,
         }
     }
 
-    fn copy(entry: Arc<Entry>, outcome: Outcome, at: Instant) -> Self {
-        let age = Some(entry.age(at));
+    fn copy(order: &Order, entry: Arc<Entry>, outcome: Outcome, at: Instant) -> Self {
+        let age = Some(entry.age(order.composer.clock.moment(at)));
         Self::entry(entry, outcome, age, at)
     }
 
-    fn landed(landed: Landed, at: Instant) -> Self {
+    fn landed(order: &Order, landed: Landed, at: Instant) -> Self {
         match landed {
-            Landed::Entry { entry, .. } => Self::entry(entry, Outcome::Fetched, None, at),
+            Landed::Entry {
+                entry,
+                came: Came::Copied,
+                ..
+            } => Self::copy(order, entry, Outcome::Cached, at),
+            Landed::Entry { entry, shared, .. } => Self {
+                is_shareable: shared,
+                ..Self::entry(entry, Outcome::Fetched, None, at)
+            },
             Landed::NoPage { why, head, .. } => Self {
                 outcome: Outcome::Fetched,
                 content: Fill::NoPage(why, head),
                 age: None,
                 at,
+                is_shareable: false,
             },
         }
     }
@@ -106,33 +121,73 @@ pub(super) fn at_hand(
     if let Source::Ready(body) = &fragment.source {
         return Some(Settled::ready(body.clone(), Outcome::Declared, now));
     }
-    let copy = order
-        .composer
-        .cache
-        .lookup(&serve.request, &fragment.freshness, now)?;
-    (copy.state == State::Fresh).then(|| Settled::copy(copy.entry, Outcome::Cached, now))
+    let copy = order.composer.copy(&serve.request, fragment, now)?;
+    if copy.state != State::Fresh {
+        return None;
+    }
+    if fragment.freshness.early {
+        let remaining = copy
+            .entry
+            .remains_fresh(&fragment.freshness, order.composer.clock.moment(now));
+        if renews_early(remaining, copy.entry.took, 1.0 - fastrand::f64()) {
+            flight::renew(order, id, &serve.request);
+        }
+    }
+    Some(Settled::copy(order, copy.entry, Outcome::Cached, now))
 }
 
-/// Fills a slot that has no fresh copy.
+/// Fills a slot that has no fresh copy in memory.
 pub(super) async fn fill(order: Order, id: FragmentId, serve: Serve, now: Instant) -> Settled {
-    let freshness = &order.edition.site.fragment(id).freshness;
-    let copy = order.composer.cache.lookup(&serve.request, freshness, now);
-    let until = match &copy {
+    let fragment = order.edition.site.fragment(id);
+    let (clock, request) = (order.composer.clock, &serve.request);
+    let mut copy = order.composer.copy(request, fragment, now);
+    if copy.is_none() && flight::may_share(fragment) {
+        copy = recalled(&order, id, request, serve.source_deadline).await;
+    }
+    let until = match copy {
         Some(Copy {
-            state: State::Fresh | State::Stale,
+            entry,
+            state: State::Fresh,
+        }) => return Settled::copy(&order, entry, Outcome::Cached, clock.now()),
+        Some(Copy {
+            state: State::Stale,
             ..
-        }) => serve.source_deadline.min(now + freshness.patience),
+        }) => serve
+            .source_deadline
+            .min(clock.now() + fragment.freshness.patience),
         Some(_) | None => serve.source_deadline,
     };
-    let cause = match obtain(&order, id, &serve.request, until).await {
-        Ok(landed) => return Settled::landed(landed, order.composer.clock.now()),
+    let cause = match obtain(&order, id, request, until).await {
+        Ok(landed) => return Settled::landed(&order, landed, clock.now()),
         Err(cause) => cause,
     };
-    let now = order.composer.clock.now();
+    // another flight, or the search beyond memory, may have brought one meanwhile
+    let copy = order.composer.copy(request, fragment, clock.now());
+    let copy = match copy {
+        None if !flight::may_share(fragment) => recalled(&order, id, request, serve.deadline).await,
+        copy => copy,
+    };
     match copy {
-        Some(copy) => Settled::copy(copy.entry, Outcome::Stale(cause), now),
+        Some(copy) => Settled::copy(&order, copy.entry, Outcome::Stale(cause), clock.now()),
         None => fall_back(&order, id, &serve, cause).await,
     }
+}
+
+/// The copy that is found beyond memory in time.
+async fn recalled(
+    order: &Order,
+    id: FragmentId,
+    request: &Arc<SourceRequest>,
+    until: Instant,
+) -> Option<Copy> {
+    let fragment = order.edition.site.fragment(id);
+    if !order.composer.cache.reaches_beyond_memory(fragment.reach) {
+        return None;
+    }
+    // whatever was found by then is in memory
+    let _ = timeout_at(until, flight::recall(order, id, request)).await;
+    let now = order.composer.clock.now();
+    order.composer.copy(request, fragment, now)
 }
 
 async fn obtain(
@@ -195,18 +250,18 @@ async fn from_sibling(order: &Order, id: FragmentId, serve: &Serve) -> Option<Se
     if let Source::Ready(body) = &sibling.source {
         return Some(Settled::ready(body.clone(), Outcome::Declared, now));
     }
-    let copy = order
-        .composer
-        .cache
-        .lookup(request, &sibling.freshness, now);
+    let mut copy = order.composer.copy(request, sibling, now);
     let until = serve.deadline.min(now + sibling.timeout);
     if copy.as_ref().is_none_or(|copy| copy.state != State::Fresh)
         && *may_ask
         && now < until
         && let Ok(landed) = obtain(order, id, request, until).await
     {
-        return Some(Settled::landed(landed, clock.now())).filter(Settled::shows);
+        return Some(Settled::landed(order, landed, clock.now())).filter(Settled::shows);
     }
-    let settled = copy.map(|copy| Settled::copy(copy.entry, Outcome::Cached, clock.now()));
+    if copy.is_none() {
+        copy = recalled(order, id, request, serve.deadline).await;
+    }
+    let settled = copy.map(|copy| Settled::copy(order, copy.entry, Outcome::Cached, clock.now()));
     settled.filter(Settled::shows)
 }

@@ -168,17 +168,26 @@ fn fragment(
     let template = |f: &Fragment| f.template.clone().unwrap_or_else(|| "none".to_owned());
     out.value("template", template(old), template(new));
     out.time("timeout", old.timeout, new.timeout);
-    let ttl = |f: &Fragment| {
-        f.freshness
-            .ttl
-            .map_or_else(|| "as the origin says".to_owned(), show_duration)
+    let (a, b) = (&old.freshness, &new.freshness);
+    let span = |span: Option<Duration>| {
+        span.map_or_else(|| "as the origin says".to_owned(), show_duration)
     };
-    out.value("ttl", ttl(old), ttl(new));
-    out.time("grace", old.freshness.grace, new.freshness.grace);
-    out.time("keep", old.freshness.keep, new.freshness.keep);
-    out.time("patience", old.freshness.patience, new.freshness.patience);
+    out.value("ttl", span(a.ttl), span(b.ttl));
+    out.value("grace", span(a.grace), span(b.grace));
+    out.value("keep", span(a.keep), span(b.keep));
+    out.time("patience", a.patience, b.patience);
+    out.value("jitter", a.jitter, b.jitter);
+    out.value("early_refresh", a.early, b.early);
+    out.value("durable", old.reach.disk, new.reach.disk);
     let size = |f: &Fragment| show_size(f.limits.size_max as u64);
     out.value("max_size", size(old), size(new));
+    let size_min = |f: &Fragment| show_size(f.limits.size_min as u64);
+    out.value("min_size", size_min(old), size_min(new));
+    out.value(
+        "must_contain",
+        listed(&old.limits.must_contain),
+        listed(&new.limits.must_contain),
+    );
     out.value(
         "accept",
         listed(&old.limits.accept),
@@ -247,6 +256,8 @@ fn page((old_site, old): (&Site, &Page), (new_site, new): (&Site, &Page), out: &
     out.value("route", &old.route, &new.route);
     out.time("budget", old.budget, new.budget);
     out.value("layout", &old.layout, &new.layout);
+    out.time("snapshot_every", old.snapshots.every, new.snapshots.every);
+    out.time("snapshot_keep", old.snapshots.keep, new.snapshots.keep);
     let names = |site: &Site, page: &Page| {
         site.members(page)
             .map(|fragment| fragment.name.clone())

@@ -16,13 +16,14 @@ mod words;
 
 pub use at::At;
 pub use entries::{Fragment, Origin, Page, Proxy, Static};
-pub use settings::{Admin, Limits, Server, Site};
+pub use settings::{Admin, Limits, Server, Shared, Site};
 pub use words::{ByteSize, Name, OneOrMany, Priority, TimeSpan};
 
 /// A site for marbre: where its fragments come from, what replaces them, and the pages they make.
 ///
 /// Durations are written "250ms", "30s", "1h30m"; sizes "512KiB", "2MiB". `${ENV}` and
-/// `${ENV:-default}` are replaced in listen addresses, origin URLs and the admin token only.
+/// `${ENV:-default}` are replaced in listen addresses, origin URLs, the
+/// shared store's URL and the admin token only.
 #[derive(Debug, Default, JsonSchema)]
 #[schemars(default, deny_unknown_fields, title = "fragments.toml")]
 pub struct File {
@@ -34,6 +35,8 @@ pub struct File {
     pub server: Server,
     /// Where operators connect. Taken at start; a reload does not change it.
     pub admin: Admin,
+    /// The store that the nodes of one site share. Taken at start; a reload does not change it.
+    pub shared: Shared,
     /// The site as a whole.
     pub site: Site,
     /// Limits that hold for the whole site.

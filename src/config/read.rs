@@ -22,7 +22,7 @@ mod include;
 mod syntax;
 
 /// What only the main file may hold.
-const MAIN_ONLY: [&str; 5] = ["include", "server", "admin", "site", "limits"];
+const MAIN_ONLY: [&str; 6] = ["include", "server", "admin", "shared", "site", "limits"];
 
 /// Something declared under a name, or one of `[[proxy]]` and `[[static]]`.
 #[derive(Debug)]
@@ -55,6 +55,7 @@ pub(super) struct Declared {
     pub(super) main: FileId,
     pub(super) server: file::Server,
     pub(super) admin: file::Admin,
+    pub(super) shared: file::Shared,
     pub(super) site: file::Site,
     pub(super) limits: file::Limits,
     pub(super) origins: Vec<Entry<file::Origin>>,
@@ -138,6 +139,7 @@ fn empty(main: FileId) -> Declared {
         main,
         server: file::Server::default(),
         admin: file::Admin::default(),
+        shared: file::Shared::default(),
         site: file::Site::default(),
         limits: file::Limits::default(),
         origins: Vec::new(),
@@ -195,6 +197,7 @@ impl Merge<'_> {
         if is_main {
             self.declared.server = self.one(take("server"));
             self.declared.admin = self.one(take("admin"));
+            self.declared.shared = self.one(take("shared"));
             self.declared.site = self.one(take("site"));
             self.declared.limits = self.one(take("limits"));
         }

@@ -83,8 +83,9 @@ pub(super) fn validate(
     let fragments = fragments::fragments(&declared.fragments, &may_name, cx);
     let links = links::Links::of(&declared.fragments, &fragment_names);
     links.report_cycles(&declared.fragments, cx);
-    let pages = pages::pages(declared, &fragment_names, cx);
+    let mut pages = pages::pages(declared, &fragment_names, cx);
     usage::check_params(declared, &pages, &fragments, &links, cx);
+    usage::note_what_pages_vary_with(&mut pages, &fragments, &links);
     let routes = routes::routes(declared, &origin_names, cx);
 
     if cx.found.has_errors() {

@@ -24,6 +24,8 @@ pub struct Expect<'l> {
     pub json: bool,
     /// What an answer without content is to the caller.
     pub without_content: WithoutContent,
+    /// Whether the caller has a copy and asks only for what differs from it (RFC 9110, 13.1).
+    pub conditional: bool,
 }
 
 /// What an answer without content is: a redirect, a refusal, "there is no such thing".
@@ -48,6 +50,8 @@ pub enum Answer {
     Refused(StatusCode, HeaderMap),
     /// There is nothing to show in this place: 204, 404 or 410.
     Absent(HeaderMap),
+    /// What the caller has is right still: 304.
+    NotModified(HeaderMap),
 }
 
 /// A usable body and its headers.
@@ -74,7 +78,7 @@ pub async fn run(origin: &dyn Origin, ask: &Ask<'_>, expect: &Expect<'_>) -> Res
     let mut response = origin
         .send(OriginRequest::get(ask.target.to_owned(), (ask.headers)()))
         .await?;
-    if verdict || !response.status.is_redirection() {
+    if verdict || !leads_elsewhere(response.status) {
         return check(response, expect).await;
     }
     let mut target = ask.target.to_owned();
@@ -83,11 +87,16 @@ pub async fn run(origin: &dyn Origin, ask: &Ask<'_>, expect: &Expect<'_>) -> Res
         response = origin
             .send(OriginRequest::get(target.clone(), (ask.headers)()))
             .await?;
-        if !response.status.is_redirection() {
+        if !leads_elsewhere(response.status) {
             return check(response, expect).await;
         }
     }
     Err(Cause::Redirect(format!("more than {REDIRECTS_MAX}")))
+}
+
+/// Of the 3xx, 304 leads nowhere.
+fn leads_elsewhere(status: StatusCode) -> bool {
+    status.is_redirection() && status != StatusCode::NOT_MODIFIED
 }
 
 async fn check(response: OriginResponse, expect: &Expect<'_>) -> Result<Answer, Cause> {
@@ -98,6 +107,7 @@ async fn check(response: OriginResponse, expect: &Expect<'_>) -> Result<Answer, 
         200 | 203 => {}
         204 | 404 | 410 if absence => return Ok(Answer::Absent(response.headers)),
         204 | 205 => return Err(Cause::Empty),
+        304 if expect.conditional => return Ok(Answer::NotModified(response.headers)),
         301 | 302 | 303 | 307 | 308 if verdict => {
             let location = response.headers.get(LOCATION);
             let location = location.ok_or_else(|| Cause::Redirect("without Location".into()))?;
@@ -119,6 +129,9 @@ async fn check(response: OriginResponse, expect: &Expect<'_>) -> Result<Answer, 
     let body = read(response.body, length, size_max).await?;
     if body.is_empty() {
         return Err(Cause::Empty);
+    }
+    if body.len() < expect.limits.size_min {
+        return Err(Cause::TooSmall(expect.limits.size_min));
     }
     Ok(Answer::Content(Content {
         headers: response.headers,

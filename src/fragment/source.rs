@@ -62,7 +62,8 @@ pub enum Variable {
 }
 
 impl Variable {
-    fn value<'f>(&self, facts: &'f Facts) -> Option<&'f str> {
+    /// What a request gives for it.
+    pub fn value<'f>(&self, facts: &'f Facts) -> Option<&'f str> {
         match self {
             Self::Param(name) => facts.param(name),
             Self::Query(name) => facts.query.get(name).map(String::as_str),

@@ -152,11 +152,13 @@ fn source(site: &Site, fragment: &Fragment, target: &str) -> String {
 pub fn chain(site: &Site, fragment: &Fragment) -> Vec<String> {
     let mut chain = Vec::new();
     let freshness = fragment.freshness;
-    if !freshness.grace.is_zero() {
-        chain.push(format!("stale for {}", show_duration(freshness.grace)));
+    let grace = freshness.grace.unwrap_or_default();
+    if !grace.is_zero() {
+        chain.push(format!("stale for {}", show_duration(grace)));
     }
-    if !freshness.keep.is_zero() {
-        chain.push(format!("kept for {}", show_duration(freshness.keep)));
+    let keep = freshness.keep.unwrap_or(freshness.keep_unsaid);
+    if !keep.is_zero() {
+        chain.push(format!("kept for {}", show_duration(keep)));
     }
     chain.extend(fragment.fallback.iter().map(|rung| match rung {
         Rung::Sibling(id) => format!("fragment {}", site.fragment(*id).name),
@@ -173,13 +175,10 @@ pub fn chain(site: &Site, fragment: &Fragment) -> Vec<String> {
             ..
         } => "default data".to_owned(),
     }));
-    chain.push(
-        if fragment.priority.is_core() {
-            "error page"
-        } else {
-            "omit"
-        }
-        .to_owned(),
-    );
+    let last: &[&str] = match fragment.priority.is_core() {
+        true => &["snapshot of the page", "error page"],
+        false => &["omit"],
+    };
+    chain.extend(last.iter().map(ToString::to_string));
     chain
 }

@@ -57,7 +57,7 @@ pub(super) async fn answer(
         Arc::clone(&edition),
         plan,
         path,
-        facts.trace,
+        facts,
         permit,
     )
     .await;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::fragment::FragmentId;
+use crate::fragment::source::Variable;
 
 /// A page's place in its site.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,6 +37,22 @@ pub struct Page {
     pub members: Vec<Member>,
     /// What is written, in document order.
     pub pieces: Vec<Piece>,
+    /// When its snapshots are taken and how long they are good.
+    pub snapshots: Snapshots,
+}
+
+/// When a page's snapshots are taken and how long they are good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshots {
+    /// Not more often than this.
+    pub every: Duration,
+    /// Not older than this; zero for no snapshots.
+    pub keep: Duration,
+    /// What the page varies with besides the parameters of its route.
+    pub varies: Vec<Variable>,
+    /// Part of the key of its snapshots. It outlives an edit of a template: an article in
+    /// yesterday's layout is better than none.
+    pub fingerprint: u64,
 }
 
 /// A fragment in a page.

@@ -106,6 +106,7 @@ async fn the_cache_holds_what_it_may_and_not_more() {
         .fragment("long", "\"core\"", "cms:/l/{n}", "ttl = \"1h\"")
         .page("story", "/s/{n}", "[story]")
         .page("long", "/l/{n}", "[long]")
+        .without_snapshots()
         .start()
         .await;
     let reader = site.reader();

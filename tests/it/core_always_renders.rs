@@ -124,6 +124,7 @@ async fn with_two_cores_both_are_needed() {
         .core("a", "cms:/a")
         .core("b", "cms:/b")
         .page("page", "/", "[a][b]")
+        .without_snapshots()
         .start()
         .await;
     site.reader().get("/").await.is(200, "<p>a</p><p>b</p>");

@@ -8,6 +8,7 @@ use http::StatusCode;
 use http::header::{CACHE_CONTROL, LOCATION, SET_COOKIE};
 use marbre::cache::Content;
 use marbre::compose::Verdict;
+use marbre::fragment::Reach;
 use marbre::plan::Action;
 
 use crate::origin::{FakeOrigin, Fault};
@@ -95,15 +96,16 @@ fn nothing_to_show_takes_the_place_of_a_copy_also_where_it_may_not_be_kept() {
             let Action::Serve(serve) = &plan.steps[1].action else {
                 panic!("nothing is given up at level 0");
             };
-            let now = stage.composer.clock().now();
-            let copy = marbre::cache::Entry {
-                content: Content::Html(marbre::layout::parts::Parts::split("<b>old</b>".into())),
-                head: marbre::cache::Head::default(),
-                stored_at: now,
-                says: marbre::cache::freshness::CacheControl::default(),
-            };
-            let cache = stage.composer.cache();
-            cache.store(Arc::clone(&serve.request), Arc::new(copy), now);
+            let clock = stage.composer.clock();
+            let now = clock.moment(clock.now());
+            let parts = marbre::layout::parts::Parts::split("<b>old</b>".into());
+            let copy = marbre::cache::Entry::new("b", Content::Html(parts), now);
+            let declared = &stage.edition.site.fragments[1].freshness;
+            let request = Arc::clone(&serve.request);
+            stage
+                .composer
+                .cache()
+                .store(request, copy, declared, Reach::default(), now);
             tokio::time::sleep(ms(10)).await;
             assert_eq!(stage.ask(0).await.outcome("b"), "absent");
             let next = stage.ask(0).await;
@@ -172,7 +174,8 @@ fn a_copy_has_bytes_of_its_own() {
             panic!("a core is never given up");
         };
         let declared = &stage.edition.site.fragments[0].freshness;
-        let now = stage.composer.clock().now();
+        let clock = stage.composer.clock();
+        let now = clock.moment(clock.now());
         let copy = stage.composer.cache().lookup(&serve.request, declared, now);
         let copy = copy.expect("it was asked for just now");
         let Content::Html(parts) = &copy.entry.content else {

@@ -17,7 +17,7 @@ use marbre::config;
 use marbre::degradation::Level;
 use marbre::fetch::{Fetcher, Origin};
 use marbre::fragment::Source;
-use marbre::fragment::facts::Trace;
+use marbre::fragment::facts::Facts;
 use marbre::plan::{self, Plan, request};
 use marbre::report::{Event, Observer, PageReport};
 use marbre::site::{Found, Target};
@@ -116,6 +116,11 @@ impl Stage {
 
     /// Plans the page that this path leads to.
     pub(crate) fn plan(&self, path: &str, level: u8) -> Plan {
+        self.planned(path, level).0
+    }
+
+    /// The same with what the request has told it.
+    fn planned(&self, path: &str, level: u8) -> (Plan, Facts) {
         let uri: Uri = path.parse().expect("a path");
         let site = &self.edition.site;
         let Found::Match {
@@ -126,20 +131,15 @@ impl Stage {
             panic!("the page has a route");
         };
         let facts = request::facts(site, &uri, &HeaderMap::new(), params, 7);
-        plan::plan(
-            site,
-            id,
-            &facts,
-            Level::new(level),
-            self.composer.clock().now(),
-        )
+        let (level, now) = (Level::new(level), self.composer.clock().now());
+        (plan::plan(site, id, &facts, level, now), facts)
     }
 
     /// The head of the page, and a body that nobody has read; the guard is held while slots are
     /// being filled.
     pub(crate) async fn begin<G: Send + 'static>(&self, path: &str, guard: G) -> Composed {
-        let (plan, edition) = (self.plan(path, 0), Arc::clone(&self.edition));
-        compose::compose(&self.composer, edition, plan, path, Trace::default(), guard).await
+        let ((plan, facts), edition) = (self.planned(path, 0), Arc::clone(&self.edition));
+        compose::compose(&self.composer, edition, plan, path, facts, guard).await
     }
 
     /// Requests in flight at the origin of this name.
@@ -160,10 +160,9 @@ impl Stage {
             *asked
         };
         let path = format!("/p/{number}");
-        let plan = self.plan(&path, level);
+        let (plan, facts) = self.planned(&path, level);
         let edition = Arc::clone(&self.edition);
-        let page =
-            compose::compose(&self.composer, edition, plan, &path, Trace::default(), ()).await;
+        let page = compose::compose(&self.composer, edition, plan, &path, facts, ()).await;
         let verdict = page.head.verdict.clone();
         let Ok(body) = page.body.collect().await;
         let report = self.reports.0.lock().remove(&path);

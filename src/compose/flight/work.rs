@@ -4,21 +4,25 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_LANGUAGE, LINK, SET_COOKIE, WWW_AUTHENTICATE};
+use http::header::{
+    AGE, CACHE_CONTROL, CONTENT_LANGUAGE, DATE, ETAG, EXPIRES, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+    LAST_MODIFIED, LINK, SET_COOKIE, VARY, WWW_AUTHENTICATE,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use memchr::memmem;
 use tokio::time::timeout;
 
-use crate::cache::freshness::CacheControl;
-use crate::cache::{Entry, Head, entry};
-use crate::clock::Instant;
+use crate::cache::freshness::{CacheControl, delta_seconds, initial_age, parse_date};
+use crate::cache::{Entry, Head, Validators, entry};
+use crate::clock::{Instant, Moment};
 use crate::compose::Order;
 use crate::fetch::{self, Answer, Ask, Content, Expect, WithoutContent};
-use crate::fragment::{Fragment, FragmentId, OriginId, Priority, Source, SourceRequest};
+use crate::fragment::{Fragment, FragmentId, OriginId, Priority, Source, SourceRequest, Tags};
 use crate::layout::parts::Parts;
 use crate::render::{self, RenderError};
 use crate::report::Cause;
 
-use super::{Landed, Landing, NoPage};
+use super::{Came, Landed, Landing, NoPage};
 
 /// Response headers of a core fragment that become the page's. An answer with `Set-Cookie` is
 /// personal, so a cookie never comes from a copy.
@@ -41,136 +45,219 @@ const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 static JSON_CORE_HEADERS: [HeaderName; 2] = [CONTENT_LANGUAGE, SET_COOKIE];
 
 pub(super) async fn fly(order: Order, id: FragmentId, request: Arc<SourceRequest>) -> Landing {
-    let began = order.composer.clock.now();
+    let clock = order.composer.clock;
+    let began = clock.now();
     let site = &order.edition.site;
     let fragment = site.fragment(id);
     let Source::Http { origin, .. } = fragment.source else {
         unreachable!("content that was declared in place is never fetched")
     };
-    let content = match ask(&order, fragment, origin, &request).await? {
+    let known = renewable(&order, &request);
+    let validators = known.as_deref().map(|known| &known.validators);
+    let content = match ask(&order, fragment, origin, &request, validators).await? {
         Answer::Content(content) => content,
+        Answer::NotModified(headers) => {
+            let known = known.expect("304 is an answer only to who has a copy");
+            let answer = Answered::new(&order, fragment, &headers, began);
+            return Ok(answer.renew(&order, request, &known, &headers));
+        }
         Answer::Redirect(status, location, headers) => {
             return Ok(no_page(NoPage::Redirect(status, location), &headers));
         }
         Answer::Refused(status, headers) => {
-            withdraw(&order, began, request, status);
+            withdraw(&order, fragment, began, request, status);
             return Ok(no_page(NoPage::Refused(status), &headers));
         }
         Answer::Absent(headers) => {
-            let answer = Answered::new(fragment, &headers);
-            return Ok(answer.store(&order, began, request, entry::Content::Absent));
+            let answer = Answered::new(&order, fragment, &headers, began);
+            return Ok(answer.store(&order, request, entry::Content::Absent));
         }
     };
     let Content { headers, body } = content;
-    let answer = Answered::new(fragment, &headers);
+    let answer = Answered::new(&order, fragment, &headers, began);
     let Some(html) = html(&order, fragment, &request, body)? else {
         return match fragment.priority {
             Priority::Core => {
-                withdraw(&order, began, request, StatusCode::NOT_FOUND);
-                Ok(no_page(NoPage::Refused(StatusCode::NOT_FOUND), &headers))
+                let status = StatusCode::NOT_FOUND;
+                withdraw(&order, fragment, began, request, status);
+                Ok(no_page(NoPage::Refused(status), &headers))
             }
             Priority::Essential => Err(Cause::Empty),
-            Priority::Optional(_) => {
-                Ok(answer.store(&order, began, request, entry::Content::Absent))
-            }
+            Priority::Optional(_) => Ok(answer.store(&order, request, entry::Content::Absent)),
         };
     };
+    check_content(fragment, &html)?;
     let parts = Parts::split(html);
     if parts.is_empty() {
         return Err(Cause::Empty);
     }
-    Ok(answer.store(&order, began, request, entry::Content::Html(parts)))
+    Ok(answer.store(&order, request, entry::Content::Html(parts)))
+}
+
+/// The copy whose validators may spare the origin a whole answer.
+fn renewable(order: &Order, request: &SourceRequest) -> Option<Arc<Entry>> {
+    let known = order.composer.cache.peek(request)?;
+    let shows = matches!(known.content, entry::Content::Html(_));
+    (shows && !known.validators.is_empty()).then_some(known)
+}
+
+/// What a whole answer holds and an error page that says 200 does not.
+fn check_content(fragment: &Fragment, html: &[u8]) -> Result<(), Cause> {
+    let must = &fragment.limits.must_contain;
+    let lacking = must
+        .iter()
+        .find(|text| memmem::find(html, text.as_bytes()).is_none());
+    lacking.map_or(Ok(()), |text| Err(Cause::Lacks(text.clone())))
 }
 
 /// What an answer says about itself.
 struct Answered<'f> {
     fragment: &'f Fragment,
-    says: CacheControl,
-    head: Head,
+    /// What it will be as a copy, but for its content.
+    entry: Entry,
+    /// When it was asked for.
+    began: Moment,
     /// Whether it may be given to other readers.
     shared: bool,
 }
 
 impl<'f> Answered<'f> {
-    fn new(fragment: &'f Fragment, headers: &HeaderMap) -> Self {
-        let says = cache_control(headers);
+    fn new(order: &Order, fragment: &'f Fragment, headers: &HeaderMap, began: Instant) -> Self {
+        let clock = order.composer.clock;
+        let now = clock.now();
+        let took = now.saturating_duration_since(began);
+        let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+        let date = text(DATE).and_then(parse_date);
+        let wall = clock.wall(now);
+        let says = cache_control(headers).or_expires(text(EXPIRES), date.unwrap_or(wall));
         let shared = is_shared(headers, &says);
         // where the site declares a ttl it knows better than a framework's habit of saying no-store
         let undeclared = says.no_store && fragment.freshness.ttl.is_none();
+        let age = text(AGE).and_then(delta_seconds);
+        let entry = Entry {
+            head: head(fragment, headers),
+            initial_age: initial_age(date, age, took, wall),
+            took,
+            says,
+            validators: Validators {
+                etag: headers.get(ETAG).cloned(),
+                last_modified: headers.get(LAST_MODIFIED).cloned(),
+            },
+            tags: tags(headers),
+            chance: fastrand::u8(..),
+            ..Entry::new(
+                fragment.name.as_str(),
+                entry::Content::Absent,
+                clock.moment(now),
+            )
+        };
         Self {
             fragment,
-            says,
-            head: head(fragment, headers),
+            entry,
+            began: clock.moment(began),
             shared: shared && !undeclared,
         }
     }
 
     /// Keeps the answer as a copy, if it may and will be of use, and hands it over.
-    fn store(
-        self,
-        order: &Order,
-        began: Instant,
-        request: Arc<SourceRequest>,
-        content: entry::Content,
-    ) -> Landed {
+    fn store(self, order: &Order, request: Arc<SourceRequest>, content: entry::Content) -> Landed {
         let Self {
             fragment,
-            says,
-            head,
+            mut entry,
+            began,
             shared,
         } = self;
-        let stored_at = order.composer.clock.now();
-        let entry = Entry {
-            content,
-            head,
-            stored_at,
-            says,
-        };
-        let is_useful = entry.lifetime(&fragment.freshness).is_worth_storing();
+        entry.content = content;
+        let is_useful = entry.is_worth_storing(&fragment.freshness);
         // "nothing to show" takes the place of what was shown, however short it lives
         let replaces = entry.content == entry::Content::Absent;
+        let came = Came::Fetched;
         if !shared || !(is_useful || replaces) {
             if replaces {
-                keep_withdrawn(order, began, request);
+                keep_withdrawn(order, fragment, began, request);
             }
             return Landed::Entry {
                 entry: Arc::new(entry),
                 shared,
+                came,
             };
         }
-        let entry = Arc::new(entry.compacted());
-        order
-            .composer
-            .cache
-            .store(request, Arc::clone(&entry), began);
-        Landed::Entry { entry, shared }
+        let entry = entry.compacted();
+        let cache = &order.composer.cache;
+        Landed::Entry {
+            entry: cache.store(request, entry, &fragment.freshness, fragment.reach, began),
+            shared,
+            came,
+        }
+    }
+
+    /// The copy that the origin has found to be right still, as good as new. What the 304 says of
+    /// itself counts from now on (RFC 9111, 3.2).
+    fn renew(
+        mut self,
+        order: &Order,
+        request: Arc<SourceRequest>,
+        known: &Entry,
+        headers: &HeaderMap,
+    ) -> Landed {
+        let says_nothing = !headers.contains_key(CACHE_CONTROL) && !headers.contains_key(EXPIRES);
+        if says_nothing {
+            self.entry.says = known.says;
+        }
+        let renewed = &mut self.entry;
+        let before = known.validators.clone();
+        let validators = &mut renewed.validators;
+        validators.etag = validators.etag.take().or(before.etag);
+        validators.last_modified = validators.last_modified.take().or(before.last_modified);
+        if renewed.tags.is_empty() {
+            renewed.tags = known.tags.clone();
+        }
+        renewed.head = known.head.clone();
+        self.store(order, request, known.content.clone())
     }
 }
 
+fn tags(headers: &HeaderMap) -> Tags {
+    let lines = |name: &'static str| {
+        let lines = headers.get_all(name).iter();
+        lines.filter_map(|value| value.to_str().ok())
+    };
+    Tags::parse(lines("surrogate-key"), lines("cache-tag"))
+}
+
+/// `Vary: *` says that the answer depends on what no cache can know (RFC 9111, 4.1). Whatever else
+/// `Vary` names was not sent, or is part of the key.
 fn is_shared(headers: &HeaderMap, says: &CacheControl) -> bool {
-    !says.private && !headers.contains_key(SET_COOKIE)
+    let varies_with_all = headers.get_all(VARY).iter().any(|value| value == "*");
+    !says.private && !varies_with_all && !headers.contains_key(SET_COOKIE)
 }
 
 /// What was withdrawn must not come back as a stale copy.
-fn withdraw(order: &Order, began: Instant, request: Arc<SourceRequest>, status: StatusCode) {
-    if !matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE) {
-        return;
+fn withdraw(
+    order: &Order,
+    fragment: &Fragment,
+    began: Instant,
+    request: Arc<SourceRequest>,
+    status: StatusCode,
+) {
+    if matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE) {
+        let began = order.composer.clock.moment(began);
+        keep_withdrawn(order, fragment, began, request);
     }
-    keep_withdrawn(order, began, request);
 }
 
 /// In the place of what was shown, and of what a flight may bring that was launched before.
-fn keep_withdrawn(order: &Order, began: Instant, request: Arc<SourceRequest>) {
-    let withdrawn = Entry {
-        content: entry::Content::Withdrawn,
-        head: Head::default(),
-        stored_at: order.composer.clock.now(),
-        says: CacheControl::default(),
-    };
-    order
-        .composer
-        .cache
-        .store(request, Arc::new(withdrawn), began);
+fn keep_withdrawn(order: &Order, fragment: &Fragment, began: Moment, request: Arc<SourceRequest>) {
+    let now = order.composer.clock.moment(order.composer.clock.now());
+    let withdrawn = Entry::new(fragment.name.as_str(), entry::Content::Withdrawn, now);
+    let cache = &order.composer.cache;
+    cache.store(
+        request,
+        withdrawn,
+        &fragment.freshness,
+        fragment.reach,
+        began,
+    );
 }
 
 /// A verdict is kept for nobody, and shared with those who wait for the same unless it is personal.
@@ -188,6 +275,7 @@ async fn ask(
     fragment: &Fragment,
     origin: OriginId,
     request: &SourceRequest,
+    known: Option<&Validators>,
 ) -> Result<Answer, Cause> {
     let json = fragment.template.is_some();
     let without_content = match fragment.priority {
@@ -199,10 +287,11 @@ async fn ask(
         limits: &fragment.limits,
         json,
         without_content,
+        conditional: known.is_some(),
     };
     let ask = Ask {
         target: &request.target,
-        headers: &|| request_headers(order, request, json),
+        headers: &|| request_headers(order, request, json, known),
     };
     let abandoned_after = order
         .edition
@@ -220,8 +309,19 @@ async fn ask(
 
 /// The headers of one attempt: a span of its own in the page's trace, and what the fragment may
 /// pass on.
-fn request_headers(order: &Order, request: &SourceRequest, json: bool) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(4 + request.headers.len());
+fn request_headers(
+    order: &Order,
+    request: &SourceRequest,
+    json: bool,
+    known: Option<&Validators>,
+) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(6 + request.headers.len());
+    if let Some(etag) = known.and_then(|known| known.etag.clone()) {
+        headers.insert(IF_NONE_MATCH, etag);
+    }
+    if let Some(date) = known.and_then(|known| known.last_modified.clone()) {
+        headers.insert(IF_MODIFIED_SINCE, date);
+    }
     let (name, value) = fetch::http::accept(json);
     headers.insert(name, value);
     let traceparent = HeaderValue::try_from(order.trace.traceparent(fastrand::u64(..)));

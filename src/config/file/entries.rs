@@ -46,21 +46,31 @@ pub struct Fragment {
     /// For one fetch, body included: "1s", or the origin's timeout if that is less.
     #[schemars(extend("x-range" = ["1ms", "60s"]))]
     pub timeout: Option<At<TimeSpan>>,
-    /// A copy is served without asking the origin; as the origin's Cache-Control says if absent.
+    /// A copy is served without asking the origin; as the origin's max-age says if absent.
     #[schemars(extend("x-range" = ["0s", "365d"]))]
     pub ttl: Option<At<TimeSpan>>,
-    /// After `ttl`: the copy is served if the origin does not answer within `patience`.
-    #[serde(default = "none")]
+    /// After `ttl`: the copy is served if the origin does not answer within `patience`; as the
+    /// origin's stale-while-revalidate says if absent.
     #[schemars(extend("x-range" = ["0s", "365d"]))]
-    pub grace: At<TimeSpan>,
-    /// After `grace`: the copy is served only if the origin fails.
-    #[serde(default = "none")]
+    pub grace: Option<At<TimeSpan>>,
+    /// After `grace`: the copy is served only if the origin fails; as the origin's stale-if-error
+    /// says if absent, but at least "7d" for core and essential fragments whose `ttl` is not "0s".
     #[schemars(extend("x-range" = ["0s", "365d"]))]
-    pub keep: At<TimeSpan>,
+    pub keep: Option<At<TimeSpan>>,
     /// How long a page that holds a stale copy waits for a fresh one.
     #[serde(default = "fifty_ms")]
     #[schemars(extend("x-range" = ["0s", "60s"]))]
     pub patience: At<TimeSpan>,
+    /// Percent of `ttl` by which copies are made to go stale at different times.
+    #[serde(default = "ten_percent")]
+    #[schemars(range(min = 0, max = 50))]
+    pub jitter: At<u8>,
+    /// Whether a copy that is asked for often is renewed a little before it goes stale.
+    #[serde(default = "no")]
+    pub early_refresh: At<bool>,
+    /// Whether the last good copy is kept on disk too; core, essential and pushed ones are, if
+    /// absent. What is for one reader only never is.
+    pub durable: Option<At<bool>>,
     /// What fills the slot when there is neither an answer nor a copy, in order: `fragment:NAME`,
     /// `static:PATH`, `inline:HTML`, `data:PATH`, `omit`.
     #[serde(default)]
@@ -70,6 +80,14 @@ pub struct Fragment {
     #[serde(default = "default_max_size")]
     #[schemars(extend("x-range" = ["1B", "64MiB"]))]
     pub max_size: At<ByteSize>,
+    /// Smallest answer, decompressed: a shorter one is a failure.
+    #[serde(default = "one_byte")]
+    #[schemars(extend("x-range" = ["1B", "64MiB"]))]
+    pub min_size: At<ByteSize>,
+    /// Texts that the HTML must hold, all of them: without them it is a failure.
+    #[serde(default)]
+    #[schemars(example = ["</article>"])]
+    pub must_contain: Vec<At<String>>,
     /// Media types that are accepted; JSON with a template and HTML without, if absent.
     #[serde(default)]
     #[schemars(inner(pattern("^[^/;\\s]+/[^/;\\s]+$")), example = ["text/html"])]
@@ -98,6 +116,15 @@ pub struct Page {
     #[serde(default = "one_second")]
     #[schemars(extend("x-range" = ["10ms", "60s"]))]
     pub budget: At<TimeSpan>,
+    /// How often the last complete page is taken as a snapshot, at most: what the reader gets when
+    /// the core has nothing else.
+    #[serde(default = "one_minute")]
+    #[schemars(extend("x-range" = ["1s", "1d"]))]
+    pub snapshot_every: At<TimeSpan>,
+    /// How old a snapshot may be; "0s" for none.
+    #[serde(default = "seven_days")]
+    #[schemars(extend("x-range" = ["0s", "365d"]))]
+    pub snapshot_keep: At<TimeSpan>,
 }
 
 /// A path that is passed through to an origin.
@@ -142,8 +169,20 @@ fn seconds(n: u64) -> At<TimeSpan> {
     At::unwritten(TimeSpan::from_millis(n * 1000))
 }
 
-fn none() -> At<TimeSpan> {
-    seconds(0)
+fn seven_days() -> At<TimeSpan> {
+    seconds(7 * 24 * 3600)
+}
+
+fn ten_percent() -> At<u8> {
+    At::unwritten(10)
+}
+
+fn no() -> At<bool> {
+    At::unwritten(false)
+}
+
+fn one_byte() -> At<ByteSize> {
+    At::unwritten(ByteSize(1))
 }
 
 fn fifty_ms() -> At<TimeSpan> {

@@ -1,5 +1,5 @@
-//! The tables of `fragments.toml` that there is one of: `[server]`, `[admin]`, `[site]`, `[limits]`.
-//! Owns their keys, defaults and ranges.
+//! The tables of `fragments.toml` that there is one of: `[server]`, `[admin]`, `[shared]`, `[site]`,
+//! `[limits]`. Owns their keys, defaults and ranges.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -35,6 +35,13 @@ pub struct Server {
     /// How long a stopping server waits for pages in flight.
     #[schemars(extend("x-range" = ["0s", "10m"]))]
     pub shutdown_grace: At<TimeSpan>,
+    /// The folder of what must outlive a restart, relative to this file: last good copies, pages,
+    /// purges. Empty: nothing is kept.
+    #[schemars(example = &"/var/lib/marbre")]
+    pub state_dir: At<String>,
+    /// The most that the copies in it may take.
+    #[schemars(extend("x-range" = ["8MiB", "1024GiB"]))]
+    pub state_size: At<ByteSize>,
 }
 
 impl Default for Server {
@@ -48,6 +55,8 @@ impl Default for Server {
             max_connections: At::unwritten(10_000),
             max_pages_in_flight: None,
             shutdown_grace: seconds(10),
+            state_dir: At::unwritten("var".to_owned()),
+            state_size: At::unwritten(ByteSize(1 << 30)),
         }
     }
 }
@@ -69,6 +78,32 @@ impl Default for Admin {
         Self {
             listen: At::unwritten("127.0.0.1:8081".to_owned()),
             token: None,
+        }
+    }
+}
+
+/// The store that the nodes of one site share; one machine needs none. Taken at start; a reload does
+/// not change it.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Shared {
+    /// Where Valkey or Redis is; may hold `${ENV}`.
+    #[schemars(example = &"redis://127.0.0.1:6379", extend("x-env" = true))]
+    pub valkey: Option<At<String>>,
+    /// What its keys begin with: sites that share a store need different ones.
+    #[schemars(pattern("^[A-Za-z0-9_.-]{1,64}$"))]
+    pub prefix: At<String>,
+    /// For one call; a store that is slower is done without.
+    #[schemars(extend("x-range" = ["1ms", "1s"]))]
+    pub timeout: At<TimeSpan>,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            valkey: None,
+            prefix: At::unwritten("marbre".to_owned()),
+            timeout: At::unwritten(TimeSpan::from_millis(10)),
         }
     }
 }

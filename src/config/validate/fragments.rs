@@ -11,7 +11,7 @@ use crate::config::diagnose::Diagnostic;
 use crate::config::file;
 use crate::config::read::Entry;
 use crate::config::values::show_duration;
-use crate::fragment::{Fragment, Freshness, Limits, Source};
+use crate::fragment::{Fragment, Freshness, Limits, Priority, Reach, Source};
 
 /// The time for one fetch where nothing says otherwise.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -39,6 +39,8 @@ fn fragment(
     let forward_headers = forwards::headers(entry, &written.forward_headers, cx);
     let forward_cookies = forwards::cookies(entry, &written.forward_cookies, cx);
     let accept = accept(entry, written, cx);
+    let must_contain = must_contain(entry, written, cx);
+    check_sizes(entry, written, cx);
     let source = source?;
     let fingerprint = fingerprint(
         &entry.name,
@@ -48,7 +50,7 @@ fn fragment(
         &forward_cookies,
         declared.templates,
     );
-    Some(Fragment {
+    let mut fragment = Fragment {
         name: entry.name.clone(),
         priority: written.priority.0,
         source,
@@ -57,21 +59,108 @@ fn fragment(
             .as_ref()
             .map(|template| template.to_string()),
         timeout,
-        freshness: Freshness {
-            ttl: written.ttl.as_ref().map(|ttl| ttl.0),
-            grace: written.grace.0,
-            keep: written.keep.0,
-            patience: written.patience.0,
-        },
+        freshness: freshness(written),
+        reach: Reach::default(),
         fallback,
         limits: Limits {
             size_max: settings::bytes(&written.max_size),
             accept,
+            size_min: settings::bytes(&written.min_size),
+            must_contain,
         },
         forward_headers,
         forward_cookies,
         fingerprint,
-    })
+    };
+    fragment.reach = reach(entry, written, &fragment, cx);
+    Some(fragment)
+}
+
+/// What is kept of an article whose declaration says nothing of the day its origin is dead.
+const KEEP_UNSAID: Duration = Duration::from_secs(7 * 24 * 3600);
+
+fn freshness(written: &file::Fragment) -> Freshness {
+    let span = |at: &Option<file::At<file::TimeSpan>>| at.as_ref().map(|span| span.0);
+    let ttl = span(&written.ttl);
+    let is_required = match written.priority.0 {
+        Priority::Core | Priority::Essential => true,
+        Priority::Optional(_) => false,
+    };
+    Freshness {
+        ttl,
+        grace: span(&written.grace),
+        keep: span(&written.keep),
+        keep_unsaid: match is_required && ttl != Some(Duration::ZERO) {
+            true => KEEP_UNSAID,
+            false => Duration::ZERO,
+        },
+        patience: written.patience.0,
+        jitter: *written.jitter,
+        early: *written.early_refresh,
+    }
+}
+
+fn reach(
+    entry: &Entry<file::Fragment>,
+    written: &file::Fragment,
+    fragment: &Fragment,
+    cx: &mut Context<'_>,
+) -> Reach {
+    let is_asked_for = match fragment.source {
+        Source::Http { .. } => true,
+        Source::Ready(_) => false,
+    };
+    if !is_asked_for {
+        return Reach::default();
+    }
+    if fragment.is_personal() {
+        if let Some(durable) = written.durable.as_ref().filter(|durable| ***durable) {
+            cx.report(
+                Diagnostic::error("what is for one reader only is not kept on disk")
+                    .at(
+                        entry.at(durable),
+                        "this fragment depends on a cookie or on `authorization`",
+                    )
+                    .help(
+                        "take `durable` out, and let a fragment without cookies stand in: \
+                         `fallback = [\"fragment:NAME\"]`",
+                    ),
+            );
+        }
+        return Reach::default();
+    }
+    let is_required = fragment.priority.rank().is_none();
+    Reach {
+        disk: written.durable.as_ref().map_or(is_required, |on| **on),
+        shared: true,
+    }
+}
+
+fn must_contain(
+    entry: &Entry<file::Fragment>,
+    written: &file::Fragment,
+    cx: &mut Context<'_>,
+) -> Vec<String> {
+    for text in written.must_contain.iter().filter(|text| text.is_empty()) {
+        cx.report(
+            Diagnostic::error("`must_contain` holds an empty text")
+                .at(entry.at(text), "every answer contains this")
+                .help("write what only a whole answer has, such as `</article>`"),
+        );
+    }
+    let texts = written.must_contain.iter();
+    texts.map(ToString::to_string).collect()
+}
+
+fn check_sizes(entry: &Entry<file::Fragment>, written: &file::Fragment, cx: &mut Context<'_>) {
+    if written.min_size.0 <= written.max_size.0 {
+        return;
+    }
+    cx.report(
+        Diagnostic::error("`min_size` is larger than `max_size`")
+            .at(entry.at(&written.min_size), "no answer satisfies both")
+            .also(entry.at(&written.max_size), "the most that is accepted"),
+    );
 }
 
 fn timeout(
@@ -148,8 +237,12 @@ fn fingerprint(
     let mut hasher = DefaultHasher::new();
     name.hash(&mut hasher);
     // the values alone: where they stand in the file makes no difference to the answer
-    let accept: Vec<&String> = written.accept.iter().map(|accept| &**accept).collect();
-    format!("{:?}", (&*written.priority, accept, &*written.max_size)).hash(&mut hasher);
+    let texts = |texts: &[file::At<String>]| -> Vec<String> {
+        texts.iter().map(ToString::to_string).collect()
+    };
+    let (accept, must_contain) = (texts(&written.accept), texts(&written.must_contain));
+    let sizes = (&*written.min_size, &*written.max_size);
+    format!("{:?}", (&*written.priority, accept, must_contain, sizes)).hash(&mut hasher);
     written.source.as_str().hash(&mut hasher);
     if let Source::Ready(content) = source {
         content.hash(&mut hasher);

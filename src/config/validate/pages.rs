@@ -1,6 +1,8 @@
 //! `[pages.…]` and their layouts → pages. Owns the checks of layouts and their compilation into
 //! pieces; findings point into the layout files.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use bytes::Bytes;
 
 use super::names::Names;
@@ -11,7 +13,7 @@ use crate::config::read::{Declared, Entry};
 use crate::config::values::show_size;
 use crate::fragment::FragmentId;
 use crate::layout::{self, Layout, Segment, Slot};
-use crate::site::{Member, Page, Piece};
+use crate::site::{Member, Page, Piece, Snapshots};
 
 pub(super) fn pages(declared: &Declared, names: &Names, cx: &mut Context<'_>) -> Vec<Option<Page>> {
     let pages = declared.pages.iter();
@@ -70,7 +72,20 @@ fn page(
         budget: written.budget.0,
         members: compiled.members,
         pieces: compiled.pieces,
+        snapshots: snapshots(entry, written),
     })
+}
+
+/// What the page varies with is known when all fragments are.
+fn snapshots(entry: &Entry<file::Page>, written: &file::Page) -> Snapshots {
+    let mut hasher = DefaultHasher::new();
+    ("snapshot of page", &entry.name).hash(&mut hasher);
+    Snapshots {
+        every: written.snapshot_every.0,
+        keep: written.snapshot_keep.0,
+        varies: Vec::new(),
+        fingerprint: hasher.finish(),
+    }
 }
 
 /// A page's parameter is one segment, so that it can stand for one segment of an origin's path.

@@ -1,4 +1,4 @@
-//! `[server]`, `[admin]`, `[site]` and `[limits]`. Owns addresses, the token rule and the site's own
+//! `[server]`, `[admin]`, `[shared]`, `[site]` and `[limits]`. Owns addresses, the token rule and the site's own
 //! error pages.
 
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use crate::config::diagnose::{Diagnostic, FileId, Place};
 use crate::config::file::{self, At};
 use crate::config::read::Declared;
 use crate::config::values;
-use crate::site::{ServerSettings, SiteLimits};
+use crate::site::{ServerSettings, SharedSettings, SiteLimits};
 
 /// A token that is shorter can be guessed.
 const TOKEN_LENGTH_MIN: usize = 16;
@@ -32,6 +32,7 @@ pub(super) fn server(declared: &Declared, cx: &mut Context<'_>) -> Option<Server
         .token
         .as_ref()
         .map(|token| admin_token(token, main, cx));
+    let shared = shared(declared, cx);
     let (listen, admin_listen) = (listen?, admin_listen?);
     let overlap = listen.ip() == admin_listen.ip()
         || listen.ip().is_unspecified()
@@ -67,7 +68,25 @@ pub(super) fn server(declared: &Declared, cx: &mut Context<'_>) -> Option<Server
         connections_max: number(&server.max_connections)?,
         pages_in_flight_max: server.max_pages_in_flight.as_ref().and_then(number),
         shutdown_grace: server.shutdown_grace.0,
+        state_dir: (!server.state_dir.is_empty()).then(|| cx.root.join(&**server.state_dir)),
+        state_bytes_max: server.state_size.0,
+        shared: match shared {
+            Some(shared) => Some(shared?),
+            None => None,
+        },
     })
+}
+
+/// `None` within for a store that was reported.
+fn shared(declared: &Declared, cx: &mut Context<'_>) -> Option<Option<SharedSettings>> {
+    let (shared, main) = (&declared.shared, declared.main);
+    let valkey = shared.valkey.as_ref()?;
+    let url = expand(valkey, &place(valkey, main), cx);
+    Some(url.map(|url| SharedSettings {
+        url,
+        prefix: shared.prefix.to_string(),
+        timeout: shared.timeout.0,
+    }))
 }
 
 pub(super) fn site(declared: &Declared, cx: &mut Context<'_>) -> SiteSettings {

@@ -2,6 +2,7 @@
 //! these questions about the site as a whole.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::links::Links;
 use super::{Context, body, patterns, sources};
@@ -81,6 +82,43 @@ fn params_of(fragment: &Fragment) -> impl Iterator<Item = &str> {
             | Variable::Lang
             | Variable::Device => None,
         })
+}
+
+/// A snapshot of a page is for every request that would get the same page; one that is a reader's own
+/// is for nobody else, so there is none.
+pub(super) fn note_what_pages_vary_with(
+    pages: &mut [Option<Page>],
+    fragments: &[Option<Fragment>],
+    links: &Links,
+) {
+    for page in pages.iter_mut().flatten() {
+        let members = page.members.iter();
+        let reached = members.flat_map(|member| links.reach(member.fragment.index()));
+        let shown: Vec<&Fragment> = reached
+            .filter_map(|index| fragments.get(index)?.as_ref())
+            .collect();
+        let varies: BTreeSet<Variable> = shown.iter().copied().flat_map(varies_with).collect();
+        page.snapshots.varies = varies.into_iter().collect();
+        if shown.iter().any(|fragment| fragment.is_personal()) {
+            page.snapshots.keep = Duration::ZERO;
+        }
+    }
+}
+
+/// What a fragment varies with besides the parameters of the route.
+fn varies_with(fragment: &Fragment) -> impl Iterator<Item = Variable> {
+    let target = match &fragment.source {
+        Source::Http { target, .. } => Some(target),
+        Source::Ready(_) => None,
+    };
+    let variables = target.into_iter().flat_map(|target| target.variables());
+    let variables = variables.filter(|variable| !matches!(variable, Variable::Param(_)));
+    let headers = fragment.forward_headers.iter().cloned();
+    let cookies = fragment.forward_cookies.iter().cloned();
+    variables
+        .cloned()
+        .chain(headers.map(Variable::Header))
+        .chain(cookies.map(Variable::Cookie))
 }
 
 /// Warns of fragments that no page can show and of origins that nothing asks.

@@ -118,6 +118,14 @@ impl Draft {
         ))
     }
 
+    /// The pages so far are never taken as snapshots.
+    pub(crate) fn without_snapshots(mut self) -> Self {
+        self.toml = self
+            .toml
+            .replace("\nbudget = ", "\nsnapshot_keep = \"0s\"\nbudget = ");
+        self
+    }
+
     pub(crate) fn level(mut self, level: u8) -> Self {
         self.level = level;
         self

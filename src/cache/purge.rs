@@ -1,0 +1,350 @@
+//! Purges: what is not to be shown as fresh any more, or not at all. Owns the record of them and what
+//! it means for a copy; pure.
+//!
+//! A purge is a moment: whatever was stored up to it is touched, whatever came after is not. So it
+//! can be applied twice, late, and in any order: to a copy that was on disk when the purge came, to a
+//! flight that had set out before it, on a node that was away.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Moment;
+
+use super::entry::Entry;
+
+/// Purges that are remembered by name. Beyond that the oldest are forgotten, and everything that was
+/// stored before the last of these counts as softly purged: asking once too often harms nobody.
+pub const REMEMBERED_MAX: usize = 10_000;
+
+/// What is purged.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Selector {
+    /// Every copy.
+    All,
+    /// Every copy of a fragment.
+    Fragment(String),
+    /// Every copy of a fragment that answers one path and query, whatever else it varies with.
+    Key {
+        /// The fragment.
+        fragment: String,
+        /// Path and query, encoded, as the origin is asked.
+        target: String,
+    },
+    /// Every copy with this tag.
+    Tag(String),
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("everything"),
+            Self::Fragment(name) => write!(f, "fragment {name}"),
+            Self::Key { fragment, target } => write!(f, "fragment {fragment}, {target}"),
+            Self::Tag(tag) => write!(f, "tag {tag}"),
+        }
+    }
+}
+
+impl Selector {
+    /// Whether a copy is meant.
+    pub fn selects(&self, target: &str, entry: &Entry) -> bool {
+        match self {
+            Self::All => true,
+            Self::Fragment(name) => {
+                let mut within = entry.made_of.iter();
+                *entry.fragment == **name || within.any(|part| part.fragment == *name)
+            }
+            Self::Key {
+                fragment: name,
+                target: wanted,
+            } => {
+                let mut within = entry.made_of.iter();
+                (*entry.fragment == **name && target == wanted)
+                    || within.any(|part| part.fragment == *name && part.target == *wanted)
+            }
+            Self::Tag(tag) => entry.tags.contains(tag),
+        }
+    }
+}
+
+/// One purge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Purge {
+    /// What.
+    pub selector: Selector,
+    /// Everything stored up to then.
+    pub at: Moment,
+    /// Whether the copies are thrown away. A softly purged copy is stale: it is renewed at the next
+    /// page, and still there if its origin fails.
+    pub hard: bool,
+}
+
+/// What purges have made of a copy. In order of severity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Touched {
+    /// Nothing.
+    Not,
+    /// It is stale.
+    Softly,
+    /// It is gone.
+    Hard,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+struct Latest {
+    soft: Moment,
+    hard: Moment,
+}
+
+impl Latest {
+    fn of(purge: &Purge) -> Self {
+        let mut latest = Self::default();
+        match purge.hard {
+            true => latest.hard = purge.at,
+            false => latest.soft = purge.at,
+        }
+        latest
+    }
+
+    fn or_later(self, other: Self) -> Self {
+        Self {
+            soft: self.soft.max(other.soft),
+            hard: self.hard.max(other.hard),
+        }
+    }
+
+    fn last(self) -> Moment {
+        self.soft.max(self.hard)
+    }
+}
+
+/// The purges that may still matter.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Purges {
+    latest: Vec<(Selector, Latest)>,
+    #[serde(skip)]
+    index: BTreeMap<Selector, usize>,
+}
+
+impl Purges {
+    /// Remembers a purge. Tells whether it says anything that was not known.
+    pub fn add(&mut self, purge: &Purge) -> bool {
+        let said = self.merge(purge.selector.clone(), Latest::of(purge));
+        self.forget_beyond(REMEMBERED_MAX);
+        said
+    }
+
+    /// Remembers what another record holds, such as the one that the last process left.
+    pub fn add_all(&mut self, other: Self) {
+        for (selector, latest) in other.latest {
+            self.merge(selector, latest);
+        }
+        self.forget_beyond(REMEMBERED_MAX);
+    }
+
+    fn merge(&mut self, selector: Selector, latest: Latest) -> bool {
+        match self.index.get(&selector) {
+            Some(&at) => {
+                let known = &mut self.latest[at].1;
+                let merged = known.or_later(latest);
+                std::mem::replace(known, merged) != merged
+            }
+            None => {
+                self.index.insert(selector.clone(), self.latest.len());
+                self.latest.push((selector, latest));
+                true
+            }
+        }
+    }
+
+    /// Keeps the latest ones: a quarter more than is needed is forgotten at once, so that this is
+    /// not done at each purge.
+    fn forget_beyond(&mut self, max: usize) {
+        if self.latest.len() <= max {
+            return;
+        }
+        self.latest
+            .sort_by_key(|(selector, latest)| (*selector != Selector::All, latest.last()));
+        let forgotten = self.latest.len() - max + max / 4;
+        let all_at = usize::from(self.latest[0].0 == Selector::All);
+        let gone = self.latest.drain(all_at..all_at + forgotten);
+        let mut everything = Latest::default();
+        for (_, latest) in gone {
+            everything.soft = everything.soft.max(latest.last());
+        }
+        self.index = (self.latest.iter().enumerate())
+            .map(|(at, (selector, _))| (selector.clone(), at))
+            .collect();
+        self.merge(Selector::All, everything);
+    }
+
+    /// What purges have made of a copy that was stored, or asked for, at `since`.
+    pub fn touch(&self, target: &str, entry: &Entry, since: Moment) -> Touched {
+        if self.latest.is_empty() {
+            return Touched::Not;
+        }
+        let own = (entry.fragment.to_string(), target.to_owned());
+        let within = entry.made_of.iter().cloned();
+        let within = within.map(|part| (part.fragment, part.target));
+        let fragments = std::iter::once(own)
+            .chain(within)
+            .flat_map(|(fragment, target)| {
+                let whole = Selector::Fragment(fragment.clone());
+                [whole, Selector::Key { fragment, target }]
+            });
+        let tags = entry.tags.iter().map(|tag| Selector::Tag(tag.to_owned()));
+        let selectors = std::iter::once(Selector::All).chain(fragments).chain(tags);
+        let touched = selectors.filter_map(|selector| {
+            let latest = self.latest[*self.index.get(&selector)?].1;
+            Some(match since {
+                since if since <= latest.hard => Touched::Hard,
+                since if since <= latest.soft => Touched::Softly,
+                _ => Touched::Not,
+            })
+        });
+        touched.max().unwrap_or(Touched::Not)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.latest.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.latest.is_empty()
+    }
+
+    /// As bytes, to be read by [`from_json`](Self::from_json).
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("strings and numbers can be written")
+    }
+
+    /// What [`to_json`](Self::to_json) wrote.
+    pub fn from_json(json: &[u8]) -> Result<Self, serde_json::Error> {
+        let read: Self = serde_json::from_slice(json)?;
+        let mut purges = Self::default();
+        purges.add_all(read);
+        Ok(purges)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::Content;
+    use crate::cache::entry::Ingredient;
+    use crate::fragment::Tags;
+
+    fn at(second: u64) -> Moment {
+        Moment::from_micros(second * 1_000_000)
+    }
+
+    fn purge(selector: Selector, second: u64, hard: bool) -> Purge {
+        Purge {
+            selector,
+            at: at(second),
+            hard,
+        }
+    }
+
+    fn entry() -> Entry {
+        Entry {
+            tags: Tags::new(["story-1"]),
+            ..Entry::new("article", Content::Absent, at(10))
+        }
+    }
+
+    fn tag(name: &str) -> Selector {
+        Selector::Tag(name.to_owned())
+    }
+
+    #[test]
+    fn what_came_later_is_not_touched() {
+        let key = Selector::Key {
+            fragment: "article".to_owned(),
+            target: "/a".to_owned(),
+        };
+        let fragment = |name: &str| Selector::Fragment(name.to_owned());
+        for (selector, meant) in [
+            (Selector::All, true),
+            (fragment("article"), true),
+            (fragment("live"), false),
+            (key, true),
+            (tag("story-1"), true),
+            (tag("story-2"), false),
+        ] {
+            let mut purges = Purges::default();
+            assert!(purges.add(&purge(selector.clone(), 20, false)));
+            assert!(!purges.add(&purge(selector.clone(), 19, false)), "known");
+            let soft = [Touched::Not, Touched::Softly][usize::from(meant)];
+            assert_eq!(purges.touch("/a", &entry(), at(10)), soft, "{selector}");
+            assert_eq!(purges.touch("/a", &entry(), at(20)), soft, "{selector}");
+            assert_eq!(purges.touch("/a", &entry(), at(21)), Touched::Not);
+            assert_eq!(selector.selects("/a", &entry()), meant, "{selector}");
+            purges.add(&purge(selector.clone(), 15, true));
+            let hard = [Touched::Not, Touched::Hard][usize::from(meant)];
+            assert_eq!(purges.touch("/a", &entry(), at(12)), hard, "{selector}");
+            assert_eq!(purges.touch("/a", &entry(), at(17)), soft, "{selector}");
+        }
+    }
+
+    #[test]
+    fn a_page_goes_with_what_it_is_made_of() {
+        let part = |fragment: &str, target: &str| Ingredient {
+            fragment: fragment.to_owned(),
+            target: target.to_owned(),
+        };
+        let page = Entry {
+            made_of: vec![part("article", "/a"), part("live", "/live")],
+            ..Entry::new("page:story", Content::Absent, at(10))
+        };
+        let key = |fragment: &str, target: &str| Selector::Key {
+            fragment: fragment.to_owned(),
+            target: target.to_owned(),
+        };
+        for (selector, meant) in [
+            (Selector::Fragment("live".to_owned()), true),
+            (Selector::Fragment("weather".to_owned()), false),
+            (key("article", "/a"), true),
+            (key("article", "/b"), false),
+            (key("live", "/a"), false),
+        ] {
+            let mut purges = Purges::default();
+            purges.add(&purge(selector.clone(), 20, true));
+            let touched = purges.touch("/{slug}", &page, at(10)) == Touched::Hard;
+            assert_eq!(touched, meant, "{selector}");
+            assert_eq!(selector.selects("/{slug}", &page), meant, "{selector}");
+        }
+    }
+
+    #[test]
+    fn a_record_that_is_written_and_read_says_the_same() {
+        let mut purges = Purges::default();
+        purges.add(&purge(tag("a"), 1, true));
+        purges.add(&purge(Selector::All, 2, false));
+        assert_eq!(Purges::from_json(&purges.to_json()).unwrap(), purges);
+        assert!(Purges::from_json(b"{").is_err());
+    }
+
+    #[test]
+    fn what_is_forgotten_touches_everything_before_it_softly() {
+        let mut purges = Purges::default();
+        for n in 0..REMEMBERED_MAX as u64 + 1 {
+            purges.add(&purge(tag(&format!("t{n}")), 100 + n, true));
+        }
+        assert!(purges.len() <= REMEMBERED_MAX);
+        assert_eq!(purges.touch("/a", &entry(), at(10)), Touched::Softly);
+        let later = at(100 + REMEMBERED_MAX as u64);
+        assert_eq!(purges.touch("/a", &entry(), later), Touched::Not);
+        let last = Entry {
+            tags: Tags::new([format!("t{REMEMBERED_MAX}").as_str()]),
+            ..entry()
+        };
+        assert_eq!(purges.touch("/a", &last, at(50)), Touched::Hard);
+    }
+}

@@ -1,0 +1,185 @@
+//! Snapshots: the last complete copy of a whole page, for the day its core cannot be had. Owns when
+//! one is taken, what it is kept under, and when it is the page.
+//!
+//! A snapshot is a copy like any other: it lies in the same stores, is purged by the same tags, and
+//! is found again after a restart. Invariant: it holds a page that was complete and for everybody.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::time::timeout_at;
+
+use crate::cache::{Content, Entry, Head, State};
+use crate::clock::{Instant, Moment};
+use crate::degradation::Level;
+use crate::fragment::facts::Facts;
+use crate::fragment::{Freshness, Reach, SourceRequest, Tags};
+use crate::layout::parts::Parts;
+use crate::site::Page;
+
+use super::account::Account;
+use super::slot::Fill;
+use super::{Composer, Order};
+
+/// Between two snapshots of whatever pages: 50 a second, which writes a few megabytes and costs a
+/// core less than a hundredth of its time.
+const INTERVAL: Duration = Duration::from_millis(20);
+
+/// Where snapshots are kept besides memory.
+const REACH: Reach = Reach {
+    disk: true,
+    shared: true,
+};
+
+/// When the next snapshot may be taken.
+#[derive(Debug, Default)]
+pub(super) struct Gate {
+    /// Microseconds since 1970.
+    opens_at: AtomicU64,
+}
+
+impl Gate {
+    fn is_open(&self, now: Moment) -> bool {
+        now.micros() >= self.opens_at.load(Ordering::Relaxed)
+    }
+
+    fn close(&self, now: Moment) {
+        let next = now.after(INTERVAL).micros();
+        self.opens_at.store(next, Ordering::Relaxed);
+    }
+}
+
+/// What the snapshots of a page are kept under: everything that it varies with.
+pub(super) fn key(page: &Page, facts: &Facts) -> SourceRequest {
+    let varies = page.snapshots.varies.iter().map(|variable| {
+        let value = variable.value(facts).unwrap_or_default();
+        (variable.to_string(), value.to_owned())
+    });
+    SourceRequest {
+        fingerprint: page.snapshots.fingerprint,
+        target: page.route.clone(),
+        headers: varies.collect(),
+        params: facts.params.clone(),
+    }
+}
+
+/// For how long it is good: never fresh, for a page is composed wherever it can be.
+fn freshness(page: &Page) -> Freshness {
+    Freshness {
+        ttl: Some(Duration::ZERO),
+        keep: Some(page.snapshots.keep),
+        ..Freshness::NONE
+    }
+}
+
+/// Takes a snapshot of a page that is being handed over, if it is time and worth it.
+pub(super) fn consider(composer: &Composer, account: &Account, body: impl Fn() -> Option<Bytes>) {
+    let page = account.declared();
+    let now = composer.clock.moment(composer.clock.now());
+    let is_due = !page.snapshots.keep.is_zero()
+        && composer.snapshots.is_open(now)
+        && account.level() == Level::FULL
+        && account.is_for_everybody_and_whole();
+    if !is_due {
+        return;
+    }
+    let key = key(page, account.facts());
+    let known = composer.cache.peek(&key);
+    let is_new = |entry: &Entry| now.since(entry.stored_at) < page.snapshots.every;
+    if known.is_some_and(|known| is_new(&known) && !known.purged) {
+        return;
+    }
+    let Some(html) = body() else { return };
+    composer.snapshots.close(now);
+    let content = Content::Html(Parts {
+        main: html,
+        named: Vec::new(),
+    });
+    let entry = Entry {
+        head: Head {
+            headers: account.headers().to_vec(),
+        },
+        tags: Tags::merged(account.entries().map(|entry| &entry.tags)),
+        made_of: account.made_of(),
+        ..Entry::new(name(page), content, now)
+    };
+    let began = composer.clock.moment(account.started());
+    composer
+        .cache
+        .store(Arc::new(key), entry, &freshness(page), REACH, began);
+}
+
+fn name(page: &Page) -> String {
+    format!("page:{}", page.name)
+}
+
+/// The snapshot that takes the place of a page whose core cannot be had.
+pub(super) async fn recall(
+    order: &Order,
+    page: &Page,
+    facts: &Facts,
+    until: Instant,
+) -> Option<Arc<Entry>> {
+    if page.snapshots.keep.is_zero() {
+        return None;
+    }
+    let (composer, key) = (&order.composer, Arc::new(key(page, facts)));
+    let at_hand = || {
+        let now = composer.clock.moment(composer.clock.now());
+        let copy = composer.cache.lookup(&key, &freshness(page), now)?;
+        debug_assert_ne!(copy.state, State::Fresh, "its ttl is zero");
+        Some(copy.entry)
+    };
+    let found = at_hand();
+    if found.is_some() || !composer.cache.reaches_beyond_memory(REACH) {
+        return found;
+    }
+    let _ = timeout_at(until, composer.cache.recall(&key, REACH)).await;
+    at_hand()
+}
+
+/// The core has said that there is no such page: its snapshot must not come back.
+pub(super) fn withdraw(composer: &Composer, page: &Page, facts: &Facts) {
+    if page.snapshots.keep.is_zero() {
+        return;
+    }
+    let key = Arc::new(key(page, facts));
+    let now = composer.clock.moment(composer.clock.now());
+    if composer.cache.may_hold(&key, REACH) {
+        let gone = Entry::new(name(page), Content::Withdrawn, now);
+        composer
+            .cache
+            .store(key, gone, &freshness(page), REACH, now);
+    }
+}
+
+/// All that a body is written from, in one piece.
+pub(super) fn concat(pieces: impl Iterator<Item = Option<Bytes>>) -> Option<Bytes> {
+    let mut html = BytesMut::new();
+    for piece in pieces {
+        html.extend_from_slice(&piece?);
+    }
+    // a copy is kept for long and holds no more than its bytes
+    Some(Bytes::copy_from_slice(&html))
+}
+
+impl Account {
+    /// Whether every block was there, as the origins have it now, and for every reader.
+    fn is_for_everybody_and_whole(&self) -> bool {
+        !self.is_personal()
+            && self.members().all(|(_, settled)| {
+                settled.is_some_and(|settled| settled.is_shareable && settled.outcome.is_whole())
+            })
+    }
+
+    /// The copies that the page is made of.
+    fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.members()
+            .filter_map(|(_, settled)| match &settled?.content {
+                Fill::Entry(entry) => Some(entry),
+                Fill::Ready(_) | Fill::Nothing | Fill::NoPage(..) => None,
+            })
+    }
+}
