@@ -10,7 +10,8 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
-use http::StatusCode;
+use http::header::AGE;
+use http::{HeaderValue, StatusCode};
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
@@ -192,6 +193,9 @@ fn instead(order: Order, mut account: Account, entry: Arc<Entry>) -> Composed {
     account.replaced_by(&entry, now);
     let mut head = head::head(&order.edition, &account, Verdict::Page);
     head.headers.clone_from(&entry.head.headers);
+    let age = entry.age(order.composer.clock.moment(now)).as_secs();
+    head.headers.push((AGE, HeaderValue::from(age)));
+    head.server_timing.insert_str(0, "page;desc=snapshot, ");
     account.head_settled(&head, now);
     let body = PageBody::snapshot(order.edition, account, &entry);
     Composed { head, body }

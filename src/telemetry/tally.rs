@@ -21,6 +21,7 @@ pub struct Tally {
     pages: AtomicU64,
     complete: AtomicU64,
     unavailable: AtomicU64,
+    snapshots: AtomicU64,
     left: AtomicU64,
     rows: Mutex<Rows>,
     complaints: Throttle,
@@ -42,6 +43,8 @@ pub struct TallyState {
     pub complete: u64,
     /// Of which the core could not be had.
     pub unavailable: u64,
+    /// Of which the core could not be had either, and the reader got the page as it was before.
+    pub snapshots: u64,
     /// Of which the reader did not wait for the end.
     pub left: u64,
     /// Outcomes by fragment.
@@ -63,6 +66,9 @@ pub struct Incomplete {
     pub status: u16,
     /// How long it took, in milliseconds.
     pub duration_ms: f64,
+    /// How old the snapshot was that the reader got instead, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot_age_s: Option<u64>,
     /// What was not as declared: fragment → outcome and cause.
     pub blocks: BTreeMap<String, String>,
 }
@@ -76,6 +82,7 @@ impl Tally {
             pages: zero(),
             complete: zero(),
             unavailable: zero(),
+            snapshots: zero(),
             left: zero(),
             rows: Mutex::default(),
             complaints: Throttle::default(),
@@ -89,6 +96,7 @@ impl Tally {
             pages: self.pages.load(Ordering::Relaxed),
             complete: self.complete.load(Ordering::Relaxed),
             unavailable: self.unavailable.load(Ordering::Relaxed),
+            snapshots: self.snapshots.load(Ordering::Relaxed),
             left: self.left.load(Ordering::Relaxed),
             fragments: rows.fragments.clone(),
             incomplete: rows.incomplete.iter().rev().cloned().collect(),
@@ -105,7 +113,10 @@ impl Tally {
             report if report.is_complete() => &self.complete,
             report => {
                 let incomplete = Incomplete::new(report);
-                if report.status == 503 {
+                if report.snapshot.is_some() {
+                    self.snapshots.fetch_add(1, Ordering::Relaxed);
+                    self.complain(report, &incomplete);
+                } else if report.status == 503 {
                     self.unavailable.fetch_add(1, Ordering::Relaxed);
                     self.complain(report, &incomplete);
                 }
@@ -118,14 +129,21 @@ impl Tally {
 
     fn complain(&self, report: &PageReport, incomplete: &Incomplete) {
         let (page, path, blocks) = (&report.page, &report.path, &incomplete.blocks);
-        if self.complaints.is_due(page, self.clock.now()) {
-            tracing::error!(
-                page,
-                path,
-                ?blocks,
-                "page {page} has no core: {path} got the error page"
-            );
+        if !self.complaints.is_due(page, self.clock.now()) {
+            return;
         }
+        let age_s = report.snapshot.map(|age| age.as_secs());
+        let instead = match age_s {
+            Some(age_s) => format!("its snapshot of {age_s} s ago"),
+            None => "the error page".to_owned(),
+        };
+        tracing::error!(
+            page,
+            path,
+            ?blocks,
+            age_s,
+            "page {page} has no core: {path} got {instead}"
+        );
     }
 }
 
@@ -136,6 +154,7 @@ impl Incomplete {
             path: report.path.clone(),
             trace_id: report.trace_id.clone(),
             status: report.status,
+            snapshot_age_s: report.snapshot.map(|age| age.as_secs()),
             duration_ms: report.duration.as_secs_f64() * 1e3,
             blocks: blocks
                 .map(|f| (f.name.clone(), f.outcome.to_string()))

@@ -7,6 +7,7 @@
 mod copies;
 mod origin;
 mod promises;
+mod refresh;
 mod stage;
 mod stand_ins;
 mod unread;
@@ -38,7 +39,10 @@ fn the_promises_hold_under_every_seed() {
     let seeds = replay.map_or(0..SEEDS, |seed: u64| seed..seed + 1);
     let mut seen = promises::Seen::default();
     for seed in seeds {
-        let run = std::panic::catch_unwind(|| virtual_time(stage::run(seed, PAGES)));
+        let run = std::panic::catch_unwind(|| {
+            fastrand::seed(seed);
+            virtual_time(stage::run(seed, PAGES))
+        });
         match run {
             Ok(outcome) => seen.add(&outcome),
             Err(panic) => {

@@ -159,13 +159,17 @@ impl Stage {
             *asked += 1;
             *asked
         };
-        let path = format!("/p/{number}");
-        let (plan, facts) = self.planned(&path, level);
+        self.read(&format!("/p/{number}"), level).await
+    }
+
+    /// The same for the page of this path; one reader at a time.
+    pub(crate) async fn read(&self, path: &str, level: u8) -> Asked {
+        let (plan, facts) = self.planned(path, level);
         let edition = Arc::clone(&self.edition);
-        let page = compose::compose(&self.composer, edition, plan, &path, facts, ()).await;
+        let page = compose::compose(&self.composer, edition, plan, path, facts, ()).await;
         let verdict = page.head.verdict.clone();
         let Ok(body) = page.body.collect().await;
-        let report = self.reports.0.lock().remove(&path);
+        let report = self.reports.0.lock().remove(path);
         Asked {
             body: String::from_utf8(body.to_bytes().to_vec()).expect("pages are UTF-8"),
             verdict,
