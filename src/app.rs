@@ -23,6 +23,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, AdminState};
 use crate::cache::Cache;
+use crate::cache::disk::{self, Disk};
+use crate::cache::shared::{self, Shared, SharedError};
 use crate::clock::Clock;
 use crate::compose::{Composer, Edition};
 use crate::config::{self, Diagnostics, Loaded};
@@ -35,6 +37,9 @@ use crate::telemetry::{Tally, Throttle};
 
 /// How long a stopped server lets operators finish what they are being told.
 const FAREWELL: Duration = Duration::from_secs(1);
+
+/// How long a stopped server waits for its disk.
+const LAST_WRITES: Duration = Duration::from_secs(5);
 
 /// Looks up a variable for `${NAME}` in the declaration.
 pub type Env = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
@@ -91,6 +96,9 @@ pub enum StartError {
     /// The level to begin with is not one of the site's.
     #[error("{0}")]
     Level(NoSuchLevel),
+    /// The address of the shared store cannot be read.
+    #[error("[shared]: {0}")]
+    Shared(SharedError),
     /// A client for an origin cannot be made.
     #[error("cannot prepare the connections to the origins: {0}")]
     Origin(Cause),
@@ -156,8 +164,9 @@ impl App {
         }
         let (clock, tasks, stop) = (Clock::start(), TaskTracker::new(), CancellationToken::new());
         let tally = Arc::new(Tally::new(clock));
+        let cache = open_cache(&site, &settings, clock, &tasks, &stop).await?;
         let composer = Arc::new(Composer::new(
-            Cache::new(site.limits.cache_bytes_max),
+            cache,
             clock,
             TaskTracker::new(),
             vec![Arc::clone(&tally) as Arc<dyn Observer>],
@@ -221,6 +230,7 @@ impl App {
             tasks.spawn(accept::serve(listener, router, limits, tasks.clone(), stop));
         }
         tasks.spawn(Arc::clone(&core).follow_changes(stop.clone()));
+        tasks.spawn(follow_nodes(Arc::clone(&core.composer), stop.clone()));
         Ok(Self {
             address,
             admin_address,
@@ -246,6 +256,10 @@ impl App {
         let finished = timeout(self.settings.shutdown_grace, self.tasks.wait())
             .await
             .is_ok();
+        // the last copies that were made are the first that the next start needs
+        if let Some(disk) = self.core.composer.cache().disk() {
+            let _ = timeout(LAST_WRITES, disk.flush()).await;
+        }
         // until here operators could ask how it goes, and were told that it is not ready
         self.admin_stop.cancel();
         self.admin_tasks.close();
@@ -265,6 +279,50 @@ fn pages_in_flight_max(settings: &ServerSettings) -> usize {
     settings
         .pages_in_flight_max
         .unwrap_or(PAGES_PER_CORE * cores)
+}
+
+/// The copies, and where they are kept besides memory. What cannot be used costs nothing but copies.
+async fn open_cache(
+    site: &Site,
+    settings: &ServerSettings,
+    clock: Clock,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Result<Cache, StartError> {
+    let mut cache = Cache::new(site.limits.cache_bytes_max);
+    if let Some(folder) = &settings.state_dir {
+        let of_disk = disk::Settings {
+            folder: folder.join("copies"),
+            bytes_max: settings.state_bytes_max,
+        };
+        // reads what is there: not on a thread that others wait for
+        let opened = tokio::task::spawn_blocking(move || {
+            let disk = Arc::new(Disk::open(of_disk, clock));
+            cache.with_disk(disk)
+        });
+        cache = opened.await.expect("opening a disk does not panic");
+    }
+    if let Some(shared) = &settings.shared {
+        let of_store = shared::Settings {
+            url: shared.url.clone(),
+            prefix: shared.prefix.clone(),
+            timeout: shared.timeout,
+        };
+        let store = Shared::connect(of_store, clock, tasks, stop.clone());
+        cache = cache.with_shared(Arc::new(store.map_err(StartError::Shared)?));
+    }
+    Ok(cache)
+}
+
+/// Acts on what other nodes tell.
+async fn follow_nodes(composer: Arc<Composer>, stop: CancellationToken) {
+    let cache = composer.cache();
+    let messages = cache.shared().and_then(|shared| shared.messages());
+    let Some(messages) = messages else { return };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = cache.follow(messages, composer.clock()) => {}
+    }
 }
 
 fn bind(

@@ -13,28 +13,34 @@ use parking_lot::{Mutex, RwLock};
 use crate::clock::Moment;
 use crate::fragment::{Freshness, Reach, SourceRequest};
 
+pub mod beyond;
+pub mod disk;
 pub mod entry;
 pub mod frame;
 pub mod freshness;
 pub mod key;
 mod memory;
 pub mod purge;
+pub mod shared;
 
 pub use entry::{Content, Entry, Head, Ingredient, Validators};
 pub use freshness::State;
 pub use key::CopyId;
 pub use purge::{Purge, Selector};
 
+use disk::Disk;
 use memory::Memory;
 use purge::{Purges, Touched};
+use shared::Shared;
 
 /// The copies of one server.
-#[derive(Debug)]
 pub struct Cache {
     memory: Memory,
     /// Held while a copy is compared with the one that it would replace.
     storing: Mutex<()>,
     purges: RwLock<Purges>,
+    disk: Option<Arc<Disk>>,
+    shared: Option<Arc<Shared>>,
 }
 
 /// A copy and what it is good for.
@@ -53,6 +59,8 @@ impl Cache {
             memory: Memory::new(bytes_max),
             storing: Mutex::new(()),
             purges: RwLock::default(),
+            disk: None,
+            shared: None,
         }
     }
 
@@ -74,7 +82,8 @@ impl Cache {
     }
 
     /// Keeps a copy, unless a newer one was kept since `began`: whoever set out before must not put
-    /// an old answer over a newer one. Gives back the copy as it would be kept.
+    /// an old answer over a newer one. It is written wherever it reaches, behind the page's back.
+    /// Gives back the copy as it would be kept.
     pub fn store(
         &self,
         key: Arc<SourceRequest>,
@@ -83,8 +92,7 @@ impl Cache {
         reach: Reach,
         began: Moment,
     ) -> Arc<Entry> {
-        let _ = (declared, reach);
-        let _one_at_a_time = self.storing.lock();
+        let storing = self.storing.lock();
         let known = self.memory.get(&key);
         if let Some(known) = &known {
             // what an origin says now has no count of its own, and is newer than what was counted
@@ -92,53 +100,75 @@ impl Cache {
         }
         let touched = self.purges.read().touch(&key.target, &entry, began);
         entry.purged |= touched != Touched::Not;
+        let known = known.as_deref();
+        let is_newer = known.is_none_or(|known| entry.replaces(known, began));
+        let is_due = beyond::is_due(&entry, known, declared);
+        entry.written_at = match known {
+            Some(known) if !is_due => known.written_at,
+            Some(_) | None => entry.stored_at,
+        };
         let entry = Arc::new(entry);
-        let is_newer = known.is_none_or(|known| known.stored_at <= began);
-        if is_newer && touched != Touched::Hard {
-            self.memory.put(key, Arc::clone(&entry));
+        if !is_newer || touched == Touched::Hard {
+            return entry;
+        }
+        self.memory.put(Arc::clone(&key), Arc::clone(&entry));
+        if is_due {
+            self.write_to_disk(&key, &entry, known, declared, reach);
+            // one at a time would be too slow for this, and the store knows the newer of two
+            drop(storing);
+            self.write_to_shared(&key, &entry, known, declared, reach, began);
         }
         entry
     }
 
-    /// Whether copies that reach so far may be somewhere besides memory.
-    pub fn reaches_beyond_memory(&self, reach: Reach) -> bool {
-        let _ = reach;
-        false
-    }
-
-    /// Looks for a copy beyond memory, and puts what it finds there.
-    pub async fn recall(&self, key: &Arc<SourceRequest>, reach: Reach) {
-        let _ = (key, reach);
-        std::future::ready(()).await;
-    }
-
-    /// Whether there may be a copy for this request somewhere.
-    pub fn may_hold(&self, key: &SourceRequest, reach: Reach) -> bool {
-        let _ = reach;
-        self.memory.get(key).is_some()
-    }
-
-    /// Touches the copies that a purge selects, and remembers it for those that are not at hand.
-    /// Tells how many in memory it has touched.
+    /// Touches the copies that a purge selects, remembers it for those that are not at hand, and
+    /// tells the other nodes. Tells how many in memory it has touched.
     pub fn purge(&self, purge: &Purge) -> usize {
+        let (touched, _) = self.apply(purge);
+        self.broadcast(purge);
+        touched
+    }
+
+    /// Touches the copies in memory. Tells how many, and whether the purge was not known.
+    fn apply(&self, purge: &Purge) -> (usize, bool) {
         let _one_at_a_time = self.storing.lock();
-        self.purges.write().add(purge);
+        let is_news = self.purges.write().add(purge);
         let mut touched = 0;
         for (key, entry) in self.memory.all() {
             let meant = entry.stored_at <= purge.at && purge.selector.selects(&key.target, &entry);
-            if !meant || (entry.purged && !purge.hard) {
-                continue;
-            }
-            touched += 1;
-            if purge.hard {
-                self.memory.remove(&key);
-            } else {
-                let mut purged = Entry::clone(&entry);
-                purged.purged = true;
-                self.memory.put(key, Arc::new(purged));
+            if meant && self.touch(key, &entry, purge.hard) {
+                touched += 1;
             }
         }
-        touched
+        (touched, is_news)
+    }
+
+    /// Touches the copies in memory by everything that was ever purged.
+    fn apply_all_purges(&self) {
+        let _one_at_a_time = self.storing.lock();
+        let purges = self.purges.read();
+        for (key, entry) in self.memory.all() {
+            match purges.touch(&key.target, &entry, entry.stored_at) {
+                Touched::Not => {}
+                Touched::Softly => _ = self.touch(key, &entry, false),
+                Touched::Hard => _ = self.touch(key, &entry, true),
+            }
+        }
+    }
+
+    fn touch(&self, key: Arc<SourceRequest>, entry: &Entry, hard: bool) -> bool {
+        if hard {
+            self.memory.remove(&key);
+        } else if entry.purged {
+            return false;
+        } else {
+            let purged = Entry {
+                purged: true,
+                ..entry.clone()
+            };
+            self.memory.replace(key, Arc::new(purged));
+        }
+        true
     }
 
     /// How full it is.

@@ -167,7 +167,7 @@ pub async fn compose<G: Send + 'static>(
             }
         }
         Verdict::Refused(StatusCode::NOT_FOUND | StatusCode::GONE) => {
-            snapshot::withdraw(composer, page, account.facts());
+            snapshot::withdraw(composer, page, account.facts()).await;
         }
         Verdict::Page | Verdict::Redirect(..) | Verdict::Refused(_) => {}
     }

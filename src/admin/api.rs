@@ -63,6 +63,8 @@ pub(super) async fn state(State(state): Shared) -> Response {
         "stopping": state.stop.is_cancelled(),
         "level": level_state(&state),
         "cache": state.composer.cache().stats(),
+        "disk": state.composer.cache().disk().map(|disk| disk.state()),
+        "shared": state.composer.cache().shared().map(|shared| shared.state()),
         "flights": state.composer.flights_under_way(),
         "origins": origins.collect::<serde_json::Map<_, _>>(),
         "tally": state.tally.state(),

@@ -101,6 +101,7 @@ struct Meta {
     purged: bool,
     disk: bool,
     shared: bool,
+    pinned: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -164,6 +165,7 @@ pub fn encode(request: &SourceRequest, entry: &Entry, reach: Reach) -> Vec<u8> {
         purged: entry.purged,
         disk: reach.disk,
         shared: reach.shared,
+        pinned: reach.pinned,
     };
     let meta = serde_json::to_vec(&meta).expect("strings and numbers can be written");
     let body = compressed.unwrap_or(html);
@@ -226,6 +228,7 @@ pub fn decode(frame: &[u8]) -> Result<Decoded, FrameError> {
         version: meta.version,
         chance: meta.chance,
         purged: meta.purged,
+        written_at: meta.stored_at,
     };
     Ok(Decoded {
         request: SourceRequest {
@@ -238,6 +241,7 @@ pub fn decode(frame: &[u8]) -> Result<Decoded, FrameError> {
         reach: Reach {
             disk: meta.disk,
             shared: meta.shared,
+            pinned: meta.pinned,
         },
     })
 }
@@ -300,6 +304,8 @@ mod tests {
         }
     }
 
+    const STORED_AT: Moment = Moment::from_micros(1_790_000_000_000_001);
+
     fn entry(html: &str) -> Entry {
         let content = Content::Html(Parts::split(Bytes::from(html.to_owned())));
         Entry {
@@ -331,6 +337,7 @@ mod tests {
     const REACH: Reach = Reach {
         disk: true,
         shared: false,
+        pinned: true,
     };
 
     #[test]

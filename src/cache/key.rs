@@ -41,6 +41,18 @@ impl CopyId {
         Self::finish(digest)
     }
 
+    /// What [`Display`](fmt::Display) writes.
+    pub fn parse(hex: &str) -> Option<Self> {
+        let mut id = [0; 32];
+        if hex.len() != 64 || !hex.is_ascii() {
+            return None;
+        }
+        for (byte, at) in id.iter_mut().zip((0..64).step_by(2)) {
+            *byte = u8::from_str_radix(&hex[at..at + 2], 16).ok()?;
+        }
+        Some(Self(id))
+    }
+
     fn finish(digest: Context) -> Self {
         let digest = digest.finish();
         Self(digest.as_ref().try_into().expect("SHA-256 has 32 bytes"))
@@ -62,6 +74,15 @@ impl fmt::Debug for CopyId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_written_can_be_read() {
+        let id = CopyId::named("x");
+        assert_eq!(CopyId::parse(&id.to_string()), Some(id));
+        for wrong in ["", "é", "0", &"g".repeat(64), &"é".repeat(32)] {
+            assert_eq!(CopyId::parse(wrong), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn what_is_asked_differently_has_another_id() {

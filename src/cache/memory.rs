@@ -58,6 +58,12 @@ impl Memory {
         self.copies.insert(key, entry);
     }
 
+    /// The same copy, changed a little: as hot as it was.
+    pub(super) fn replace(&self, key: Arc<SourceRequest>, entry: Arc<Entry>) {
+        // it is gone if it was evicted meanwhile
+        let _ = self.copies.replace(key, entry, true);
+    }
+
     pub(super) fn remove(&self, key: &SourceRequest) {
         self.copies.remove(key);
     }

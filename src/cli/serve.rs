@@ -52,7 +52,10 @@ impl Serve {
 pub(super) fn refuse(error: &StartError) -> ExitCode {
     match error {
         StartError::Config(diagnostics) => output::message(&diagnostics.render(output::colours())),
-        StartError::Listen { .. } | StartError::Level(_) | StartError::Origin(_) => {
+        StartError::Listen { .. }
+        | StartError::Level(_)
+        | StartError::Shared(_)
+        | StartError::Origin(_) => {
             output::message(&format!("error: {error}"));
         }
     }

@@ -31,6 +31,7 @@ const INTERVAL: Duration = Duration::from_millis(20);
 const REACH: Reach = Reach {
     disk: true,
     shared: true,
+    pinned: false,
 };
 
 /// When the next snapshot may be taken.
@@ -141,13 +142,16 @@ pub(super) async fn recall(
 }
 
 /// The core has said that there is no such page: its snapshot must not come back.
-pub(super) fn withdraw(composer: &Composer, page: &Page, facts: &Facts) {
+pub(super) async fn withdraw(composer: &Composer, page: &Page, facts: &Facts) {
     if page.snapshots.keep.is_zero() {
         return;
     }
     let key = Arc::new(key(page, facts));
-    let now = composer.clock.moment(composer.clock.now());
+    if !composer.cache.may_hold(&key, REACH) {
+        composer.cache.recall(&key, REACH).await;
+    }
     if composer.cache.may_hold(&key, REACH) {
+        let now = composer.clock.moment(composer.clock.now());
         let gone = Entry::new(name(page), Content::Withdrawn, now);
         composer
             .cache

@@ -49,6 +49,8 @@ pub struct Reach {
     pub disk: bool,
     /// In the store that all nodes share.
     pub shared: bool,
+    /// Whether nobody can be asked for it again: it is then not given up for want of room.
+    pub pinned: bool,
 }
 
 /// What an origin's answer must satisfy to be used.

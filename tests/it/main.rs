@@ -22,6 +22,7 @@ mod page_snapshots;
 mod proxy;
 mod real_origins;
 mod reload;
+mod restart_with_origins_dead;
 mod revalidation;
 mod stale;
 mod stampede;

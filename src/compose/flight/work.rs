@@ -1,7 +1,9 @@
 //! The work of one flight: fetch → check → render → store. Owns what an answer becomes; who waits
 //! for it is the [flight](super)'s affair.
 
+use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
@@ -10,12 +12,13 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use memchr::memmem;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
+use crate::cache::beyond::Turn;
 use crate::cache::freshness::{CacheControl, delta_seconds, initial_age, parse_date};
-use crate::cache::{Entry, Head, Validators, entry};
+use crate::cache::{Entry, Head, State, Validators, entry};
 use crate::clock::{Instant, Moment};
-use crate::compose::Order;
+use crate::compose::{Composer, Order};
 use crate::fetch::{self, Answer, Ask, Content, Expect, WithoutContent};
 use crate::fragment::{Fragment, FragmentId, OriginId, Priority, Source, SourceRequest, Tags};
 use crate::layout::parts::Parts;
@@ -45,45 +48,118 @@ const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 static JSON_CORE_HEADERS: [HeaderName; 2] = [CONTENT_LANGUAGE, SET_COOKIE];
 
 pub(super) async fn fly(order: Order, id: FragmentId, request: Arc<SourceRequest>) -> Landing {
-    let clock = order.composer.clock;
-    let began = clock.now();
+    let began = order.composer.clock.now();
     let site = &order.edition.site;
     let fragment = site.fragment(id);
     let Source::Http { origin, .. } = fragment.source else {
         unreachable!("content that was declared in place is never fetched")
     };
-    let known = renewable(&order, &request);
+    let turn = match take_turn(&order, fragment, &request, began).await {
+        Ok(turn) => turn,
+        Err(newer) => {
+            return Ok(Landed::Entry {
+                entry: newer,
+                shared: true,
+                came: Came::Copied,
+            });
+        }
+    };
+    let landing = fetch(&order, fragment, origin, &request, began).await;
+    drop(turn);
+    landing
+}
+
+/// Longest time for which one node renews a copy for all.
+const LEASE_MAX: Duration = Duration::from_secs(2);
+
+/// Between two looks at what another node is renewing, at random between these.
+const LOOK_PAUSE: Range<u64> = 5..15;
+
+/// This node's turn to ask; it is over when this is dropped, after what was stored meanwhile.
+struct Ours<'o> {
+    composer: &'o Composer,
+    request: &'o SourceRequest,
+}
+
+impl Drop for Ours<'_> {
+    fn drop(&mut self) {
+        self.composer.cache.turn_over(self.request);
+    }
+}
+
+/// Waits for this node's turn to ask the origin, where nodes share a store. `Err` is what another
+/// node has brought instead. Nobody is waited for beyond half of the time that a page has for this:
+/// the rest is for asking after all.
+async fn take_turn<'o>(
+    order: &'o Order,
+    fragment: &Fragment,
+    request: &'o Arc<SourceRequest>,
+    began: Instant,
+) -> Result<Option<Ours<'o>>, Arc<Entry>> {
+    let (composer, reach) = (&order.composer, fragment.reach);
+    if composer.cache.shared().is_none() || !reach.shared || !super::may_share(fragment) {
+        return Ok(None);
+    }
+    let before = composer.cache.peek(request).map(|known| known.stored_at);
+    let lease = fragment.timeout.min(LEASE_MAX);
+    loop {
+        let turn = composer.cache.take_turn(request, reach, lease).await;
+        let ours = (turn == Turn::Ours).then_some(Ours { composer, request });
+        let now = composer.clock.now();
+        let copy = composer.copy(request, fragment, now);
+        if let Some(copy) = copy.filter(|copy| copy.state == State::Fresh)
+            && before.is_none_or(|before| copy.entry.stored_at > before)
+        {
+            return Err(copy.entry);
+        }
+        if turn != Turn::Others || now >= began + fragment.timeout / 2 {
+            return Ok(ours);
+        }
+        sleep(Duration::from_millis(fastrand::u64(LOOK_PAUSE))).await;
+    }
+}
+
+async fn fetch(
+    order: &Order,
+    fragment: &Fragment,
+    origin: OriginId,
+    request: &Arc<SourceRequest>,
+    began: Instant,
+) -> Landing {
+    let known = renewable(order, request);
     let validators = known.as_deref().map(|known| &known.validators);
-    let content = match ask(&order, fragment, origin, &request, validators).await? {
+    let content = match ask(order, fragment, origin, request, validators).await? {
         Answer::Content(content) => content,
         Answer::NotModified(headers) => {
             let known = known.expect("304 is an answer only to who has a copy");
-            let answer = Answered::new(&order, fragment, &headers, began);
-            return Ok(answer.renew(&order, request, &known, &headers));
+            let answer = Answered::new(order, fragment, &headers, began);
+            return Ok(answer.renew(order, Arc::clone(request), &known, &headers));
         }
         Answer::Redirect(status, location, headers) => {
             return Ok(no_page(NoPage::Redirect(status, location), &headers));
         }
         Answer::Refused(status, headers) => {
-            withdraw(&order, fragment, began, request, status);
+            withdraw(order, fragment, began, Arc::clone(request), status);
             return Ok(no_page(NoPage::Refused(status), &headers));
         }
         Answer::Absent(headers) => {
-            let answer = Answered::new(&order, fragment, &headers, began);
-            return Ok(answer.store(&order, request, entry::Content::Absent));
+            let answer = Answered::new(order, fragment, &headers, began);
+            return Ok(answer.store(order, Arc::clone(request), entry::Content::Absent));
         }
     };
     let Content { headers, body } = content;
-    let answer = Answered::new(&order, fragment, &headers, began);
-    let Some(html) = html(&order, fragment, &request, body)? else {
+    let answer = Answered::new(order, fragment, &headers, began);
+    let Some(html) = html(order, fragment, request, body)? else {
         return match fragment.priority {
             Priority::Core => {
                 let status = StatusCode::NOT_FOUND;
-                withdraw(&order, fragment, began, request, status);
+                withdraw(order, fragment, began, Arc::clone(request), status);
                 Ok(no_page(NoPage::Refused(status), &headers))
             }
             Priority::Essential => Err(Cause::Empty),
-            Priority::Optional(_) => Ok(answer.store(&order, request, entry::Content::Absent)),
+            Priority::Optional(_) => {
+                Ok(answer.store(order, Arc::clone(request), entry::Content::Absent))
+            }
         };
     };
     check_content(fragment, &html)?;
@@ -91,7 +167,7 @@ pub(super) async fn fly(order: Order, id: FragmentId, request: Arc<SourceRequest
     if parts.is_empty() {
         return Err(Cause::Empty);
     }
-    Ok(answer.store(&order, request, entry::Content::Html(parts)))
+    Ok(answer.store(order, Arc::clone(request), entry::Content::Html(parts)))
 }
 
 /// The copy whose validators may spare the origin a whole answer.

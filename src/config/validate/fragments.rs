@@ -133,6 +133,7 @@ fn reach(
     Reach {
         disk: written.durable.as_ref().map_or(is_required, |on| **on),
         shared: true,
+        pinned: false,
     }
 }
 

@@ -190,6 +190,23 @@ pub(crate) struct Newsroom {
 }
 
 impl Newsroom {
+    /// The same site after a stop and a start.
+    pub(crate) async fn restarted(self) -> Self {
+        assert!(self.app.stop().await, "everything ends in time");
+        let file = self.folder.path().join("fragments.toml");
+        let app = App::start(Options::new(&file)).await;
+        Self {
+            app: app.expect("what has started once starts again"),
+            folder: self.folder,
+            toml: self.toml,
+        }
+    }
+
+    /// Where it keeps what outlives it.
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.folder.path().join("var")
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.app.address)
     }

@@ -1,0 +1,388 @@
+//! Copies beyond memory: this node's disk, and the store and the messages that nodes share. Owns what
+//! is written there, what is taken back, and what nodes tell one another.
+//!
+//! Nothing here is on a page's path but a read that is bounded in time: writes wait in the stores'
+//! own queues. Invariant: whatever comes from beyond memory has passed its checksum, answers the
+//! whole request that was asked, and has met every purge that is known here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::clock::{Clock, Moment};
+use crate::fragment::{Freshness, Reach, SourceRequest};
+
+use super::disk::Disk;
+use super::entry::{Content, Entry};
+use super::frame::{self, Decoded};
+use super::purge::{Purge, Purges, Touched};
+use super::shared::{Lease, Shared, Stamp};
+use super::{Cache, CopyId};
+
+/// A page waits no longer for a disk. One that works answers in well under a millisecond.
+const DISK_TIME: Duration = Duration::from_millis(100);
+
+/// Copies without a ttl are made anew for each page; what lies beyond memory is then not older than
+/// this.
+const WRITE_PAUSE: Duration = Duration::from_secs(1);
+
+/// What is good for nothing is remembered for so long, to be newer than what others may bring.
+const WITHDRAWN_KEEP: Duration = Duration::from_secs(24 * 3600);
+
+/// For how long the shared store has the record of purges: as long as a copy may be kept by default,
+/// and a bit.
+const PURGES_KEEP: Duration = Duration::from_secs(8 * 24 * 3600);
+
+/// For how long a copy that another node was given is kept on this disk.
+const ADOPTED_KEEP: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Between two looks for the record of purges in a store that is not there yet.
+const PURGES_PAUSE: Duration = Duration::from_secs(2);
+
+fn purges_id() -> CopyId {
+    CopyId::named("purges")
+}
+
+/// What one node tells the others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Message {
+    /// Something was purged.
+    Purge(Purge),
+    /// The shared store has a copy that was pushed, or the word that there is none any more.
+    Changed(String),
+}
+
+/// What came of asking the other nodes for a newer copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// This node is to ask the origin, for all of them.
+    Ours,
+    /// Another node is asking.
+    Others,
+    /// There is no telling: the store is not there.
+    Unknown,
+}
+
+impl Cache {
+    /// Keeps copies on this disk too, and remembers the purges that lie there.
+    pub fn with_disk(mut self, disk: Arc<Disk>) -> Self {
+        if let Some(json) = disk.get_blocking(&purges_id()) {
+            self.remember_purges(&json, "on disk");
+        }
+        self.disk = Some(disk);
+        self
+    }
+
+    /// Keeps copies in this store too.
+    pub fn with_shared(mut self, shared: Arc<Shared>) -> Self {
+        self.shared = Some(shared);
+        self
+    }
+
+    /// The disk, if there is one.
+    pub fn disk(&self) -> Option<&Arc<Disk>> {
+        self.disk.as_ref()
+    }
+
+    /// The shared store, if there is one.
+    pub fn shared(&self) -> Option<&Arc<Shared>> {
+        self.shared.as_ref()
+    }
+
+    /// Whether copies that reach so far may be somewhere besides memory.
+    pub fn reaches_beyond_memory(&self, reach: Reach) -> bool {
+        (reach.disk && self.disk.is_some()) || (reach.shared && self.shared.is_some())
+    }
+
+    /// Whether this node has a copy for this request, in memory or on disk.
+    pub fn may_hold(&self, key: &SourceRequest, reach: Reach) -> bool {
+        let on_disk = || {
+            let disk = self.disk.as_ref().filter(|_| reach.disk);
+            disk.is_some_and(|disk| disk.contains(&CopyId::of(key)))
+        };
+        self.memory.get(key).is_some() || on_disk()
+    }
+
+    /// Looks for a copy beyond memory, and puts what it finds there.
+    pub async fn recall(&self, key: &Arc<SourceRequest>, reach: Reach) {
+        let id = CopyId::of(key);
+        if let Some(disk) = self.disk.as_ref().filter(|_| reach.disk)
+            && disk.contains(&id)
+            && let Ok(Some(frame)) = timeout(DISK_TIME, disk.get(id)).await
+            && self.take_in(key, &frame, "on disk")
+        {
+            return;
+        }
+        if let Some(shared) = self.shared.as_ref().filter(|_| reach.shared)
+            && let Some(frame) = shared.get(id).await
+        {
+            self.take_in(key, &frame, "in the shared store");
+        }
+    }
+
+    /// Takes in what the other nodes have, and asks whose turn it is to renew it: the one whose turn
+    /// it is keeps it for `lease`, or until it has given it [back](Self::turn_over).
+    pub async fn take_turn(&self, key: &Arc<SourceRequest>, reach: Reach, lease: Duration) -> Turn {
+        let Some(shared) = self.shared.as_ref().filter(|_| reach.shared) else {
+            return Turn::Unknown;
+        };
+        let (frame, lease) = shared.get_or_lease(CopyId::of(key), lease).await;
+        if let Some(frame) = frame {
+            self.take_in(key, &frame, "in the shared store");
+        }
+        match lease {
+            Lease::Mine => Turn::Ours,
+            Lease::Others => Turn::Others,
+            Lease::Unknown => Turn::Unknown,
+        }
+    }
+
+    /// The turn is over: whatever was stored meanwhile is there before others see that it is.
+    pub fn turn_over(&self, key: &SourceRequest) {
+        if let Some(shared) = &self.shared {
+            shared.release(CopyId::of(key));
+        }
+    }
+
+    /// Puts a copy from beyond memory into memory, unless what is there is newer. Tells whether it
+    /// was the copy that was looked for.
+    fn take_in(&self, key: &Arc<SourceRequest>, frame: &[u8], place: &'static str) -> bool {
+        match frame::decode(frame) {
+            Ok(decoded) if decoded.request == **key => {
+                self.adopt(Arc::clone(key), decoded.entry);
+                true
+            }
+            Ok(decoded) => {
+                let found = decoded.request.target;
+                tracing::error!(wanted = key.target, found, "a copy {place} is another's");
+                false
+            }
+            Err(error) => {
+                tracing::warn!(
+                    target = key.target,
+                    "a copy {place} cannot be read: {error}"
+                );
+                false
+            }
+        }
+    }
+
+    /// A copy from elsewhere takes its place in memory, unless what is there is newer or a purge has
+    /// taken it away.
+    fn adopt(&self, key: Arc<SourceRequest>, mut entry: Entry) -> Option<Arc<Entry>> {
+        let _one_at_a_time = self.storing.lock();
+        let touched = self
+            .purges
+            .read()
+            .touch(&key.target, &entry, entry.stored_at);
+        if touched == Touched::Hard {
+            return None;
+        }
+        entry.purged |= touched == Touched::Softly;
+        entry.written_at = entry.stored_at;
+        let known = self.memory.get(&key);
+        if known.is_some_and(|known| !entry.replaces(&known, entry.stored_at)) {
+            return None;
+        }
+        let entry = Arc::new(entry);
+        self.memory.put(key, Arc::clone(&entry));
+        Some(entry)
+    }
+
+    /// Writes a copy to disk, behind the page's back. What is called later is written later.
+    pub(super) fn write_to_disk(
+        &self,
+        key: &Arc<SourceRequest>,
+        entry: &Arc<Entry>,
+        known: Option<&Entry>,
+        declared: &Freshness,
+        reach: Reach,
+    ) {
+        let Some(disk) = self.disk.as_ref().filter(|_| reach.disk) else {
+            return;
+        };
+        let id = CopyId::of(key);
+        let Some(keep) = keep(entry, known, declared, || disk.contains(&id)) else {
+            return;
+        };
+        let (key, again) = (Arc::clone(key), Arc::clone(entry));
+        let frame = Box::new(move || frame::encode(&key, &again, reach));
+        let good_until = millis(entry.stored_at.after(keep));
+        disk.put(id, entry.weight(), reach.pinned, good_until, frame);
+    }
+
+    /// Writes a copy to the shared store, behind the page's back. The store keeps the newer one.
+    pub(super) fn write_to_shared(
+        &self,
+        key: &Arc<SourceRequest>,
+        entry: &Arc<Entry>,
+        known: Option<&Entry>,
+        declared: &Freshness,
+        reach: Reach,
+        began: Moment,
+    ) {
+        let Some(shared) = self.shared.as_ref().filter(|_| reach.shared) else {
+            return;
+        };
+        let Some(keep) = keep(entry, known, declared, || false) else {
+            return;
+        };
+        let stamp = Stamp {
+            version: entry.version,
+            stored_at: entry.stored_at.micros(),
+            began: began.micros(),
+        };
+        let frame = frame::encode(key, entry, reach);
+        shared.put(CopyId::of(key), stamp, keep, frame.into());
+    }
+
+    /// Tells the other nodes that a copy was pushed or withdrawn.
+    pub(super) fn announce(&self, key: &SourceRequest, reach: Reach) {
+        if let Some(shared) = self.shared.as_ref().filter(|_| reach.shared) {
+            shared.publish(message(&Message::Changed(CopyId::of(key).to_string())));
+        }
+    }
+
+    /// Remembers the purges beyond memory, and tells the other nodes of this one.
+    pub(super) fn broadcast(&self, purge: &Purge) {
+        self.write_purges(purge.at);
+        if let Some(shared) = &self.shared {
+            shared.publish(message(&Message::Purge(purge.clone())));
+        }
+    }
+
+    fn write_purges(&self, now: Moment) {
+        let json = self.purges.read().to_json();
+        let good_until = now.after(PURGES_KEEP);
+        if let Some(disk) = &self.disk {
+            let (weight, json) = (json.len(), json.clone());
+            let frame = Box::new(move || json);
+            disk.put(purges_id(), weight, true, millis(good_until), frame);
+        }
+        if let Some(shared) = &self.shared {
+            let stamp = Stamp {
+                version: None,
+                stored_at: now.micros(),
+                began: now.micros(),
+            };
+            shared.put(purges_id(), stamp, PURGES_KEEP, json.into());
+        }
+    }
+
+    fn remember_purges(&self, json: &[u8], place: &'static str) {
+        match Purges::from_json(json) {
+            Ok(purges) => self.purges.write().add_all(purges),
+            Err(error) => tracing::error!("the record of purges {place} cannot be read: {error}"),
+        }
+    }
+
+    /// Acts on what other nodes tell, until they cannot be heard any more.
+    pub async fn follow(&self, mut messages: mpsc::Receiver<Bytes>, clock: Clock) {
+        let mut knows_purges = false;
+        loop {
+            if !knows_purges && let Some(shared) = &self.shared {
+                let record = shared.get(purges_id()).await;
+                knows_purges = record.is_some() || shared.state().reading;
+                if let Some(json) = record {
+                    self.remember_purges(&json, "in the shared store");
+                    self.apply_all_purges();
+                }
+            }
+            let next = match knows_purges {
+                true => messages.recv().await,
+                false => match timeout(PURGES_PAUSE, messages.recv()).await {
+                    Ok(next) => next,
+                    Err(_) => continue,
+                },
+            };
+            match next {
+                Some(message) => self.heed(&message, clock).await,
+                None => return,
+            }
+        }
+    }
+
+    async fn heed(&self, message: &[u8], clock: Clock) {
+        match serde_json::from_slice(message) {
+            Ok(Message::Purge(purge)) => {
+                let (touched, is_news) = self.apply(&purge);
+                if is_news {
+                    let (what, hard) = (&purge.selector, purge.hard);
+                    tracing::info!(hard, touched, "purged by another node: {what}");
+                    // the record that nodes share may have been written by two at once
+                    self.write_purges(clock.moment(clock.now()));
+                }
+            }
+            Ok(Message::Changed(id)) => self.take_changed(&id).await,
+            Err(error) => tracing::warn!("another node says what this one cannot read: {error}"),
+        }
+    }
+
+    async fn take_changed(&self, id: &str) {
+        let (Some(shared), Some(id)) = (&self.shared, CopyId::parse(id)) else {
+            return;
+        };
+        let Some(frame) = shared.get(id).await else {
+            return;
+        };
+        let Ok(Decoded {
+            request,
+            entry,
+            reach,
+        }) = frame::decode(&frame)
+        else {
+            return;
+        };
+        let key = Arc::new(request);
+        let Some(entry) = self.adopt(Arc::clone(&key), entry) else {
+            return;
+        };
+        if let Some(disk) = self.disk.as_ref().filter(|_| reach.disk) {
+            // what it is good for is decided by whoever reads it
+            let good_until = entry.stored_at.after(ADOPTED_KEEP);
+            let again = Box::new(move || frame.to_vec());
+            disk.put(id, entry.weight(), reach.pinned, millis(good_until), again);
+        }
+    }
+}
+
+/// Whether a copy is written beyond memory now, or was a moment ago and will be again in a moment.
+pub(super) fn is_due(entry: &Entry, known: Option<&Entry>, declared: &Freshness) -> bool {
+    let often = entry.lifetime(declared).ttl < WRITE_PAUSE && entry.version.is_none();
+    let just_now = |known: &Entry| entry.stored_at.since(known.written_at) < WRITE_PAUSE;
+    let as_before = |known: &Entry| {
+        std::mem::discriminant(&known.content) == std::mem::discriminant(&entry.content)
+    };
+    !(often && known.is_some_and(|known| just_now(known) && as_before(known)))
+}
+
+/// For how long a copy is worth having beyond memory. Nothing is written in the place of nothing: whoever
+/// asks for what does not exist, a million times, fills no disk.
+fn keep(
+    entry: &Entry,
+    known: Option<&Entry>,
+    declared: &Freshness,
+    is_there: impl Fn() -> bool,
+) -> Option<Duration> {
+    match entry.content {
+        Content::Html(_) => Some(entry.lifetime(declared).whole()),
+        Content::Absent | Content::Withdrawn => {
+            let replaces = known.is_some() || entry.version.is_some() || is_there();
+            replaces.then_some(WITHDRAWN_KEEP)
+        }
+    }
+}
+
+fn millis(moment: Moment) -> u64 {
+    moment.micros() / 1000
+}
+
+fn message(message: &Message) -> Bytes {
+    let json = serde_json::to_vec(message);
+    json.expect("strings and numbers can be written").into()
+}
