@@ -2,7 +2,8 @@
 //! output, everything else on standard error.
 //!
 //! Exit codes: 0 it worked; 1 it did not (a wrong declaration, a page without its core); 2 the
-//! command itself was wrong.
+//! command itself was wrong. For `snapshot` 1 says that the folder can be used although something
+//! is not as it should be, and 2 that there is nothing to use: a nightly job publishes or does not.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,6 +18,7 @@ mod explain;
 mod output;
 mod render;
 mod serve;
+mod snapshot;
 
 /// A page-fragment composition server for news sites: the article always, the rest as time allows.
 #[derive(Parser)]
@@ -42,6 +44,8 @@ enum Command {
     Explain(explain::Explain),
     /// Compose one page and print it; its report goes to standard error.
     Render(render::Render),
+    /// Write the site into a folder that any web server can serve.
+    Snapshot(snapshot::Snapshot),
     /// Print the JSON schema of fragments.toml, for editors.
     Schema,
     /// Serve the demo newspaper with its own origins (the default).
@@ -73,6 +77,7 @@ pub fn run() -> ExitCode {
         Command::Check(check) => check.run(),
         Command::Explain(explain) => explain.run(),
         Command::Render(render) => render.run(),
+        Command::Snapshot(snapshot) => snapshot.run(),
         Command::Schema => {
             output::json(&crate::config::schema());
             ExitCode::SUCCESS

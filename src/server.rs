@@ -28,7 +28,7 @@ use crate::site::{Found, Target};
 use crate::telemetry::Throttle;
 
 pub mod accept;
-mod error_page;
+pub(crate) mod error_page;
 mod files;
 mod page;
 mod proxy;

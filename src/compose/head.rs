@@ -47,6 +47,8 @@ pub struct PageHead {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Whether the page is one reader's own: a cookie goes into it, or comes with it.
     pub personal: bool,
+    /// Whether the core itself says so: its answer is `private`, or comes with a cookie.
+    pub private: bool,
     /// The level the page was planned at.
     pub level: Level,
     /// `Server-Timing` of what is known by now.
@@ -85,10 +87,11 @@ pub(super) fn head(edition: &Edition, account: &Account, verdict: Verdict) -> Pa
     let page = edition.site.page(account.page());
     let is_page = verdict == Verdict::Page;
     let mut headers = Vec::new();
-    let mut personal = edition
+    let declared = edition
         .site
         .members(page)
         .any(|fragment| may_be_personal(&edition.site, fragment));
+    let mut private = false;
     for (index, _) in page
         .members
         .iter()
@@ -97,7 +100,7 @@ pub(super) fn head(edition: &Edition, account: &Account, verdict: Verdict) -> Pa
     {
         match account.settled(index).map(|settled| &settled.content) {
             Some(Fill::Entry(entry)) if is_page => {
-                personal |= entry.says.private;
+                private |= entry.says.private;
                 headers.extend(entry.head.headers.iter().cloned());
             }
             Some(Fill::NoPage(_, head)) if verdict != Verdict::Unavailable => {
@@ -107,11 +110,12 @@ pub(super) fn head(edition: &Edition, account: &Account, verdict: Verdict) -> Pa
             Some(Fill::Entry(_) | Fill::Ready(_) | Fill::Nothing | Fill::NoPage(..)) | None => {}
         }
     }
-    personal |= headers.iter().any(|(name, _)| name == SET_COOKIE);
+    private |= headers.iter().any(|(name, _)| name == SET_COOKIE);
     PageHead {
         verdict,
         headers,
-        personal,
+        personal: declared || private,
+        private,
         level: account.level(),
         server_timing: server_timing(account),
     }

@@ -19,7 +19,7 @@ struct BuiltIn<'t> {
 }
 
 /// The page is not there because its core cannot be had: 503 with `Retry-After`.
-pub(super) fn unavailable(site: &Site) -> Response {
+pub(crate) fn unavailable(site: &Site) -> Response {
     let status = StatusCode::SERVICE_UNAVAILABLE;
     let mut response = match &site.error_page {
         Some(page) => page_of(status, page.clone()),
@@ -37,7 +37,7 @@ pub(super) fn unavailable(site: &Site) -> Response {
 }
 
 /// There is no such page: 404, or 410 if that is what the core said.
-pub(super) fn not_found(site: &Site, status: StatusCode) -> Response {
+pub(crate) fn not_found(site: &Site, status: StatusCode) -> Response {
     match &site.not_found_page {
         Some(page) => page_of(status, page.clone()),
         None => built_in(

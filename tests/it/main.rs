@@ -24,6 +24,8 @@ mod real_origins;
 mod reload;
 mod restart_with_origins_dead;
 mod revalidation;
+mod shared_store;
+mod snapshot_command;
 mod stale;
 mod stampede;
 mod stand_ins;

@@ -3,7 +3,9 @@
 pub(crate) mod newsroom;
 pub(crate) mod origin;
 pub(crate) mod reader;
+pub(crate) mod valkey;
 
 pub(crate) use newsroom::{Newsroom, newsroom};
 pub(crate) use origin::{Gate, Origin, Reply, html, json, origin, raw, status};
 pub(crate) use reader::Page;
+pub(crate) use valkey::Valkey;
