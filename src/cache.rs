@@ -76,9 +76,9 @@ impl Cache {
         (state != State::Dead).then_some(Copy { entry, state })
     }
 
-    /// The copy for this request, however old.
+    /// The copy for this request, however old. Asking does not make it any hotter.
     pub fn peek(&self, key: &SourceRequest) -> Option<Arc<Entry>> {
-        self.memory.get(key)
+        self.memory.peek(key)
     }
 
     /// Keeps a copy, unless a newer one was kept since `began`: whoever set out before must not put

@@ -25,9 +25,10 @@
 //! 2. The page handler takes **one** edition, so that a reload never splits a page, and one level.
 //! 3. [`plan::request`] reads the [`Facts`](fragment::facts::Facts) that the site has asked for.
 //! 4. [`plan::plan`] decides what each slot will do, and until when.
-//! 5. [`compose::compose`] starts every slot. Each takes a fresh copy, or joins or launches a
-//!    flight: fetch, check, render, store. A slot that gets nothing by its deadline goes down its
-//!    chain: stale copy, fallback rungs, nothing.
+//! 5. [`compose::compose`] starts every slot. Each takes a fresh copy, from memory or from
+//!    [beyond](cache::beyond), or joins or launches a flight: fetch, check, render, store. A slot
+//!    that gets nothing by its deadline goes down its chain: stale copy, fallback rungs, nothing.
+//!    A page whose core gets nothing is replaced by its snapshot.
 //! 6. [`compose::assemble`] writes in document order; the first byte waits for the core's verdict.
 //! 7. When the body ends, or the reader leaves, the [`PageReport`](report::PageReport) goes to the
 //!    observers.
@@ -43,6 +44,9 @@
 //! - Raising the level never adds a fetch, and levels are nested.
 //! - A slot owns its deadline, a flight owns the work: a late answer misses its page and fills the
 //!   cache for the next.
+//! - What is older never takes the place of what is newer, whatever its way: a late flight, a disk,
+//!   another node, a push out of order.
+//! - What is one reader's own stays in memory, under that reader's key.
 //! - Only [`clock`] reads the time, only [`fetch::origin`] is a way to the network, and only files
 //!   whose module doc says *shell* touch anything else outside.
 //!
@@ -63,6 +67,10 @@
 //! | Plan, Step | what this page will do; what this slot will do | strategy |
 //! | deadline, timeout, budget | an instant; a duration; what is left | |
 //! | Attempt, Flight | one try at an origin; the shared work several pages wait on | |
+//! | Copy, Entry | a fragment as it was answered, rendered, with all that says how good it still is | cached object |
+//! | Snapshot | the last complete copy of a whole page | dump |
+//! | Purge | a moment up to which copies are stale (soft) or gone (hard) | ban, flush |
+//! | Turn | which node asks the origin for all of them | lock |
 //! | Fresh, Stale, Kept, Dead | within ttl; within grace; within keep; beyond | expired |
 //! | Outcome | how a slot was filled, or why not | status, result |
 //! | Level, Ladder | the present degradation (0 = full page); what each level gives up, in order | mode |

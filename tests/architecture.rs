@@ -20,7 +20,7 @@ const FLOORS: [&[&str]; 8] = [
 ];
 
 /// Files and folders whose code takes time and chance as arguments and touches nothing outside.
-const PURE: [&str; 18] = [
+const PURE: [&str; 23] = [
     "fragment",
     "fragment.rs",
     "layout",
@@ -35,6 +35,11 @@ const PURE: [&str; 18] = [
     "cache/frame.rs",
     "cache/key.rs",
     "cache/purge.rs",
+    "cache/shared/breaker.rs",
+    "cache/shared/keys.rs",
+    "cache/shared/queue.rs",
+    "cache/shared/stamp.rs",
+    "compose/flight/pause.rs",
     "render",
     "config/validate",
     "config/diagnose",
@@ -180,6 +185,18 @@ fn only_the_origin_seam_reaches_the_network() {
                 path.display()
             );
         }
+    }
+}
+
+#[test]
+fn only_its_client_knows_the_shared_store() {
+    for (path, text) in sources() {
+        let may = path.starts_with("cache/shared") || path == Path::new("cache/shared.rs");
+        assert!(
+            may || !code(&text).contains("redis::"),
+            "{} uses redis::",
+            path.display()
+        );
     }
 }
 

@@ -105,7 +105,7 @@ impl Cache {
             let disk = self.disk.as_ref().filter(|_| reach.disk);
             disk.is_some_and(|disk| disk.contains(&CopyId::of(key)))
         };
-        self.memory.get(key).is_some() || on_disk()
+        self.memory.peek(key).is_some() || on_disk()
     }
 
     /// Looks for a copy beyond memory, and puts what it finds there.

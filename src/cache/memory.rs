@@ -54,6 +54,10 @@ impl Memory {
         self.copies.get(key)
     }
 
+    pub(super) fn peek(&self, key: &SourceRequest) -> Option<Arc<Entry>> {
+        self.copies.peek(key)
+    }
+
     pub(super) fn put(&self, key: Arc<SourceRequest>, entry: Arc<Entry>) {
         self.copies.insert(key, entry);
     }
