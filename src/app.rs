@@ -32,7 +32,7 @@ use crate::degradation::{Level, LevelPin, NoSuchLevel};
 use crate::fetch::{Fetcher, Origin, http::HttpOrigin};
 use crate::report::{Cause, Event, Observer};
 use crate::server::{self, ServerState, accept};
-use crate::site::{OriginSpec, ServerSettings, Site};
+use crate::site::{OriginSpec, ServerSettings, SharedSettings, Site};
 use crate::telemetry::{Tally, Throttle};
 
 /// How long a stopped server lets operators finish what they are being told.
@@ -303,15 +303,26 @@ async fn open_cache(
         cache = opened.await.expect("opening a disk does not panic");
     }
     if let Some(shared) = &settings.shared {
-        let of_store = shared::Settings {
-            url: shared.url.clone(),
-            prefix: shared.prefix.clone(),
-            timeout: shared.timeout,
-        };
-        let store = Shared::connect(of_store, clock, tasks, stop.clone());
-        cache = cache.with_shared(Arc::new(store.map_err(StartError::Shared)?));
+        let store = connect_shared(shared, clock, tasks, stop);
+        cache = cache.with_shared(store.map_err(StartError::Shared)?);
     }
     Ok(cache)
+}
+
+/// The store that the nodes share. The connection is made behind the caller's back, now and whenever
+/// it is lost.
+pub fn connect_shared(
+    settings: &SharedSettings,
+    clock: Clock,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Result<Arc<Shared>, SharedError> {
+    let settings = shared::Settings {
+        url: settings.url.clone(),
+        prefix: settings.prefix.clone(),
+        timeout: settings.timeout,
+    };
+    Shared::connect(settings, clock, tasks, stop.clone()).map(Arc::new)
 }
 
 /// Acts on what other nodes tell.

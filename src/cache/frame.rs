@@ -326,11 +326,8 @@ mod tests {
             version: Some(u64::MAX),
             chance: 200,
             purged: true,
-            ..Entry::new(
-                "article",
-                content,
-                Moment::from_micros(1_790_000_000_000_001),
-            )
+            written_at: STORED_AT,
+            ..Entry::new("article", content, STORED_AT)
         }
     }
 

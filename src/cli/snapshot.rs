@@ -134,7 +134,7 @@ impl Snapshot {
     }
 
     async fn take(self) -> Result<ExitCode, String> {
-        let desk = Arc::new(self.desk()?);
+        let desk = Arc::new(self.desk().await?);
         let had_redirects = desk.manifest.lock().redirects().is_some();
         let mut crawl = Crawl::new(Arc::clone(&desk));
         self.begin(&desk, &mut crawl).await?;
@@ -171,13 +171,14 @@ impl Snapshot {
     }
 
     /// The site and the folder, or what is wrong with either.
-    fn desk(&self) -> Result<Desk, String> {
+    async fn desk(&self) -> Result<Desk, String> {
         let file = self.declaration.as_ref().unwrap_or(&self.file.file);
         let Loaded { site, server, .. } = config::load(file, &|name| std::env::var(name).ok())
             .map_err(|diagnostics| diagnostics.render(output::colours()))?;
         let home = self.base_url.as_ref().map(|base| base.authority.clone());
         let press = Press::new(site, &server, home.as_deref().unwrap_or(NAMELESS))
-            .map_err(|cause| format!("error: {cause}"))?;
+            .await
+            .map_err(|why| format!("error: {why}"))?;
         let folder =
             Folder::open(&self.out, self.force).map_err(|error| format!("error: {error}"))?;
         let manifest = folder.read(&Place::own(MANIFEST), MANIFEST_BYTES_MAX).ok();

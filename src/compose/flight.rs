@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::cache::{Entry, Head, State};
 use crate::clock::Instant;
-use crate::fragment::{Fragment, FragmentId, SourceRequest};
+use crate::fragment::{Fragment, FragmentId, Reach, SourceRequest};
 use crate::report::Cause;
 
 use super::{Composer, Order};
@@ -176,8 +176,7 @@ pub(super) async fn obtain(order: &Order, id: FragmentId, request: &Arc<SourceRe
 
 /// Looks for a copy beyond memory, and puts what it finds there: one search per request, however
 /// many pages wait. Where a flight is under way its first page has looked already.
-pub(super) async fn recall(order: &Order, id: FragmentId, request: &Arc<SourceRequest>) {
-    let reach = order.edition.site.fragment(id).reach;
+pub(super) async fn recall(order: &Order, reach: Reach, request: &Arc<SourceRequest>) {
     if !order.composer.cache.reaches_beyond_memory(reach) {
         return;
     }

@@ -185,7 +185,7 @@ async fn recalled(
         return None;
     }
     // whatever was found by then is in memory
-    let _ = timeout_at(until, flight::recall(order, id, request)).await;
+    let _ = timeout_at(until, flight::recall(order, fragment.reach, request)).await;
     let now = order.composer.clock.now();
     order.composer.copy(request, fragment, now)
 }

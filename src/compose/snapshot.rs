@@ -21,7 +21,7 @@ use crate::site::Page;
 
 use super::account::Account;
 use super::slot::Fill;
-use super::{Composer, Order};
+use super::{Composer, Order, flight};
 
 /// Between two snapshots of whatever pages: 50 a second, which writes a few megabytes and costs a
 /// core less than a hundredth of its time.
@@ -133,11 +133,10 @@ pub(super) async fn recall(
         debug_assert_ne!(copy.state, State::Fresh, "its ttl is zero");
         Some(copy.entry)
     };
-    let found = at_hand();
-    if found.is_some() || !composer.cache.reaches_beyond_memory(REACH) {
-        return found;
+    if let Some(found) = at_hand() {
+        return Some(found);
     }
-    let _ = timeout_at(until, composer.cache.recall(&key, REACH)).await;
+    let _ = timeout_at(until, flight::recall(order, REACH, &key)).await;
     at_hand()
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::Router;
@@ -14,6 +15,7 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
 use http_body_util::BodyExt as _;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
@@ -24,7 +26,7 @@ use crate::clock::Clock;
 use crate::compose::{self, Composer, Edition, Verdict};
 use crate::degradation::{Level, LevelPin};
 use crate::plan::{self, request};
-use crate::report::{Cause, Event, Observer, OmitReason, Outcome, PageReport};
+use crate::report::{Event, Observer, OmitReason, Outcome, PageReport};
 use crate::server::{self, ServerState, error_page};
 use crate::site::{PageId, ServerSettings, Site};
 use crate::telemetry::Throttle;
@@ -74,15 +76,41 @@ pub(super) struct Press {
     headers: HeaderMap,
 }
 
+/// How long a shared store is waited for at the start, and how often one looks.
+const CONNECTING_TIME: Duration = Duration::from_secs(2);
+const CONNECTING_LOOK: Duration = Duration::from_millis(10);
+
 impl Press {
     /// `host` is what the origins are told that the site is called.
-    pub(super) fn new(site: Site, settings: &ServerSettings, host: &str) -> Result<Self, Cause> {
-        let edition = Arc::new(app::edition(site, None)?);
+    ///
+    /// Of the copies that there are it has those of the store that the nodes share; the disk belongs
+    /// to the server that is running.
+    pub(super) async fn new(
+        site: Site,
+        settings: &ServerSettings,
+        host: &str,
+    ) -> Result<Self, String> {
+        let edition = app::edition(site, None).map_err(|cause| cause.to_string())?;
+        let edition = Arc::new(edition);
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let (clock, reports) = (Clock::start(), Arc::new(Reports::default()));
+        let mut cache = Cache::new(edition.site.limits.cache_bytes_max);
+        if let Some(shared) = &settings.shared {
+            let store = app::connect_shared(shared, clock, &tasks, &stop);
+            let store = store.map_err(|error| format!("[shared]: {error}"))?;
+            // without it the first pages would lack what only it has
+            let connected = async {
+                while !store.state().reading {
+                    sleep(CONNECTING_LOOK).await;
+                }
+            };
+            let _ = timeout(CONNECTING_TIME, connected).await;
+            cache = cache.with_shared(store);
+        }
         let composer = Arc::new(Composer::new(
-            Cache::new(edition.site.limits.cache_bytes_max),
+            cache,
             clock,
-            TaskTracker::new(),
+            tasks,
             vec![Arc::clone(&reports) as Arc<dyn Observer>],
         ));
         let router = server::router(Arc::new(ServerState {
@@ -90,7 +118,7 @@ impl Press {
             edition: Arc::new(ArcSwap::new(Arc::clone(&edition))),
             level: Arc::new(LevelPin::new(Level::FULL)),
             tasks: TaskTracker::new(),
-            stop: CancellationToken::new(),
+            stop,
             complaints: Throttle::default(),
             // pages are composed beside the router
             pages: Arc::new(Semaphore::new(1)),
