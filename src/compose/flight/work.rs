@@ -48,13 +48,11 @@ const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 static JSON_CORE_HEADERS: [HeaderName; 2] = [CONTENT_LANGUAGE, SET_COOKIE];
 
 pub(super) async fn fly(order: Order, id: FragmentId, request: Arc<SourceRequest>) -> Landing {
-    let began = order.composer.clock.now();
-    let site = &order.edition.site;
-    let fragment = site.fragment(id);
+    let fragment = order.edition.site.fragment(id);
     let Source::Http { origin, .. } = fragment.source else {
         unreachable!("content that was declared in place is never fetched")
     };
-    let turn = match take_turn(&order, fragment, &request, began).await {
+    let turn = match take_turn(&order, fragment, &request).await {
         Ok(turn) => turn,
         Err(newer) => {
             return Ok(Landed::Entry {
@@ -64,7 +62,7 @@ pub(super) async fn fly(order: Order, id: FragmentId, request: Arc<SourceRequest
             });
         }
     };
-    let landing = fetch(&order, fragment, origin, &request, began).await;
+    let landing = fetch(&order, fragment, origin, &request).await;
     drop(turn);
     landing
 }
@@ -94,12 +92,12 @@ async fn take_turn<'o>(
     order: &'o Order,
     fragment: &Fragment,
     request: &'o Arc<SourceRequest>,
-    began: Instant,
 ) -> Result<Option<Ours<'o>>, Arc<Entry>> {
     let (composer, reach) = (&order.composer, fragment.reach);
     if composer.cache.shared().is_none() || !reach.shared || !super::may_share(fragment) {
         return Ok(None);
     }
+    let until = composer.clock.now() + fragment.timeout / 2;
     let before = composer.cache.peek(request).map(|known| known.stored_at);
     let lease = fragment.timeout.min(LEASE_MAX);
     loop {
@@ -112,7 +110,7 @@ async fn take_turn<'o>(
         {
             return Err(copy.entry);
         }
-        if turn != Turn::Others || now >= began + fragment.timeout / 2 {
+        if turn != Turn::Others || now >= until {
             return Ok(ours);
         }
         sleep(Duration::from_millis(fastrand::u64(LOOK_PAUSE))).await;
@@ -124,8 +122,9 @@ async fn fetch(
     fragment: &Fragment,
     origin: OriginId,
     request: &Arc<SourceRequest>,
-    began: Instant,
 ) -> Landing {
+    // not when this node's turn was waited for: what came meanwhile is older than this answer
+    let began = order.composer.clock.now();
     let known = renewable(order, request);
     let validators = known.as_deref().map(|known| &known.validators);
     let content = match ask(order, fragment, origin, request, validators).await? {
