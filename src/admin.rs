@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use futures::future::BoxFuture;
 use http::header::{AUTHORIZATION, HOST, ORIGIN};
 use http::uri::Authority;
@@ -24,6 +24,7 @@ use crate::degradation::LevelPin;
 use crate::telemetry::Tally;
 
 mod api;
+mod copies;
 
 /// Reads the site again: what changed, or why it was refused.
 pub type Reload = Box<dyn Fn() -> BoxFuture<'static, Result<Vec<String>, String>> + Send + Sync>;
@@ -60,6 +61,14 @@ pub fn router(state: Arc<AdminState>, more: Option<Router>) -> Router {
         )
         .route("/explain", get(api::explain))
         .route("/reload", post(api::reload))
+        .route(
+            "/fragments/{*address}",
+            get(copies::show).put(copies::push).delete(copies::withdraw),
+        )
+        .route(
+            "/purge",
+            any(copies::purge).layer(DefaultBodyLimit::max(copies::PURGE_BYTES_MAX)),
+        )
         .with_state(Arc::clone(&state))
         .merge(more.unwrap_or_default())
         .layer(middleware::from_fn_with_state(Arc::clone(&state), guard));

@@ -7,6 +7,7 @@
 //! is newer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
@@ -20,6 +21,7 @@ pub mod frame;
 pub mod freshness;
 pub mod key;
 mod memory;
+pub mod newer;
 pub mod purge;
 pub mod shared;
 
@@ -30,6 +32,7 @@ pub use purge::{Purge, Selector};
 
 use disk::Disk;
 use memory::Memory;
+use newer::Stamp;
 use purge::{Purges, Touched};
 use shared::Shared;
 
@@ -50,6 +53,26 @@ pub struct Copy {
     pub entry: Arc<Entry>,
     /// What it is good for now.
     pub state: State,
+}
+
+/// The least time between two moments.
+const TICK: Duration = Duration::from_micros(1);
+
+/// A copy that was brought and kept.
+#[derive(Debug, Clone)]
+pub struct Pushed {
+    /// As it is kept.
+    pub entry: Arc<Entry>,
+    /// Whether there was something in its place.
+    pub replaced: bool,
+}
+
+/// Why a copy that was brought is not kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("version {known} is known already")]
+pub struct Older {
+    /// The version that is known.
+    pub known: u64,
 }
 
 impl Cache {
@@ -101,7 +124,11 @@ impl Cache {
         let touched = self.purges.read().touch(&key.target, &entry, began);
         entry.purged |= touched != Touched::Not;
         let known = known.as_deref();
-        let is_newer = known.is_none_or(|known| entry.replaces(known, began));
+        let stamp = Stamp {
+            version: entry.version,
+            at: began,
+        };
+        let is_newer = known.is_none_or(|known| stamp.takes_the_place_of(Stamp::of(known)));
         let is_due = beyond::is_due(&entry, known, declared);
         entry.written_at = match known {
             Some(known) if !is_due => known.written_at,
@@ -119,6 +146,50 @@ impl Cache {
             self.write_to_shared(&key, &entry, known, declared, reach, began);
         }
         entry
+    }
+
+    /// Keeps a copy that was brought, unless it has a lower version than the one that is known,
+    /// wherever that is. Without a version it is the newest of all, and goes on with the version of
+    /// the one before, so that what was counted below that stays older.
+    pub async fn push(
+        &self,
+        key: Arc<SourceRequest>,
+        mut entry: Entry,
+        declared: &Freshness,
+        reach: Reach,
+    ) -> Result<Pushed, Older> {
+        self.recall(&key, reach).await;
+        let storing = self.storing.lock();
+        let known = self.memory.get(&key);
+        if let Some(known) = &known {
+            // whoever comes later is later, also by a clock that lags behind another node's
+            entry.stored_at = entry.stored_at.max(known.stored_at.after(TICK));
+            if !Stamp::of(&entry).takes_the_place_of(Stamp::of(known)) {
+                let known = known.version.expect("a later one is older only by version");
+                return Err(Older { known });
+            }
+            entry.version = entry.version.or(known.version);
+        }
+        let touched = self
+            .purges
+            .read()
+            .touch(&key.target, &entry, entry.stored_at);
+        entry.purged |= touched != Touched::Not;
+        entry.written_at = entry.stored_at;
+        let began = entry.stored_at;
+        let entry = Arc::new(entry);
+        if touched != Touched::Hard {
+            let known = known.as_deref();
+            self.memory.put(Arc::clone(&key), Arc::clone(&entry));
+            self.write_to_disk(&key, &entry, known, declared, reach);
+            drop(storing);
+            self.write_to_shared(&key, &entry, known, declared, reach, began);
+            self.announce(&key, reach);
+        }
+        Ok(Pushed {
+            entry,
+            replaced: known.is_some_and(|known| known.content != Content::Withdrawn),
+        })
     }
 
     /// Touches the copies that a purge selects, remembers it for those that are not at hand, and

@@ -28,6 +28,7 @@ mod account;
 pub mod assemble;
 mod flight;
 pub mod head;
+pub mod push;
 mod slot;
 mod snapshot;
 

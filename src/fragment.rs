@@ -123,17 +123,19 @@ pub struct Fragment {
 impl Fragment {
     /// Whether what is asked for depends on who asks.
     pub fn is_personal(&self) -> bool {
-        let from_reader = match &self.source {
-            Source::Http { target, .. } => target.variables().any(|variable| match variable {
-                source::Variable::Cookie(_) => true,
-                source::Variable::Header(name) => name == "authorization",
-                source::Variable::Param(_)
-                | source::Variable::Query(_)
-                | source::Variable::Lang
-                | source::Variable::Device => false,
-            }),
-            Source::Ready(_) => false,
-        };
+        let mut variables = self
+            .source
+            .target()
+            .into_iter()
+            .flat_map(source::TargetTemplate::variables);
+        let from_reader = variables.any(|variable| match variable {
+            source::Variable::Cookie(_) => true,
+            source::Variable::Header(name) => name == "authorization",
+            source::Variable::Param(_)
+            | source::Variable::Query(_)
+            | source::Variable::Lang
+            | source::Variable::Device => false,
+        });
         from_reader
             || !self.forward_cookies.is_empty()
             || self

@@ -131,7 +131,7 @@ pub fn worst_time(site: &Site, page: &Page, fragment: &Fragment) -> Duration {
 
 fn asking_time(site: &Site, fragment: &Fragment) -> Duration {
     let own = match fragment.source {
-        Source::Http { .. } => fragment.timeout,
+        Source::Http { .. } | Source::Push(_) => fragment.timeout,
         Source::Ready(_) => return Duration::ZERO,
     };
     let siblings = fragment.fallback.iter().map(|rung| match rung {

@@ -51,6 +51,9 @@ pub enum Cause {
     /// The template failed on this content.
     #[error("template: {0}")]
     Template(String),
+    /// It comes by being pushed, and nothing was, or not lately.
+    #[error("nothing was pushed")]
+    NotPushed,
     /// The origin already has as many requests in flight as it may have.
     #[error("origin is at its limit in flight")]
     Busy,
@@ -79,6 +82,7 @@ impl Cause {
             Self::Lacks(_) => "lacks",
             Self::Unreadable(_) => "unreadable",
             Self::Template(_) => "template",
+            Self::NotPushed => "not_pushed",
             Self::Busy => "busy",
             Self::Panic => "panic",
             Self::Stopping => "stopping",
@@ -250,6 +254,15 @@ pub enum Event {
         to: Level,
         /// Who or what did it.
         by: String,
+    },
+    /// Copies were purged.
+    Purged {
+        /// What was meant.
+        what: String,
+        /// Whether they were thrown away.
+        hard: bool,
+        /// Copies in memory that were touched.
+        copies: usize,
     },
 }
 

@@ -16,7 +16,7 @@ use http::HeaderValue;
 
 use crate::degradation::Ladder;
 use crate::fragment::source::Variable;
-use crate::fragment::{Fragment, FragmentId, OriginId, Source};
+use crate::fragment::{Fragment, FragmentId, OriginId};
 
 pub mod page;
 pub mod route;
@@ -164,7 +164,7 @@ impl Wants {
             wants
                 .cookies
                 .extend(fragment.forward_cookies.iter().cloned());
-            let Source::Http { target, .. } = &fragment.source else {
+            let Some(target) = fragment.source.target() else {
                 continue;
             };
             for variable in target.variables() {

@@ -40,7 +40,13 @@ pub(super) async fn index() -> &'static str {
      GET  /level                the level of degradation, JSON\n\
      PUT  /level                set it: body `2` or {\"level\": 2, \"by\": \"who\"}\n\
      GET  /explain?path=/…      what a page would do, JSON; &level=N at another level\n\
-     POST /reload               read fragments.toml again\n"
+     POST /reload               read fragments.toml again\n\
+     PUT  /fragments/NAME/KEY   push a copy: body HTML, or JSON for the template; KEY is the path and\n\
+    \x20                          query that its source makes; Marbre-Ttl, Marbre-Version, Surrogate-Key\n\
+     GET  /fragments/NAME/KEY   what is known of a copy, JSON\n\
+     DELETE /fragments/NAME/KEY take a copy back\n\
+     POST /purge                make copies stale: {\"tag\": \"…\"}, {\"fragment\": \"…\"}, with \"key\" if only\n\
+    \x20                          one, or {\"all\": true}; \"hard\": true throws them away\n"
 }
 
 pub(super) async fn state(State(state): Shared) -> Response {

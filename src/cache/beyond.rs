@@ -21,7 +21,7 @@ use super::entry::{Content, Entry};
 use super::frame::{self, Decoded};
 use super::purge::{Purge, Purges, Touched};
 use super::shared::{Lease, Shared, Stamp};
-use super::{Cache, CopyId};
+use super::{Cache, CopyId, newer};
 
 /// A page waits no longer for a disk. One that works answers in well under a millisecond.
 const DISK_TIME: Duration = Duration::from_millis(100);
@@ -186,7 +186,9 @@ impl Cache {
         entry.purged |= touched == Touched::Softly;
         entry.written_at = entry.stored_at;
         let known = self.memory.get(&key);
-        if known.is_some_and(|known| !entry.replaces(&known, entry.stored_at)) {
+        if known.is_some_and(|known| {
+            !newer::Stamp::of(&entry).takes_the_place_of(newer::Stamp::of(&known))
+        }) {
             return None;
         }
         let entry = Arc::new(entry);

@@ -117,16 +117,6 @@ impl Entry {
         }
     }
 
-    /// Whether this copy, for which somebody set out at `began`, takes the place of another: by the
-    /// count of their publisher where both have one, else by time. Whoever set out before the other
-    /// was stored may bring what was true before.
-    pub fn replaces(&self, known: &Self, began: Moment) -> bool {
-        match (self.version, known.version) {
-            (Some(own), Some(other)) if own != other => own > other,
-            _ => known.stored_at <= began,
-        }
-    }
-
     /// How old the copy is: since its origin made it, as far as that is known.
     pub fn age(&self, now: Moment) -> Duration {
         self.initial_age.saturating_add(now.since(self.stored_at))
@@ -264,29 +254,6 @@ mod tests {
         };
         let bytes = parts.main.try_into_mut().expect("the copy has its own");
         assert!(bytes.capacity() < 1024, "{} bytes", bytes.capacity());
-    }
-
-    #[test]
-    fn which_of_two_copies_stays() {
-        let made = |version, second: u64| Entry {
-            version,
-            ..Entry::new("block", Content::Absent, Moment::from_micros(second))
-        };
-        for (known, new, began, replaces) in [
-            ((None, 5), (None, 9), 5, true),
-            ((None, 5), (None, 9), 4, false),
-            ((Some(1), 5), (Some(2), 9), 9, true),
-            ((Some(2), 5), (Some(1), 9), 9, false),
-            ((Some(1), 9), (Some(2), 5), 5, true),
-            ((Some(2), 5), (Some(2), 9), 9, true),
-            ((Some(2), 9), (Some(2), 5), 5, false),
-            ((Some(2), 5), (None, 9), 9, true),
-            ((None, 9), (Some(2), 5), 5, false),
-        ] {
-            let (known, new) = (made(known.0, known.1), made(new.0, new.1));
-            let found = new.replaces(&known, Moment::from_micros(began));
-            assert_eq!(found, replaces, "{known:?} {new:?} {began}");
-        }
     }
 
     #[test]

@@ -49,6 +49,8 @@ struct Block {
     fragment: String,
     priority: String,
     shed_at_level: Option<u8>,
+    /// Whether it comes by being pushed.
+    pushed: bool,
     origin: Option<String>,
     owner: Option<String>,
     timeout_ms: u128,
@@ -107,7 +109,7 @@ fn page_summary(site: &Site, page: &Page) -> PageSummary {
     let block = |fragment: &&crate::fragment::Fragment| {
         let origin = match &fragment.source {
             Source::Http { origin, .. } => Some(site.origin(*origin)),
-            Source::Ready(_) => None,
+            Source::Push(_) | Source::Ready(_) => None,
         };
         Block {
             fragment: fragment.name.clone(),
@@ -116,6 +118,7 @@ fn page_summary(site: &Site, page: &Page) -> PageSummary {
                 .ladder
                 .level_of(fragment.priority)
                 .map(|level| level.get()),
+            pushed: matches!(fragment.source, Source::Push(_)),
             origin: origin.map(|o| o.name.clone()),
             owner: origin.and_then(|o| o.owner.clone()),
             timeout_ms: plan::slot_time(page, fragment).as_millis(),
@@ -156,6 +159,7 @@ fn text(declared: config::Summary, summary: &Summary) -> String {
             let who = match (&block.origin, &block.owner) {
                 (Some(origin), Some(owner)) => format!("{origin} ({owner})"),
                 (Some(origin), None) => origin.clone(),
+                (None, _) if block.pushed => "pushed".to_owned(),
                 (None, _) => "in place".to_owned(),
             };
             let (name, priority, ms) = (&block.fragment, &block.priority, block.timeout_ms);

@@ -29,7 +29,7 @@ use crate::report::Cause;
 use super::{Composer, Order};
 
 mod pause;
-mod work;
+pub(super) mod work;
 
 use pause::{Note, Notes};
 

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::StatusCode;
 use tokio::time::timeout_at;
 
 use crate::cache::freshness::renews_early;
 use crate::cache::{Content, Copy, Entry, Head, State};
 use crate::clock::Instant;
-use crate::fragment::{FragmentId, Rung, RungKind, Source, SourceRequest};
+use crate::fragment::{FragmentId, Priority, Rung, RungKind, Source, SourceRequest};
 use crate::plan::{Serve, Sibling};
 use crate::report::{Cause, OmitReason, Outcome};
 use crate::site::Site;
@@ -122,6 +123,9 @@ pub(super) fn at_hand(
         return Some(Settled::ready(body.clone(), Outcome::Declared, now));
     }
     let copy = order.composer.copy(&serve.request, fragment, now)?;
+    if let Source::Push(_) = fragment.source {
+        return Some(pushed(order, copy, now));
+    }
     if copy.state != State::Fresh {
         return None;
     }
@@ -140,6 +144,9 @@ pub(super) fn at_hand(
 pub(super) async fn fill(order: Order, id: FragmentId, serve: Serve, now: Instant) -> Settled {
     let fragment = order.edition.site.fragment(id);
     let (clock, request) = (order.composer.clock, &serve.request);
+    if let Source::Push(_) = fragment.source {
+        return fill_pushed(&order, id, &serve).await;
+    }
     let mut copy = order.composer.copy(request, fragment, now);
     if copy.is_none() && flight::may_share(fragment) {
         copy = recalled(&order, id, request, serve.source_deadline).await;
@@ -171,6 +178,45 @@ pub(super) async fn fill(order: Order, id: FragmentId, serve: Serve, now: Instan
         Some(copy) => Settled::copy(&order, copy.entry, Outcome::Stale(cause), clock.now()),
         None => fall_back(&order, id, &serve, cause).await,
     }
+}
+
+/// What was pushed is good until something else is: whether it is stale is for the record.
+fn pushed(order: &Order, copy: Copy, at: Instant) -> Settled {
+    let outcome = match copy.state {
+        State::Fresh => Outcome::Cached,
+        State::Stale | State::Kept | State::Dead => Outcome::Stale(Cause::NotPushed),
+    };
+    Settled::copy(order, copy.entry, outcome, at)
+}
+
+/// Fills a slot whose fragment is pushed and has no copy in memory. Nobody is asked.
+async fn fill_pushed(order: &Order, id: FragmentId, serve: &Serve) -> Settled {
+    let clock = order.composer.clock;
+    if let Some(copy) = recalled(order, id, &serve.request, serve.source_deadline).await {
+        return pushed(order, copy, clock.now());
+    }
+    match order.edition.site.fragment(id).priority {
+        Priority::Core if is_withdrawn(order, &serve.request) => Settled {
+            outcome: Outcome::Absent,
+            content: Fill::NoPage(NoPage::Refused(StatusCode::NOT_FOUND), Head::default()),
+            age: None,
+            at: clock.now(),
+            is_shareable: false,
+        },
+        Priority::Optional(_) if is_withdrawn(order, &serve.request) => Settled {
+            outcome: Outcome::Absent,
+            ..Settled::omitted(OmitReason::Unneeded, clock.now())
+        },
+        Priority::Core | Priority::Essential | Priority::Optional(_) => {
+            fall_back(order, id, serve, Cause::NotPushed).await
+        }
+    }
+}
+
+/// Whether it was there and was taken back.
+fn is_withdrawn(order: &Order, request: &SourceRequest) -> bool {
+    let known = order.composer.cache.peek(request);
+    known.is_some_and(|known| known.content == Content::Withdrawn)
 }
 
 /// The copy that is found beyond memory in time.
@@ -249,6 +295,13 @@ async fn from_sibling(order: &Order, id: FragmentId, serve: &Serve) -> Option<Se
     let now = clock.now();
     if let Source::Ready(body) = &sibling.source {
         return Some(Settled::ready(body.clone(), Outcome::Declared, now));
+    }
+    if let Source::Push(_) = sibling.source {
+        let copy = match order.composer.copy(request, sibling, now) {
+            None => recalled(order, id, request, serve.deadline).await,
+            copy => copy,
+        };
+        return Some(pushed(order, copy?, clock.now())).filter(Settled::shows);
     }
     let mut copy = order.composer.copy(request, sibling, now);
     let until = serve.deadline.min(now + sibling.timeout);

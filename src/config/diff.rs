@@ -217,6 +217,7 @@ fn fragment(
 fn source(site: &Site, fragment: &Fragment) -> String {
     match &fragment.source {
         Source::Http { origin, target } => format!("{}:{target}", site.origin(*origin).name),
+        Source::Push(target) => format!("push:{target}"),
         Source::Ready(content) => format!("{} of the site", show_size(content.len() as u64)),
     }
 }

@@ -127,16 +127,21 @@ async fn check(response: OriginResponse, expect: &Expect<'_>) -> Result<Answer, 
         .get(CONTENT_LENGTH)
         .and_then(|v| v.to_str().ok()?.parse().ok());
     let body = read(response.body, length, size_max).await?;
+    Ok(Answer::Content(Content {
+        headers: response.headers,
+        body: sound(body, expect.limits)?,
+    }))
+}
+
+/// A whole body as text, unless there is too little of it.
+pub fn sound(body: Bytes, limits: &Limits) -> Result<Bytes, Cause> {
     if body.is_empty() {
         return Err(Cause::Empty);
     }
-    if body.len() < expect.limits.size_min {
-        return Err(Cause::TooSmall(expect.limits.size_min));
+    if body.len() < limits.size_min {
+        return Err(Cause::TooSmall(limits.size_min));
     }
-    Ok(Answer::Content(Content {
-        headers: response.headers,
-        body: text(body)?,
-    }))
+    text(body)
 }
 
 /// Refuses a body whose coding was not undone: the client takes the header away when it decodes.

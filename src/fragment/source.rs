@@ -1,13 +1,15 @@
 //! Sources: where a fragment's content is declared to come from, and the request it becomes for one
-//! page. Owns the source template and its percent-encoding; knows nothing of connections.
+//! page, or for whoever brings the answer of his own accord. Owns the source template and its
+//! percent-encoding; knows nothing of connections.
 //!
 //! Invariant: the host never comes from a request, and whatever a request puts into a template
 //! stays within the one path segment or query value that the template gives it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use bytes::Bytes;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::Fragment;
 use super::facts::{Facts, safe_segment};
@@ -33,8 +35,20 @@ pub enum Source {
         /// The path and query to ask for.
         target: TargetTemplate,
     },
+    /// `push:/path`: what was pushed under that path and query; nobody is asked.
+    Push(TargetTemplate),
     /// `file:` or `inline:` or `data:`: finished HTML, read (and rendered) when the site was loaded.
     Ready(Bytes),
+}
+
+impl Source {
+    /// Of what its copies are kept under, the path and query; none for what is not copied.
+    pub fn target(&self) -> Option<&TargetTemplate> {
+        match self {
+            Self::Http { target, .. } | Self::Push(target) => Some(target),
+            Self::Ready(_) => None,
+        }
+    }
 }
 
 /// Everything but `A-Z a-z 0-9 - . _ ~` is encoded (the unreserved set of RFC 3986, 2.3).
@@ -180,6 +194,79 @@ impl TargetTemplate {
         }
         target
     }
+
+    /// The route parameters with which the template resolves to `target`, in the order of its
+    /// variables; `None` if it never does. Where two variables meet without a `/` between them the
+    /// first takes as little as it can.
+    pub fn params_of(&self, target: &str) -> Option<Vec<(String, String)>> {
+        let mut found = Vec::with_capacity(self.pieces.len());
+        let mut steps = 0;
+        if !matches(&self.pieces, target, &mut found, &mut steps) {
+            return None;
+        }
+        let params = found.into_iter().filter_map(|(variable, value)| {
+            let Variable::Param(name) = variable else {
+                return None;
+            };
+            Some((name.clone(), value))
+        });
+        Some(params.collect())
+    }
+}
+
+/// Ways to divide a target among variables that are tried: a sane template needs a few for each
+/// byte, and an absurd one must not take all day.
+const STEPS_MAX: usize = 1 << 16;
+
+/// Whether these pieces resolve to `text`, with one value for each variable.
+fn matches<'p>(
+    pieces: &'p [Piece],
+    text: &str,
+    found: &mut Vec<(&'p Variable, String)>,
+    steps: &mut usize,
+) -> bool {
+    let (variable, in_query, rest) = match pieces {
+        [] => return text.is_empty(),
+        [Piece::Literal(literal), rest @ ..] => {
+            let after = text.strip_prefix(literal.as_str());
+            return after.is_some_and(|after| matches(rest, after, found, steps));
+        }
+        [Piece::Variable { variable, in_query }, rest @ ..] => (variable, *in_query, rest),
+    };
+    let is_value = |b: u8| b.is_ascii_alphanumeric() || b"-._~%".contains(&b);
+    let len_max = text.bytes().take_while(|b| is_value(*b)).count();
+    for len in 0..=len_max {
+        *steps += 1;
+        if *steps > STEPS_MAX {
+            return false;
+        }
+        let Some(value) = value_of(&text[..len], variable, in_query) else {
+            continue;
+        };
+        let known = found.iter().find(|(known, _)| *known == variable);
+        if known.is_some_and(|(_, known)| *known != value) {
+            continue;
+        }
+        found.push((variable, value));
+        if matches(rest, &text[len..], found, steps) {
+            return true;
+        }
+        found.pop();
+    }
+    false
+}
+
+/// The value that is written as `text`, if one is: as [`resolve`](TargetTemplate::resolve) writes it.
+fn value_of(text: &str, variable: &Variable, in_query: bool) -> Option<String> {
+    let value = percent_decode_str(text).decode_utf8().ok()?;
+    let is_given = match (text.is_empty(), in_query) {
+        // a route has a value for each of its parameters; everything else may be missing
+        (true, _) => !matches!(variable, Variable::Param(_)),
+        (false, false) => safe_segment(&value),
+        (false, true) => true,
+    };
+    let is_written_so = || utf8_percent_encode(&value, RESERVED).to_string() == text;
+    (is_given && is_written_so()).then(|| value.into_owned())
 }
 
 impl fmt::Display for TargetTemplate {
@@ -244,7 +331,7 @@ pub struct SourceRequest {
 impl SourceRequest {
     /// What `fragment` asks for on behalf of a request.
     pub fn new(fragment: &Fragment, facts: &Facts) -> Self {
-        let Source::Http { target, .. } = &fragment.source else {
+        let Some(target) = fragment.source.target() else {
             let (target, headers, params) = Default::default();
             return Self {
                 fingerprint: fragment.fingerprint,
@@ -254,7 +341,7 @@ impl SourceRequest {
             };
         };
         let mut params = Vec::new();
-        if fragment.template.is_some() {
+        if sees_params(fragment) {
             params.extend(target.variables().filter_map(|variable| match variable {
                 Variable::Param(name) => Some((name.clone(), facts.param(name)?.to_owned())),
                 Variable::Query(_)
@@ -271,6 +358,38 @@ impl SourceRequest {
             params,
         }
     }
+
+    /// What `fragment` asks for where its template resolves to `target` and a request has these
+    /// forwarded headers; `None` if it never resolves to that. With it, what a template sees as
+    /// `params`.
+    pub fn resolved(
+        fragment: &Fragment,
+        target: &str,
+        headers: BTreeMap<String, String>,
+    ) -> Option<(Self, Vec<(String, String)>)> {
+        let params = fragment.source.target()?.params_of(target)?;
+        let facts = Facts {
+            headers,
+            ..Facts::default()
+        };
+        let request = Self {
+            fingerprint: fragment.fingerprint,
+            target: target.to_owned(),
+            headers: forwarded(fragment, &facts),
+            params: match sees_params(fragment) {
+                true => params.clone(),
+                false => Vec::new(),
+            },
+        };
+        Some((request, params))
+    }
+}
+
+/// Whether what a page shows of the fragment is rendered with the page's parameters. What was pushed
+/// has been rendered when it came.
+fn sees_params(fragment: &Fragment) -> bool {
+    let is_asked_for = matches!(fragment.source, Source::Http { .. });
+    is_asked_for && fragment.template.is_some()
 }
 
 fn forwarded(fragment: &Fragment, facts: &Facts) -> Vec<(String, String)> {
@@ -327,7 +446,69 @@ mod tests {
         }
     }
 
+    fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        let pair = |(n, v): &(&str, &str)| ((*n).to_owned(), (*v).to_owned());
+        pairs.iter().map(pair).collect()
+    }
+
+    #[test]
+    fn parameters_are_found_again_in_a_target() {
+        type Found<'f> = Option<&'f [(&'f str, &'f str)]>;
+        let rows: [(&str, &str, Found<'_>); 19] = [
+            ("/front", "/front", Some(&[])),
+            ("/front", "/front/", None),
+            ("/a/{slug}", "/a/foo", Some(&[("slug", "foo")])),
+            (
+                "/a/{slug}",
+                "/a/l%27%C3%A9t%C3%A9",
+                Some(&[("slug", "l'été")]),
+            ),
+            ("/a/{slug}", "/a/l'%C3%A9t%C3%A9", None),
+            ("/a/{slug}", "/a/l%27%c3%a9t%c3%a9", None),
+            ("/a/{slug}", "/a/%41", None),
+            ("/a/{slug}", "/a/%FF", None),
+            ("/a/{slug}", "/a/%2", None),
+            ("/a/{slug}", "/a/x%2Fy", None),
+            ("/a/{slug}", "/a/..", None),
+            ("/a/{slug}", "/a/", None),
+            ("/a/{slug}", "/a/b/c", None),
+            ("/a/{x}-{y}", "/a/p-q-r", Some(&[("x", "p"), ("y", "q-r")])),
+            (
+                "/{x}.html?x={x}",
+                "/a.html.html?x=a.html",
+                Some(&[("x", "a.html"), ("x", "a.html")]),
+            ),
+            ("/{x}.html?x={x}", "/a.html?x=b", None),
+            ("/s?q={query.q}", "/s?q=", Some(&[])),
+            (
+                "/s/{x}?q={query.q}&l={lang}",
+                "/s/1?q=a%2Fb&l=fr",
+                Some(&[("x", "1")]),
+            ),
+            ("/s?q={query.q}", "/s?q=a&more=b", None),
+        ];
+        for (template, target, expected) in rows {
+            let found = TargetTemplate::parse(template).unwrap().params_of(target);
+            assert_eq!(found, expected.map(pairs), "{template} {target}");
+        }
+    }
+
+    #[test]
+    fn an_absurd_template_is_given_up() {
+        let template = "{a}".repeat(12);
+        let template = TargetTemplate::parse(&format!("/{template}!")).unwrap();
+        assert_eq!(template.params_of(&format!("/{}", "x".repeat(4000))), None);
+    }
+
     proptest! {
+        #[test]
+        fn what_resolves_is_found_again(slug in "[^/\\\\\\p{Cc}]{1,12}", q in any::<String>()) {
+            prop_assume!(safe_segment(&slug));
+            let target = TargetTemplate::parse("/a/{slug}/z?q={query.q}").unwrap();
+            let found = target.params_of(&target.resolve(&facts(&slug, &q)));
+            prop_assert_eq!(found, Some(pairs(&[("slug", &slug)])));
+        }
+
         #[test]
         fn a_parameter_never_leaves_its_segment(slug in any::<String>(), q in any::<String>()) {
             let target = TargetTemplate::parse("/a/{slug}/z?q={query.q}").unwrap();

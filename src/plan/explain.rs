@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use crate::fragment::quantity::show_duration;
+use crate::fragment::source::TargetTemplate;
 use crate::fragment::{Fragment, Rung, RungKind, Source};
 use crate::site::Site;
 
@@ -132,18 +133,16 @@ impl Explanation {
 }
 
 fn source(site: &Site, fragment: &Fragment, target: &str) -> String {
+    let or_template = |template: &TargetTemplate| match target {
+        "" => template.to_string(),
+        target => target.to_owned(),
+    };
     match &fragment.source {
         Source::Http {
             origin,
             target: template,
-        } => {
-            let target = if target.is_empty() {
-                template.to_string()
-            } else {
-                target.to_owned()
-            };
-            format!("{}:{target}", site.origin(*origin).name)
-        }
+        } => format!("{}:{}", site.origin(*origin).name, or_template(template)),
+        Source::Push(template) => format!("pushed as {}", or_template(template)),
         Source::Ready(_) => "declared in place".to_owned(),
     }
 }

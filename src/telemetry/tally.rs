@@ -23,6 +23,7 @@ pub struct Tally {
     unavailable: AtomicU64,
     snapshots: AtomicU64,
     left: AtomicU64,
+    pushed: AtomicU64,
     rows: Mutex<Rows>,
     complaints: Throttle,
 }
@@ -47,6 +48,8 @@ pub struct TallyState {
     pub snapshots: u64,
     /// Of which the reader did not wait for the end.
     pub left: u64,
+    /// Copies that were pushed or withdrawn.
+    pub pushed: u64,
     /// Outcomes by fragment.
     pub fragments: BTreeMap<String, BTreeMap<&'static str, u64>>,
     /// The latest incomplete pages, newest first.
@@ -84,9 +87,15 @@ impl Tally {
             unavailable: zero(),
             snapshots: zero(),
             left: zero(),
+            pushed: zero(),
             rows: Mutex::default(),
             complaints: Throttle::default(),
         }
+    }
+
+    /// A copy was pushed or withdrawn: there are too many of these for events.
+    pub fn pushed(&self) {
+        self.pushed.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The counts now.
@@ -98,6 +107,7 @@ impl Tally {
             unavailable: self.unavailable.load(Ordering::Relaxed),
             snapshots: self.snapshots.load(Ordering::Relaxed),
             left: self.left.load(Ordering::Relaxed),
+            pushed: self.pushed.load(Ordering::Relaxed),
             fragments: rows.fragments.clone(),
             incomplete: rows.incomplete.iter().rev().cloned().collect(),
             events: rows.events.iter().rev().cloned().collect(),
@@ -216,6 +226,16 @@ impl Observer for Tally {
             Event::LevelSet { from, to, by } => {
                 tracing::warn!(%from, %to, by, "level set from {from} to {to} by {by}");
                 format!("level set from {from} to {to} by {by}")
+            }
+            Event::Purged { what, hard, copies } => {
+                let how = if *hard { "hard" } else { "softly" };
+                tracing::info!(
+                    what,
+                    hard,
+                    copies,
+                    "purged {how}: {what}, {copies} copies in memory"
+                );
+                format!("purged {how}: {what}, {copies} copies in memory")
             }
         };
         remember(&mut self.rows.lock().events, text);

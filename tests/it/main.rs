@@ -20,6 +20,8 @@ mod hostile_origins;
 mod hostile_requests;
 mod page_snapshots;
 mod proxy;
+mod purge;
+mod push_versions;
 mod real_origins;
 mod reload;
 mod restart_with_origins_dead;

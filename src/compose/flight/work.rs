@@ -177,7 +177,7 @@ fn renewable(order: &Order, request: &SourceRequest) -> Option<Arc<Entry>> {
 }
 
 /// What a whole answer holds and an error page that says 200 does not.
-fn check_content(fragment: &Fragment, html: &[u8]) -> Result<(), Cause> {
+pub(in crate::compose) fn check_content(fragment: &Fragment, html: &[u8]) -> Result<(), Cause> {
     let must = &fragment.limits.must_contain;
     let lacking = must
         .iter()
@@ -292,7 +292,7 @@ impl<'f> Answered<'f> {
     }
 }
 
-fn tags(headers: &HeaderMap) -> Tags {
+pub(in crate::compose) fn tags(headers: &HeaderMap) -> Tags {
     let lines = |name: &'static str| {
         let lines = headers.get_all(name).iter();
         lines.filter_map(|value| value.to_str().ok())
@@ -429,7 +429,7 @@ fn cache_control(headers: &HeaderMap) -> CacheControl {
     )
 }
 
-fn head(fragment: &Fragment, headers: &HeaderMap) -> Head {
+pub(in crate::compose) fn head(fragment: &Fragment, headers: &HeaderMap) -> Head {
     if !fragment.priority.is_core() {
         return Head::default();
     }
@@ -456,7 +456,7 @@ fn picked(names: &[HeaderName], headers: &HeaderMap) -> Head {
 }
 
 /// The answer as HTML; `None` if the template says that there is nothing to show.
-fn html(
+pub(in crate::compose) fn html(
     order: &Order,
     fragment: &Fragment,
     request: &SourceRequest,

@@ -37,8 +37,9 @@ pub struct Fragment {
     /// is kept longer).
     pub priority: At<Priority>,
     /// `ORIGIN:/path` with `{param}`, `{query.x}`, `{cookie.x}`, `{header.x}`, `{lang}`, `{device}`;
-    /// or `file:PATH`, `inline:HTML`, `data:PATH` (JSON for the template).
-    #[schemars(pattern("^[A-Za-z0-9_-]+:"), example = &"cms:/api/articles/{slug}")]
+    /// or `push:/path` (what was pushed there, and nobody is asked), `file:PATH`, `inline:HTML`,
+    /// `data:PATH` (JSON for the template).
+    #[schemars(pattern("^([A-Za-z0-9_-]+:|push$)"), example = &"cms:/api/articles/{slug}")]
     pub source: At<String>,
     /// The template that makes HTML of JSON, in the templates folder; none for HTML.
     #[schemars(example = &"fragments/article.html")]

@@ -50,6 +50,10 @@ fn fragment(
         &forward_cookies,
         declared.templates,
     );
+    let (timeout, freshness) = match source {
+        Source::Push(_) => (RECALL_TIMEOUT, pushed_freshness(written)),
+        Source::Http { .. } | Source::Ready(_) => (timeout, freshness(written)),
+    };
     let mut fragment = Fragment {
         name: entry.name.clone(),
         priority: written.priority.0,
@@ -59,7 +63,7 @@ fn fragment(
             .as_ref()
             .map(|template| template.to_string()),
         timeout,
-        freshness: freshness(written),
+        freshness,
         reach: Reach::default(),
         fallback,
         limits: Limits {
@@ -78,6 +82,13 @@ fn fragment(
 
 /// What is kept of an article whose declaration says nothing of the day its origin is dead.
 const KEEP_UNSAID: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// What was pushed is shown until something else is pushed: for as long as may be declared.
+const KEEP_PUSHED: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// How long a slot whose fragment is pushed looks for the copy beyond memory. Each store has a
+/// shorter limit of its own; this is for what is wrong with both.
+const RECALL_TIMEOUT: Duration = Duration::from_millis(250);
 
 fn freshness(written: &file::Fragment) -> Freshness {
     let span = |at: &Option<file::At<file::TimeSpan>>| at.as_ref().map(|span| span.0);
@@ -100,19 +111,28 @@ fn freshness(written: &file::Fragment) -> Freshness {
     }
 }
 
+/// No jitter: nobody is spared a question by it.
+fn pushed_freshness(written: &file::Fragment) -> Freshness {
+    Freshness {
+        keep_unsaid: KEEP_PUSHED,
+        jitter: 0,
+        early: false,
+        ..freshness(written)
+    }
+}
+
 fn reach(
     entry: &Entry<file::Fragment>,
     written: &file::Fragment,
     fragment: &Fragment,
     cx: &mut Context<'_>,
 ) -> Reach {
-    let is_asked_for = match fragment.source {
-        Source::Http { .. } => true,
-        Source::Ready(_) => false,
+    let is_required = match fragment.source {
+        Source::Http { .. } => fragment.priority.rank().is_none(),
+        // there is nobody to ask for it again
+        Source::Push(_) => true,
+        Source::Ready(_) => return Reach::default(),
     };
-    if !is_asked_for {
-        return Reach::default();
-    }
     if fragment.is_personal() {
         if let Some(durable) = written.durable.as_ref().filter(|durable| ***durable) {
             cx.report(
@@ -129,11 +149,10 @@ fn reach(
         }
         return Reach::default();
     }
-    let is_required = fragment.priority.rank().is_none();
     Reach {
         disk: written.durable.as_ref().map_or(is_required, |on| **on),
         shared: true,
-        pinned: false,
+        pinned: matches!(fragment.source, Source::Push(_)),
     }
 }
 
@@ -237,6 +256,10 @@ fn fingerprint(
     // its keys are fixed, unlike those of a `HashMap`: the same site has the same fingerprints
     let mut hasher = DefaultHasher::new();
     name.hash(&mut hasher);
+    if let Source::Push(_) = source {
+        // no edit may lose what nobody can be asked for again; its key says the rest
+        return hasher.finish();
+    }
     // the values alone: where they stand in the file makes no difference to the answer
     let texts = |texts: &[file::At<String>]| -> Vec<String> {
         texts.iter().map(ToString::to_string).collect()

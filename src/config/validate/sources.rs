@@ -1,4 +1,4 @@
-//! `source = "…"` → where content comes from. Owns the four spellings; content that is part of the
+//! `source = "…"` → where content comes from. Owns the five spellings; content that is part of the
 //! site is read, and rendered, here.
 
 use bytes::Bytes;
@@ -6,7 +6,7 @@ use bytes::Bytes;
 use super::declared::Declared;
 use super::{Context, assets, body, forwards, settings};
 use crate::config::diagnose::{Diagnostic, Place};
-use crate::config::file;
+use crate::config::file::{self, At};
 use crate::config::read::Entry;
 use crate::fragment::source::{OriginId, Source, TargetTemplate, Variable};
 
@@ -14,6 +14,8 @@ use crate::fragment::source::{OriginId, Source, TargetTemplate, Variable};
 pub(super) enum Spelled<'t> {
     /// `origin:/path`
     Http { origin: &'t str, target: &'t str },
+    /// `push:/path`, or `push`
+    Push(&'t str),
     /// `file:PATH`
     File(&'t str),
     /// `inline:HTML`
@@ -22,9 +24,15 @@ pub(super) enum Spelled<'t> {
     Data(&'t str),
 }
 
+const PUSH: &str = "push";
+
 pub(super) fn spell(text: &str) -> Option<Spelled<'_>> {
+    if text == PUSH {
+        return Some(Spelled::Push("/"));
+    }
     let (word, rest) = text.split_once(':')?;
     Some(match word {
+        PUSH => Spelled::Push(rest),
         "file" => Spelled::File(rest),
         "inline" => Spelled::Inline(rest),
         "data" => Spelled::Data(rest),
@@ -49,7 +57,7 @@ pub(super) fn source(
                 Diagnostic::error("`source` does not say where the content comes from")
                     .at(
                         place,
-                        "expected `ORIGIN:/path`, `file:PATH`, `inline:HTML` or `data:PATH`",
+                        "expected `ORIGIN:/path`, `push:/path`, `file:PATH`, `inline:HTML` or `data:PATH`",
                     )
                     .did_you_mean_source(&fragment.source, declared),
             );
@@ -57,11 +65,22 @@ pub(super) fn source(
         }
         Some(Spelled::Http { origin, target }) => {
             let origin = find_origin(origin, target, &place, declared, cx);
-            let target = parse_target(target, &place, cx);
+            // a URL has been reported as one
+            let is_reported = origin.is_none() && target.starts_with("//");
+            let target = match is_reported {
+                true => None,
+                false => parse_target(target, &place, cx),
+            };
             Some(Source::Http {
                 origin: origin?,
                 target: target?,
             })
+        }
+        Some(Spelled::Push(target)) => {
+            check_pushed(entry, fragment, cx);
+            let target = parse_target(target, &place, cx)?;
+            refuse_personal(&target, &place, cx);
+            Some(Source::Push(target))
         }
         Some(Spelled::File(path)) => {
             let content = assets::read(path, &place, cx)?;
@@ -117,9 +136,6 @@ fn find_origin(
 }
 
 fn parse_target(target: &str, place: &Place, cx: &mut Context<'_>) -> Option<TargetTemplate> {
-    if target.starts_with("//") {
-        return None;
-    }
     match TargetTemplate::parse(target) {
         Ok(target) => {
             check_headers(&target, place, cx);
@@ -135,6 +151,58 @@ fn parse_target(target: &str, place: &Place, cx: &mut Context<'_>) -> Option<Tar
             None
         }
     }
+}
+
+/// Nobody is asked for what is pushed, so nothing can be said about the asking; and nobody who
+/// pushes knows a reader's cookie.
+fn check_pushed(entry: &Entry<file::Fragment>, fragment: &file::Fragment, cx: &mut Context<'_>) {
+    let spans = [
+        ("timeout", fragment.timeout.as_ref().and_then(At::span)),
+        ("patience", fragment.patience.span()),
+        ("early_refresh", fragment.early_refresh.span()),
+        ("jitter", fragment.jitter.span()),
+    ];
+    for (key, span) in spans {
+        let Some(span) = span else { continue };
+        let place = Place {
+            file: entry.place.file,
+            span,
+        };
+        cx.report(
+            Diagnostic::warning(format!(
+                "`{key}` has no effect on a fragment that is pushed"
+            ))
+            .at(place, "nobody is asked for it")
+            .also(entry.at(&fragment.source), "pushed"),
+        );
+    }
+    let authorization = fragment
+        .forward_headers
+        .iter()
+        .filter(|name| name.eq_ignore_ascii_case("authorization"));
+    for name in fragment.forward_cookies.iter().chain(authorization) {
+        cx.report(personal_push(entry.at(name)));
+    }
+}
+
+fn refuse_personal(target: &TargetTemplate, place: &Place, cx: &mut Context<'_>) {
+    for variable in target.variables() {
+        let is_personal = match variable {
+            Variable::Cookie(_) => true,
+            Variable::Header(name) => name == "authorization",
+            Variable::Param(_) | Variable::Query(_) | Variable::Lang | Variable::Device => false,
+        };
+        if is_personal {
+            let place = cx.within(place, &format!("{{{variable}}}"));
+            cx.report(personal_push(place));
+        }
+    }
+}
+
+fn personal_push(place: Place) -> Diagnostic {
+    Diagnostic::error("what is pushed is for everybody")
+        .at(place, "this is one reader's own")
+        .help("take it out, or ask an origin: `source = \"ORIGIN:/path\"` is asked for each reader")
 }
 
 /// What may not be forwarded may not be put into a path either.

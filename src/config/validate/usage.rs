@@ -9,8 +9,8 @@ use super::{Context, body, patterns, sources};
 use crate::config::diagnose::Diagnostic;
 use crate::config::read::Declared;
 use crate::config::values;
+use crate::fragment::Fragment;
 use crate::fragment::source::Variable;
-use crate::fragment::{Fragment, Source};
 use crate::site::Page;
 
 /// Every `{param}` of a source must be given by the route of every page that may use the fragment.
@@ -67,10 +67,7 @@ pub(super) fn check_params(
 }
 
 fn params_of(fragment: &Fragment) -> impl Iterator<Item = &str> {
-    let target = match &fragment.source {
-        Source::Http { target, .. } => Some(target),
-        Source::Ready(_) => None,
-    };
+    let target = fragment.source.target();
     target
         .into_iter()
         .flat_map(|target| target.variables())
@@ -107,10 +104,7 @@ pub(super) fn note_what_pages_vary_with(
 
 /// What a fragment varies with besides the parameters of the route.
 fn varies_with(fragment: &Fragment) -> impl Iterator<Item = Variable> {
-    let target = match &fragment.source {
-        Source::Http { target, .. } => Some(target),
-        Source::Ready(_) => None,
-    };
+    let target = fragment.source.target();
     let variables = target.into_iter().flat_map(|target| target.variables());
     let variables = variables.filter(|variable| !matches!(variable, Variable::Param(_)));
     let headers = fragment.forward_headers.iter().cloned();
