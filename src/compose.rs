@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::cache::{Cache, Copy, Entry};
 use crate::clock::{Clock, Instant};
+use crate::degradation::Level;
 use crate::fetch::Fetcher;
 use crate::fragment::facts::{Facts, Trace};
 use crate::fragment::{Fragment, SourceRequest};
@@ -115,6 +116,10 @@ pub(crate) struct Order {
     pub(crate) composer: Arc<Composer>,
     pub(crate) edition: Arc<Edition>,
     pub(crate) trace: Trace,
+    /// What the request of the page has told, which launches what others may wait for too: nothing
+    /// may be taken from it that is not part of the key of what is obtained.
+    pub(crate) facts: Arc<Facts>,
+    pub(crate) level: Level,
 }
 
 /// A page whose head is settled.
@@ -143,10 +148,13 @@ pub async fn compose<G: Send + 'static>(
     facts: Facts,
     in_flight: G,
 ) -> Composed {
+    let facts = Arc::new(facts);
     let order = Order {
         composer: Arc::clone(composer),
         edition: Arc::clone(&edition),
         trace: facts.trace.clone(),
+        facts: Arc::clone(&facts),
+        level: plan.level,
     };
     let mut account = Account::new(composer, &edition, &plan, path, facts);
     let started = plan.started;

@@ -11,12 +11,14 @@ use std::time::Duration;
 
 pub mod facts;
 pub mod fallback;
+pub mod list;
 pub mod policy;
 pub mod quantity;
 pub mod source;
 pub mod tags;
 
 pub use fallback::{Rung, RungKind};
+pub use list::List;
 pub use policy::{Freshness, Limits, Reach};
 pub use source::{OriginId, Source, SourceRequest};
 pub use tags::Tags;
@@ -102,6 +104,8 @@ pub struct Fragment {
     pub source: Source,
     /// The template that makes HTML of its JSON; `None` when the source gives HTML.
     pub template: Option<String>,
+    /// Its items, when its source answers with a list of what is fetched apart.
+    pub list: Option<List>,
     /// Total time for one fetch, from its start to the last byte of the body.
     pub timeout: Duration,
     /// For how long a copy is good, and for what.
@@ -121,22 +125,22 @@ pub struct Fragment {
 }
 
 impl Fragment {
-    /// Whether what is asked for depends on who asks.
+    /// Whether its source answers in JSON rather than HTML.
+    pub fn takes_json(&self) -> bool {
+        self.template.is_some() || self.list.is_some()
+    }
+
+    /// Whether what is asked for depends on who asks. A list also asks for its items.
     pub fn is_personal(&self) -> bool {
         let mut variables = self
             .source
             .target()
             .into_iter()
             .flat_map(source::TargetTemplate::variables);
-        let from_reader = variables.any(|variable| match variable {
-            source::Variable::Cookie(_) => true,
-            source::Variable::Header(name) => name == "authorization",
-            source::Variable::Param(_)
-            | source::Variable::Query(_)
-            | source::Variable::Lang
-            | source::Variable::Device => false,
-        });
+        let from_reader = variables.any(source::Variable::is_personal);
+        let items = self.list.iter().flat_map(|list| &list.varies);
         from_reader
+            || items.into_iter().any(source::Variable::is_personal)
             || !self.forward_cookies.is_empty()
             || self
                 .forward_headers

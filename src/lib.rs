@@ -62,6 +62,7 @@
 //! | Layout, Segment, Slot | parsed template; literal or hole; the hole | skeleton |
 //! | Part | a named piece of a fragment that another slot shows, such as its `<head>` lines | |
 //! | Fragment | an independently obtained piece: core, essential or optional | widget, component |
+//! | List, Item | a fragment whose answer names others; one of those, obtained apart as another fragment | collection, loop |
 //! | Source, Origin | where a fragment is declared to come from; the named service that answers | backend, upstream |
 //! | Facts | what the request tells the plan | context |
 //! | Plan, Step | what this page will do; what this slot will do | strategy |

@@ -118,6 +118,25 @@ fn serve(
     }
 }
 
+/// How to obtain an item of a list that is to be handed over at `until`.
+pub fn serve_item(
+    site: &Site,
+    item: &Fragment,
+    facts: &Facts,
+    level: Level,
+    now: Instant,
+    until: Instant,
+) -> Serve {
+    let mut siblings = Vec::new();
+    add_siblings(site, item, facts, level, &mut siblings);
+    Serve {
+        source_deadline: until.min(now + item.timeout),
+        deadline: until,
+        request: Arc::new(SourceRequest::new(item, facts)),
+        siblings,
+    }
+}
+
 /// The longest that a slot of this page waits for this fragment's own source.
 pub fn slot_time(page: &Page, fragment: &Fragment) -> Duration {
     budget::slot_time(page.budget, fragment.timeout)

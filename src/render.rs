@@ -1,7 +1,8 @@
 //! JSON + template → HTML, with escaping on and limits on work and output. Owns the engine's
 //! settings and the context that a template sees; pure: no clock, no I/O.
 //!
-//! A template sees `data` (the JSON), `params` (the route's parameters) and `fragment` (its name).
+//! A template sees `data` (the JSON), `params` (the route's parameters) and `fragment` (its name);
+//! that of a list `items` and `missing` instead of `data`.
 //! A field that is missing prints nothing, however deep it was looked for: an origin that stops
 //! sending an optional field must not cost the block. Some origins answer 200 to everything and say
 //! "no such story" in the JSON: for them a template calls `not_found()`, and that is what a 404 of
@@ -14,6 +15,7 @@ use bytes::Bytes;
 use minijinja::{
     AutoEscape, Environment, Error, ErrorKind, Output, State, UndefinedBehavior, Value,
 };
+use serde::Deserialize as _;
 
 pub mod error;
 mod filters;
@@ -52,17 +54,72 @@ pub fn html(
 ) -> Result<Bytes, RenderError> {
     let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
     let data: Value = serde_json::from_slice(json).map_err(|e| RenderError::Json(e.to_string()))?;
-    let params = Value::from_pairs(params.iter().map(|(k, v)| (k.as_str(), v.as_str())));
     let context = Value::from_pairs([
         ("data", data),
-        ("params", params),
+        ("params", named(params)),
         ("fragment", Value::from(fragment)),
     ]);
+    run(engine, template, context, json.len(), output_max)
+}
+
+/// An item of a list that is shown.
+pub struct ListItem<'i> {
+    /// What the list says of it.
+    pub value: &'i serde_json::Value,
+    /// What is shown.
+    pub html: Bytes,
+}
+
+/// Runs a list's template. It sees `items`, each with its `html` and the fields that the list has of
+/// it (what is no object is its `value`), and the number of those that are `missing`.
+pub fn list(
+    engine: &Environment<'static>,
+    template: &str,
+    items: &[ListItem<'_>],
+    missing: usize,
+    params: &[(String, String)],
+    fragment: &str,
+    output_max: usize,
+) -> Result<Bytes, RenderError> {
+    let item = |item: &ListItem<'_>| {
+        let html = String::from_utf8_lossy(&item.html).into_owned();
+        let html = ("html", Value::from_safe_string(html));
+        let fields = item.value.as_object();
+        let scalar = fields.is_none().then(|| ("value", value(item.value)));
+        let fields = fields.into_iter().flatten();
+        let fields = fields.map(|(name, json)| (name.as_str(), value(json)));
+        Value::from_pairs(fields.chain(scalar).chain([html]))
+    };
+    let size = items.iter().map(|item| item.html.len()).sum();
+    let context = Value::from_pairs([
+        ("items", Value::from_iter(items.iter().map(item))),
+        ("missing", Value::from(missing)),
+        ("params", named(params)),
+        ("fragment", Value::from(fragment)),
+    ]);
+    run(engine, template, context, size, output_max)
+}
+
+fn value(json: &serde_json::Value) -> Value {
+    Value::deserialize(json).unwrap_or(Value::UNDEFINED)
+}
+
+fn named(params: &[(String, String)]) -> Value {
+    Value::from_pairs(params.iter().map(|(k, v)| (k.as_str(), v.as_str())))
+}
+
+fn run(
+    engine: &Environment<'static>,
+    template: &str,
+    context: Value,
+    capacity: usize,
+    output_max: usize,
+) -> Result<Bytes, RenderError> {
     let template = engine
         .get_template(template)
         .map_err(|e| RenderError::template(&e))?;
     let mut output = Bounded {
-        bytes: Vec::with_capacity(json.len()),
+        bytes: Vec::with_capacity(capacity.min(output_max)),
         max: output_max,
         over: false,
     };
@@ -175,6 +232,22 @@ mod tests {
             .unwrap();
         let included = html(&engine, "outer.html", b"[]", &[], "article", 1000);
         assert_eq!(included, Err(RenderError::NotFound));
+    }
+
+    #[test]
+    fn the_template_of_a_list_sees_what_is_there_and_how_much_is_not() {
+        let mut engine = engine(10_000);
+        let text = "{% for item in items %}[{{ item.t }}{{ item.value }}|{{ item.html }}]{% endfor %}{{ missing }}";
+        engine.add_template("t.html", text).unwrap();
+        let values = [serde_json::json!({"t": "a<", "html": "no"}), 7.into()];
+        let items = values.each_ref().map(|value| ListItem {
+            value,
+            html: Bytes::from_static(b"<i>"),
+        });
+        let html = list(&engine, "t.html", &items, 2, &[], "latest", 1000);
+        assert_eq!(html.unwrap(), "[a&lt;|<i>][7|<i>]2");
+        let html = list(&engine, "t.html", &items, 2, &[], "latest", 10);
+        assert_eq!(html, Err(RenderError::TooLarge(10)));
     }
 
     #[test]

@@ -45,6 +45,14 @@ pub enum Cause {
     /// Without a text that the fragment must hold.
     #[error("does not contain `{0}`")]
     Lacks(String),
+    /// Of a list: so many of its items could be had, which is not enough.
+    #[error("too few items, {had} of {of}")]
+    TooFew {
+        /// Items that could be had.
+        had: usize,
+        /// Items that there are.
+        of: usize,
+    },
     /// JSON or text that cannot be read.
     #[error("unreadable: {0}")]
     Unreadable(String),
@@ -80,6 +88,7 @@ impl Cause {
             Self::Empty => "empty",
             Self::TooSmall(_) => "too_small",
             Self::Lacks(_) => "lacks",
+            Self::TooFew { .. } => "too_few",
             Self::Unreadable(_) => "unreadable",
             Self::Template(_) => "template",
             Self::NotPushed => "not_pushed",
@@ -97,6 +106,14 @@ pub enum Outcome {
     Cached,
     /// An answer of this moment.
     Fetched,
+    /// An answer of this moment: a list some of whose items could not be had, also where something
+    /// stands in for them.
+    Partial {
+        /// Items that are missing.
+        missing: usize,
+        /// Items that there are.
+        of: usize,
+    },
     /// Content that the site declared in place.
     Declared,
     /// The origin says that there is nothing to show here.
@@ -132,6 +149,7 @@ impl Outcome {
         match self {
             Self::Cached => "cached",
             Self::Fetched => "fetched",
+            Self::Partial { .. } => "partial",
             Self::Declared => "declared",
             Self::Absent => "absent",
             Self::Stale(_) => "stale",
@@ -164,6 +182,7 @@ impl Outcome {
             | Self::Omitted(OmitReason::Failed(cause)) => Some(cause),
             Self::Cached
             | Self::Fetched
+            | Self::Partial { .. }
             | Self::Declared
             | Self::Absent
             | Self::Omitted(OmitReason::Shed(_) | OmitReason::Unneeded) => None,
@@ -176,6 +195,7 @@ impl fmt::Display for Outcome {
         f.write_str(self.label())?;
         match self {
             Self::Sibling(name, cause) => write!(f, " {name} ({cause})"),
+            Self::Partial { missing, of } => write!(f, " ({missing} of {of} missing)"),
             Self::Omitted(OmitReason::Shed(level)) => write!(f, " (level {level})"),
             Self::Cached
             | Self::Fetched

@@ -174,7 +174,7 @@ impl Wants {
                     Variable::Header(name) => _ = wants.headers.insert(name.clone()),
                     Variable::Lang => wants.lang = true,
                     Variable::Device => wants.device = true,
-                    Variable::Param(_) => {}
+                    Variable::Param(_) | Variable::Item(_) => {}
                 }
             }
         }

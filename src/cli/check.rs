@@ -8,9 +8,9 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::config::{self, Loaded};
-use crate::fragment::Source;
+use crate::fragment::{Fragment, Source};
 use crate::plan::{self, explain};
-use crate::site::{Page, Site};
+use crate::site::{OriginSpec, Page, Site};
 
 use super::{File, output};
 
@@ -54,7 +54,19 @@ struct Block {
     origin: Option<String>,
     owner: Option<String>,
     timeout_ms: u128,
+    /// Of a list: what is asked for within that time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    items: Option<Items>,
     chain: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Items {
+    fragment: String,
+    origin: Option<String>,
+    owner: Option<String>,
+    timeout_ms: u128,
+    max: usize,
 }
 
 impl Check {
@@ -106,11 +118,19 @@ fn page_summary(site: &Site, page: &Page) -> PageSummary {
             .map(|f| plan::worst_time(site, page, f).as_millis());
         waits.max().unwrap_or(0)
     };
-    let block = |fragment: &&crate::fragment::Fragment| {
-        let origin = match &fragment.source {
-            Source::Http { origin, .. } => Some(site.origin(*origin)),
-            Source::Push(_) | Source::Ready(_) => None,
-        };
+    let block = |fragment: &&Fragment| {
+        let origin = origin(site, fragment);
+        let items = fragment.list.as_ref().map(|list| {
+            let item = site.fragment(list.item);
+            let origin = self::origin(site, item);
+            Items {
+                fragment: item.name.clone(),
+                origin: origin.map(|o| o.name.clone()),
+                owner: origin.and_then(|o| o.owner.clone()),
+                timeout_ms: item.timeout.min(fragment.timeout).as_millis(),
+                max: list.items_max,
+            }
+        });
         Block {
             fragment: fragment.name.clone(),
             priority: fragment.priority.to_string(),
@@ -122,6 +142,7 @@ fn page_summary(site: &Site, page: &Page) -> PageSummary {
             origin: origin.map(|o| o.name.clone()),
             owner: origin.and_then(|o| o.owner.clone()),
             timeout_ms: plan::slot_time(page, fragment).as_millis(),
+            items,
             chain: explain::chain(site, fragment),
         }
     };
@@ -132,6 +153,23 @@ fn page_summary(site: &Site, page: &Page) -> PageSummary {
         worst_head_ms: worst(true),
         worst_page_ms: worst(false),
         blocks: members.iter().map(block).collect(),
+    }
+}
+
+fn origin<'s>(site: &'s Site, fragment: &Fragment) -> Option<&'s OriginSpec> {
+    match &fragment.source {
+        Source::Http { origin, .. } => Some(site.origin(*origin)),
+        Source::Push(_) | Source::Ready(_) => None,
+    }
+}
+
+/// Who answers, and who is called when they do not.
+fn who(origin: &Option<String>, owner: &Option<String>, pushed: bool) -> String {
+    match (origin, owner) {
+        (Some(origin), Some(owner)) => format!("{origin} ({owner})"),
+        (Some(origin), None) => origin.clone(),
+        (None, _) if pushed => "pushed".to_owned(),
+        (None, _) => "in place".to_owned(),
     }
 }
 
@@ -156,12 +194,12 @@ fn text(declared: config::Summary, summary: &Summary) -> String {
                 Some(level) => format!("given up at level {level}"),
                 None => "never given up".to_owned(),
             };
-            let who = match (&block.origin, &block.owner) {
-                (Some(origin), Some(owner)) => format!("{origin} ({owner})"),
-                (Some(origin), None) => origin.clone(),
-                (None, _) if block.pushed => "pushed".to_owned(),
-                (None, _) => "in place".to_owned(),
-            };
+            let mut who = who(&block.origin, &block.owner, block.pushed);
+            if let Some(items) = &block.items {
+                let (max, name, ms) = (items.max, &items.fragment, items.timeout_ms);
+                let of = self::who(&items.origin, &items.owner, false);
+                who += &format!(", in that time at most {max} {name} of {of}, {ms} ms each");
+            }
             let (name, priority, ms) = (&block.fragment, &block.priority, block.timeout_ms);
             line(format!(
                 "  {name:width$}  {priority:<11}  {shed:<20}  {ms:>5} ms  {who}; then {}",

@@ -15,7 +15,7 @@ use crate::plan::Plan;
 use crate::report::{Cause, FragmentReport, OmitReason, Outcome, PageReport};
 use crate::site::{Page, PageId};
 
-use super::slot::Settled;
+use super::slot::{Fill, Settled};
 use super::{Composer, Edition, PageHead};
 
 pub(crate) struct Account {
@@ -23,7 +23,7 @@ pub(crate) struct Account {
     edition: Arc<Edition>,
     page: PageId,
     path: String,
-    facts: Facts,
+    facts: Arc<Facts>,
     level: Level,
     started: Instant,
     head_after: Duration,
@@ -43,7 +43,7 @@ impl Account {
         edition: &Arc<Edition>,
         plan: &Plan,
         path: &str,
-        facts: Facts,
+        facts: Arc<Facts>,
     ) -> Self {
         Self {
             composer: Arc::clone(composer),
@@ -94,13 +94,20 @@ impl Account {
         self.personal
     }
 
-    /// What the page is made of: each fragment with what its origin is asked for.
+    /// What the page is made of: each fragment with what its origin is asked for, and the items of
+    /// each list.
     pub(super) fn made_of(&self) -> Vec<Ingredient> {
-        let made_of = self.members().map(|(fragment, _)| Ingredient {
-            fragment: fragment.name.clone(),
-            target: SourceRequest::new(fragment, &self.facts).target,
-        });
-        made_of.collect()
+        let mut made_of = Vec::new();
+        for (fragment, settled) in self.members() {
+            made_of.push(Ingredient {
+                fragment: fragment.name.clone(),
+                target: SourceRequest::new(fragment, &self.facts).target,
+            });
+            if let Some(Fill::Entry(list)) = settled.map(|settled| &settled.content) {
+                made_of.extend(list.made_of.iter().cloned());
+            }
+        }
+        made_of
     }
 
     /// Each fragment of the page and what it has come to.

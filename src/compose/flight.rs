@@ -28,6 +28,7 @@ use crate::report::Cause;
 
 use super::{Composer, Order};
 
+mod list;
 mod pause;
 pub(super) mod work;
 
@@ -57,6 +58,8 @@ pub(crate) enum Came {
     Fetched,
     /// A fresh copy was there by the time.
     Copied,
+    /// The same as fetched: a list some of whose items could not be had.
+    Part { missing: usize, of: usize },
 }
 
 /// Why a core says that there will be no page.
@@ -143,12 +146,18 @@ pub(super) fn may_share(fragment: &Fragment) -> bool {
     fragment.freshness.ttl.is_none_or(|ttl| !ttl.is_zero())
 }
 
-/// Waits for the flight of this request, launching it if there is none.
-pub(super) async fn obtain(order: &Order, id: FragmentId, request: &Arc<SourceRequest>) -> Landing {
+/// Waits for the flight of this request, launching it if there is none. Whoever waits goes on without
+/// it at `by`.
+pub(super) async fn obtain(
+    order: &Order,
+    id: FragmentId,
+    request: &Arc<SourceRequest>,
+    by: Instant,
+) -> Landing {
     if !may_share(order.edition.site.fragment(id)) {
-        return alone(order, id, request).await;
+        return alone(order, id, request, by).await;
     }
-    let (mut landing, leads) = match join_or_launch(order, id, request)? {
+    let (mut landing, leads) = match join_or_launch(order, id, request, by)? {
         Found::Copy(entry) => {
             return Ok(Landed::Entry {
                 entry,
@@ -156,7 +165,7 @@ pub(super) async fn obtain(order: &Order, id: FragmentId, request: &Arc<SourceRe
                 came: Came::Copied,
             });
         }
-        Found::Personal => return alone(order, id, request).await,
+        Found::Personal => return alone(order, id, request, by).await,
         Found::Flight { landing, leads } => (landing, leads),
     };
     let landed = landing
@@ -168,7 +177,7 @@ pub(super) async fn obtain(order: &Order, id: FragmentId, request: &Arc<SourceRe
         Ok(Landed::Entry { shared: false, .. } | Landed::NoPage { shared: false, .. })
             if !leads =>
         {
-            alone(order, id, request).await
+            alone(order, id, request, by).await
         }
         landing => landing,
     }
@@ -232,7 +241,8 @@ pub(super) fn renew(order: &Order, id: FragmentId, request: &Arc<SourceRequest>)
         return;
     }
     // at the limit of flights the copy is good enough still
-    let _ = launch(order, id, request, table, now);
+    let by = now + order.edition.site.fragment(id).timeout;
+    let _ = launch(order, id, request, table, (now, by));
 }
 
 /// What there is to wait for.
@@ -255,6 +265,7 @@ fn join_or_launch(
     order: &Order,
     id: FragmentId,
     request: &Arc<SourceRequest>,
+    by: Instant,
 ) -> Result<Found, Cause> {
     let fragment = order.edition.site.fragment(id);
     let now = order.composer.clock.now();
@@ -278,7 +289,7 @@ fn join_or_launch(
         Some(Note::Personal) => return Ok(Found::Personal),
         None => {}
     }
-    let landing = launch(order, id, request, table, now)?;
+    let landing = launch(order, id, request, table, (now, by))?;
     Ok(Found::Flight {
         landing,
         leads: true,
@@ -290,7 +301,7 @@ fn launch(
     id: FragmentId,
     request: &Arc<SourceRequest>,
     mut table: MutexGuard<'_, Table>,
-    now: Instant,
+    (now, by): (Instant, Instant),
 ) -> Result<watch::Receiver<Option<Landing>>, Cause> {
     let mut under_way = UnderWay::begin(order)?;
     let (sender, receiver) = watch::channel(None);
@@ -301,7 +312,7 @@ fn launch(
     table.shared.insert(Arc::clone(request), listed);
     drop(table);
     under_way.listed = Some((Arc::clone(request), receiver.clone()));
-    let work = work::fly(order.clone(), id, Arc::clone(request));
+    let work = work::fly(order.clone(), id, Arc::clone(request), by);
     let (composer, request) = (Arc::clone(&order.composer), Arc::clone(request));
     order.composer.tasks.spawn(async move {
         let landing = AssertUnwindSafe(work)
@@ -331,9 +342,14 @@ fn note(composer: &Composer, request: &Arc<SourceRequest>, landing: &Landing) {
 
 /// A flight for one page only. It runs within the page's own task, and becomes a task of its own
 /// when the page goes on without it: its connection is worth keeping, and so may be its answer.
-async fn alone(order: &Order, id: FragmentId, request: &Arc<SourceRequest>) -> Landing {
+async fn alone(
+    order: &Order,
+    id: FragmentId,
+    request: &Arc<SourceRequest>,
+    by: Instant,
+) -> Landing {
     let under_way = UnderWay::begin(order)?;
-    let work = work::fly(order.clone(), id, Arc::clone(request));
+    let work = work::fly(order.clone(), id, Arc::clone(request), by);
     let work = async move {
         let landing = AssertUnwindSafe(work)
             .catch_unwind()

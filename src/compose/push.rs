@@ -14,6 +14,7 @@ use http::header::{ETAG, LAST_MODIFIED, SET_COOKIE};
 use crate::cache::freshness::CacheControl;
 use crate::cache::{Content, Entry, Older, Purge, Pushed, Selector, Validators};
 use crate::clock::Moment;
+use crate::degradation::Level;
 use crate::fetch::attempt;
 use crate::fragment::facts::Trace;
 use crate::fragment::{Fragment, FragmentId, Source, SourceRequest};
@@ -117,6 +118,8 @@ impl Composer {
                 composer: Arc::clone(self),
                 edition: Arc::clone(edition),
                 trace: Trace::default(),
+                facts: Arc::default(),
+                level: Level::FULL,
             };
             let request = SourceRequest {
                 params: brought.params.clone(),

@@ -91,7 +91,19 @@ impl Settled {
                 came: Came::Copied,
                 ..
             } => Self::copy(order, entry, Outcome::Cached, at),
-            Landed::Entry { entry, shared, .. } => Self {
+            Landed::Entry {
+                entry,
+                shared,
+                came: Came::Part { missing, of },
+            } => Self {
+                is_shareable: shared,
+                ..Self::entry(entry, Outcome::Partial { missing, of }, None, at)
+            },
+            Landed::Entry {
+                entry,
+                shared,
+                came: Came::Fetched,
+            } => Self {
                 is_shareable: shared,
                 ..Self::entry(entry, Outcome::Fetched, None, at)
             },
@@ -164,7 +176,7 @@ pub(super) async fn fill(order: Order, id: FragmentId, serve: Serve, now: Instan
             .min(clock.now() + fragment.freshness.patience),
         Some(_) | None => serve.source_deadline,
     };
-    let cause = match obtain(&order, id, request, until).await {
+    let cause = match obtain(&order, id, request, until, serve.source_deadline).await {
         Ok(landed) => return Settled::landed(&order, landed, clock.now()),
         Err(cause) => cause,
     };
@@ -236,13 +248,16 @@ async fn recalled(
     order.composer.copy(request, fragment, now)
 }
 
+/// Waits until `until` for a flight which, if it is launched now and brings a list, is to hand it over
+/// at `by`.
 async fn obtain(
     order: &Order,
     id: FragmentId,
     request: &Arc<SourceRequest>,
     until: Instant,
+    by: Instant,
 ) -> Result<Landed, Cause> {
-    timeout_at(until, flight::obtain(order, id, request))
+    timeout_at(until, flight::obtain(order, id, request, by))
         .await
         .unwrap_or(Err(Cause::Timeout))
 }
@@ -308,7 +323,7 @@ async fn from_sibling(order: &Order, id: FragmentId, serve: &Serve) -> Option<Se
     if copy.as_ref().is_none_or(|copy| copy.state != State::Fresh)
         && *may_ask
         && now < until
-        && let Ok(landed) = obtain(order, id, request, until).await
+        && let Ok(landed) = obtain(order, id, request, until, until).await
     {
         return Some(Settled::landed(order, landed, clock.now())).filter(Settled::shows);
     }

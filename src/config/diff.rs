@@ -203,6 +203,7 @@ fn fragment(
         listed(&old.forward_cookies),
         listed(&new.forward_cookies),
     );
+    out.value("list", list(old_site, old), list(new_site, new));
     let (a, b) = (rungs(old_site, old), rungs(new_site, new));
     if a == b {
         out.flag("content of fallback", &ready(old), &ready(new));
@@ -220,6 +221,21 @@ fn source(site: &Site, fragment: &Fragment) -> String {
         Source::Push(target) => format!("push:{target}"),
         Source::Ready(content) => format!("{} of the site", show_size(content.len() as u64)),
     }
+}
+
+fn list(site: &Site, fragment: &Fragment) -> String {
+    let Some(list) = &fragment.list else {
+        return "none".to_owned();
+    };
+    let (min, max) = (list.items_min, list.items_max);
+    let name = &site.fragment(list.item).name;
+    let at = list.at.join(".");
+    let at = if at.is_empty() {
+        at
+    } else {
+        format!(" at {at}")
+    };
+    format!("of {min} to {max} {name}{at}")
 }
 
 fn rungs(site: &Site, fragment: &Fragment) -> Vec<String> {

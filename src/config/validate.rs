@@ -5,6 +5,7 @@
 //! Invariant: a site is built only if no error was found, and then nothing in it can fail later for
 //! a reason that could have been known now.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use minijinja::Environment;
@@ -13,7 +14,7 @@ use super::diagnose::{Diagnostic, Diagnostics, Place};
 use super::files::Remembering;
 use super::read::{Declared, Entry};
 use crate::degradation::Ladder;
-use crate::fragment::Fragment;
+use crate::fragment::{Fragment, Priority};
 use crate::site::{OriginSpec, Page, ServerSettings, Site, Wants};
 
 mod assets;
@@ -22,6 +23,7 @@ mod fallbacks;
 mod forwards;
 mod fragments;
 mod links;
+mod lists;
 mod names;
 mod origins;
 mod pages;
@@ -76,13 +78,16 @@ pub(super) fn validate(
     let may_name = declared::Declared {
         origins: &declared.origins,
         origin_names: &origin_names,
+        fragments: &declared.fragments,
         fragment_names: &fragment_names,
         templates: &templates,
         output_max: limits.template_output_max,
     };
-    let fragments = fragments::fragments(&declared.fragments, &may_name, cx);
+    let mut fragments = fragments::fragments(&declared.fragments, &may_name, cx);
     let links = links::Links::of(&declared.fragments, &fragment_names);
     links.report_cycles(&declared.fragments, cx);
+    lists::check_uses(&declared.fragments, &fragment_names, &fragments, cx);
+    lists::take_over_from_items(&declared.fragments, &mut fragments, &links, cx);
     let mut pages = pages::pages(declared, &fragment_names, cx);
     usage::check_params(declared, &pages, &fragments, &links, cx);
     usage::note_what_pages_vary_with(&mut pages, &fragments, &links);
@@ -151,7 +156,7 @@ impl Built {
                 .into_iter()
                 .collect::<Option<Vec<_>>>()?,
             routes: self.routes.routes,
-            ladder: Ladder::new(fragments.iter().map(|f| f.priority)),
+            ladder: Ladder::new(priorities(&fragments)),
             templates: self.engine,
             error_page: self.site.error_page,
             not_found_page: self.site.not_found_page,
@@ -161,6 +166,16 @@ impl Built {
             retry_after: self.site.retry_after,
         })
     }
+}
+
+/// An item goes with its list.
+fn priorities(fragments: &[Fragment]) -> impl Iterator<Item = Priority> {
+    let lists = fragments.iter().filter_map(|f| f.list.as_ref());
+    let items: BTreeSet<usize> = lists.map(|list| list.item.index()).collect();
+    let fragments = fragments.iter().enumerate();
+    fragments
+        .filter(move |(index, _)| !items.contains(index))
+        .map(|(_, fragment)| fragment.priority)
 }
 
 /// The entry that a name stands for, if it is known and can be examined.

@@ -47,6 +47,9 @@ pub struct Facts {
     pub lang: String,
     /// Device class.
     pub device: Device,
+    /// Of an item of a list: what its source uses of it, by the path in `{item.path}`, which is
+    /// empty for the item itself.
+    pub item: BTreeMap<String, String>,
     /// W3C trace context of the page.
     pub trace: Trace,
 }

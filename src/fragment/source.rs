@@ -73,6 +73,8 @@ pub enum Variable {
     Lang,
     /// `{device}`
     Device,
+    /// `{item}`, or `{item.x}` with the path in the item: an item of a list.
+    Item(String),
 }
 
 impl Variable {
@@ -85,6 +87,16 @@ impl Variable {
             Self::Header(name) => facts.headers.get(name).map(String::as_str),
             Self::Lang => Some(&facts.lang),
             Self::Device => Some(facts.device.as_str()),
+            Self::Item(path) => facts.item.get(path).map(String::as_str),
+        }
+    }
+
+    /// Whether it tells one reader from another.
+    pub fn is_personal(&self) -> bool {
+        match self {
+            Self::Cookie(_) => true,
+            Self::Header(name) => name == "authorization",
+            Self::Param(_) | Self::Query(_) | Self::Lang | Self::Device | Self::Item(_) => false,
         }
     }
 }
@@ -98,6 +110,8 @@ impl fmt::Display for Variable {
             Self::Header(name) => write!(f, "header.{name}"),
             Self::Lang => f.write_str("lang"),
             Self::Device => f.write_str("device"),
+            Self::Item(path) if path.is_empty() => f.write_str("item"),
+            Self::Item(path) => write!(f, "item.{path}"),
         }
     }
 }
@@ -130,7 +144,7 @@ pub enum TargetError {
     #[error("`{{{0}}}` is not a variable name")]
     BadName(String),
     /// `{something.x}` with an unknown first part.
-    #[error("`{{{0}}}`: values come from `query.`, `cookie.` or `header.`")]
+    #[error("`{{{0}}}`: values come from `query.`, `cookie.`, `header.` or `item.`")]
     UnknownSpace(String),
     /// A space, a control character, a fragment or anything that is not ASCII.
     #[error("{0:?} must be percent-encoded")]
@@ -174,6 +188,20 @@ impl TargetTemplate {
         self.pieces.iter().filter_map(|piece| match piece {
             Piece::Literal(_) => None,
             Piece::Variable { variable, .. } => Some(variable),
+        })
+    }
+
+    /// Whether everything that it takes from an item of a list is there, and can stand where it
+    /// stands: a path without its id is another path.
+    pub fn has_its_item(&self, facts: &Facts) -> bool {
+        self.pieces.iter().all(|piece| match piece {
+            Piece::Variable {
+                variable: variable @ Variable::Item(_),
+                in_query,
+            } => variable
+                .value(facts)
+                .is_some_and(|value| !value.is_empty() && (*in_query || safe_segment(value))),
+            Piece::Literal(_) | Piece::Variable { .. } => true,
         })
     }
 
@@ -304,7 +332,9 @@ fn parse_variable(name: &str) -> Result<Variable, TargetError> {
     match name.split_once('.') {
         None if name == "lang" => Ok(Variable::Lang),
         None if name == "device" => Ok(Variable::Device),
+        None if name == "item" => Ok(Variable::Item(String::new())),
         None if word(name) => Ok(Variable::Param(name.to_owned())),
+        Some(("item", path)) if path.split('.').all(word) => Ok(Variable::Item(path.to_owned())),
         Some((_, key)) if !word(key) => Err(TargetError::BadName(name.to_owned())),
         Some(("query", key)) => Ok(Variable::Query(key.to_owned())),
         Some(("cookie", key)) => Ok(Variable::Cookie(key.to_owned())),
@@ -324,7 +354,8 @@ pub struct SourceRequest {
     pub target: String,
     /// Headers that the fragment is allowed to pass on, by lower-case name, `cookie` included.
     pub headers: Vec<(String, String)>,
-    /// The route parameters that the source uses: what its template sees as `params`.
+    /// The route parameters that the source uses: what its template sees as `params`. Of a list,
+    /// also everything else that its items vary with, by the name it has in a source.
     pub params: Vec<(String, String)>,
 }
 
@@ -348,8 +379,18 @@ impl SourceRequest {
                 | Variable::Cookie(_)
                 | Variable::Header(_)
                 | Variable::Lang
-                | Variable::Device => None,
+                | Variable::Device
+                | Variable::Item(_) => None,
             }));
+        }
+        let varies = fragment.list.iter().flat_map(|list| &list.varies);
+        for variable in varies {
+            let name = variable.to_string();
+            if let Some(value) = variable.value(facts)
+                && params.iter().all(|(known, _)| *known != name)
+            {
+                params.push((name, value.to_owned()));
+            }
         }
         Self {
             fingerprint: fragment.fingerprint,
@@ -430,6 +471,24 @@ mod tests {
     }
 
     #[test]
+    fn an_item_is_all_there_or_it_is_missing() {
+        let target = TargetTemplate::parse("/t/{item.a.id}?n={item}&l={lang}").unwrap();
+        let mut facts = facts("x", "");
+        assert!(!target.has_its_item(&facts));
+        facts.item.insert(String::new(), "a/b".to_owned());
+        facts.item.insert("a.id".to_owned(), "é".to_owned());
+        assert!(target.has_its_item(&facts));
+        assert_eq!(target.resolve(&facts), "/t/%C3%A9?n=a%2Fb&l=fr");
+        for unsafe_in_a_path in ["", "a/b", ".."] {
+            facts
+                .item
+                .insert("a.id".to_owned(), unsafe_in_a_path.to_owned());
+            assert!(!target.has_its_item(&facts), "{unsafe_in_a_path:?}");
+        }
+        assert_eq!(target.to_string(), "/t/{item.a.id}?n={item}&l={lang}");
+    }
+
+    #[test]
     fn wrong_templates_say_what_is_wrong() {
         for (text, error) in [
             ("api", TargetError::NotAbsolute),
@@ -438,6 +497,8 @@ mod tests {
             ("/slug}", TargetError::Unopened(5)),
             ("/{}", TargetError::BadName("".into())),
             ("/{env.HOME}", TargetError::UnknownSpace("env.HOME".into())),
+            ("/{item.}", TargetError::BadName("item.".into())),
+            ("/{item.a..b}", TargetError::BadName("item.a..b".into())),
             ("/a b", TargetError::BadCharacter(' ')),
             ("/a#b", TargetError::BadCharacter('#')),
             ("/a/../b", TargetError::DotSegment),

@@ -141,10 +141,28 @@ fn source(site: &Site, fragment: &Fragment, target: &str) -> String {
         Source::Http {
             origin,
             target: template,
-        } => format!("{}:{}", site.origin(*origin).name, or_template(template)),
+        } => {
+            let (name, items) = (&site.origin(*origin).name, items(site, fragment));
+            format!("{name}:{}{items}", or_template(template))
+        }
         Source::Push(template) => format!("pushed as {}", or_template(template)),
         Source::Ready(_) => "declared in place".to_owned(),
     }
+}
+
+/// What a list asks for besides itself.
+fn items(site: &Site, fragment: &Fragment) -> String {
+    let Some(list) = &fragment.list else {
+        return String::new();
+    };
+    let item = site.fragment(list.item);
+    format!(
+        ", then at most {} {} ({}, {} ms each)",
+        list.items_max,
+        item.name,
+        source(site, item, ""),
+        item.timeout.as_millis()
+    )
 }
 
 /// The rungs below a fresh answer, as declared.

@@ -305,6 +305,62 @@ fn included_files_are_part_of_the_site() {
 }
 
 #[test]
+fn lists_that_cannot_be() {
+    let more = r#"
+[fragments.latest]
+priority = 50
+source = "cms:/latest"
+item = "teasr"
+items_at = "data..stories"
+min_items = 30
+
+[fragments.inline]
+priority = 50
+source = "inline:[]"
+item = "entry"
+
+[fragments.entry]
+priority = "core"
+source = "cms:/entries/{item.id}"
+item = "words"
+fallback = ["fragment:words"]
+
+[fragments.words]
+priority = 50
+source = "cms:/words"
+
+[fragments.alone]
+priority = 50
+source = "cms:/alone/{item.id}"
+max_items = 3
+
+[pages.lists]
+route = "/lists/{slug}"
+layout = "layouts/lists.html"
+"#;
+    let layout =
+        "<fragment name=\"article\"/>\n<fragment name=\"words\"/><fragment name=\"latest\"/>";
+    let room = Newsroom::and(more).file("templates/layouts/lists.html", layout);
+    insta::assert_snapshot!("lists_that_cannot_be", room.told());
+}
+
+#[test]
+fn items_that_lead_back_to_their_list() {
+    let more = r#"
+[fragments.latest]
+priority = 50
+source = "cms:/latest"
+item = "entry"
+
+[fragments.entry]
+priority = 50
+source = "cms:/entries/{item.id}"
+fallback = ["fragment:latest"]
+"#;
+    insta::assert_snapshot!("items_in_a_circle", Newsroom::and(more).told());
+}
+
+#[test]
 fn what_is_unused_is_a_warning() {
     let more = "[origins.idle]\nurls = \"http://idle\"\n[fragments.lonely]\npriority = 1\nsource = \"inline:x\"\n[admin]\ntoken = \"short\"";
     let loaded = Newsroom::and(more).loaded();
@@ -454,6 +510,7 @@ fn the_loader_accepts_what_the_schema_offers() {
     text += &format!("[[proxy]]\n{}", table(&properties["proxy"]["items"]));
     text += &format!("[[static]]\n{}", table(&properties["static"]["items"]));
     text += "[fragments.teaser]\npriority = 1\nsource = \"inline:x\"\n";
+    text += "[fragments.card]\npriority = 1\nsource = \"cms:/cards/{item.id}\"\n";
     let room = Newsroom::new(&text)
         .file("templates/errors/503.html", "503")
         .file("templates/errors/404.html", "404")

@@ -18,6 +18,7 @@ mod demo;
 mod empty_over_full;
 mod hostile_origins;
 mod hostile_requests;
+mod list_partial;
 mod page_snapshots;
 mod proxy;
 mod purge;

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails is meant to panic")]
 
 mod copies;
+mod lists;
 mod origin;
 mod promises;
 mod refresh;

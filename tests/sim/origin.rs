@@ -44,6 +44,7 @@ type Choose = Box<dyn Fn() -> Fault + Send + Sync>;
 pub(crate) struct FakeOrigin {
     choose: Arc<Choose>,
     says: Arc<HeaderMap>,
+    json: Option<&'static str>,
     asked: Arc<Mutex<Vec<String>>>,
     panics: Arc<AtomicUsize>,
 }
@@ -53,6 +54,7 @@ impl FakeOrigin {
         Self {
             choose: Arc::new(Box::new(choose)),
             says: Arc::default(),
+            json: None,
             asked: Arc::default(),
             panics: Arc::default(),
         }
@@ -74,6 +76,12 @@ impl FakeOrigin {
         let headers = headers.iter().cloned();
         let headers = headers.map(|(name, value)| (name, HeaderValue::from_static(value)));
         self.says = Arc::new(headers.collect());
+        self
+    }
+
+    /// The same, with this JSON in the place of what it says.
+    pub(crate) fn json(mut self, json: &'static str) -> Self {
+        self.json = Some(json);
         self
     }
 
@@ -102,9 +110,15 @@ impl Origin for FakeOrigin {
             .to_owned();
         self.asked.lock().push(name.clone());
         let (fault, panics) = ((self.choose)(), Arc::clone(&self.panics));
-        let says = Arc::clone(&self.says);
+        let (says, json) = (Arc::clone(&self.says), self.json);
         async move {
             let mut response = answer(&name, fault, &panics).await?;
+            if let Some(json) = json {
+                let content_type = HeaderValue::from_static("application/json");
+                response.headers.insert(header::CONTENT_TYPE, content_type);
+                let json = Ok(Bytes::from_static(json.as_bytes()));
+                response.body = stream::iter([json]).boxed();
+            }
             response.headers.extend(HeaderMap::clone(&says));
             Ok(response)
         }

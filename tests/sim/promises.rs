@@ -104,7 +104,10 @@ fn expected(site: &Site, fragment: &Fragment, outcome: &Outcome) -> String {
             String::from_utf8(body.to_vec()).expect("a declaration is UTF-8")
         }
         Outcome::Omitted(_) | Outcome::Absent => String::new(),
-        Outcome::Declared | Outcome::Static(_) | Outcome::DefaultData(_) => {
+        Outcome::Partial { .. }
+        | Outcome::Declared
+        | Outcome::Static(_)
+        | Outcome::DefaultData(_) => {
             panic!("nothing here is declared so: {outcome}")
         }
     }

@@ -25,6 +25,7 @@ use crate::layout::parts::Parts;
 use crate::render::{self, RenderError};
 use crate::report::Cause;
 
+use super::list::{self, Assembled};
 use super::{Came, Landed, Landing, NoPage};
 
 /// Response headers of a core fragment that become the page's. An answer with `Set-Cookie` is
@@ -47,7 +48,13 @@ const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 /// sends `noindex` with every answer of its REST interface.
 static JSON_CORE_HEADERS: [HeaderName; 2] = [CONTENT_LANGUAGE, SET_COOKIE];
 
-pub(super) async fn fly(order: Order, id: FragmentId, request: Arc<SourceRequest>) -> Landing {
+/// Brings what is asked for; a list is to be handed over at `by`.
+pub(super) async fn fly(
+    order: Order,
+    id: FragmentId,
+    request: Arc<SourceRequest>,
+    by: Instant,
+) -> Landing {
     let fragment = order.edition.site.fragment(id);
     let Source::Http { origin, .. } = fragment.source else {
         unreachable!("content that was declared in place is never fetched")
@@ -62,7 +69,7 @@ pub(super) async fn fly(order: Order, id: FragmentId, request: Arc<SourceRequest
             });
         }
     };
-    let landing = fetch(&order, fragment, origin, &request).await;
+    let landing = fetch(&order, fragment, origin, &request, by).await;
     drop(turn);
     landing
 }
@@ -122,10 +129,15 @@ async fn fetch(
     fragment: &Fragment,
     origin: OriginId,
     request: &Arc<SourceRequest>,
+    by: Instant,
 ) -> Landing {
     // not when this node's turn was waited for: what came meanwhile is older than this answer
     let began = order.composer.clock.now();
-    let known = renewable(order, request);
+    // a list is made of other answers too, of which a 304 says nothing
+    let known = match fragment.list {
+        Some(_) => None,
+        None => renewable(order, request),
+    };
     let validators = known.as_deref().map(|known| &known.validators);
     let content = match ask(order, fragment, origin, request, validators).await? {
         Answer::Content(content) => content,
@@ -147,8 +159,15 @@ async fn fetch(
         }
     };
     let Content { headers, body } = content;
-    let answer = Answered::new(order, fragment, &headers, began);
-    let Some(html) = html(order, fragment, request, body)? else {
+    let mut answer = Answered::new(order, fragment, &headers, began);
+    let html = match &fragment.list {
+        None => html(order, fragment, request, body)?,
+        Some(list) => {
+            let assembled = list::assemble(order, fragment, list, request, &body, by).await?;
+            answer.take_over(order, assembled)
+        }
+    };
+    let Some(html) = html else {
         return match fragment.priority {
             Priority::Core => {
                 let status = StatusCode::NOT_FOUND;
@@ -194,6 +213,8 @@ struct Answered<'f> {
     began: Moment,
     /// Whether it may be given to other readers.
     shared: bool,
+    /// Of a list: how many of its items could not be had, and of how many.
+    missing: (usize, usize),
 }
 
 impl<'f> Answered<'f> {
@@ -231,7 +252,27 @@ impl<'f> Answered<'f> {
             entry,
             began: clock.moment(began),
             shared: shared && !undeclared,
+            missing: (0, 0),
         }
+    }
+
+    /// The answer is a list, and this is what its items have made of it.
+    fn take_over(&mut self, order: &Order, assembled: Assembled) -> Option<Bytes> {
+        let entry = &mut self.entry;
+        entry.took = order
+            .composer
+            .clock
+            .moment(order.composer.clock.now())
+            .since(self.began);
+        entry.validators = Validators::default();
+        entry.tags = Tags::merged([&entry.tags, &assembled.tags]);
+        entry.made_of = assembled.made_of;
+        entry.says.private |= !assembled.is_shareable;
+        // the next page is to ask again, with this at hand
+        entry.purged |= assembled.is_stale;
+        self.shared &= assembled.is_shareable;
+        self.missing = (assembled.missing, assembled.of);
+        assembled.html
     }
 
     /// Keeps the answer as a copy, if it may and will be of use, and hands it over.
@@ -241,8 +282,16 @@ impl<'f> Answered<'f> {
             mut entry,
             began,
             shared,
+            missing: (missing, of),
         } = self;
         entry.content = content;
+        if missing > 0 {
+            return Landed::Entry {
+                entry: Arc::new(entry),
+                shared,
+                came: Came::Part { missing, of },
+            };
+        }
         let is_useful = entry.is_worth_storing(&fragment.freshness);
         // "nothing to show" takes the place of what was shown, however short it lives
         let replaces = entry.content == entry::Content::Absent;
@@ -352,7 +401,7 @@ async fn ask(
     request: &SourceRequest,
     known: Option<&Validators>,
 ) -> Result<Answer, Cause> {
-    let json = fragment.template.is_some();
+    let json = fragment.takes_json();
     let without_content = match fragment.priority {
         Priority::Core => WithoutContent::Verdict,
         Priority::Essential => WithoutContent::Failure,
@@ -433,7 +482,7 @@ pub(in crate::compose) fn head(fragment: &Fragment, headers: &HeaderMap) -> Head
     if !fragment.priority.is_core() {
         return Head::default();
     }
-    let says_of_page: &[HeaderName] = if fragment.template.is_some() {
+    let says_of_page: &[HeaderName] = if fragment.takes_json() {
         &JSON_CORE_HEADERS
     } else {
         &CORE_HEADERS
@@ -468,14 +517,19 @@ pub(in crate::compose) fn html(
     let site = &order.edition.site;
     let output_max = site.limits.template_output_max;
     let params = &request.params;
-    match render::html(
+    rendered(render::html(
         &site.templates,
         template,
         &body,
         params,
         &fragment.name,
         output_max,
-    ) {
+    ))
+}
+
+/// What a template has made; `None` if it says that there is nothing to show.
+pub(super) fn rendered(html: Result<Bytes, RenderError>) -> Result<Option<Bytes>, Cause> {
+    match html {
         Ok(html) => Ok(Some(html)),
         Err(RenderError::NotFound) => Ok(None),
         Err(RenderError::Json(message)) => Err(Cause::Unreadable(message)),

@@ -36,15 +36,29 @@ pub struct Fragment {
     /// "core" (always rendered, decides the status), "essential" (never shed), or 1 to 99 (higher
     /// is kept longer).
     pub priority: At<Priority>,
-    /// `ORIGIN:/path` with `{param}`, `{query.x}`, `{cookie.x}`, `{header.x}`, `{lang}`, `{device}`;
-    /// or `push:/path` (what was pushed there, and nobody is asked), `file:PATH`, `inline:HTML`,
+    /// `ORIGIN:/path` with `{param}`, `{query.x}`, `{cookie.x}`, `{header.x}`, `{lang}`, `{device}`,
+    /// and `{item}`, `{item.x}` in what is an item of a list; or `push:/path` (what was pushed there, and nobody is asked), `file:PATH`, `inline:HTML`,
     /// `data:PATH` (JSON for the template).
     #[schemars(pattern("^([A-Za-z0-9_-]+:|push$)"), example = &"cms:/api/articles/{slug}")]
     pub source: At<String>,
     /// The template that makes HTML of JSON, in the templates folder; none for HTML.
     #[schemars(example = &"fragments/article.html")]
     pub template: Option<At<String>>,
-    /// For one fetch, body included: "1s", or the origin's timeout if that is less.
+    /// The source answers with a JSON list, and each of its items is this fragment, fetched apart
+    /// with a deadline of its own: what is missing is left out. Its source takes `{item}` where the
+    /// list has words or numbers, `{item.x}` where it has objects.
+    #[schemars(example = &"card")]
+    pub item: Option<At<String>>,
+    /// Where in the JSON the list is, keys with a dot between them; the whole answer if absent.
+    #[schemars(length(min = 1), example = &"data.stories")]
+    pub items_at: Option<At<String>>,
+    /// Items of the list that are shown, 20 if absent; the rest is not asked for.
+    #[schemars(range(min = 1, max = 100))]
+    pub max_items: Option<At<u32>>,
+    /// With fewer items than this the list is a failure, 1 if absent.
+    #[schemars(range(min = 1, max = 100))]
+    pub min_items: Option<At<u32>>,
+    /// For one fetch, body included; of a list, for all its items too: "1s", or the origin's timeout if that is less.
     #[schemars(extend("x-range" = ["1ms", "60s"]))]
     pub timeout: Option<At<TimeSpan>>,
     /// A copy is served without asking the origin; as the origin's max-age says if absent.

@@ -9,6 +9,7 @@ use crate::config::read::Entry;
 pub(super) struct Declared<'d> {
     pub(super) origins: &'d [Entry<file::Origin>],
     pub(super) origin_names: &'d Names,
+    pub(super) fragments: &'d [Entry<file::Fragment>],
     pub(super) fragment_names: &'d Names,
     pub(super) templates: &'d Templates,
     pub(super) output_max: usize,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::declared::Declared;
 use super::templates::Templates;
-use super::{Context, fallbacks, forwards, settings, sources};
+use super::{Context, fallbacks, forwards, lists, settings, sources};
 use crate::config::diagnose::Diagnostic;
 use crate::config::file;
 use crate::config::read::Entry;
@@ -34,6 +34,7 @@ fn fragment(
     cx: &mut Context<'_>,
 ) -> Option<Fragment> {
     let source = sources::source(entry, written, declared, cx);
+    let list = lists::list(entry, written, declared, cx);
     let fallback = fallbacks::fallback(entry, written, declared, cx);
     let timeout = timeout(entry, written, declared, cx);
     let forward_headers = forwards::headers(entry, &written.forward_headers, cx);
@@ -62,6 +63,7 @@ fn fragment(
             .template
             .as_ref()
             .map(|template| template.to_string()),
+        list,
         timeout,
         freshness,
         reach: Reach::default(),
@@ -121,7 +123,7 @@ fn pushed_freshness(written: &file::Fragment) -> Freshness {
     }
 }
 
-fn reach(
+pub(super) fn reach(
     entry: &Entry<file::Fragment>,
     written: &file::Fragment,
     fragment: &Fragment,

@@ -1,4 +1,4 @@
-//! Which fragment falls back to which. Owns the graph and the finding of its cycles; reads rungs as
+//! Which fragment falls back to which, and is an item of which. Owns the graph and the finding of its cycles; reads rungs as
 //! they are spelled, so that cycles are found whatever else is wrong.
 
 use super::names::Names;
@@ -7,7 +7,7 @@ use crate::config::diagnose::{Diagnostic, Place};
 use crate::config::file;
 use crate::config::read::Entry;
 
-/// The siblings of each fragment, by index, with where each is named.
+/// The siblings of each fragment and what it lists, by index, with where each is named.
 pub(super) struct Links {
     siblings: Vec<Vec<(usize, Place)>>,
 }
@@ -28,14 +28,16 @@ impl Links {
                     | fallbacks::Spelled::Data(_)
                     | fallbacks::Spelled::Omit => None,
                 });
-            named.collect()
+            let item = fragment.item.iter();
+            let item = item.filter_map(|name| Some((names.get(name)?, entry.at(name))));
+            named.chain(item).collect()
         });
         Self {
             siblings: siblings.collect(),
         }
     }
 
-    /// A fragment and everything that it may fall back to.
+    /// A fragment and everything that it may fall back to or list.
     pub(super) fn reach(&self, start: usize) -> Vec<usize> {
         let (mut reached, mut next) = (vec![start], 0);
         while let Some(&at) = reached.get(next) {

@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use bytes::Bytes;
 
 use super::names::Names;
-use super::{Context, assets, body, patterns, settings};
+use super::{Context, assets, body, lists, patterns, settings};
 use crate::config::diagnose::{Diagnostic, FileId, Place};
 use crate::config::file;
 use crate::config::read::{Declared, Entry};
@@ -151,6 +151,12 @@ fn compile(
             complete = false;
             continue;
         };
+        if let Some((list, place)) = lists::list_of(&declared.fragments, &slot.fragment) {
+            let finding = Diagnostic::error("an item of a list has no slot of its own")
+                .at(slot_place(&slot, text, file), "there is no item here")
+                .also(place, format!("it is an item of `{}`", list.name));
+            cx.report(finding.help(format!("write `{}` instead", list.name)));
+        }
         let is_core = match body(&declared.fragments, index) {
             Some((_, fragment)) => fragment.priority.0.is_core(),
             None => {

@@ -118,6 +118,14 @@ fn param(segment: &str, span: &Range<usize>) -> Result<Option<Param>, PatternErr
             help,
         );
     }
+    if name == "item" {
+        let help = "choose another name";
+        return wrong(
+            span.clone(),
+            "in a source, this word means an item of a list",
+            help,
+        );
+    }
     Ok(Some(Param {
         name: name.to_owned(),
         is_rest,
@@ -161,6 +169,7 @@ mod tests {
             ("/{x}/{x}", 5..8),
             ("/{}", 1..3),
             ("/{lang}", 1..7),
+            ("/{item}", 1..7),
         ] {
             assert_eq!(params(pattern).unwrap_err().culprit, culprit, "{pattern}");
         }

@@ -187,12 +187,7 @@ fn check_pushed(entry: &Entry<file::Fragment>, fragment: &file::Fragment, cx: &m
 
 fn refuse_personal(target: &TargetTemplate, place: &Place, cx: &mut Context<'_>) {
     for variable in target.variables() {
-        let is_personal = match variable {
-            Variable::Cookie(_) => true,
-            Variable::Header(name) => name == "authorization",
-            Variable::Param(_) | Variable::Query(_) | Variable::Lang | Variable::Device => false,
-        };
-        if is_personal {
+        if variable.is_personal() {
             let place = cx.within(place, &format!("{{{variable}}}"));
             cx.report(personal_push(place));
         }

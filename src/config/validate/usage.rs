@@ -66,7 +66,7 @@ pub(super) fn check_params(
     }
 }
 
-fn params_of(fragment: &Fragment) -> impl Iterator<Item = &str> {
+pub(super) fn params_of(fragment: &Fragment) -> impl Iterator<Item = &str> {
     let target = fragment.source.target();
     target
         .into_iter()
@@ -77,7 +77,8 @@ fn params_of(fragment: &Fragment) -> impl Iterator<Item = &str> {
             | Variable::Cookie(_)
             | Variable::Header(_)
             | Variable::Lang
-            | Variable::Device => None,
+            | Variable::Device
+            | Variable::Item(_) => None,
         })
 }
 
@@ -103,10 +104,11 @@ pub(super) fn note_what_pages_vary_with(
 }
 
 /// What a fragment varies with besides the parameters of the route.
-fn varies_with(fragment: &Fragment) -> impl Iterator<Item = Variable> {
+pub(super) fn varies_with(fragment: &Fragment) -> impl Iterator<Item = Variable> {
     let target = fragment.source.target();
     let variables = target.into_iter().flat_map(|target| target.variables());
-    let variables = variables.filter(|variable| !matches!(variable, Variable::Param(_)));
+    let given = |variable: &&Variable| matches!(variable, Variable::Param(_) | Variable::Item(_));
+    let variables = variables.filter(move |variable| !given(variable));
     let headers = fragment.forward_headers.iter().cloned();
     let cookies = fragment.forward_cookies.iter().cloned();
     variables
@@ -132,7 +134,7 @@ pub(super) fn warn_unused(
             cx.report(
                 Diagnostic::warning(format!("fragment `{}` is never used", entry.name)).at(
                     entry.place.clone(),
-                    "in no layout, and no fallback of what is in one",
+                    "in no layout, no fallback and no item of what is in one",
                 ),
             );
         }
