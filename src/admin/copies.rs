@@ -118,6 +118,10 @@ fn check_pushable(fragment: &Fragment) -> Result<(), Refused> {
         let why = format!("fragment `{name}` is declared in place: there are no copies of it");
         return Err(bad(why));
     }
+    if fragment.list.is_some() {
+        let why = format!("fragment `{name}` is a list, made of its items: push these");
+        return Err(bad(why));
+    }
     if fragment.is_personal() {
         let why =
             format!("fragment `{name}` is for one reader at a time: copies are for everybody");

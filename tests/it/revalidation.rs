@@ -75,7 +75,7 @@ async fn a_renewed_copy_is_as_fresh_as_the_304_says() {
 
 #[tokio::test]
 async fn what_has_changed_takes_the_place_of_the_copy() {
-    let reply = |html: crate::support::Reply, etag| html.header("etag", etag);
+    let reply = |html: Reply, etag| html.header("etag", etag);
     let cms = origin()
         .on("/article", reply(html("<p>1</p>"), "\"v1\""))
         .start()
