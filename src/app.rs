@@ -16,7 +16,7 @@ use axum::Router;
 use futures::FutureExt as _;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -31,7 +31,7 @@ use crate::config::{self, Diagnostics, Loaded};
 use crate::degradation::{Level, LevelPin, NoSuchLevel};
 use crate::fetch::{Fetcher, Origin, http::HttpOrigin};
 use crate::report::{Cause, Event, Observer};
-use crate::server::{self, ServerState, accept};
+use crate::server::{self, InFlight, ServerState, accept};
 use crate::site::{OriginSpec, ServerSettings, SharedSettings, Site};
 use crate::telemetry::{Tally, Throttle};
 
@@ -193,18 +193,18 @@ impl App {
             rewatch: Notify::new(),
             reloading: Mutex::new(()),
         });
-        let readers = server::router(Arc::new(ServerState {
+        let readers = Arc::new(ServerState {
             complaints: Throttle::default(),
             composer: Arc::clone(&composer),
             edition: Arc::clone(&edition),
             level: Arc::clone(&level),
             tasks: tasks.clone(),
             stop: stop.clone(),
-            pages: Arc::new(Semaphore::new(pages_in_flight_max(&settings))),
+            pages: Arc::new(InFlight::new(pages_in_flight_max(&settings))),
             header_bytes_max: settings.header_bytes_max,
             body_bytes_max: settings.body_bytes_max,
             body_timeout: settings.body_timeout,
-        }));
+        });
         let reloader = Arc::clone(&core);
         let operators = AdminState {
             composer,
@@ -222,13 +222,20 @@ impl App {
             connections_max: settings.connections_max,
         };
         let (admin_tasks, admin_stop) = (TaskTracker::new(), CancellationToken::new());
-        for (listener, router, tasks, stop) in [
-            (listener, readers, &tasks, &stop),
-            (admin_listener, operators, &admin_tasks, &admin_stop),
-        ] {
-            let (limits, stop) = (limits.clone(), stop.clone());
-            tasks.spawn(accept::serve(listener, router, limits, tasks.clone(), stop));
-        }
+        tasks.spawn(accept::serve(
+            listener,
+            move |who| server::readers(Arc::clone(&readers), who),
+            limits.clone(),
+            tasks.clone(),
+            stop.clone(),
+        ));
+        admin_tasks.spawn(accept::serve(
+            admin_listener,
+            move |_| operators.clone(),
+            limits,
+            admin_tasks.clone(),
+            admin_stop.clone(),
+        ));
         tasks.spawn(Arc::clone(&core).follow_changes(stop.clone()));
         tasks.spawn(follow_nodes(Arc::clone(&core.composer), stop.clone()));
         Ok(Self {

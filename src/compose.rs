@@ -148,35 +148,31 @@ pub async fn compose<G: Send + 'static>(
     facts: Facts,
     in_flight: G,
 ) -> Composed {
-    let facts = Arc::new(facts);
     let order = Order {
         composer: Arc::clone(composer),
-        edition: Arc::clone(&edition),
+        edition,
         trace: facts.trace.clone(),
-        facts: Arc::clone(&facts),
+        facts: Arc::new(facts),
         level: plan.level,
     };
-    let mut account = Account::new(composer, &edition, &plan, path, facts);
-    let started = plan.started;
-    let mut waiting = start(&order, plan, &mut account);
+    let mut account = Account::new(order, &plan, path);
+    let mut waiting = start(plan, &mut account);
     let verdict = loop {
-        if let Some(verdict) = head::decide(&order.edition, &account) {
+        if let Some(verdict) = head::decide(&account) {
             break verdict;
         }
         let settled = waiting.next().await;
         let (member, settled) = settled.expect("a core slot without a verdict is being waited for");
         account.settle(member, settled);
     };
-    let page = edition.site.page(account.page());
     match verdict {
         Verdict::Unavailable => {
-            let until = started + page.budget;
-            if let Some(entry) = snapshot::recall(&order, page, account.facts(), until).await {
-                return instead(order, account, entry);
+            if let Some(entry) = snapshot::recall(&account).await {
+                return instead(account, entry);
             }
         }
         Verdict::Refused(StatusCode::NOT_FOUND | StatusCode::GONE) => {
-            snapshot::withdraw(composer, page, account.facts()).await;
+            snapshot::withdraw(&account).await;
         }
         Verdict::Page | Verdict::Redirect(..) | Verdict::Refused(_) => {}
     }
@@ -184,35 +180,37 @@ pub async fn compose<G: Send + 'static>(
     if is_page {
         gather(&mut waiting, &mut account).await;
     }
-    let head = head::head(&order.edition, &account, verdict);
+    let head = head::head(&account, verdict);
     account.head_settled(&head, composer.clock.now());
-    let edition = order.edition;
     let body = if is_page && !waiting.is_empty() {
         let settling = settle_on(composer, waiting, in_flight);
-        PageBody::streaming(edition, account, settling)
+        PageBody::streaming(account, settling)
     } else {
-        PageBody::settled(edition, account, is_page)
+        PageBody::settled(account, is_page)
     };
     Composed { head, body }
 }
 
 /// The page as it was when its core could be had last.
-fn instead(order: Order, mut account: Account, entry: Arc<Entry>) -> Composed {
-    let now = order.composer.clock.now();
+fn instead(mut account: Account, entry: Arc<Entry>) -> Composed {
+    let now = account.order().composer.clock.now();
     account.replaced_by(&entry, now);
-    let mut head = head::head(&order.edition, &account, Verdict::Page);
+    let mut head = head::head(&account, Verdict::Page);
     head.headers.clone_from(&entry.head.headers);
-    let age = entry.age(order.composer.clock.moment(now)).as_secs();
+    let age = entry
+        .age(account.order().composer.clock.moment(now))
+        .as_secs();
     head.headers.push((AGE, HeaderValue::from(age)));
     head.server_timing.insert_str(0, "page;desc=snapshot, ");
     account.head_settled(&head, now);
-    let body = PageBody::snapshot(order.edition, account, &entry);
+    let body = PageBody::snapshot(account, &entry);
     Composed { head, body }
 }
 
 /// Starts all steps; what is at hand is settled at once.
-fn start(order: &Order, plan: Plan, account: &mut Account) -> Waiting {
+fn start(plan: Plan, account: &mut Account) -> Waiting {
     let now = plan.started;
+    let moment = account.order().composer.clock.moment(now);
     let waiting = Waiting::new();
     for (member, step) in plan.steps.into_iter().enumerate() {
         let serve = match step.action {
@@ -222,10 +220,10 @@ fn start(order: &Order, plan: Plan, account: &mut Account) -> Waiting {
             }
             Action::Serve(serve) => serve,
         };
-        match slot::at_hand(order, step.fragment, &serve, now) {
+        match slot::at_hand(account.order(), step.fragment, &serve, now, moment) {
             Some(settled) => account.settle(member, settled),
             None => {
-                let settled = slot::fill(order.clone(), step.fragment, serve, now);
+                let settled = slot::fill(account.order().clone(), step.fragment, serve, now);
                 waiting.push(async move { (member, settled.await) }.boxed());
             }
         }

@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::num::NonZeroU8;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub mod facts;
@@ -122,6 +123,8 @@ pub struct Fragment {
     pub forward_cookies: Vec<String>,
     /// Changes whenever the rendered result would: part of the cache key.
     pub fingerprint: u64,
+    /// What its source is asked for, if that is the same for every page.
+    pub same_request: Option<Arc<SourceRequest>>,
 }
 
 impl Fragment {

@@ -56,10 +56,18 @@ pub struct Serve {
     pub source_deadline: Instant,
     /// When the slot is settled with what there is: the chain may ask others until then.
     pub deadline: Instant,
-    /// What is asked for.
-    pub request: Arc<SourceRequest>,
+    /// What is asked for, unless that is the same for every page.
+    pub own_request: Option<Arc<SourceRequest>>,
     /// The same for every fragment that the chain may fall back on.
     pub siblings: Vec<Sibling>,
+}
+
+impl Serve {
+    /// What is asked for on behalf of `fragment`, which this is the plan for.
+    pub fn request<'r>(&'r self, fragment: &'r Fragment) -> &'r Arc<SourceRequest> {
+        let request = self.own_request.as_ref().or(fragment.same_request.as_ref());
+        request.expect("a request that depends on the page is in its plan")
+    }
 }
 
 /// A fragment that the chain of another may fall back on.
@@ -76,6 +84,7 @@ pub struct Sibling {
 /// Plans a page that was asked for at `now`.
 pub fn plan(site: &Site, page_id: PageId, facts: &Facts, level: Level, now: Instant) -> Plan {
     let page = site.page(page_id);
+    let longest = budget::slot_time(page.budget, page.budget);
     let steps = page
         .members
         .iter()
@@ -84,7 +93,7 @@ pub fn plan(site: &Site, page_id: PageId, facts: &Facts, level: Level, now: Inst
             let action = if site.ladder.sheds(level, fragment.priority) {
                 Action::Omit(OmitReason::Shed(level))
             } else {
-                Action::Serve(serve(site, page, fragment, facts, level, now))
+                Action::Serve(serve(site, fragment, facts, level, longest, now))
             };
             Step {
                 fragment: member.fragment,
@@ -102,20 +111,30 @@ pub fn plan(site: &Site, page_id: PageId, facts: &Facts, level: Level, now: Inst
 
 fn serve(
     site: &Site,
-    page: &Page,
     fragment: &Fragment,
     facts: &Facts,
     level: Level,
+    longest: Duration,
     now: Instant,
 ) -> Serve {
     let mut siblings = Vec::new();
     add_siblings(site, fragment, facts, level, &mut siblings);
     Serve {
-        source_deadline: now + slot_time(page, fragment),
-        deadline: now + budget::slot_time(page.budget, page.budget),
-        request: Arc::new(SourceRequest::new(fragment, facts)),
+        source_deadline: now + fragment.timeout.min(longest),
+        deadline: now + longest,
+        own_request: own_request(fragment, facts),
         siblings,
     }
+}
+
+fn own_request(fragment: &Fragment, facts: &Facts) -> Option<Arc<SourceRequest>> {
+    let depends = fragment.same_request.is_none();
+    depends.then(|| Arc::new(SourceRequest::new(fragment, facts)))
+}
+
+fn fragment_request(fragment: &Fragment, facts: &Facts) -> Arc<SourceRequest> {
+    let same = fragment.same_request.as_ref();
+    same.map_or_else(|| Arc::new(SourceRequest::new(fragment, facts)), Arc::clone)
 }
 
 /// How to obtain an item of a list that is to be handed over at `until`.
@@ -132,7 +151,7 @@ pub fn serve_item(
     Serve {
         source_deadline: until.min(now + item.timeout),
         deadline: until,
-        request: Arc::new(SourceRequest::new(item, facts)),
+        own_request: own_request(item, facts),
         siblings,
     }
 }
@@ -175,7 +194,7 @@ fn add_siblings(
         let sibling = site.fragment(*id);
         found.push(Sibling {
             fragment: *id,
-            request: Arc::new(SourceRequest::new(sibling, facts)),
+            request: fragment_request(sibling, facts),
             may_ask: !site.ladder.sheds(level, sibling.priority),
         });
         add_siblings(site, sibling, facts, level, found);

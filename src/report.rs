@@ -4,6 +4,7 @@
 //! Invariant: one [`PageReport`] per request for a page, with one [`FragmentReport`] per fragment
 //! of the page, whatever happened.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -144,23 +145,45 @@ pub enum OmitReason {
 }
 
 impl Outcome {
+    /// One word for headers and labels, by [`number`](Self::number).
+    pub const LABELS: [&'static str; 13] = [
+        "cached",
+        "fetched",
+        "declared",
+        "absent",
+        "stale",
+        "sibling",
+        "static",
+        "inline",
+        "default_data",
+        "shed",
+        "failed",
+        "unneeded",
+        "partial",
+    ];
+
+    /// Which of the kinds of outcome it is: the place of its word in [`LABELS`](Self::LABELS).
+    pub fn number(&self) -> usize {
+        match self {
+            Self::Cached => 0,
+            Self::Fetched => 1,
+            Self::Declared => 2,
+            Self::Absent => 3,
+            Self::Stale(_) => 4,
+            Self::Sibling(..) => 5,
+            Self::Static(_) => 6,
+            Self::Inline(_) => 7,
+            Self::DefaultData(_) => 8,
+            Self::Omitted(OmitReason::Shed(_)) => 9,
+            Self::Omitted(OmitReason::Failed(_)) => 10,
+            Self::Omitted(OmitReason::Unneeded) => 11,
+            Self::Partial { .. } => 12,
+        }
+    }
+
     /// One word for headers and labels.
     pub fn label(&self) -> &'static str {
-        match self {
-            Self::Cached => "cached",
-            Self::Fetched => "fetched",
-            Self::Partial { .. } => "partial",
-            Self::Declared => "declared",
-            Self::Absent => "absent",
-            Self::Stale(_) => "stale",
-            Self::Sibling(..) => "sibling",
-            Self::Static(_) => "static",
-            Self::Inline(_) => "inline",
-            Self::DefaultData(_) => "default_data",
-            Self::Omitted(OmitReason::Shed(_)) => "shed",
-            Self::Omitted(OmitReason::Failed(_)) => "failed",
-            Self::Omitted(OmitReason::Unneeded) => "unneeded",
-        }
+        Self::LABELS[self.number()]
     }
 
     /// Whether readers see what the editors meant them to see.
@@ -214,9 +237,9 @@ impl fmt::Display for Outcome {
 
 /// The account of one fragment in one page.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FragmentReport {
+pub struct FragmentReport<'p> {
     /// The fragment's name.
-    pub name: String,
+    pub name: Cow<'p, str>,
     /// How its slots were filled.
     pub outcome: Outcome,
     /// Age of the copy that was used.
@@ -225,15 +248,15 @@ pub struct FragmentReport {
     pub duration: Duration,
 }
 
-/// The account of one page.
+/// The account of one page. It borrows what it names: whoever keeps it makes it their own.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PageReport {
+pub struct PageReport<'p> {
     /// The page's name in `fragments.toml`.
-    pub page: String,
+    pub page: Cow<'p, str>,
     /// The path that was asked for.
-    pub path: String,
-    /// The trace that the page belongs to, 32 hexadecimal digits.
-    pub trace_id: String,
+    pub path: Cow<'p, str>,
+    /// The trace that the page belongs to; written as 32 hexadecimal digits.
+    pub trace_id: u128,
     /// The level it was planned at.
     pub level: Level,
     /// The status that was sent; 0 when the reader had left before there was one.
@@ -247,14 +270,29 @@ pub struct PageReport {
     /// How old the snapshot is that was served, if the core had nothing else.
     pub snapshot: Option<Duration>,
     /// One entry a fragment.
-    pub fragments: Vec<FragmentReport>,
+    pub fragments: Vec<FragmentReport<'p>>,
 }
 
-impl PageReport {
+impl PageReport<'_> {
+    /// The same, to keep.
+    pub fn into_owned(self) -> PageReport<'static> {
+        let own = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        let fragments = self.fragments.into_iter().map(|fragment| FragmentReport {
+            name: own(fragment.name),
+            ..fragment
+        });
+        PageReport {
+            page: own(self.page),
+            path: own(self.path),
+            fragments: fragments.collect(),
+            ..self
+        }
+    }
+
     /// Whether every block that anybody waited for was there.
     pub fn is_complete(&self) -> bool {
         let unneeded = Outcome::Omitted(OmitReason::Unneeded);
-        let whole = |f: &FragmentReport| f.outcome.is_whole() || f.outcome == unneeded;
+        let whole = |f: &FragmentReport<'_>| f.outcome.is_whole() || f.outcome == unneeded;
         self.status == 200 && self.snapshot.is_none() && self.fragments.iter().all(whole)
     }
 }
@@ -289,7 +327,7 @@ pub enum Event {
 /// Whoever reads reports. Called on the request path: must return at once.
 pub trait Observer: Send + Sync {
     /// A page has ended.
-    fn page(&self, report: &PageReport);
+    fn page(&self, report: &PageReport<'_>);
     /// Something happened.
     fn event(&self, event: &Event);
 }

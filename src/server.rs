@@ -3,24 +3,22 @@
 //!
 //! Invariant: every request gets an answer that ends, and a bad one gets a 4xx, never a panic.
 
-use std::net::SocketAddr;
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::middleware::map_response;
 use axum::response::Response;
-use http::header::{CACHE_CONTROL, CONTENT_ENCODING, ETAG, HOST};
-use http::{Extensions, HeaderMap, HeaderValue, StatusCode, Version};
-use tokio::sync::Semaphore;
+use bytes::Bytes;
+use futures::FutureExt as _;
+use http::header::HOST;
+use http::{HeaderMap, Request, StatusCode, Version};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::compression::CompressionLayer;
-use tower_http::compression::predicate::{DefaultPredicate, Predicate as _};
+use tower::{BoxError, Service, service_fn};
 
 use crate::compose::{Composer, Edition};
 use crate::degradation::LevelPin;
@@ -28,10 +26,16 @@ use crate::site::{Found, Target};
 use crate::telemetry::Throttle;
 
 pub mod accept;
+mod coding;
 pub(crate) mod error_page;
 mod files;
+mod in_flight;
 mod page;
 mod proxy;
+
+pub use in_flight::InFlight;
+
+use accept::Who;
 
 /// What the handlers need.
 pub struct ServerState {
@@ -47,8 +51,8 @@ pub struct ServerState {
     pub stop: CancellationToken,
     /// What was said in the log about requests that could not be passed through.
     pub complaints: Throttle,
-    /// One permit a page being composed.
-    pub pages: Arc<Semaphore>,
+    /// Pages being composed.
+    pub pages: Arc<InFlight>,
     /// Largest request head, in bytes.
     pub header_bytes_max: usize,
     /// Largest request body, in bytes.
@@ -57,74 +61,38 @@ pub struct ServerState {
     pub body_timeout: Duration,
 }
 
-/// The address of whoever is connected.
-#[derive(Debug, Clone, Copy)]
-pub struct Peer(pub SocketAddr);
-
-/// What answers to readers.
+/// The same for requests that come over no connection.
 pub fn router(state: Arc<ServerState>) -> Router {
-    Router::new()
-        .fallback(answer)
-        .with_state(state)
-        .layer(map_response(before_coding))
-        .layer(CompressionLayer::new().compress_when(DefaultPredicate::new().and(may_be_coded)))
-        .layer(map_response(after_coding))
-        .layer(CatchPanicLayer::new())
+    Router::new().fallback_service(readers(state, Arc::new(Who::default())))
 }
 
-/// Whether an answer has content, and whoever made it lets it be coded (RFC 9110, 7.7).
-fn may_be_coded(status: StatusCode, _: Version, headers: &HeaderMap, _: &Extensions) -> bool {
-    let has_content = !status.is_informational()
-        && !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    let mut directives = headers
-        .get_all(CACHE_CONTROL)
-        .iter()
-        .filter_map(|v| v.to_str().ok());
-    has_content && !directives.any(|value| value.to_ascii_lowercase().contains("no-transform"))
+/// What answers to the readers of one connection.
+pub fn readers<B>(
+    state: Arc<ServerState>,
+    who: Arc<Who>,
+) -> impl Service<Request<B>, Response = Response, Error = Infallible, Future: Send>
++ Clone
++ Send
++ Sync
++ use<B>
+where
+    B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    service_fn(move |request: Request<B>| {
+        let (state, who) = (Arc::clone(&state), Arc::clone(&who));
+        async move {
+            let accepted = coding::Accepted::of(request.headers());
+            let answer = async { accepted.code(answer(&state, &who, request).await).await };
+            let answer = AssertUnwindSafe(answer).catch_unwind().await;
+            Ok(answer.unwrap_or_else(|panic| error_page::panicked(&*panic)))
+        }
+    })
 }
 
-/// What an answer was before it may have been coded.
-#[derive(Clone, Copy)]
-struct Uncoded {
-    status: StatusCode,
-    has_coding: bool,
-}
-
-async fn before_coding(mut response: Response) -> Response {
-    let uncoded = Uncoded {
-        status: response.status(),
-        has_coding: response.headers().contains_key(CONTENT_ENCODING),
-    };
-    response.extensions_mut().insert(uncoded);
-    response
-}
-
-/// Puts right what the coding leaves wrong.
-async fn after_coding(mut response: Response) -> Response {
-    let Some(before) = response.extensions_mut().remove::<Uncoded>() else {
-        return response;
-    };
-    // a reader who takes no coding at all, not even none, gets the answer as it is: the coding says
-    // 406 when the work has been done, and sends the body all the same
-    *response.status_mut() = before.status;
-    if !before.has_coding && response.headers().contains_key(CONTENT_ENCODING) {
-        weaken(response.headers_mut());
-    }
-    response
-}
-
-/// The validator of the bytes before a coding is not one of the bytes after it (RFC 9110, 8.8.3.3).
-fn weaken(headers: &mut HeaderMap) {
-    let weak = headers.get(ETAG).and_then(|tag| {
-        let strong = tag.as_bytes().starts_with(b"\"").then_some(tag)?;
-        HeaderValue::from_bytes(&[b"W/", strong.as_bytes()].concat()).ok()
-    });
-    if let Some(weak) = weak {
-        headers.insert(ETAG, weak);
-    }
-}
-
-async fn answer(State(state): State<Arc<ServerState>>, request: Request) -> Response {
+async fn answer<B>(state: &ServerState, who: &Arc<Who>, request: Request<B>) -> Response
+where
+    B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
     let edition = state.edition.load_full();
     let site = &edition.site;
     if head_bytes(&request) > state.header_bytes_max {
@@ -143,22 +111,25 @@ async fn answer(State(state): State<Arc<ServerState>>, request: Request) -> Resp
             params,
         } => {
             let (head, _) = request.into_parts();
-            page::answer(&state, edition, id, params, &head).await
+            page::answer(state, edition, id, params, &head).await
         }
         Found::Match {
             target: Target::Proxy(index),
             params,
-        } => proxy::answer(&state, edition, index, &params, request).await,
+        } => {
+            let request = request.map(Body::new);
+            proxy::answer(state, who, edition, index, &params, request).await
+        }
         Found::Match {
             target: Target::Static(index),
             params,
-        } => files::answer(&edition, index, &params, request).await,
+        } => files::answer(&edition, index, &params, request.map(Body::new)).await,
         Found::Nothing => error_page::not_found(site, StatusCode::NOT_FOUND),
         Found::Refused(why) => error_page::plain(site, StatusCode::BAD_REQUEST, why),
     }
 }
 
-fn head_bytes(request: &http::Request<Body>) -> usize {
+fn head_bytes<B>(request: &Request<B>) -> usize {
     let lines = |headers: &HeaderMap| {
         // name, `: `, value and the line's end
         headers

@@ -50,6 +50,9 @@ impl Lifetime {
     /// The same, going stale earlier by up to `percent` of the ttl: `chance` of 255 parts of that.
     /// What was stored in one moment is then not asked for again in one moment.
     pub fn jittered(mut self, percent: u8, chance: u8) -> Self {
+        if percent == 0 || chance == 0 {
+            return self;
+        }
         let share = f64::from(percent) / 100.0 * f64::from(chance) / 255.0;
         self.ttl -= self.ttl.mul_f64(share.clamp(0.0, 1.0)).min(self.ttl);
         self

@@ -127,4 +127,32 @@ mod tests {
         assert!(stats.bytes <= stats.bytes_max, "{stats:?}");
         assert!((1..=64 << 10 >> 8).contains(&stats.entries), "{stats:?}");
     }
+
+    #[test]
+    fn pages_asked_for_once_do_not_evict_those_asked_for_often() {
+        const HOT: usize = 500;
+        const SCANNED: usize = 100_000;
+        // room for a few times what is hot, and for a small part of what a crawler asks for
+        let hot: Vec<_> = (0..HOT).map(|n| request(format!("/hot/{n}"), "")).collect();
+        let weight = ByBytes.weight(&hot[0], &absent());
+        let memory = Memory::new(usize::try_from(weight).unwrap() * HOT * 4);
+        for _ in 0..3 {
+            for key in &hot {
+                if memory.get(key).is_none() {
+                    memory.put(Arc::clone(key), absent());
+                }
+            }
+        }
+        for number in 0..SCANNED {
+            let key = request(format!("/scan/{number}"), "");
+            if memory.get(&key).is_none() {
+                memory.put(key, absent());
+            }
+        }
+        let kept = hot.iter().filter(|key| memory.get(key).is_some()).count();
+        assert!(
+            kept >= HOT * 95 / 100,
+            "{kept} of {HOT} hot copies are left"
+        );
+    }
 }

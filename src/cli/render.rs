@@ -34,11 +34,11 @@ pub(super) struct Render {
 }
 
 #[derive(Default)]
-struct Keep(Mutex<Option<PageReport>>);
+struct Keep(Mutex<Option<PageReport<'static>>>);
 
 impl Observer for Keep {
-    fn page(&self, report: &PageReport) {
-        *self.0.lock() = Some(report.clone());
+    fn page(&self, report: &PageReport<'_>) {
+        *self.0.lock() = Some(report.clone().into_owned());
     }
 
     fn event(&self, _: &Event) {}
@@ -96,7 +96,7 @@ impl Render {
 }
 
 /// The report as lines for a terminal.
-fn account(report: &PageReport, verdict: &Verdict) -> String {
+fn account(report: &PageReport<'_>, verdict: &Verdict) -> String {
     let PageReport {
         page,
         status,

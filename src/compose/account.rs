@@ -1,7 +1,7 @@
 //! The running account of one page: what each member has come to so far. Owns the slots' results
 //! until they are written, and the report that is made of them at the end.
 
-use std::sync::Arc;
+use std::borrow::Cow;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
@@ -16,14 +16,12 @@ use crate::report::{Cause, FragmentReport, OmitReason, Outcome, PageReport};
 use crate::site::{Page, PageId};
 
 use super::slot::{Fill, Settled};
-use super::{Composer, Edition, PageHead};
+use super::{Order, PageHead};
 
 pub(crate) struct Account {
-    composer: Arc<Composer>,
-    edition: Arc<Edition>,
+    order: Order,
     page: PageId,
     path: String,
-    facts: Arc<Facts>,
     level: Level,
     started: Instant,
     head_after: Duration,
@@ -38,19 +36,11 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    pub(super) fn new(
-        composer: &Arc<Composer>,
-        edition: &Arc<Edition>,
-        plan: &Plan,
-        path: &str,
-        facts: Arc<Facts>,
-    ) -> Self {
+    pub(super) fn new(order: Order, plan: &Plan, path: &str) -> Self {
         Self {
-            composer: Arc::clone(composer),
-            edition: Arc::clone(edition),
+            order,
             page: plan.page,
             path: path.to_owned(),
-            facts,
             level: plan.level,
             started: plan.started,
             head_after: Duration::ZERO,
@@ -63,13 +53,14 @@ impl Account {
         }
     }
 
-    pub(super) fn page(&self) -> PageId {
-        self.page
+    /// For whom the page is, and what serves it.
+    pub(super) fn order(&self) -> &Order {
+        &self.order
     }
 
     /// The page as it is declared.
     pub(super) fn declared(&self) -> &Page {
-        self.edition.site.page(self.page)
+        self.order.edition.site.page(self.page)
     }
 
     pub(super) fn level(&self) -> Level {
@@ -77,7 +68,7 @@ impl Account {
     }
 
     pub(super) fn facts(&self) -> &Facts {
-        &self.facts
+        &self.order.facts
     }
 
     pub(super) fn started(&self) -> Instant {
@@ -101,7 +92,7 @@ impl Account {
         for (fragment, settled) in self.members() {
             made_of.push(Ingredient {
                 fragment: fragment.name.clone(),
-                target: SourceRequest::new(fragment, &self.facts).target,
+                target: SourceRequest::new(fragment, &self.order.facts).target,
             });
             if let Some(Fill::Entry(list)) = settled.map(|settled| &settled.content) {
                 made_of.extend(list.made_of.iter().cloned());
@@ -112,13 +103,13 @@ impl Account {
 
     /// Each fragment of the page and what it has come to.
     pub(super) fn members(&self) -> impl Iterator<Item = (&Fragment, Option<&Settled>)> {
-        let fragments = self.edition.site.members(self.declared());
+        let fragments = self.order.edition.site.members(self.declared());
         fragments.zip(self.members.iter().map(Option::as_ref))
     }
 
     /// A snapshot takes the page's place.
     pub(super) fn replaced_by(&mut self, snapshot: &Entry, now: Instant) {
-        self.snapshot = Some(snapshot.age(self.composer.clock.moment(now)));
+        self.snapshot = Some(snapshot.age(self.order.composer.clock.moment(now)));
     }
 
     /// Whether this is the page, and not its snapshot, and not told yet.
@@ -132,15 +123,11 @@ impl Account {
 
     /// Whoever filled the slots has stopped: what is not settled by now never will be.
     pub(super) fn give_up_the_rest(&mut self) {
-        let now = self.composer.clock.now();
+        let now = self.order.composer.clock.now();
         for member in self.members.iter_mut().filter(|member| member.is_none()) {
             let reason = OmitReason::Failed(Cause::Stopping);
             *member = Some(Settled::omitted(reason, now));
         }
-    }
-
-    pub(super) fn composer(&self) -> &Composer {
-        &self.composer
     }
 
     /// What a member has come to, if it has.
@@ -165,21 +152,28 @@ impl Account {
     }
 
     fn close(&mut self) {
-        let report = self.report();
-        for observer in self.composer.observers() {
+        let members = std::mem::take(&mut self.members);
+        let report = self.report(members);
+        for observer in self.order.composer.observers() {
             observer.page(&report);
         }
     }
 
     /// Name, outcome and duration of each member that is settled.
     pub(super) fn known(&self) -> impl Iterator<Item = (&str, &Outcome, Duration)> {
-        let members = &self.edition.site.page(self.page).members;
+        let members = &self.order.edition.site.page(self.page).members;
         members
             .iter()
             .zip(&self.members)
             .filter_map(|(member, settled)| {
                 let settled = settled.as_ref()?;
-                let name = self.edition.site.fragment(member.fragment).name.as_str();
+                let name = self
+                    .order
+                    .edition
+                    .site
+                    .fragment(member.fragment)
+                    .name
+                    .as_str();
                 Some((
                     name,
                     &settled.outcome,
@@ -188,49 +182,33 @@ impl Account {
             })
     }
 
-    fn report(&mut self) -> PageReport {
-        let duration = self
-            .composer
-            .clock
-            .now()
-            .saturating_duration_since(self.started);
-        let site = &self.edition.site;
-        let page = site.page(self.page);
-        let fragments = page
-            .members
-            .iter()
-            .zip(self.members.drain(..))
-            .map(|(member, settled)| {
-                let name = site.fragment(member.fragment).name.clone();
-                match settled {
-                    Some(settled) => FragmentReport {
-                        name,
-                        outcome: settled.outcome,
-                        age: settled.age,
-                        duration: settled.at.saturating_duration_since(self.started),
-                    },
-                    None => {
-                        let outcome = Outcome::Omitted(OmitReason::Unneeded);
-                        FragmentReport {
-                            name,
-                            outcome,
-                            age: None,
-                            duration,
-                        }
-                    }
-                }
-            });
+    fn report(&self, members: Vec<Option<Settled>>) -> PageReport<'_> {
+        let ended = self.order.composer.clock.now();
+        let after = |at: Instant| at.saturating_duration_since(self.started);
+        let (site, page) = (&self.order.edition.site, self.declared());
+        let fragments = site.members(page).zip(members).map(|(fragment, settled)| {
+            let (outcome, age, at) = match settled {
+                Some(settled) => (settled.outcome, settled.age, settled.at),
+                None => (Outcome::Omitted(OmitReason::Unneeded), None, ended),
+            };
+            FragmentReport {
+                name: Cow::Borrowed(&fragment.name),
+                outcome,
+                age,
+                duration: after(at),
+            }
+        });
         PageReport {
-            page: page.name.clone(),
-            fragments: fragments.collect(),
-            path: std::mem::take(&mut self.path),
-            trace_id: format!("{:032x}", self.facts.trace.trace_id),
+            page: Cow::Borrowed(&page.name),
+            path: Cow::Borrowed(&self.path),
+            trace_id: self.order.trace.trace_id,
             level: self.level,
             status: self.status,
             head_after: self.head_after,
-            duration,
+            duration: after(ended),
             finished: self.finished,
             snapshot: self.snapshot,
+            fragments: fragments.collect(),
         }
     }
 }

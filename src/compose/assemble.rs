@@ -8,13 +8,19 @@
 //! page. While the body waits for one slot, the others go on: they are filled by a task of their
 //! own, so that a reader who does not read holds up nothing but their own page.
 //!
+//! # In few pieces
+//!
+//! Each piece that is handed over costs the layers below it some work, and the HTTP library writes
+//! to the socket after sixteen. So what is ready goes out in as few as it can without copying much:
+//! a large piece as it is, the small ones between two large ones as one.
+//!
 //! Invariant: when every slot was at hand when the head left, the length is known and exact.
 
+use std::borrow::Cow;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::mpsc;
 
@@ -22,14 +28,17 @@ use crate::cache::{Content, Entry};
 use crate::layout::parts::Parts;
 use crate::site::Piece;
 
-use super::Edition;
 use super::account::Account;
 use super::slot::{Fill, Settled};
 use super::snapshot;
 
+/// Pieces of up to so many bytes are copied together; about what handing over one by itself costs.
+const SMALL_BYTES_MAX: usize = 4 << 10;
+/// Most bytes that are copied together, so that what a page holds for a slow reader stays small.
+const JOINED_BYTES_MAX: usize = 32 << 10;
+
 /// A page's body.
 pub struct PageBody {
-    edition: Arc<Edition>,
     account: Account,
     /// What the slots that were not settled when the head left come to.
     settling: Option<mpsc::Receiver<(usize, Settled)>>,
@@ -43,9 +52,8 @@ pub struct PageBody {
 
 impl PageBody {
     /// A body whose slots are all settled, or that will not be written.
-    pub(super) fn settled(edition: Arc<Edition>, account: Account, is_page: bool) -> Self {
+    pub(super) fn settled(account: Account, is_page: bool) -> Self {
         let mut body = Self {
-            edition,
             account,
             settling: None,
             next: 0,
@@ -64,13 +72,8 @@ impl PageBody {
     }
 
     /// A body some of whose slots are still being filled.
-    pub(super) fn streaming(
-        edition: Arc<Edition>,
-        account: Account,
-        settling: mpsc::Receiver<(usize, Settled)>,
-    ) -> Self {
+    pub(super) fn streaming(account: Account, settling: mpsc::Receiver<(usize, Settled)>) -> Self {
         Self {
-            edition,
             account,
             settling: Some(settling),
             next: 0,
@@ -80,13 +83,12 @@ impl PageBody {
     }
 
     /// The page as it was.
-    pub(super) fn snapshot(edition: Arc<Edition>, account: Account, entry: &Entry) -> Self {
+    pub(super) fn snapshot(account: Account, entry: &Entry) -> Self {
         let html = match &entry.content {
             Content::Html(parts) => parts.main.clone(),
             Content::Absent | Content::Withdrawn => Bytes::new(),
         };
         let mut body = Self {
-            edition,
             account,
             settling: None,
             next: 0,
@@ -103,13 +105,13 @@ impl PageBody {
     }
 
     fn pieces(&self) -> &[Piece] {
-        &self.edition.site.page(self.account.page()).pieces
+        &self.account.declared().pieces
     }
 
     /// What a piece is written as; `None` while its slot is not settled.
-    fn written(&self, piece: &Piece) -> Option<Bytes> {
+    fn written<'b>(&'b self, piece: &'b Piece) -> Option<Cow<'b, Bytes>> {
         let (member, part, default) = match piece {
-            Piece::Literal(bytes) => return Some(bytes.clone()),
+            Piece::Literal(bytes) => return Some(Cow::Borrowed(bytes)),
             Piece::Slot {
                 member,
                 part,
@@ -118,12 +120,56 @@ impl PageBody {
         };
         Some(match &self.account.settled(member)?.content {
             Fill::Entry(entry) => match &entry.content {
-                Content::Html(parts) => parts.part(part),
-                Content::Absent | Content::Withdrawn => default.clone(),
+                Content::Html(parts) => match part {
+                    None => Cow::Borrowed(&parts.main),
+                    Some(_) => Cow::Owned(parts.part(part)),
+                },
+                Content::Absent | Content::Withdrawn => Cow::Borrowed(default),
             },
-            Fill::Ready(body) => Parts::split(body.clone()).part(part),
-            Fill::Nothing | Fill::NoPage(..) => default.clone(),
+            Fill::Ready(body) => Cow::Owned(Parts::split(body.clone()).part(part)),
+            Fill::Nothing | Fill::NoPage(..) => Cow::Borrowed(default),
         })
+    }
+
+    /// Takes what can be written now, as one frame: empty while the next slot is not settled, and at
+    /// the end.
+    fn take(&mut self) -> Bytes {
+        let (mut pieces, mut bytes) = (0, 0);
+        for piece in &self.pieces()[self.next..] {
+            let Some(len) = self.written(piece).map(|piece| piece.len()) else {
+                break;
+            };
+            let is_too_much = len > SMALL_BYTES_MAX || bytes + len > JOINED_BYTES_MAX;
+            if bytes > 0 && is_too_much {
+                break;
+            }
+            pieces += 1;
+            bytes += len;
+            if is_too_much {
+                break;
+            }
+        }
+        let run = &self.pieces()[self.next..self.next + pieces];
+        let mut run = run
+            .iter()
+            .filter_map(|piece| self.written(piece))
+            .filter(|piece| !piece.is_empty())
+            .peekable();
+        let first = run.next().map(Cow::into_owned).unwrap_or_default();
+        let frame = match run.peek() {
+            None => first,
+            Some(_) => {
+                let mut joined = BytesMut::with_capacity(bytes);
+                joined.extend_from_slice(&first);
+                run.for_each(|piece| joined.extend_from_slice(&piece));
+                joined.freeze()
+            }
+        };
+        self.next += pieces;
+        if let Some(remaining) = &mut self.remaining {
+            *remaining -= bytes as u64;
+        }
+        frame
     }
 
     /// Once the announced length has been written nobody asks for what is left, which is empty.
@@ -138,8 +184,9 @@ impl PageBody {
 
     fn finish(&mut self) {
         if self.account.is_open() {
-            snapshot::consider(self.account.composer(), &self.account, || {
-                snapshot::concat(self.pieces().iter().map(|piece| self.written(piece)))
+            snapshot::consider(&self.account, || {
+                let pieces = self.pieces().iter();
+                snapshot::concat(pieces.map(|piece| Some(self.written(piece)?.into_owned())))
             });
         }
         self.account.finish();
@@ -177,18 +224,13 @@ impl Body for PageBody {
             return Poll::Ready(Some(Ok(Frame::data(html))));
         }
         this.poll_slots(cx);
-        while let Some(piece) = this.pieces().get(this.next) {
-            let Some(bytes) = this.written(piece) else {
-                return Poll::Pending;
-            };
-            this.next += 1;
-            if let Some(remaining) = &mut this.remaining {
-                *remaining -= bytes.len() as u64;
-            }
-            this.finish_at_the_end();
-            if !bytes.is_empty() {
-                return Poll::Ready(Some(Ok(Frame::data(bytes))));
-            }
+        let frame = this.take();
+        this.finish_at_the_end();
+        if !frame.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(frame))));
+        }
+        if this.next < this.pieces().len() {
+            return Poll::Pending;
         }
         this.finish();
         Poll::Ready(None)

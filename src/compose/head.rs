@@ -1,6 +1,8 @@
 //! The page's status and headers, from its core fragments and nothing else. Owns the rule by which
 //! several cores agree; pure.
 
+use std::time::Duration;
+
 use http::header::SET_COOKIE;
 use http::{HeaderName, HeaderValue, StatusCode};
 
@@ -9,7 +11,6 @@ use crate::fragment::{Fragment, Rung};
 use crate::report::{OmitReason, Outcome};
 use crate::site::Site;
 
-use super::Edition;
 use super::account::Account;
 use super::flight::NoPage;
 use super::slot::Fill;
@@ -57,8 +58,8 @@ pub struct PageHead {
 
 /// The verdict, once it can be known: when every core has content, or one has said that there will
 /// be no page. The first core in document order that says so wins.
-pub(super) fn decide(edition: &Edition, account: &Account) -> Option<Verdict> {
-    let page = edition.site.page(account.page());
+pub(super) fn decide(account: &Account) -> Option<Verdict> {
+    let page = account.declared();
     let mut undecided = false;
     for (index, _) in page
         .members
@@ -83,14 +84,13 @@ pub(super) fn decide(edition: &Edition, account: &Account) -> Option<Verdict> {
 
 /// The head that goes with a verdict, from the cores that gave it: of a page from all of them, of a
 /// redirect or a refusal from the first that said so.
-pub(super) fn head(edition: &Edition, account: &Account, verdict: Verdict) -> PageHead {
-    let page = edition.site.page(account.page());
+pub(super) fn head(account: &Account, verdict: Verdict) -> PageHead {
+    let (page, site) = (account.declared(), &account.order().edition.site);
     let is_page = verdict == Verdict::Page;
     let mut headers = Vec::new();
-    let declared = edition
-        .site
+    let declared = site
         .members(page)
-        .any(|fragment| may_be_personal(&edition.site, fragment));
+        .any(|fragment| may_be_personal(site, fragment));
     let mut private = false;
     for (index, _) in page
         .members
@@ -134,16 +134,57 @@ fn may_be_personal(site: &Site, fragment: &Fragment) -> bool {
 /// One entry a fragment (<https://www.w3.org/TR/server-timing/>): its duration in milliseconds and
 /// its outcome. What is still under way when the head leaves is not in it.
 fn server_timing(account: &Account) -> String {
-    use std::fmt::Write as _;
-    let mut value = String::with_capacity(64);
+    let mut value = String::with_capacity(512);
     for (name, outcome, duration) in account.known() {
         if matches!(outcome, Outcome::Omitted(OmitReason::Unneeded)) {
             continue;
         }
-        let separator = if value.is_empty() { "" } else { ", " };
-        let (ms, label) = (duration.as_secs_f64() * 1e3, outcome.label());
-        write!(value, "{separator}{name};dur={ms:.1};desc={label}")
-            .expect("writing to a string cannot fail");
+        if !value.is_empty() {
+            value.push_str(", ");
+        }
+        value.push_str(name);
+        value.push_str(";dur=");
+        push_ms(&mut value, duration);
+        value.push_str(";desc=");
+        value.push_str(outcome.label());
     }
     value
+}
+
+/// Milliseconds with one decimal. A page has many of these: the formatting of the standard library
+/// would cost it more than its copies.
+fn push_ms(text: &mut String, duration: Duration) {
+    let tenths = (duration.as_micros() + 50) / 100;
+    let tenths = u64::try_from(tenths).unwrap_or(u64::MAX);
+    push_digits(text, tenths / 10);
+    text.push('.');
+    push_digits(text, tenths % 10);
+}
+
+fn push_digits(text: &mut String, number: u64) {
+    if number > 9 {
+        push_digits(text, number / 10);
+    }
+    text.push(char::from(b'0' + (number % 10) as u8));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn milliseconds_have_one_decimal() {
+        for (micros, text) in [
+            (0, "0.0"),
+            (49, "0.0"),
+            (50, "0.1"),
+            (1_949, "1.9"),
+            (1_950, "2.0"),
+            (12_345_678, "12345.7"),
+        ] {
+            let mut written = String::new();
+            push_ms(&mut written, Duration::from_micros(micros));
+            assert_eq!(written, text, "{micros} us");
+        }
+    }
 }

@@ -13,7 +13,7 @@ use tokio::time::timeout_at;
 
 use crate::cache::freshness::renews_early;
 use crate::cache::{Content, Copy, Entry, Head, State};
-use crate::clock::Instant;
+use crate::clock::{Instant, Moment};
 use crate::fragment::{FragmentId, Priority, Rung, RungKind, Source, SourceRequest};
 use crate::plan::{Serve, Sibling};
 use crate::report::{Cause, OmitReason, Outcome};
@@ -123,18 +123,21 @@ impl Settled {
     }
 }
 
-/// The slot's content if it can be had without waiting.
+/// The slot's content if it can be had without waiting. `moment` is that of `now`.
 pub(super) fn at_hand(
     order: &Order,
     id: FragmentId,
     serve: &Serve,
     now: Instant,
+    moment: Moment,
 ) -> Option<Settled> {
     let fragment = order.edition.site.fragment(id);
     if let Source::Ready(body) = &fragment.source {
         return Some(Settled::ready(body.clone(), Outcome::Declared, now));
     }
-    let copy = order.composer.copy(&serve.request, fragment, now)?;
+    let request = serve.request(fragment);
+    let cache = &order.composer.cache;
+    let copy = cache.lookup(request, &fragment.freshness, moment)?;
     if let Source::Push(_) = fragment.source {
         return Some(pushed(order, copy, now));
     }
@@ -142,20 +145,19 @@ pub(super) fn at_hand(
         return None;
     }
     if fragment.freshness.early {
-        let remaining = copy
-            .entry
-            .remains_fresh(&fragment.freshness, order.composer.clock.moment(now));
+        let remaining = copy.entry.remains_fresh(&fragment.freshness, moment);
         if renews_early(remaining, copy.entry.took, 1.0 - fastrand::f64()) {
-            flight::renew(order, id, &serve.request);
+            flight::renew(order, id, request);
         }
     }
-    Some(Settled::copy(order, copy.entry, Outcome::Cached, now))
+    let age = Some(copy.entry.age(moment));
+    Some(Settled::entry(copy.entry, Outcome::Cached, age, now))
 }
 
 /// Fills a slot that has no fresh copy in memory.
 pub(super) async fn fill(order: Order, id: FragmentId, serve: Serve, now: Instant) -> Settled {
     let fragment = order.edition.site.fragment(id);
-    let (clock, request) = (order.composer.clock, &serve.request);
+    let (clock, request) = (order.composer.clock, serve.request(fragment));
     if let Source::Push(_) = fragment.source {
         return fill_pushed(&order, id, &serve).await;
     }
@@ -203,19 +205,20 @@ fn pushed(order: &Order, copy: Copy, at: Instant) -> Settled {
 
 /// Fills a slot whose fragment is pushed and has no copy in memory. Nobody is asked.
 async fn fill_pushed(order: &Order, id: FragmentId, serve: &Serve) -> Settled {
-    let clock = order.composer.clock;
-    if let Some(copy) = recalled(order, id, &serve.request, serve.source_deadline).await {
+    let (clock, fragment) = (order.composer.clock, order.edition.site.fragment(id));
+    let request = serve.request(fragment);
+    if let Some(copy) = recalled(order, id, request, serve.source_deadline).await {
         return pushed(order, copy, clock.now());
     }
-    match order.edition.site.fragment(id).priority {
-        Priority::Core if is_withdrawn(order, &serve.request) => Settled {
+    match fragment.priority {
+        Priority::Core if is_withdrawn(order, request) => Settled {
             outcome: Outcome::Absent,
             content: Fill::NoPage(NoPage::Refused(StatusCode::NOT_FOUND), Head::default()),
             age: None,
             at: clock.now(),
             is_shareable: false,
         },
-        Priority::Optional(_) if is_withdrawn(order, &serve.request) => Settled {
+        Priority::Optional(_) if is_withdrawn(order, request) => Settled {
             outcome: Outcome::Absent,
             ..Settled::omitted(OmitReason::Unneeded, clock.now())
         },

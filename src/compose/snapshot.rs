@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::timeout_at;
 
 use crate::cache::{Content, Entry, Head, State};
-use crate::clock::{Instant, Moment};
+use crate::clock::Moment;
 use crate::degradation::Level;
 use crate::fragment::facts::Facts;
 use crate::fragment::{Freshness, Reach, SourceRequest, Tags};
@@ -20,8 +20,8 @@ use crate::layout::parts::Parts;
 use crate::site::Page;
 
 use super::account::Account;
+use super::flight;
 use super::slot::Fill;
-use super::{Composer, Order, flight};
 
 /// Between two snapshots of whatever pages: 50 a second, which writes a few megabytes and costs a
 /// core less than a hundredth of its time.
@@ -76,14 +76,13 @@ fn freshness(page: &Page) -> Freshness {
 }
 
 /// Takes a snapshot of a page that is being handed over, if it is time and worth it.
-pub(super) fn consider(composer: &Composer, account: &Account, body: impl Fn() -> Option<Bytes>) {
-    let page = account.declared();
+pub(super) fn consider(account: &Account, body: impl Fn() -> Option<Bytes>) {
+    let (composer, page) = (&account.order().composer, account.declared());
+    if page.snapshots.keep.is_zero() || account.level() != Level::FULL {
+        return;
+    }
     let now = composer.clock.moment(composer.clock.now());
-    let is_due = !page.snapshots.keep.is_zero()
-        && composer.snapshots.is_open(now)
-        && account.level() == Level::FULL
-        && account.is_for_everybody_and_whole();
-    if !is_due {
+    if !composer.snapshots.is_open(now) || !account.is_for_everybody_and_whole() {
         return;
     }
     let key = key(page, account.facts());
@@ -117,16 +116,15 @@ fn name(page: &Page) -> String {
 }
 
 /// The snapshot that takes the place of a page whose core cannot be had.
-pub(super) async fn recall(
-    order: &Order,
-    page: &Page,
-    facts: &Facts,
-    until: Instant,
-) -> Option<Arc<Entry>> {
+pub(super) async fn recall(account: &Account) -> Option<Arc<Entry>> {
+    let (composer, page) = (&account.order().composer, account.declared());
     if page.snapshots.keep.is_zero() {
         return None;
     }
-    let (composer, key) = (&order.composer, Arc::new(key(page, facts)));
+    let (until, key) = (
+        account.started() + page.budget,
+        Arc::new(key(page, account.facts())),
+    );
     let at_hand = || {
         let now = composer.clock.moment(composer.clock.now());
         let copy = composer.cache.lookup(&key, &freshness(page), now)?;
@@ -136,16 +134,17 @@ pub(super) async fn recall(
     if let Some(found) = at_hand() {
         return Some(found);
     }
-    let _ = timeout_at(until, flight::recall(order, REACH, &key)).await;
+    let _ = timeout_at(until, flight::recall(account.order(), REACH, &key)).await;
     at_hand()
 }
 
 /// The core has said that there is no such page: its snapshot must not come back.
-pub(super) async fn withdraw(composer: &Composer, page: &Page, facts: &Facts) {
+pub(super) async fn withdraw(account: &Account) {
+    let (composer, page) = (&account.order().composer, account.declared());
     if page.snapshots.keep.is_zero() {
         return;
     }
-    let key = Arc::new(key(page, facts));
+    let key = Arc::new(key(page, account.facts()));
     if !composer.cache.may_hold(&key, REACH) {
         composer.cache.recall(&key, REACH).await;
     }

@@ -360,6 +360,17 @@ pub struct SourceRequest {
 }
 
 impl SourceRequest {
+    /// What `fragment` asks for on behalf of every request, unless it depends on the request.
+    pub fn same_for_all(fragment: &Fragment) -> Option<Self> {
+        let depends = fragment.source.target().is_some_and(|target| {
+            let mut varies = fragment.list.iter().flat_map(|list| &list.varies);
+            target.variables().chain(varies.by_ref()).next().is_some()
+                || !fragment.forward_headers.is_empty()
+                || !fragment.forward_cookies.is_empty()
+        });
+        (!depends).then(|| Self::new(fragment, &Facts::default()))
+    }
+
     /// What `fragment` asks for on behalf of a request.
     pub fn new(fragment: &Fragment, facts: &Facts) -> Self {
         let Some(target) = fragment.source.target() else {

@@ -55,7 +55,7 @@ impl Explanation {
         let step = |step: &super::Step| {
             let fragment = site.fragment(step.fragment);
             let (action, target) = match &step.action {
-                Action::Serve(serve) => ("serve", serve.request.target.as_str()),
+                Action::Serve(serve) => ("serve", serve.request(fragment).target.as_str()),
                 Action::Omit(_) => ("omit", ""),
             };
             StepExplanation {

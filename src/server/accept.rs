@@ -5,12 +5,15 @@
 //! under a time limit before either protocol is started, because the automatic detection of the
 //! HTTP library waits for it without one.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{Service as _, service_fn};
@@ -20,9 +23,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::ServiceExt as _;
-
-use super::Peer;
+use tower::{BoxError, Service, ServiceExt as _};
 
 use self::streams::Streams;
 
@@ -30,8 +31,6 @@ mod streams;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
-/// Header fields in one request; the HTTP library's own default.
-const HEADER_FIELDS_MAX: usize = 100;
 /// The HTTP library's buffer, read and write: a page should leave in one or two writes.
 const BUFFER_BYTES_MIN: usize = 64 << 10;
 /// Requests at once on one HTTP/2 connection.
@@ -58,11 +57,19 @@ pub struct Limits {
     pub connections_max: usize,
 }
 
-/// The place that a connection takes up among those of its listener. Every request carries it, so
-/// that whoever takes the connection over from HTTP holds its place too.
-#[derive(Debug, Clone)]
-pub(super) struct Place {
-    _permit: Arc<OwnedSemaphorePermit>,
+/// Who is connected, and the place that the connection takes up among those of its listener.
+/// Whoever takes the connection over from HTTP holds on to it.
+#[derive(Debug, Default)]
+pub struct Who {
+    peer: Option<SocketAddr>,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl Who {
+    /// The address at the other end.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.peer
+    }
 }
 
 /// Binds a listener.
@@ -79,15 +86,25 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Accepts connections until `stop`, and serves each as a task of its own. Connections under way
-/// at that moment finish the request that they are in; `tasks` tells when they have.
-pub async fn serve(
+/// Accepts connections until `stop`, and serves each as a task of its own, with what `answers`
+/// gives for it. Connections under way at that moment finish the request that they are in; `tasks`
+/// tells when they have.
+pub async fn serve<S, B>(
     listener: TcpListener,
-    router: Router,
+    answers: impl Fn(Arc<Who>) -> S,
     limits: Limits,
     tasks: TaskTracker,
     stop: CancellationToken,
-) {
+) where
+    S: Service<
+            Request<Incoming>,
+            Response = Response<B>,
+            Error = Infallible,
+            Future: Send + 'static,
+        >,
+    S: Clone + Send + Sync + 'static,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
+{
     let room = Arc::new(Semaphore::new(limits.connections_max));
     loop {
         let accepted = tokio::select! {
@@ -102,14 +119,11 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, peer, permit)) => {
-                let who = Who {
-                    peer: Peer(peer),
-                    place: Place {
-                        _permit: Arc::new(permit),
-                    },
-                };
-                let connection =
-                    connection(stream, who, router.clone(), limits.clone(), stop.clone());
+                let who = Arc::new(Who {
+                    peer: Some(peer),
+                    _place: Some(permit),
+                });
+                let connection = connection(stream, answers(who), limits.clone(), stop.clone());
                 tasks.spawn(async move {
                     // an error here is a reader who has gone or who does not speak HTTP
                     let _ = connection.await;
@@ -123,19 +137,22 @@ pub async fn serve(
     }
 }
 
-/// What a connection tells of itself with each request.
-struct Who {
-    peer: Peer,
-    place: Place,
-}
-
-async fn connection(
+async fn connection<S, B>(
     stream: TcpStream,
-    who: Who,
-    router: Router,
+    answers: S,
     limits: Limits,
     stop: CancellationToken,
-) -> hyper::Result<()> {
+) -> hyper::Result<()>
+where
+    S: Service<
+            Request<Incoming>,
+            Response = Response<B>,
+            Error = Infallible,
+            Future: Send + 'static,
+        >,
+    S: Clone + Send + Sync + 'static,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
+{
     let _ = stream.set_nodelay(true);
     let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX));
     let first = tokio::time::timeout(limits.header_timeout, opens_with_http2(&stream));
@@ -146,11 +163,7 @@ async fn connection(
             Ok(Err(_)) | Err(_) => return Ok(()),
         },
     };
-    let service = service_fn(move |mut request: http::Request<Incoming>| {
-        request.extensions_mut().insert(who.peer);
-        request.extensions_mut().insert(who.place.clone());
-        router.clone().oneshot(request)
-    });
+    let service = service_fn(move |request| answers.clone().oneshot(request));
     let io = TokioIo::new(stream);
     if is_http2 {
         let streams = Streams::none();
@@ -177,8 +190,8 @@ async fn connection(
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
+        // at most 100 header fields: the library's own limit, which it keeps faster than a given one
         .header_read_timeout(limits.header_timeout)
-        .max_headers(HEADER_FIELDS_MAX)
         .max_buf_size(limits.header_bytes_max.max(BUFFER_BYTES_MIN));
     let mut connection = std::pin::pin!(builder.serve_connection(io, service).with_upgrades());
     tokio::select! {

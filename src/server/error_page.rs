@@ -1,6 +1,8 @@
 //! Pages for what cannot be shown. Owns their status, headers and bodies; the site's own pages
 //! where it has declared them, a plain built-in one otherwise.
 
+use std::any::Any;
+
 use askama::Template;
 use axum::body::Body;
 use axum::response::Response;
@@ -46,6 +48,21 @@ pub(crate) fn not_found(site: &Site, status: StatusCode) -> Response {
             "The address may be wrong, or the page was withdrawn.",
         ),
     }
+}
+
+/// Whatever answered has panicked: 500.
+pub(super) fn panicked(panic: &(dyn Any + Send)) -> Response {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let text = text.unwrap_or("no message");
+    tracing::error!(text, "an answer panicked: {text}");
+    let mut response = Response::new(Body::from("Service panicked"));
+    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    response
 }
 
 /// Anything else, with one sentence that says what is the matter.

@@ -39,7 +39,7 @@ pub(super) async fn answer(
             .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return refused;
     }
-    let Ok(permit) = Arc::clone(&state.pages).try_acquire_owned() else {
+    let Some(place) = state.pages.enter() else {
         return error_page::unavailable(site);
     };
     let now = state.composer.clock().now();
@@ -58,7 +58,7 @@ pub(super) async fn answer(
         plan,
         path,
         facts,
-        permit,
+        place,
     )
     .await;
     if head.method == Method::HEAD {

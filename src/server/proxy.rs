@@ -30,8 +30,8 @@ use crate::fetch::origin::{BodyStream, Duplex, OriginRequest, OriginResponse};
 use crate::report::Cause;
 use crate::site::Proxy;
 
-use super::accept::Place;
-use super::{Peer, ServerState, error_page};
+use super::accept::Who;
+use super::{ServerState, error_page};
 
 /// A stopping server waits no longer for an answer that has fallen silent and that may have no end.
 const SILENCE_AT_STOP: Duration = Duration::from_secs(1);
@@ -52,6 +52,7 @@ static HOP_BY_HOP: [HeaderName; 9] = [
 
 pub(super) async fn answer(
     state: &ServerState,
+    who: &Arc<Who>,
     edition: Arc<Edition>,
     index: usize,
     params: &[(String, String)],
@@ -68,14 +69,21 @@ pub(super) async fn answer(
     }
     let protocol = upgrade(request.headers());
     let reader = protocol.is_some().then(|| hyper::upgrade::on(&mut request));
-    let place = request.extensions().get::<Place>().cloned();
     let fault = Arc::new(OnceLock::new());
     let (turn, turns) = watch::channel(Turn::Origin);
     let upload = Upload {
         fault: Arc::clone(&fault),
         turn,
     };
-    let sent = forward(state, proxy, params, request, protocol.as_ref(), upload);
+    let sent = forward(
+        state,
+        who,
+        proxy,
+        params,
+        request,
+        protocol.as_ref(),
+        upload,
+    );
     let answered = tokio::select! {
         answered = edition.fetcher.pass(proxy.origin, sent) => answered,
         () = origin_overdue(turns, proxy.timeout) => Err(Cause::Timeout),
@@ -99,8 +107,10 @@ pub(super) async fn answer(
                 tunnel(TokioIo::new(reader), origin, idle).await;
             }
         };
+        // whoever takes the connection over from HTTP holds its place too
+        let who = Arc::clone(who);
         state.tasks.spawn(async move {
-            let _place = place;
+            let _who = who;
             // nobody knows when such a connection would end by itself
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -174,6 +184,7 @@ fn failed(state: &ServerState, edition: &Edition, proxy: &Proxy, cause: &Cause) 
 
 fn forward(
     state: &ServerState,
+    who: &Who,
     proxy: &Proxy,
     params: &[(String, String)],
     request: Request<Body>,
@@ -199,7 +210,7 @@ fn forward(
         HeaderName::from_static("x-forwarded-proto"),
         HeaderValue::from_static("http"),
     );
-    if let Some(Peer(peer)) = parts.extensions.get::<Peer>() {
+    if let Some(peer) = who.peer() {
         add_forwarded_for(&mut headers, &peer.ip().to_string());
     }
     let mut target = match &proxy.path {

@@ -1,14 +1,18 @@
 //! Counts of outcomes, and the latest pages that were not complete. Owns what `/state` shows of
 //! the past. Bounded by the site's declarations: one row a fragment, one counter an outcome.
+//!
+//! Invariant: a complete page waits for no lock here, unless it is the first with its fragment.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::clock::Clock;
-use crate::report::{Event, FragmentReport, Observer, PageReport};
+use crate::report::{Event, FragmentReport, Observer, Outcome, PageReport};
 
 use super::Throttle;
 
@@ -24,13 +28,20 @@ pub struct Tally {
     snapshots: AtomicU64,
     left: AtomicU64,
     pushed: AtomicU64,
-    rows: Mutex<Rows>,
+    rows: ArcSwap<Rows>,
+    latest: Mutex<Latest>,
     complaints: Throttle,
 }
 
+/// A row for each fragment that was ever on a page, by its name. A new row means a new map.
+type Rows = BTreeMap<String, Arc<Row>>;
+
+/// The outcomes of one fragment, by [`Outcome::number`].
+#[derive(Debug, Default)]
+struct Row([AtomicU64; Outcome::LABELS.len()]);
+
 #[derive(Default)]
-struct Rows {
-    fragments: BTreeMap<String, BTreeMap<&'static str, u64>>,
+struct Latest {
     incomplete: VecDeque<Incomplete>,
     events: VecDeque<String>,
 }
@@ -88,7 +99,8 @@ impl Tally {
             snapshots: zero(),
             left: zero(),
             pushed: zero(),
-            rows: Mutex::default(),
+            rows: ArcSwap::default(),
+            latest: Mutex::default(),
             complaints: Throttle::default(),
         }
     }
@@ -100,7 +112,9 @@ impl Tally {
 
     /// The counts now.
     pub fn state(&self) -> TallyState {
-        let rows = self.rows.lock();
+        let rows = self.rows.load();
+        let fragments = rows.iter().map(|(name, row)| (name.clone(), row.state()));
+        let latest = self.latest.lock();
         TallyState {
             pages: self.pages.load(Ordering::Relaxed),
             complete: self.complete.load(Ordering::Relaxed),
@@ -108,16 +122,16 @@ impl Tally {
             snapshots: self.snapshots.load(Ordering::Relaxed),
             left: self.left.load(Ordering::Relaxed),
             pushed: self.pushed.load(Ordering::Relaxed),
-            fragments: rows.fragments.clone(),
-            incomplete: rows.incomplete.iter().rev().cloned().collect(),
-            events: rows.events.iter().rev().cloned().collect(),
+            fragments: fragments.collect(),
+            incomplete: latest.incomplete.iter().rev().cloned().collect(),
+            events: latest.events.iter().rev().cloned().collect(),
         }
     }
 }
 
 impl Tally {
     /// Counts a page, and says what was missing on it.
-    fn count(&self, report: &PageReport) -> Option<Incomplete> {
+    fn count(&self, report: &PageReport<'_>) -> Option<Incomplete> {
         let counter = match report {
             report if !report.finished => &self.left,
             report if report.is_complete() => &self.complete,
@@ -137,8 +151,21 @@ impl Tally {
         None
     }
 
-    fn complain(&self, report: &PageReport, incomplete: &Incomplete) {
-        let (page, path, blocks) = (&report.page, &report.path, &incomplete.blocks);
+    /// Adds a row, unless another page has just done so, and counts on it.
+    fn count_new(&self, fragment: &FragmentReport<'_>) {
+        self.rows.rcu(|rows| {
+            let mut rows = Rows::clone(rows);
+            rows.entry(fragment.name.to_string()).or_default();
+            rows
+        });
+        // no row is ever taken away
+        if let Some(row) = self.rows.load().get(&*fragment.name) {
+            row.count(&fragment.outcome);
+        }
+    }
+
+    fn complain(&self, report: &PageReport<'_>, incomplete: &Incomplete) {
+        let (page, path, blocks) = (&*report.page, &*report.path, &incomplete.blocks);
         if !self.complaints.is_due(page, self.clock.now()) {
             return;
         }
@@ -158,32 +185,30 @@ impl Tally {
 }
 
 impl Incomplete {
-    fn new(report: &PageReport) -> Self {
+    fn new(report: &PageReport<'_>) -> Self {
         let blocks = report.fragments.iter().filter(|f| !f.outcome.is_whole());
         Self {
-            path: report.path.clone(),
-            trace_id: report.trace_id.clone(),
+            path: report.path.to_string(),
+            trace_id: format!("{:032x}", report.trace_id),
             status: report.status,
             snapshot_age_s: report.snapshot.map(|age| age.as_secs()),
             duration_ms: report.duration.as_secs_f64() * 1e3,
             blocks: blocks
-                .map(|f| (f.name.clone(), f.outcome.to_string()))
+                .map(|f| (f.name.to_string(), f.outcome.to_string()))
                 .collect(),
         }
     }
 }
 
-impl Rows {
-    fn count(&mut self, fragment: &FragmentReport) {
-        let label = fragment.outcome.label();
-        match self.fragments.get_mut(&fragment.name) {
-            Some(row) => *row.entry(label).or_default() += 1,
-            None => {
-                _ = self
-                    .fragments
-                    .insert(fragment.name.clone(), [(label, 1)].into())
-            }
-        }
+impl Row {
+    fn count(&self, outcome: &Outcome) {
+        self.0[outcome.number()].fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn state(&self) -> BTreeMap<&'static str, u64> {
+        let counts = self.0.iter().map(|count| count.load(Ordering::Relaxed));
+        let counts = Outcome::LABELS.into_iter().zip(counts);
+        counts.filter(|(_, count)| *count > 0).collect()
     }
 }
 
@@ -195,16 +220,17 @@ fn remember<T>(memory: &mut VecDeque<T>, item: T) {
 }
 
 impl Observer for Tally {
-    fn page(&self, report: &PageReport) {
+    fn page(&self, report: &PageReport<'_>) {
         self.pages.fetch_add(1, Ordering::Relaxed);
-        let incomplete = self.count(report);
-        let mut rows = self.rows.lock();
-        report
-            .fragments
-            .iter()
-            .for_each(|fragment| rows.count(fragment));
-        if let Some(incomplete) = incomplete {
-            remember(&mut rows.incomplete, incomplete);
+        let rows = self.rows.load();
+        for fragment in &report.fragments {
+            match rows.get(&*fragment.name) {
+                Some(row) => row.count(&fragment.outcome),
+                None => self.count_new(fragment),
+            }
+        }
+        if let Some(incomplete) = self.count(report) {
+            remember(&mut self.latest.lock().incomplete, incomplete);
         }
     }
 
@@ -238,6 +264,6 @@ impl Observer for Tally {
                 format!("purged {how}: {what}, {copies} copies in memory")
             }
         };
-        remember(&mut self.rows.lock().events, text);
+        remember(&mut self.latest.lock().events, text);
     }
 }

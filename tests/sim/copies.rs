@@ -100,8 +100,9 @@ fn nothing_to_show_takes_the_place_of_a_copy_also_where_it_may_not_be_kept() {
             let now = clock.moment(clock.now());
             let parts = marbre::layout::parts::Parts::split("<b>old</b>".into());
             let copy = marbre::cache::Entry::new("b", Content::Html(parts), now);
-            let declared = &stage.edition.site.fragments[1].freshness;
-            let request = Arc::clone(&serve.request);
+            let fragment = &stage.edition.site.fragments[1];
+            let (declared, request) = (&fragment.freshness, serve.request(fragment));
+            let request = Arc::clone(request);
             stage
                 .composer
                 .cache()
@@ -173,10 +174,11 @@ fn a_copy_has_bytes_of_its_own() {
         let Action::Serve(serve) = &plan.steps[0].action else {
             panic!("a core is never given up");
         };
-        let declared = &stage.edition.site.fragments[0].freshness;
+        let fragment = &stage.edition.site.fragments[0];
+        let (declared, request) = (&fragment.freshness, serve.request(fragment));
         let clock = stage.composer.clock();
         let now = clock.moment(clock.now());
-        let copy = stage.composer.cache().lookup(&serve.request, declared, now);
+        let copy = stage.composer.cache().lookup(request, declared, now);
         let copy = copy.expect("it was asked for just now");
         let Content::Html(parts) = &copy.entry.content else {
             panic!("there is something to show");

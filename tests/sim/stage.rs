@@ -47,7 +47,7 @@ pub(crate) fn declaration(fragments: &[(&str, &str)]) -> String {
 pub(crate) struct Asked {
     pub(crate) body: String,
     pub(crate) verdict: Verdict,
-    pub(crate) report: PageReport,
+    pub(crate) report: PageReport<'static>,
 }
 
 impl Asked {
@@ -59,11 +59,14 @@ impl Asked {
 }
 
 #[derive(Default)]
-struct Reports(Mutex<BTreeMap<String, PageReport>>);
+struct Reports(Mutex<BTreeMap<String, PageReport<'static>>>);
 
 impl Observer for Reports {
-    fn page(&self, report: &PageReport) {
-        let again = self.0.lock().insert(report.path.clone(), report.clone());
+    fn page(&self, report: &PageReport<'_>) {
+        let again = self
+            .0
+            .lock()
+            .insert(report.path.to_string(), report.clone().into_owned());
         assert!(again.is_none(), "two reports for one page: {again:?}");
     }
 

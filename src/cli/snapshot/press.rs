@@ -14,7 +14,6 @@ use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HOST, SET_COOK
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
 use http_body_util::BodyExt as _;
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -27,7 +26,7 @@ use crate::compose::{self, Composer, Edition, Verdict};
 use crate::degradation::{Level, LevelPin};
 use crate::plan::{self, request};
 use crate::report::{Event, Observer, OmitReason, Outcome, PageReport};
-use crate::server::{self, ServerState, error_page};
+use crate::server::{self, InFlight, ServerState, error_page};
 use crate::site::{PageId, ServerSettings, Site};
 use crate::telemetry::Throttle;
 
@@ -36,13 +35,13 @@ const AGENT: HeaderValue =
 
 /// The latest reports, by trace; each is taken out by whoever has asked for the page.
 #[derive(Default)]
-struct Reports(Mutex<BTreeMap<String, PageReport>>);
+struct Reports(Mutex<BTreeMap<u128, PageReport<'static>>>);
 
 impl Observer for Reports {
-    fn page(&self, report: &PageReport) {
+    fn page(&self, report: &PageReport<'_>) {
         self.0
             .lock()
-            .insert(report.trace_id.clone(), report.clone());
+            .insert(report.trace_id, report.clone().into_owned());
     }
 
     fn event(&self, _: &Event) {}
@@ -121,7 +120,7 @@ impl Press {
             stop,
             complaints: Throttle::default(),
             // pages are composed beside the router
-            pages: Arc::new(Semaphore::new(1)),
+            pages: Arc::new(InFlight::new(1)),
             header_bytes_max: settings.header_bytes_max,
             body_bytes_max: settings.body_bytes_max,
             body_timeout: settings.body_timeout,
@@ -149,7 +148,7 @@ impl Press {
     pub(super) async fn page(&self, id: PageId, uri: &Uri, params: Vec<(String, String)>) -> Proof {
         let (site, now) = (self.site(), self.clock.now());
         let facts = request::facts(site, uri, &self.headers, params, fastrand::u128(..));
-        let trace = format!("{:032x}", facts.trace.trace_id);
+        let trace = facts.trace.trace_id;
         let plan = plan::plan(site, id, &facts, Level::FULL, now);
         let edition = Arc::clone(&self.edition);
         let composed = compose::compose(&self.composer, edition, plan, uri.path(), facts, ()).await;
@@ -226,18 +225,18 @@ pub(super) fn is_html(headers: &HeaderMap) -> bool {
     })
 }
 
-fn missing(report: &PageReport) -> Vec<(String, String)> {
+fn missing(report: &PageReport<'_>) -> Vec<(String, String)> {
     let blocks = report.fragments.iter().filter(|fragment| {
         let unneeded = Outcome::Omitted(OmitReason::Unneeded);
         !fragment.outcome.is_whole() && fragment.outcome != unneeded
     });
     blocks
-        .map(|fragment| (fragment.name.clone(), fragment.outcome.to_string()))
+        .map(|fragment| (fragment.name.to_string(), fragment.outcome.to_string()))
         .collect()
 }
 
 /// Why there is no page.
-fn causes(report: Option<&PageReport>) -> String {
+fn causes(report: Option<&PageReport<'_>>) -> String {
     let blocks = report.map(missing).unwrap_or_default();
     let lines = blocks.iter().map(|(name, why)| format!("{name} {why}"));
     let text = lines.collect::<Vec<_>>().join(", ");

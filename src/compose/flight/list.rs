@@ -149,7 +149,8 @@ async fn obtain<'v>(
 
 /// Boxed: an item is obtained by a flight, and this is within one.
 fn fill(order: Order, id: FragmentId, serve: Serve, now: Instant) -> BoxFuture<'static, Settled> {
-    match slot::at_hand(&order, id, &serve, now) {
+    let moment = order.composer.clock.moment(now);
+    match slot::at_hand(&order, id, &serve, now, moment) {
         Some(settled) => std::future::ready(settled).boxed(),
         None => slot::fill(order, id, serve, now).boxed(),
     }
@@ -257,11 +258,11 @@ fn html(
 
 /// What a purge may name to reach the list by its items.
 fn made_of(order: &Order, list: &List, obtained: &[Obtained<'_>]) -> Vec<Ingredient> {
-    let name = &order.edition.site.fragment(list.item).name;
+    let item = order.edition.site.fragment(list.item);
     let requests = obtained.iter().filter_map(|item| item.request.as_ref());
     let made_of = requests.map(|serve| Ingredient {
-        fragment: name.clone(),
-        target: serve.request.target.clone(),
+        fragment: item.name.clone(),
+        target: serve.request(item).target.clone(),
     });
     made_of.collect()
 }

@@ -2,6 +2,7 @@
 //! fallbacks and forwarded headers are their own declared.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::declared::Declared;
@@ -11,7 +12,7 @@ use crate::config::diagnose::Diagnostic;
 use crate::config::file;
 use crate::config::read::Entry;
 use crate::config::values::show_duration;
-use crate::fragment::{Fragment, Freshness, Limits, Priority, Reach, Source};
+use crate::fragment::{Fragment, Freshness, Limits, Priority, Reach, Source, SourceRequest};
 
 /// The time for one fetch where nothing says otherwise.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -77,8 +78,10 @@ fn fragment(
         forward_headers,
         forward_cookies,
         fingerprint,
+        same_request: None,
     };
     fragment.reach = reach(entry, written, &fragment, cx);
+    fragment.same_request = SourceRequest::same_for_all(&fragment).map(Arc::new);
     Some(fragment)
 }
 

@@ -9,10 +9,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::response::Response;
-use bytes::Bytes;
-use http_body::{Frame, SizeHint};
+use http::Response;
+use http_body::{Body, Frame, SizeHint};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -50,8 +48,8 @@ impl Streams {
 
 impl Stream {
     /// Stays open until the answer has been handed over or dropped.
-    pub(super) fn with(self, answer: Response) -> Response {
-        answer.map(|body| Body::new(Carried { body, _on: self }))
+    pub(super) fn with<B>(self, answer: Response<B>) -> Response<Carried<B>> {
+        answer.map(|body| Carried { body, _on: self })
     }
 }
 
@@ -62,19 +60,19 @@ impl Drop for Stream {
 }
 
 /// A body and the stream that it travels on.
-struct Carried {
-    body: Body,
+pub(super) struct Carried<B> {
+    body: B,
     _on: Stream,
 }
 
-impl http_body::Body for Carried {
-    type Data = Bytes;
-    type Error = axum::Error;
+impl<B: Body + Unpin> Body for Carried<B> {
+    type Data = B::Data;
+    type Error = B::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         Pin::new(&mut self.body).poll_frame(context)
     }
 

@@ -1,0 +1,58 @@
+//! How many pages are being composed at once. Owns the count and its limit.
+//!
+//! One atomic number: a semaphore takes a lock for each permit that comes back, and every page on
+//! every core would wait for it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The pages being composed, and how many may be.
+#[derive(Debug)]
+pub struct InFlight {
+    count: AtomicUsize,
+    max: usize,
+}
+
+/// The place of one page among them; free again when it is dropped.
+#[derive(Debug)]
+pub struct PagePlace(Arc<InFlight>);
+
+impl InFlight {
+    /// None yet, and at most so many at once.
+    pub fn new(max: usize) -> Self {
+        let count = AtomicUsize::new(0);
+        Self { count, max }
+    }
+
+    /// A place, if one is free.
+    pub fn enter(self: &Arc<Self>) -> Option<PagePlace> {
+        // whoever finds it full has counted itself for a moment, at which another may find it full
+        // too; that other one came at the limit as well
+        if self.count.fetch_add(1, Ordering::Relaxed) >= self.max {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(PagePlace(Arc::clone(self)))
+    }
+}
+
+impl Drop for PagePlace {
+    fn drop(&mut self) {
+        self.0.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_free_again_when_its_page_has_ended() {
+        let pages = Arc::new(InFlight::new(2));
+        let (first, _second) = (pages.enter().unwrap(), pages.enter().unwrap());
+        assert!(pages.enter().is_none());
+        assert!(pages.enter().is_none(), "whoever is refused takes no place");
+        drop(first);
+        assert!(pages.enter().is_some());
+    }
+}
