@@ -38,6 +38,9 @@ use crate::telemetry::{Tally, Throttle};
 /// How long a stopped server lets operators finish what they are being told.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+/// How long a starting server waits for the other nodes' word of what was purged.
+const FIRST_WORD: Duration = Duration::from_millis(500);
+
 /// How long a stopped server waits for its disk.
 const LAST_WRITES: Duration = Duration::from_secs(5);
 
@@ -312,6 +315,8 @@ async fn open_cache(
     if let Some(shared) = &settings.shared {
         let store = connect_shared(shared, clock, tasks, stop);
         cache = cache.with_shared(store.map_err(StartError::Shared)?);
+        // what was purged while this node was down is not to be shown first and taken back then
+        let _ = timeout(FIRST_WORD, cache.exchange_purges(clock)).await;
     }
     Ok(cache)
 }

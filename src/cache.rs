@@ -206,7 +206,7 @@ impl Cache {
         let is_news = self.purges.write().add(purge);
         let mut touched = 0;
         for (key, entry) in self.memory.all() {
-            let meant = entry.stored_at <= purge.at && purge.selector.selects(&key.target, &entry);
+            let meant = entry.asked_at() <= purge.at && purge.selector.selects(&key.target, &entry);
             if meant && self.touch(key, &entry, purge.hard) {
                 touched += 1;
             }
@@ -219,7 +219,7 @@ impl Cache {
         let _one_at_a_time = self.storing.lock();
         let purges = self.purges.read();
         for (key, entry) in self.memory.all() {
-            match purges.touch(&key.target, &entry, entry.stored_at) {
+            match purges.touch(&key.target, &entry, entry.asked_at()) {
                 Touched::Not => {}
                 Touched::Softly => _ = self.touch(key, &entry, false),
                 Touched::Hard => _ = self.touch(key, &entry, true),

@@ -33,14 +33,14 @@ const WRITE_PAUSE: Duration = Duration::from_secs(1);
 /// What is good for nothing is remembered for so long, to be newer than what others may bring.
 const WITHDRAWN_KEEP: Duration = Duration::from_secs(24 * 3600);
 
-/// For how long the shared store has the record of purges: as long as a copy may be kept by default,
-/// and a bit.
-const PURGES_KEEP: Duration = Duration::from_secs(8 * 24 * 3600);
+/// For how long the record of purges is kept: longer than any copy that one of them may have meant.
+const PURGES_KEEP: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// For how long a copy that another node was given is kept on this disk.
 const ADOPTED_KEEP: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// Between two looks for the record of purges in a store that is not there yet.
+/// How often it is asked whether messages may have been missed, and the record of purges must be read
+/// again.
 const PURGES_PAUSE: Duration = Duration::from_secs(2);
 
 fn purges_id() -> CopyId {
@@ -72,7 +72,7 @@ impl Cache {
     /// Keeps copies on this disk too, and remembers the purges that lie there.
     pub fn with_disk(mut self, disk: Arc<Disk>) -> Self {
         if let Some(json) = disk.get_blocking(&purges_id()) {
-            self.remember_purges(&json, "on disk");
+            _ = self.remember_purges(&json, "on disk");
         }
         self.disk = Some(disk);
         self
@@ -108,20 +108,27 @@ impl Cache {
         self.memory.peek(key).is_some() || on_disk()
     }
 
-    /// Looks for a copy beyond memory, and puts what it finds there.
+    /// Looks for a copy beyond memory, and puts the newest that it finds there. Both places are
+    /// looked at, at once: what lies on the disk of a node that was away may have been replaced, or
+    /// taken back, by the others.
     pub async fn recall(&self, key: &Arc<SourceRequest>, reach: Reach) {
         let id = CopyId::of(key);
-        if let Some(disk) = self.disk.as_ref().filter(|_| reach.disk)
-            && disk.contains(&id)
-            && let Ok(Some(frame)) = timeout(DISK_TIME, disk.get(id)).await
-            && self.take_in(key, &frame, "on disk")
-        {
-            return;
-        }
-        if let Some(shared) = self.shared.as_ref().filter(|_| reach.shared)
-            && let Some(frame) = shared.get(id).await
-        {
-            self.take_in(key, &frame, "in the shared store");
+        let on_disk = async {
+            let disk = self.disk.as_ref().filter(|_| reach.disk)?;
+            let frame = match disk.contains(&id) {
+                true => timeout(DISK_TIME, disk.get(id)).await.ok()??,
+                false => return None,
+            };
+            self.take_in(key, &frame, "on disk")
+        };
+        let in_store = async {
+            let shared = self.shared.as_ref().filter(|_| reach.shared)?;
+            shared.get(id).await
+        };
+        // the disk's is in memory by the time that the store's is compared with it
+        let (_, frame) = futures::join!(on_disk, in_store);
+        if let Some(frame) = frame {
+            self.take_from_store(key, reach, frame);
         }
     }
 
@@ -133,7 +140,7 @@ impl Cache {
         };
         let (frame, lease) = shared.get_or_lease(CopyId::of(key), lease).await;
         if let Some(frame) = frame {
-            self.take_in(key, &frame, "in the shared store");
+            self.take_from_store(key, reach, frame);
         }
         match lease {
             Lease::Mine => Turn::Ours,
@@ -149,25 +156,51 @@ impl Cache {
         }
     }
 
-    /// Puts a copy from beyond memory into memory, unless what is there is newer. Tells whether it
-    /// was the copy that was looked for.
-    fn take_in(&self, key: &Arc<SourceRequest>, frame: &[u8], place: &'static str) -> bool {
+    /// Takes in what another node has put into the store, and keeps it on this disk as if this
+    /// node had asked for it: it is to be there when the store is not.
+    fn take_from_store(&self, key: &Arc<SourceRequest>, reach: Reach, frame: Bytes) {
+        if let Some(entry) = self.take_in(key, &frame, "in the shared store") {
+            self.keep_frame(CopyId::of(key), &entry, reach, frame);
+        }
+    }
+
+    fn keep_frame(&self, id: CopyId, entry: &Entry, reach: Reach, frame: Bytes) {
+        let Some(disk) = self.disk.as_ref().filter(|_| reach.disk) else {
+            return;
+        };
+        let is_worth_it = match entry.content {
+            Content::Html(_) => true,
+            Content::Absent | Content::Withdrawn => disk.contains(&id),
+        };
+        if is_worth_it {
+            // what it is good for is decided by whoever reads it
+            let good_until = millis(entry.stored_at.after(ADOPTED_KEEP));
+            let frame = Box::new(move || frame.to_vec());
+            disk.put(id, entry.weight(), reach.pinned, good_until, frame);
+        }
+    }
+
+    /// Puts a copy from beyond memory into memory, unless what is there is newer or it is not what
+    /// was looked for. Gives back what it has put.
+    fn take_in(
+        &self,
+        key: &Arc<SourceRequest>,
+        frame: &[u8],
+        place: &'static str,
+    ) -> Option<Arc<Entry>> {
         match frame::decode(frame) {
-            Ok(decoded) if decoded.request == **key => {
-                self.adopt(Arc::clone(key), decoded.entry);
-                true
-            }
+            Ok(decoded) if decoded.request == **key => self.adopt(Arc::clone(key), decoded.entry),
             Ok(decoded) => {
                 let found = decoded.request.target;
                 tracing::error!(wanted = key.target, found, "a copy {place} is another's");
-                false
+                None
             }
             Err(error) => {
                 tracing::warn!(
                     target = key.target,
                     "a copy {place} cannot be read: {error}"
                 );
-                false
+                None
             }
         }
     }
@@ -179,16 +212,18 @@ impl Cache {
         let touched = self
             .purges
             .read()
-            .touch(&key.target, &entry, entry.stored_at);
+            .touch(&key.target, &entry, entry.asked_at());
         if touched == Touched::Hard {
             return None;
         }
         entry.purged |= touched == Touched::Softly;
         entry.written_at = entry.stored_at;
         let known = self.memory.get(&key);
-        if known.is_some_and(|known| {
-            !newer::Stamp::of(&entry).takes_the_place_of(newer::Stamp::of(&known))
-        }) {
+        let is_new = |known: &Arc<Entry>| {
+            let (own, other) = (newer::Stamp::of(&entry), newer::Stamp::of(known));
+            own != other && own.takes_the_place_of(other)
+        };
+        if known.is_some_and(|known| !is_new(&known)) {
             return None;
         }
         let entry = Arc::new(entry);
@@ -259,14 +294,9 @@ impl Cache {
     }
 
     fn write_purges(&self, now: Moment) {
-        let json = self.purges.read().to_json();
-        let good_until = now.after(PURGES_KEEP);
-        if let Some(disk) = &self.disk {
-            let (weight, json) = (json.len(), json.clone());
-            let frame = Box::new(move || json);
-            disk.put(purges_id(), weight, true, millis(good_until), frame);
-        }
+        self.write_purges_to_disk(now);
         if let Some(shared) = &self.shared {
+            let json = self.purges.read().to_json();
             let stamp = Stamp {
                 version: None,
                 stored_at: now.micros(),
@@ -276,35 +306,72 @@ impl Cache {
         }
     }
 
-    fn remember_purges(&self, json: &[u8], place: &'static str) {
-        match Purges::from_json(json) {
-            Ok(purges) => self.purges.write().add_all(purges),
-            Err(error) => tracing::error!("the record of purges {place} cannot be read: {error}"),
+    fn write_purges_to_disk(&self, now: Moment) {
+        if let Some(disk) = &self.disk {
+            let json = self.purges.read().to_json();
+            let good_until = millis(now.after(PURGES_KEEP));
+            disk.put(
+                purges_id(),
+                json.len(),
+                true,
+                good_until,
+                Box::new(move || json),
+            );
         }
+    }
+
+    fn remember_purges(&self, json: &[u8], place: &'static str) -> Option<Purges> {
+        match Purges::from_json(json) {
+            Ok(purges) => {
+                self.purges.write().add_all(purges.clone());
+                Some(purges)
+            }
+            Err(error) => {
+                tracing::error!("the record of purges {place} cannot be read: {error}");
+                None
+            }
+        }
+    }
+
+    /// Learns from the shared record what was purged while this node was away for longer than the
+    /// messages are kept, and tells it what it lacks: it may have been lost. Tells whether there
+    /// was an answer.
+    pub async fn exchange_purges(&self, clock: Clock) -> bool {
+        let Some(shared) = &self.shared else {
+            return false;
+        };
+        let now = clock.moment(clock.now());
+        let Ok(record) = shared.get_behind(purges_id()).await else {
+            return false;
+        };
+        let theirs = record.and_then(|json| self.remember_purges(&json, "in the shared store"));
+        let theirs = theirs.unwrap_or_default();
+        if !theirs.is_empty() {
+            self.apply_all_purges();
+            self.write_purges_to_disk(now);
+        }
+        let mut all = theirs.clone();
+        all.add_all(self.purges.read().clone());
+        if all != theirs {
+            self.write_purges(now);
+        }
+        true
     }
 
     /// Acts on what other nodes tell, until they cannot be heard any more.
     pub async fn follow(&self, mut messages: mpsc::Receiver<Bytes>, clock: Clock) {
-        let mut knows_purges = false;
+        let Some(shared) = &self.shared else { return };
+        // what was said between two connections may be forgotten by the time of the second
+        let mut knows_since = None;
         loop {
-            if !knows_purges && let Some(shared) = &self.shared {
-                let record = shared.get(purges_id()).await;
-                knows_purges = record.is_some() || shared.state().reading;
-                if let Some(json) = record {
-                    self.remember_purges(&json, "in the shared store");
-                    self.apply_all_purges();
-                }
+            let connections = shared.connections();
+            if knows_since != Some(connections) && self.exchange_purges(clock).await {
+                knows_since = Some(connections);
             }
-            let next = match knows_purges {
-                true => messages.recv().await,
-                false => match timeout(PURGES_PAUSE, messages.recv()).await {
-                    Ok(next) => next,
-                    Err(_) => continue,
-                },
-            };
-            match next {
-                Some(message) => self.heed(&message, clock).await,
-                None => return,
+            match timeout(PURGES_PAUSE, messages.recv()).await {
+                Ok(Some(message)) => self.heed(&message, clock).await,
+                Ok(None) => return,
+                Err(_) => {}
             }
         }
     }
@@ -329,8 +396,13 @@ impl Cache {
         let (Some(shared), Some(id)) = (&self.shared, CopyId::parse(id)) else {
             return;
         };
-        let Some(frame) = shared.get(id).await else {
-            return;
+        let frame = match shared.get_behind(id).await {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::warn!("another node has a newer copy, which cannot be had: {error}");
+                return;
+            }
         };
         let Ok(Decoded {
             request,
@@ -340,15 +412,8 @@ impl Cache {
         else {
             return;
         };
-        let key = Arc::new(request);
-        let Some(entry) = self.adopt(Arc::clone(&key), entry) else {
-            return;
-        };
-        if let Some(disk) = self.disk.as_ref().filter(|_| reach.disk) {
-            // what it is good for is decided by whoever reads it
-            let good_until = entry.stored_at.after(ADOPTED_KEEP);
-            let again = Box::new(move || frame.to_vec());
-            disk.put(id, entry.weight(), reach.pinned, millis(good_until), again);
+        if let Some(entry) = self.adopt(Arc::new(request), entry) {
+            self.keep_frame(id, &entry, reach, frame);
         }
     }
 }

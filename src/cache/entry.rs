@@ -117,6 +117,12 @@ impl Entry {
         }
     }
 
+    /// When somebody set out for it: what was purged after that may be in it still.
+    pub fn asked_at(&self) -> Moment {
+        let took = u64::try_from(self.took.as_micros()).unwrap_or(u64::MAX);
+        Moment::from_micros(self.stored_at.micros().saturating_sub(took))
+    }
+
     /// How old the copy is: since its origin made it, as far as that is known.
     pub fn age(&self, now: Moment) -> Duration {
         self.initial_age.saturating_add(now.since(self.stored_at))

@@ -23,6 +23,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use redis::Value;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit, mpsc};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -57,6 +58,14 @@ const CALLS_MAX: usize = 256;
 
 /// For each write; no page waits for it.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Before each try of somebody who must know.
+const PATIENCE: [Duration; 4] = [
+    Duration::ZERO,
+    Duration::from_millis(100),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+];
 
 /// Beyond what the server holds an answer to the listener back.
 const LISTEN_SLACK: Duration = Duration::from_secs(1);
@@ -123,6 +132,11 @@ pub enum SharedError {
     )]
     Prefix(String),
 }
+
+/// The store does not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the shared store does not answer")]
+pub struct NoAnswer;
 
 /// Who refreshes a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -266,6 +280,36 @@ impl Shared {
             Ok(value) => self.count(frame_of(value)),
             Err(failure) => self.miss(&failure),
         }
+    }
+
+    /// The same for who is not a page and must know: waits for a connection and an answer, some
+    /// seconds in all, on the connection of the writes.
+    ///
+    /// # Errors
+    ///
+    /// Where the store does not answer, or not with a frame.
+    pub async fn get_behind(&self, id: CopyId) -> Result<Option<Bytes>, NoAnswer> {
+        let command = self.keys.get(id);
+        for pause in PATIENCE {
+            sleep(pause).await;
+            let link = &self.writer.link;
+            if timeout(WRITE_TIMEOUT, link.ready()).await.is_err() {
+                continue;
+            }
+            match link.ask(&command).await {
+                Ok(value) => return Ok(frame_of(value)),
+                Err(Failure::Error(trouble)) if trouble.gravity == Gravity::Foreign => {
+                    return Ok(None);
+                }
+                Err(Failure::Away | Failure::Silent | Failure::Error(_)) => {}
+            }
+        }
+        Err(NoAnswer)
+    }
+
+    /// How many connections to hear the other nodes by there were so far.
+    pub fn connections(&self) -> u64 {
+        self.listening.made()
     }
 
     /// The frame, and in the same round trip a lease of `lease` on refreshing it, if no other node

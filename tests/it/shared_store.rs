@@ -194,10 +194,12 @@ async fn an_older_frame_never_replaces_a_newer_one() {
         // by version where both have one, whatever the time says
         (stamp(Some(7), 900, 900), stamp(Some(8), 1, 1), true),
         (stamp(Some(8), 1, 1), stamp(Some(7), 900, 900), false),
-        (stamp(Some(7), 900, 900), stamp(Some(7), 1, 1), true),
+        // by time where both have the same
+        (stamp(Some(7), 900, 900), stamp(Some(7), 1, 1), false),
+        (stamp(Some(7), 1, 1), stamp(Some(7), 900, 900), true),
         (stamp(Some(10), 1, 1), stamp(Some(9), 2, 2), false),
         (stamp(Some(big + 1), 1, 1), stamp(Some(big), 2, 2), false),
-        (stamp(Some(0), 5, 5), stamp(Some(0), 1, 1), true),
+        (stamp(Some(0), 5, 5), stamp(Some(0), 5, 5), true),
         // by time where one has none
         (stamp(Some(7), 100, 100), stamp(None, 101, 101), true),
         (stamp(Some(7), 100, 100), stamp(None, 99, 99), false),

@@ -13,6 +13,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -99,6 +100,8 @@ pub(super) struct Link {
     clock: Clock,
     troubles: Arc<Troubles>,
     line: watch::Sender<Option<Line>>,
+    /// Connections made so far.
+    made: AtomicU64,
     breaker: Mutex<Breaker>,
     /// Wakes the keeper.
     opened: Notify,
@@ -121,6 +124,7 @@ impl Link {
             clock,
             troubles,
             line: watch::Sender::new(None),
+            made: AtomicU64::new(0),
             breaker: Mutex::new(Breaker::new(clock.now())),
             opened: Notify::new(),
             latency: Mutex::new(None),
@@ -130,6 +134,12 @@ impl Link {
     /// Whether calls are made.
     pub(super) fn is_up(&self) -> bool {
         self.line.borrow().is_some()
+    }
+
+    /// How many connections were made so far: whoever reads another number than before may have
+    /// missed something.
+    pub(super) fn made(&self) -> u64 {
+        self.made.load(Ordering::Relaxed)
     }
 
     /// How long the last probe took.
@@ -200,6 +210,7 @@ impl Link {
                 let lost = CancellationToken::new();
                 let mut breaker = self.breaker.lock();
                 breaker.probe_succeeded();
+                self.made.fetch_add(1, Ordering::Relaxed);
                 self.line.send_replace(Some(Line { connection, lost }));
                 drop(breaker);
                 self.tell(self.troubles.end(self.usage.part));

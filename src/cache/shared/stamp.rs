@@ -15,7 +15,7 @@ use bytes::Bytes;
 
 /// Orders two frames of one id.
 ///
-/// Where both have a version, the lower one does not replace the higher. Else time decides: the
+/// Where both have a version and these differ, the higher one stays. Else time decides: the
 /// incoming one replaces the known one unless `known.stored_at > incoming.began`, for then its
 /// answer may be from before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,8 +51,11 @@ if type(known) == 'string' and #known == #ARGV[1] then
   if version and #version == 20 then
     local incoming = read(ARGV[1])
     local both = not string.find(version .. incoming, '-', 1, true)
-    if both and version > incoming then return 0 end
-    if not both and stored > ARGV[2] then return 0 end
+    if both and version ~= incoming then
+      if version > incoming then return 0 end
+    elseif stored > ARGV[2] then
+      return 0
+    end
   end
 end
 redis.call('SET', KEYS[1], ARGV[4], 'PX', ARGV[3])

@@ -77,7 +77,8 @@ pub(super) async fn fly(
 /// Longest time for which one node renews a copy for all.
 const LEASE_MAX: Duration = Duration::from_secs(2);
 
-/// Between two looks at what another node is renewing, at random between these.
+/// Between two looks at what another node is renewing, at random between these milliseconds; later
+/// a tenth of what was waited already, for each look brings the whole copy.
 const LOOK_PAUSE: Range<u64> = 5..15;
 
 /// This node's turn to ask; it is over when this is dropped, after what was stored meanwhile.
@@ -104,7 +105,8 @@ async fn take_turn<'o>(
     if composer.cache.shared().is_none() || !reach.shared || !super::may_share(fragment) {
         return Ok(None);
     }
-    let until = composer.clock.now() + fragment.timeout / 2;
+    let began = composer.clock.now();
+    let until = began + fragment.timeout / 2;
     let before = composer.cache.peek(request).map(|known| known.stored_at);
     let lease = fragment.timeout.min(LEASE_MAX);
     loop {
@@ -120,7 +122,8 @@ async fn take_turn<'o>(
         if turn != Turn::Others || now >= until {
             return Ok(ours);
         }
-        sleep(Duration::from_millis(fastrand::u64(LOOK_PAUSE))).await;
+        let pause = Duration::from_millis(fastrand::u64(LOOK_PAUSE));
+        sleep(pause.max((now - began) / 10)).await;
     }
 }
 

@@ -189,14 +189,34 @@ pub(crate) struct Newsroom {
     toml: String,
 }
 
+/// A site that was served.
+pub(crate) struct Stopped {
+    folder: TempDir,
+    toml: String,
+}
+
+impl Stopped {
+    pub(crate) async fn started(self) -> Newsroom {
+        let file = self.folder.path().join("fragments.toml");
+        let app = App::start(Options::new(&file)).await;
+        Newsroom {
+            app: app.expect("what has started once starts again"),
+            folder: self.folder,
+            toml: self.toml,
+        }
+    }
+}
+
 impl Newsroom {
     /// The same site after a stop and a start.
     pub(crate) async fn restarted(self) -> Self {
+        self.stopped().await.started().await
+    }
+
+    /// Nothing but what outlives it.
+    pub(crate) async fn stopped(self) -> Stopped {
         assert!(self.app.stop().await, "everything ends in time");
-        let file = self.folder.path().join("fragments.toml");
-        let app = App::start(Options::new(&file)).await;
-        Self {
-            app: app.expect("what has started once starts again"),
+        Stopped {
             folder: self.folder,
             toml: self.toml,
         }
