@@ -75,6 +75,9 @@ pub struct Older {
     pub known: u64,
 }
 
+/// How long whoever brings a copy waits for the disk's word of the one before.
+const PATIENT: Duration = Duration::from_secs(2);
+
 impl Cache {
     /// An empty cache of at most `bytes_max` bytes.
     pub fn new(bytes_max: usize) -> Self {
@@ -158,7 +161,7 @@ impl Cache {
         declared: &Freshness,
         reach: Reach,
     ) -> Result<Pushed, Older> {
-        self.recall(&key, reach).await;
+        self.recall(&key, reach, PATIENT).await;
         let storing = self.storing.lock();
         let known = self.memory.get(&key);
         if let Some(known) = &known {

@@ -19,6 +19,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
+use crate::cache::beyond::DISK_TIME;
 use crate::cache::freshness::CacheControl;
 use crate::cache::{Content, Older, Purge, Selector};
 use crate::compose::Edition;
@@ -237,7 +238,7 @@ pub(super) async fn show(State(state): Shared, uri: Uri, headers: HeaderMap) -> 
     let (cache, clock) = (state.composer.cache(), state.composer.clock());
     let mut found = cache.peek(key).map(|entry| ("memory", entry));
     if found.is_none() {
-        cache.recall(key, fragment.reach).await;
+        cache.recall(key, fragment.reach, DISK_TIME).await;
         found = cache.peek(key).map(|entry| ("beyond memory", entry));
     }
     let Some((place, entry)) = found else {

@@ -23,8 +23,9 @@ use super::purge::{Purge, Purges, Touched};
 use super::shared::{Lease, Shared, Stamp};
 use super::{Cache, CopyId, newer};
 
-/// A page waits no longer for a disk. One that works answers in well under a millisecond.
-const DISK_TIME: Duration = Duration::from_millis(100);
+/// A page that can still ask an origin waits no longer for a disk. One that works answers in well
+/// under a millisecond.
+pub const DISK_TIME: Duration = Duration::from_millis(100);
 
 /// Copies without a ttl are made anew for each page; what lies beyond memory is then not older than
 /// this.
@@ -110,26 +111,37 @@ impl Cache {
 
     /// Looks for a copy beyond memory, and puts the newest that it finds there. Both places are
     /// looked at, at once: what lies on the disk of a node that was away may have been replaced, or
-    /// taken back, by the others.
-    pub async fn recall(&self, key: &Arc<SourceRequest>, reach: Reach) {
+    /// taken back, by the others. The disk has `disk_time`; tells whether that was enough.
+    pub async fn recall(
+        &self,
+        key: &Arc<SourceRequest>,
+        reach: Reach,
+        disk_time: Duration,
+    ) -> bool {
         let id = CopyId::of(key);
+        let disk = self.disk.as_ref().filter(|_| reach.disk);
         let on_disk = async {
-            let disk = self.disk.as_ref().filter(|_| reach.disk)?;
-            let frame = match disk.contains(&id) {
-                true => timeout(DISK_TIME, disk.get(id)).await.ok()??,
-                false => return None,
+            let Some(disk) = disk.filter(|disk| disk.contains(&id)) else {
+                return true;
             };
-            self.take_in(key, &frame, "on disk")
+            let Ok(frame) = timeout(disk_time, disk.get(id)).await else {
+                return false;
+            };
+            if let Some(frame) = frame {
+                self.take_in(key, &frame, "on disk");
+            }
+            true
         };
         let in_store = async {
             let shared = self.shared.as_ref().filter(|_| reach.shared)?;
             shared.get(id).await
         };
         // the disk's is in memory by the time that the store's is compared with it
-        let (_, frame) = futures::join!(on_disk, in_store);
+        let (in_time, frame) = futures::join!(on_disk, in_store);
         if let Some(frame) = frame {
             self.take_from_store(key, reach, frame);
         }
+        in_time
     }
 
     /// Takes in what the other nodes have, and asks whose turn it is to renew it: the one whose turn

@@ -232,11 +232,15 @@ impl Disk {
     /// How it is.
     pub fn state(&self) -> DiskState {
         let counts = &self.shared.counts;
+        // one lock after the other: within one expression the first would be held until its end, and
+        // the writer takes them the other way round
+        let records = self.shared.index.read().len();
+        let pending = self.shared.queue.len();
         DiskState {
-            records: self.shared.index.read().len(),
+            records,
             bytes: counts.bytes.load(Ordering::Relaxed),
             bytes_max: self.shared.limits.bytes_max,
-            pending: self.shared.queue.len(),
+            pending,
             written: counts.written.load(Ordering::Relaxed),
             dropped: counts.dropped.load(Ordering::Relaxed),
             refused: counts.refused.load(Ordering::Relaxed),

@@ -12,6 +12,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, WeakShared};
@@ -21,6 +22,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
+use crate::cache::beyond::DISK_TIME;
 use crate::cache::{Entry, Head, State};
 use crate::clock::Instant;
 use crate::fragment::{Fragment, FragmentId, Reach, SourceRequest};
@@ -89,7 +91,7 @@ struct Table {
 }
 
 /// Weak, so that a search that nobody waits for any more ends.
-type Recall = WeakShared<BoxFuture<'static, ()>>;
+type Recall = WeakShared<BoxFuture<'static, bool>>;
 
 /// A flight that others may join.
 struct Listed {
@@ -185,26 +187,32 @@ pub(super) async fn obtain(
 
 /// Looks for a copy beyond memory, and puts what it finds there: one search per request, however
 /// many pages wait. Where a flight is under way its first page has looked already.
-pub(super) async fn recall(order: &Order, reach: Reach, request: &Arc<SourceRequest>) {
+/// Tells whether it was a search to the end: a disk may have been too slow, or this page too late.
+pub(super) async fn recall(
+    order: &Order,
+    reach: Reach,
+    request: &Arc<SourceRequest>,
+    disk_time: Duration,
+) -> bool {
     if !order.composer.cache.reaches_beyond_memory(reach) {
-        return;
+        return true;
     }
     let search = {
         let mut table = order.composer.flights.table.lock();
-        if table.shared.contains_key(request) {
-            return;
+        if disk_time == DISK_TIME && table.shared.contains_key(request) {
+            return false;
         }
         let listed = table.recalls.get(request).and_then(Recall::upgrade);
         match listed.filter(|search| search.peek().is_none()) {
             Some(search) => search,
-            None if table.recalls.len() >= RECALLS_MAX => return,
+            None if table.recalls.len() >= RECALLS_MAX => return false,
             None => {
                 let composer = Arc::clone(&order.composer);
                 let key = Arc::clone(request);
                 let search = async move {
                     let off_the_table = OffTheTable { composer, key };
                     let OffTheTable { composer, key } = &off_the_table;
-                    composer.cache.recall(key, reach).await;
+                    composer.cache.recall(key, reach, disk_time).await
                 };
                 let search = search.boxed().shared();
                 if let Some(listed) = search.downgrade() {
@@ -214,7 +222,7 @@ pub(super) async fn recall(order: &Order, reach: Reach, request: &Arc<SourceRequ
             }
         }
     };
-    search.await;
+    search.await
 }
 
 /// Searches beyond memory at once: beyond it there is nothing beyond memory.

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use tokio::time::timeout_at;
 
+use crate::cache::beyond::DISK_TIME;
 use crate::cache::freshness::renews_early;
 use crate::cache::{Content, Copy, Entry, Head, State};
 use crate::clock::{Instant, Moment};
@@ -162,8 +163,9 @@ pub(super) async fn fill(order: Order, id: FragmentId, serve: Serve, now: Instan
         return fill_pushed(&order, id, &serve).await;
     }
     let mut copy = order.composer.copy(request, fragment, now);
+    let mut searched = false;
     if copy.is_none() && flight::may_share(fragment) {
-        copy = recalled(&order, id, request, serve.source_deadline).await;
+        (copy, searched) = recalled(&order, id, request, serve.source_deadline, DISK_TIME).await;
     }
     let until = match copy {
         Some(Copy {
@@ -185,7 +187,8 @@ pub(super) async fn fill(order: Order, id: FragmentId, serve: Serve, now: Instan
     // another flight, or the search beyond memory, may have brought one meanwhile
     let copy = order.composer.copy(request, fragment, clock.now());
     let copy = match copy {
-        None if !flight::may_share(fragment) => recalled(&order, id, request, serve.deadline).await,
+        // there is nothing better to do any more than to wait for a slow disk
+        None if !searched => patiently_recalled(&order, id, request, serve.deadline).await,
         copy => copy,
     };
     match copy {
@@ -207,7 +210,7 @@ fn pushed(order: &Order, copy: Copy, at: Instant) -> Settled {
 async fn fill_pushed(order: &Order, id: FragmentId, serve: &Serve) -> Settled {
     let (clock, fragment) = (order.composer.clock, order.edition.site.fragment(id));
     let request = serve.request(fragment);
-    if let Some(copy) = recalled(order, id, request, serve.source_deadline).await {
+    if let Some(copy) = patiently_recalled(order, id, request, serve.source_deadline).await {
         return pushed(order, copy, clock.now());
     }
     match fragment.priority {
@@ -234,25 +237,36 @@ fn is_withdrawn(order: &Order, request: &SourceRequest) -> bool {
     known.is_some_and(|known| known.content == Content::Withdrawn)
 }
 
-/// The copy that is found beyond memory in time.
+/// The copy that is found beyond memory in time, and whether all of it was searched.
 async fn recalled(
     order: &Order,
     id: FragmentId,
     request: &Arc<SourceRequest>,
     until: Instant,
-) -> Option<Copy> {
+    disk_time: Duration,
+) -> (Option<Copy>, bool) {
     let fragment = order.edition.site.fragment(id);
     if !order.composer.cache.reaches_beyond_memory(fragment.reach) {
-        return None;
+        return (None, true);
     }
     // whatever was found by then is in memory
-    let _ = timeout_at(until, flight::recall(order, fragment.reach, request)).await;
+    let search = flight::recall(order, fragment.reach, request, disk_time);
+    let searched = timeout_at(until, search).await.unwrap_or(false);
     let now = order.composer.clock.now();
-    order.composer.copy(request, fragment, now)
+    (order.composer.copy(request, fragment, now), searched)
 }
 
-/// Waits until `until` for a flight which, if it is launched now and brings a list, is to hand it over
-/// at `by`.
+/// The same where nobody else can be asked: a slow disk may take all the time that there is.
+async fn patiently_recalled(
+    order: &Order,
+    id: FragmentId,
+    request: &Arc<SourceRequest>,
+    until: Instant,
+) -> Option<Copy> {
+    let left = until.saturating_duration_since(order.composer.clock.now());
+    recalled(order, id, request, until, left).await.0
+}
+
 async fn obtain(
     order: &Order,
     id: FragmentId,
@@ -316,7 +330,7 @@ async fn from_sibling(order: &Order, id: FragmentId, serve: &Serve) -> Option<Se
     }
     if let Source::Push(_) = sibling.source {
         let copy = match order.composer.copy(request, sibling, now) {
-            None => recalled(order, id, request, serve.deadline).await,
+            None => patiently_recalled(order, id, request, serve.deadline).await,
             copy => copy,
         };
         return Some(pushed(order, copy?, clock.now())).filter(Settled::shows);
@@ -331,7 +345,7 @@ async fn from_sibling(order: &Order, id: FragmentId, serve: &Serve) -> Option<Se
         return Some(Settled::landed(order, landed, clock.now())).filter(Settled::shows);
     }
     if copy.is_none() {
-        copy = recalled(order, id, request, serve.deadline).await;
+        copy = patiently_recalled(order, id, request, serve.deadline).await;
     }
     let settled = copy.map(|copy| Settled::copy(order, copy.entry, Outcome::Cached, clock.now()));
     settled.filter(Settled::shows)

@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::time::timeout_at;
 
+use crate::cache::beyond::DISK_TIME;
 use crate::cache::{Content, Entry, Head, State};
 use crate::clock::Moment;
 use crate::degradation::Level;
@@ -134,7 +135,9 @@ pub(super) async fn recall(account: &Account) -> Option<Arc<Entry>> {
     if let Some(found) = at_hand() {
         return Some(found);
     }
-    let _ = timeout_at(until, flight::recall(account.order(), REACH, &key)).await;
+    let left = until.saturating_duration_since(composer.clock.now());
+    let search = flight::recall(account.order(), REACH, &key, left);
+    let _ = timeout_at(until, search).await;
     at_hand()
 }
 
@@ -146,7 +149,7 @@ pub(super) async fn withdraw(account: &Account) {
     }
     let key = Arc::new(key(page, account.facts()));
     if !composer.cache.may_hold(&key, REACH) {
-        composer.cache.recall(&key, REACH).await;
+        composer.cache.recall(&key, REACH, DISK_TIME).await;
     }
     if composer.cache.may_hold(&key, REACH) {
         let now = composer.clock.moment(composer.clock.now());

@@ -12,7 +12,7 @@ pub(super) enum Trouble {
     #[error("another process has this folder: {0}; give each process a folder of its own")]
     Taken(PathBuf),
     /// The file system or a quota is full.
-    #[error("no room in {0}: copies are kept in memory only until there is")]
+    #[error("no room in {0}: make some; until then copies are kept in memory only")]
     NoRoom(PathBuf),
     /// Files that are open have gone from the folder.
     #[error("files have gone from {0} while in use")]

@@ -131,6 +131,13 @@ impl Draft {
         self
     }
 
+    /// The folder of the site, for a program of its own to serve.
+    pub(crate) fn written(self) -> TempDir {
+        let file = self.folder.path().join("fragments.toml");
+        std::fs::write(&file, &self.toml).expect("the temporary folder is writable");
+        self.folder
+    }
+
     pub(crate) async fn start(self) -> Newsroom {
         let toml = self.toml.clone();
         match self.try_start().await {
