@@ -23,12 +23,13 @@ use crate::fragment::facts::{Facts, Trace};
 use crate::fragment::{Fragment, SourceRequest};
 use crate::plan::{Action, Plan};
 use crate::report::Observer;
-use crate::site::Site;
+use crate::site::{PageId, Site};
 
 mod account;
 pub mod assemble;
 mod flight;
 pub mod head;
+pub mod lazy;
 pub mod push;
 mod slot;
 mod snapshot;
@@ -58,6 +59,8 @@ pub struct Composer {
     tasks: TaskTracker,
     snapshots: snapshot::Gate,
     observers: Vec<Arc<dyn Observer>>,
+    /// Whether browsers that show its pages can ask it for blocks.
+    is_asked_again: bool,
 }
 
 impl Composer {
@@ -75,6 +78,16 @@ impl Composer {
             snapshots: snapshot::Gate::default(),
             tasks,
             observers,
+            is_asked_again: true,
+        }
+    }
+
+    /// The same for pages that are put down in files: nobody can be asked for their blocks later.
+    #[must_use]
+    pub fn for_files(self) -> Self {
+        Self {
+            is_asked_again: false,
+            ..self
         }
     }
 
@@ -120,6 +133,9 @@ pub(crate) struct Order {
     /// may be taken from it that is not part of the key of what is obtained.
     pub(crate) facts: Arc<Facts>,
     pub(crate) level: Level,
+    /// The page whose slots may tell the browser to ask again; `None` where it has just done so, or
+    /// where nobody will answer.
+    pub(crate) lazy_on: Option<PageId>,
 }
 
 /// A page whose head is settled.
@@ -154,6 +170,7 @@ pub async fn compose<G: Send + 'static>(
         trace: facts.trace.clone(),
         facts: Arc::new(facts),
         level: plan.level,
+        lazy_on: composer.is_asked_again.then_some(plan.page),
     };
     let mut account = Account::new(order, &plan, path);
     let mut waiting = start(plan, &mut account);

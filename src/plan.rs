@@ -174,7 +174,7 @@ fn asking_time(site: &Site, fragment: &Fragment) -> Duration {
     };
     let siblings = fragment.fallback.iter().map(|rung| match rung {
         Rung::Sibling(id) => asking_time(site, site.fragment(*id)),
-        Rung::Ready { .. } => Duration::ZERO,
+        Rung::Ready { .. } | Rung::Lazy => Duration::ZERO,
     });
     own + siblings.sum::<Duration>()
 }

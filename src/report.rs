@@ -129,6 +129,8 @@ pub enum Outcome {
     Inline(Cause),
     /// Default data, because of `Cause`.
     DefaultData(Cause),
+    /// A tag by which the browser asks once more, because of `Cause`.
+    Lazy(Cause),
     /// Left out.
     Omitted(OmitReason),
 }
@@ -146,7 +148,7 @@ pub enum OmitReason {
 
 impl Outcome {
     /// One word for headers and labels, by [`number`](Self::number).
-    pub const LABELS: [&'static str; 13] = [
+    pub const LABELS: [&'static str; 14] = [
         "cached",
         "fetched",
         "declared",
@@ -160,6 +162,7 @@ impl Outcome {
         "failed",
         "unneeded",
         "partial",
+        "lazy",
     ];
 
     /// Which of the kinds of outcome it is: the place of its word in [`LABELS`](Self::LABELS).
@@ -178,6 +181,7 @@ impl Outcome {
             Self::Omitted(OmitReason::Failed(_)) => 10,
             Self::Omitted(OmitReason::Unneeded) => 11,
             Self::Partial { .. } => 12,
+            Self::Lazy(_) => 13,
         }
     }
 
@@ -202,6 +206,7 @@ impl Outcome {
             | Self::Static(cause)
             | Self::Inline(cause)
             | Self::DefaultData(cause)
+            | Self::Lazy(cause)
             | Self::Omitted(OmitReason::Failed(cause)) => Some(cause),
             Self::Cached
             | Self::Fetched
@@ -228,6 +233,7 @@ impl fmt::Display for Outcome {
             | Self::Static(_)
             | Self::Inline(_)
             | Self::DefaultData(_)
+            | Self::Lazy(_)
             | Self::Omitted(OmitReason::Failed(_) | OmitReason::Unneeded) => {
                 self.cause().map_or(Ok(()), |cause| write!(f, " ({cause})"))
             }

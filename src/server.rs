@@ -22,10 +22,11 @@ use tower::{BoxError, Service, service_fn};
 
 use crate::compose::{Composer, Edition};
 use crate::degradation::LevelPin;
-use crate::site::{Found, Target};
+use crate::site::{Found, Target, route};
 use crate::telemetry::Throttle;
 
 pub mod accept;
+mod block;
 mod coding;
 pub(crate) mod error_page;
 mod files;
@@ -104,6 +105,10 @@ where
     if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
         let status = StatusCode::BAD_REQUEST;
         return error_page::plain(site, status, "the request must have one Host header");
+    }
+    if request.uri().path().starts_with(route::OWN) {
+        let (head, _) = request.into_parts();
+        return block::answer(state, edition, &head).await;
     }
     match site.routes.find(request.uri().path()) {
         Found::Match {

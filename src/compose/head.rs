@@ -123,11 +123,11 @@ pub(super) fn head(account: &Account, verdict: Verdict) -> PageHead {
 
 /// Whether a slot of this fragment may show what is for one reader only, also when another fragment
 /// stands in for it.
-fn may_be_personal(site: &Site, fragment: &Fragment) -> bool {
+pub(super) fn may_be_personal(site: &Site, fragment: &Fragment) -> bool {
     fragment.is_personal()
         || fragment.fallback.iter().any(|rung| match rung {
             Rung::Sibling(id) => may_be_personal(site, site.fragment(*id)),
-            Rung::Ready { .. } => false,
+            Rung::Ready { .. } | Rung::Lazy => false,
         })
 }
 

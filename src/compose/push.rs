@@ -115,6 +115,7 @@ impl Composer {
         let mut html = attempt::sound(body, &fragment.limits).map_err(PushError::Unusable)?;
         if brought.json {
             let order = Order {
+                lazy_on: None,
                 composer: Arc::clone(self),
                 edition: Arc::clone(edition),
                 trace: Trace::default(),

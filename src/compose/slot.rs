@@ -20,8 +20,8 @@ use crate::plan::{Serve, Sibling};
 use crate::report::{Cause, OmitReason, Outcome};
 use crate::site::Site;
 
-use super::Order;
 use super::flight::{self, Came, Landed, NoPage};
+use super::{Order, lazy};
 
 /// What a slot has come to.
 pub(crate) struct Settled {
@@ -299,19 +299,25 @@ async fn fall_back(order: &Order, id: FragmentId, serve: &Serve, cause: Cause) -
                     return settled;
                 }
             }
+            Rung::Lazy => {
+                if let Some(tag) = lazy::tag(order, id) {
+                    return Settled::ready(tag, Outcome::Lazy(cause), clock.now());
+                }
+            }
         }
     }
     Settled::omitted(OmitReason::Failed(cause), clock.now())
 }
 
-/// A fragment's rungs in order, with a sibling's own rungs after it. Validation has made sure that
-/// this ends.
+/// A fragment's rungs in order, with a sibling's own rungs after it, but for its tag, which asks for
+/// what has a slot. Validation has made sure that this ends.
 fn rungs(site: &Site, id: FragmentId) -> Vec<&Rung> {
     let mut found = Vec::new();
     for rung in &site.fragment(id).fallback {
         found.push(rung);
         if let Rung::Sibling(sibling) = rung {
-            found.extend(rungs(site, *sibling));
+            let has_slot = |rung: &&Rung| !matches!(rung, Rung::Lazy);
+            found.extend(rungs(site, *sibling).into_iter().filter(has_slot));
         }
     }
     found

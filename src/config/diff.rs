@@ -241,6 +241,7 @@ fn list(site: &Site, fragment: &Fragment) -> String {
 fn rungs(site: &Site, fragment: &Fragment) -> Vec<String> {
     let rungs = fragment.fallback.iter().map(|rung| match rung {
         Rung::Sibling(id) => format!("fragment:{}", site.fragment(*id).name),
+        Rung::Lazy => "lazy".to_owned(),
         Rung::Ready { kind, .. } => match kind {
             RungKind::Static => "static".to_owned(),
             RungKind::Inline => "inline".to_owned(),
@@ -253,7 +254,7 @@ fn rungs(site: &Site, fragment: &Fragment) -> Vec<String> {
 fn ready(fragment: &Fragment) -> Vec<&[u8]> {
     let bodies = fragment.fallback.iter().filter_map(|rung| match rung {
         Rung::Ready { body, .. } => Some(body.as_ref()),
-        Rung::Sibling(_) => None,
+        Rung::Sibling(_) | Rung::Lazy => None,
     });
     bodies.collect()
 }

@@ -90,6 +90,7 @@ pub(super) fn validate(
     lists::take_over_from_items(&declared.fragments, &mut fragments, &links, cx);
     let mut pages = pages::pages(declared, &fragment_names, cx);
     usage::check_params(declared, &pages, &fragments, &links, cx);
+    usage::check_lazy(declared, &pages, &links, cx);
     usage::note_what_pages_vary_with(&mut pages, &fragments, &links);
     let routes = routes::routes(declared, &origin_names, cx);
 

@@ -19,6 +19,8 @@ pub enum Rung {
     },
     /// Another fragment of the site takes the slot.
     Sibling(FragmentId),
+    /// A tag by which the browser asks once more for the slot's own fragment.
+    Lazy,
 }
 
 /// Where the content of a ready rung comes from.

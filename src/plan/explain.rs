@@ -179,6 +179,7 @@ pub fn chain(site: &Site, fragment: &Fragment) -> Vec<String> {
     }
     chain.extend(fragment.fallback.iter().map(|rung| match rung {
         Rung::Sibling(id) => format!("fragment {}", site.fragment(*id).name),
+        Rung::Lazy => "lazy".to_owned(),
         Rung::Ready {
             kind: RungKind::Static,
             ..

@@ -70,7 +70,8 @@ fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
         .filter_map(|pair| pair.trim().split_once('='))
 }
 
-fn query(uri: &Uri) -> impl Iterator<Item = (String, String)> {
+/// Names and values of a query, decoded.
+pub(crate) fn query(uri: &Uri) -> impl Iterator<Item = (String, String)> {
     let decode = |text: &str| {
         let spaced = text.replace('+', " ");
         percent_decode_str(&spaced)

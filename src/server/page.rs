@@ -17,11 +17,11 @@ use super::{ServerState, error_page};
 
 const LEVEL: HeaderName = HeaderName::from_static("marbre-level");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
-const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
+pub(super) const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 /// A page is made for each request; whoever keeps it must ask again.
-const REVALIDATE: HeaderValue = HeaderValue::from_static("no-cache");
+pub(super) const REVALIDATE: HeaderValue = HeaderValue::from_static("no-cache");
 /// The same for a page that is one reader's own.
-const PERSONAL: HeaderValue = HeaderValue::from_static("private, no-cache");
+pub(super) const PERSONAL: HeaderValue = HeaderValue::from_static("private, no-cache");
 
 pub(super) async fn answer(
     state: &ServerState,

@@ -11,6 +11,9 @@ use crate::fragment::facts::safe_segment;
 
 use super::PageId;
 
+/// What begins so is the server's own, and no pattern of a site leads there.
+pub const OWN: &str = "/.marbre/";
+
 /// What a path leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {

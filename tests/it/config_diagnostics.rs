@@ -191,6 +191,8 @@ wrong! {
     omit_that_is_not_last: Newsroom::with("[\"fragment:teaser\",", "[\"omit\", \"fragment:teaser\",");
     core_that_is_omitted: Newsroom::with("ttl = \"30s\"", "fallback = [\"omit\"]").file("templates/x", "");
     essential_that_is_omitted: Newsroom::with("priority = \"essential\"", "priority = \"essential\"\nfallback = [\"omit\"]");
+    lazy_that_is_not_last: Newsroom::with("[\"fragment:teaser\",", "[\"lazy\", \"fragment:teaser\",");
+    lazy_where_nothing_can_come_later: Newsroom::and("[fragments.latest]\npriority = 50\nsource = \"cms:/latest\"\nitem = \"entry\"\n[fragments.entry]\npriority = 50\nsource = \"cms:/e/{item}\"\nfallback = [\"lazy\", \"omit\"]\n[fragments.top]\npriority = \"core\"\nsource = \"cms:/top\"\nfallback = [\"lazy\"]\n[fragments.spare]\npriority = 50\nsource = \"cms:/spare\"\nfallback = [\"lazy\"]\n[fragments.block]\npriority = 50\nsource = \"cms:/block\"\nfallback = [\"fragment:spare\", \"lazi\"]\n[pages.later]\nroute = \"/later\"\nlayout = \"layouts/later.html\"").file("templates/layouts/later.html", "<fragment name=\"top\"/><fragment name=\"latest\"/><fragment name=\"block\"/>");
     fallbacks_in_a_circle: Newsroom::with("source = \"data:data/teaser.json\"", "source = \"data:data/teaser.json\"\nfallback = [\"fragment:slideshow\", \"fragment:teaser\"]");
 
     // pages
@@ -203,6 +205,7 @@ wrong! {
     // routes
     routes_that_conflict: Newsroom::and("[pages.other]\nroute = \"/articles/{id}\"\nlayout = \"layouts/article.html\"\n[[proxy]]\nroute = \"/articles/{slug}\"\norigin = \"cms\"");
     routes_that_cannot_be: Newsroom::and("[[proxy]]\nroute = \"/{a}.html\"\norigin = \"cms\"\n[[proxy]]\nroute = \"x\"\norigin = \"cms\"\n[[proxy]]\nroute = \"/é\"\norigin = \"cms\"\n[[proxy]]\nroute = \"/{lang}/{x}/{x}\"\norigin = \"cms\"\n[[proxy]]\nroute = \"/{*x}/y\"\norigin = \"cms\"\n[[proxy]]\nroute = \"/a?b\"\norigin = \"cms\"\n[pages.rest]\nroute = \"/r/{*rest}\"\nlayout = \"layouts/article.html\"");
+    routes_that_are_the_servers_own: Newsroom::and("[[static]]\nroute = \"/.marbre\"\ndir = \"public\"\n[[proxy]]\nroute = \"/.marbre/{*rest}\"\norigin = \"cms\"\n[[proxy]]\nroute = \"/{*rest}\"\norigin = \"cms\"\n[pages.own]\nroute = \"/.marbre/{slug}\"\nlayout = \"layouts/article.html\"");
     routes_below_a_static_folder: Newsroom::and("[[static]]\nroute = \"/assets\"\ndir = \"public\"\n[[proxy]]\nroute = \"/assets/logo.svg\"\norigin = \"cms\"");
     proxies: Newsroom::and("[[proxy]]\nroute = \"/p/{id}/{*rest}\"\norigin = \"cmss\"\npath = \"/q/{ident}/{rest}\"");
     static_folders: Newsroom::and("[[static]]\nroute = \"/a\"\ndir = \"publik\"\n[[static]]\nroute = \"/b/{x}\"\ndir = \"fragments.toml\"\ncache_control = \"é\"");

@@ -21,6 +21,7 @@ mod empty_over_full;
 mod hostile_origins;
 mod hostile_requests;
 mod kill_nine;
+mod lazy;
 mod list_partial;
 mod page_snapshots;
 mod personal_never_shared;

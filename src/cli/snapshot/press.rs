@@ -106,12 +106,13 @@ impl Press {
             let _ = timeout(CONNECTING_TIME, connected).await;
             cache = cache.with_shared(store);
         }
-        let composer = Arc::new(Composer::new(
+        let composer = Composer::new(
             cache,
             clock,
             tasks,
             vec![Arc::clone(&reports) as Arc<dyn Observer>],
-        ));
+        );
+        let composer = Arc::new(composer.for_files());
         let router = server::router(Arc::new(ServerState {
             composer: Arc::clone(&composer),
             edition: Arc::new(ArcSwap::new(Arc::clone(&edition))),

@@ -87,9 +87,9 @@ pub struct Fragment {
     /// absent. What is for one reader only never is.
     pub durable: Option<At<bool>>,
     /// What fills the slot when there is neither an answer nor a copy, in order: `fragment:NAME`,
-    /// `static:PATH`, `inline:HTML`, `data:PATH`, `omit`.
+    /// `static:PATH`, `inline:HTML`, `data:PATH`, `lazy` (the browser asks once more), `omit`.
     #[serde(default)]
-    #[schemars(inner(pattern("^(fragment:|static:|inline:|data:|omit$)")), example = ["fragment:teaser", "static:fallbacks/slideshow.html"])]
+    #[schemars(inner(pattern("^(fragment:|static:|inline:|data:|lazy$|omit$)")), example = ["fragment:teaser", "static:fallbacks/slideshow.html"])]
     pub fallback: Vec<At<String>>,
     /// Largest answer, decompressed.
     #[serde(default = "default_max_size")]

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::declared::Declared;
-use super::{Context, assets, sources};
+use super::{Context, assets, lists, sources};
 use crate::config::diagnose::{Diagnostic, Place};
 use crate::config::file;
 use crate::config::read::Entry;
@@ -11,7 +11,7 @@ use crate::config::values;
 use crate::fragment::{FragmentId, Priority, Rung, RungKind};
 
 /// The first words of a rung.
-const WORDS: [&str; 5] = ["fragment", "static", "inline", "data", "omit"];
+const WORDS: [&str; 6] = ["fragment", "static", "inline", "data", "lazy", "omit"];
 
 /// A rung as it is spelled.
 pub(super) enum Spelled<'t> {
@@ -19,6 +19,7 @@ pub(super) enum Spelled<'t> {
     Static(&'t str),
     Inline(&'t str),
     Data(&'t str),
+    Lazy,
     Omit,
 }
 
@@ -28,6 +29,7 @@ pub(super) fn spell(text: &str) -> Option<Spelled<'_>> {
         Some(("static", path)) => Some(Spelled::Static(path)),
         Some(("inline", html)) => Some(Spelled::Inline(html)),
         Some(("data", path)) => Some(Spelled::Data(path)),
+        None if text == "lazy" => Some(Spelled::Lazy),
         None if text == "omit" => Some(Spelled::Omit),
         _ => None,
     }
@@ -65,6 +67,10 @@ pub(super) fn fallback(
                 RungKind::DefaultData,
                 sources::rendered(path, entry, fragment, &place, declared, cx),
             ),
+            Some(Spelled::Lazy) => {
+                check_lazy(entry, fragment, place, declared, cx);
+                Some(Rung::Lazy)
+            }
             Some(Spelled::Omit) => {
                 check_omit(fragment, place, cx);
                 None
@@ -83,10 +89,10 @@ fn unknown(text: &str, place: Place) -> Diagnostic {
     let finding = Diagnostic::error(format!("`{text}` is not a fallback"));
     let finding = finding.at(
         place,
-        "expected `fragment:NAME`, `static:PATH`, `inline:HTML`, `data:PATH` or `omit`",
+        "expected `fragment:NAME`, `static:PATH`, `inline:HTML`, `data:PATH`, `lazy` or `omit`",
     );
     match values::nearest(word, WORDS) {
-        Some("omit") => finding.help("did you mean `omit`?"),
+        Some(near @ ("lazy" | "omit")) => finding.help(format!("did you mean `{near}`?")),
         Some(near) => finding.help(format!("did you mean `{near}:…`?")),
         None if text.ends_with(".html") => finding.help(format!("did you mean `static:{text}`?")),
         None => finding,
@@ -109,11 +115,21 @@ fn check_reach(entry: &Entry<file::Fragment>, fragment: &file::Fragment, cx: &mu
                 return;
             }
             Some(last) if !is_omit => {
+                let (why, help) = match last.as_str() {
+                    "lazy" => (
+                        "the browser asks once more here, when all else has failed",
+                        "only `omit` comes after `lazy`",
+                    ),
+                    _ => (
+                        "this one is in memory and cannot fail",
+                        "put what can fail first",
+                    ),
+                };
                 cx.report(
                     Diagnostic::error("this fallback is never reached")
                         .at(entry.at(text), "unreachable")
-                        .also(entry.at(last), "this one is in memory and cannot fail")
-                        .help("put what can fail first"),
+                        .also(entry.at(last), why)
+                        .help(help),
                 );
                 return;
             }
@@ -123,6 +139,27 @@ fn check_reach(entry: &Entry<file::Fragment>, fragment: &file::Fragment, cx: &mu
             Some(Spelled::Fragment(_)) | None => {}
             Some(_) => certain = Some(text),
         }
+    }
+}
+
+/// A tag asks for what has a slot, and the article is there when the page is.
+fn check_lazy(
+    entry: &Entry<file::Fragment>,
+    fragment: &file::Fragment,
+    place: Place,
+    declared: &Declared<'_>,
+    cx: &mut Context<'_>,
+) {
+    if fragment.priority.0.is_core() {
+        let finding = Diagnostic::error("a core fragment cannot come later")
+            .at(place, "its priority is core")
+            .help("a page without its core is no page: readers get its snapshot or the error page");
+        cx.report(finding);
+    } else if let Some((list, named)) = lists::list_of(declared.fragments, &entry.name) {
+        let finding = Diagnostic::error("an item of a list cannot come later")
+            .at(place, "an item has no slot of its own")
+            .also(named, format!("it is an item of `{}`", list.name));
+        cx.report(finding.help(format!("let all of `{}` come later", list.name)));
     }
 }
 

@@ -26,6 +26,7 @@ impl Links {
                     fallbacks::Spelled::Static(_)
                     | fallbacks::Spelled::Inline(_)
                     | fallbacks::Spelled::Data(_)
+                    | fallbacks::Spelled::Lazy
                     | fallbacks::Spelled::Omit => None,
                 });
             let item = fragment.item.iter();

@@ -13,7 +13,7 @@ use crate::config::files::{Files, Unreadable};
 use crate::config::read::{Declared, Entry};
 use crate::config::values;
 use crate::fragment::OriginId;
-use crate::site::route::RouteError;
+use crate::site::route::{OWN, RouteError};
 use crate::site::{PageId, Proxy, Routes, StaticFolder, Target};
 
 /// What answers to which path.
@@ -130,6 +130,18 @@ impl Table {
                 finding
                     .at(cx.within(&place, culprit), error.label)
                     .help(error.help),
+            );
+            return;
+        }
+        if pattern.starts_with(OWN) {
+            let finding = Diagnostic::error(format!("the route of {what} is the server's own"));
+            cx.report(
+                finding
+                    .at(
+                        place,
+                        format!("what begins with `{OWN}` is answered by marbre"),
+                    )
+                    .help("choose another path"),
             );
             return;
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::links::Links;
-use super::{Context, body, patterns, sources};
+use super::{Context, body, lists, patterns, sources};
 use crate::config::diagnose::Diagnostic;
 use crate::config::read::Declared;
 use crate::config::values;
@@ -115,6 +115,40 @@ pub(super) fn varies_with(fragment: &Fragment) -> impl Iterator<Item = Variable>
         .cloned()
         .chain(headers.map(Variable::Header))
         .chain(cookies.map(Variable::Cookie))
+}
+
+/// A tag asks for the fragment of a slot: one that only stands in for others never gets it.
+pub(super) fn check_lazy(
+    declared: &Declared,
+    pages: &[Option<Page>],
+    links: &Links,
+    cx: &mut Context<'_>,
+) {
+    // which slots there are is known when every layout can be read
+    let Some(pages) = pages.iter().map(Option::as_ref).collect::<Option<Vec<_>>>() else {
+        return;
+    };
+    let members = pages.iter().flat_map(|page| &page.members);
+    let slots: BTreeSet<usize> = members.map(|member| member.fragment.index()).collect();
+    for (i, entry) in declared.fragments.iter().enumerate() {
+        let Some(written) = &entry.body else { continue };
+        let stands_in_for = slots.iter().find(|slot| links.reach(**slot).contains(&i));
+        let is_item = lists::list_of(&declared.fragments, &entry.name).is_some();
+        let (Some(of), false, false) = (stands_in_for, slots.contains(&i), is_item) else {
+            continue;
+        };
+        for rung in written
+            .fallback
+            .iter()
+            .filter(|rung| rung.as_str() == "lazy")
+        {
+            let of = &declared.fragments[*of].name;
+            let finding = Diagnostic::error("only a fragment with a slot can come later");
+            let label = format!("`{}` is in no layout, it only stands in", entry.name);
+            let finding = finding.at(entry.at(rung), label);
+            cx.report(finding.help(format!("write `lazy` in `{of}`, whose slot it is")));
+        }
+    }
 }
 
 /// Warns of fragments that no page can show and of origins that nothing asks.
