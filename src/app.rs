@@ -240,6 +240,7 @@ impl App {
             admin_stop.clone(),
         ));
         tasks.spawn(Arc::clone(&core).follow_changes(stop.clone()));
+        tasks.spawn(tend(Arc::clone(&core.composer), stop.clone()));
         tasks.spawn(follow_nodes(Arc::clone(&core.composer), stop.clone()));
         Ok(Self {
             address,
@@ -308,7 +309,7 @@ async fn open_cache(
         // reads what is there: not on a thread that others wait for
         let opened = tokio::task::spawn_blocking(move || {
             let disk = Arc::new(Disk::open(of_disk, clock));
-            cache.with_disk(disk)
+            cache.with_disk(disk, clock.moment(clock.now()))
         });
         cache = opened.await.expect("opening a disk does not panic");
     }
@@ -335,6 +336,17 @@ pub fn connect_shared(
         timeout: settings.timeout,
     };
     Shared::connect(settings, clock, tasks, stop.clone()).map(Arc::new)
+}
+
+/// Between two looks at what must be on disk.
+const TENDING: Duration = Duration::from_secs(2);
+
+/// Looks after what must outlive the process.
+async fn tend(composer: Arc<Composer>, stop: CancellationToken) {
+    while timeout(TENDING, stop.cancelled()).await.is_err() {
+        let now = composer.clock().moment(composer.clock().now());
+        composer.cache().tend(now).await;
+    }
 }
 
 /// Acts on what other nodes tell.

@@ -7,6 +7,7 @@
 //! is newer.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -31,6 +32,7 @@ pub use key::CopyId;
 pub use purge::{Purge, Selector};
 
 use disk::Disk;
+use entry::CLOCKS_APART;
 use memory::Memory;
 use newer::Stamp;
 use purge::{Purges, Touched};
@@ -42,6 +44,8 @@ pub struct Cache {
     /// Held while a copy is compared with the one that it would replace.
     storing: Mutex<()>,
     purges: RwLock<Purges>,
+    /// Whether the record of purges on disk may not be the latest.
+    purges_unwritten: AtomicBool,
     disk: Option<Arc<Disk>>,
     shared: Option<Arc<Shared>>,
 }
@@ -85,6 +89,7 @@ impl Cache {
             memory: Memory::new(bytes_max),
             storing: Mutex::new(()),
             purges: RwLock::default(),
+            purges_unwritten: AtomicBool::new(false),
             disk: None,
             shared: None,
         }
@@ -126,20 +131,30 @@ impl Cache {
         }
         let touched = self.purges.read().touch(&key.target, &entry, began);
         entry.purged |= touched != Touched::Not;
+        let newer = known.clone();
         let known = known.as_deref();
         let stamp = Stamp {
             version: entry.version,
             at: began,
         };
-        let is_newer = known.is_none_or(|known| stamp.takes_the_place_of(Stamp::of(known)));
+        let from_future = |known: &Entry| known.stored_at > entry.stored_at.after(CLOCKS_APART);
+        let is_newer = known.is_none_or(|known| {
+            stamp.takes_the_place_of(Stamp::of(known))
+                || (from_future(known) && entry.version == known.version)
+        });
         let is_due = beyond::is_due(&entry, known, declared);
         entry.written_at = match known {
             Some(known) if !is_due => known.written_at,
             Some(_) | None => entry.stored_at,
         };
         let entry = Arc::new(entry);
-        if !is_newer || touched == Touched::Hard {
+        if touched == Touched::Hard {
             return entry;
+        }
+        if !is_newer {
+            // whoever waited for the older one is shown the newer one
+            let shows = |known: &&Arc<Entry>| matches!(known.content, Content::Html(_));
+            return newer.filter(|known| shows(&known)).unwrap_or(entry);
         }
         self.memory.put(Arc::clone(&key), Arc::clone(&entry));
         if is_due {
@@ -197,20 +212,32 @@ impl Cache {
 
     /// Touches the copies that a purge selects, remembers it for those that are not at hand, and
     /// tells the other nodes. Tells how many in memory it has touched.
-    pub fn purge(&self, purge: &Purge) -> usize {
-        let (touched, _) = self.apply(purge);
-        self.broadcast(purge);
+    pub fn purge(&self, purges: &[Purge]) -> usize {
+        let (touched, _) = self.apply(purges, true);
+        self.broadcast(purges);
         touched
     }
 
-    /// Touches the copies in memory. Tells how many, and whether the purge was not known.
-    fn apply(&self, purge: &Purge) -> (usize, bool) {
+    /// Touches the copies in memory, those of a wrong clock's future too where the purges are of
+    /// this moment. Tells how many, and whether any of the purges was not known.
+    fn apply(&self, purges: &[Purge], now: bool) -> (usize, bool) {
         let _one_at_a_time = self.storing.lock();
-        let is_news = self.purges.write().add(purge);
+        let is_news = {
+            let mut known = self.purges.write();
+            let news = purges.iter().map(|purge| known.add(purge));
+            news.fold(false, |any, news| any | news)
+        };
         let mut touched = 0;
         for (key, entry) in self.memory.all() {
-            let meant = entry.asked_at() <= purge.at && purge.selector.selects(&key.target, &entry);
-            if meant && self.touch(key, &entry, purge.hard) {
+            let meant = |purge: &&Purge| {
+                let is_later = now && entry.stored_at > purge.at.after(CLOCKS_APART);
+                (is_later || entry.asked_at() <= purge.at)
+                    && purge.selector.selects(&key.target, &entry)
+            };
+            let hard = purges.iter().filter(meant).map(|purge| purge.hard).max();
+            if let Some(hard) = hard
+                && self.touch(Arc::clone(&key), &entry, hard)
+            {
                 touched += 1;
             }
         }

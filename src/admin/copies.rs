@@ -418,7 +418,10 @@ pub(super) async fn purge(
     let purges = selectors
         .into_iter()
         .map(|selector| Purge { selector, at, hard });
-    let copies = purges.map(|purge| composer.cache().purge(&purge)).sum();
+    let (purges, work) = (purges.collect::<Vec<_>>(), Arc::clone(composer));
+    // it looks at every copy in memory: not on a thread that pages wait for
+    let copies = tokio::task::spawn_blocking(move || work.cache().purge(&purges)).await;
+    let copies = copies.expect("looking at copies does not panic");
     let event = Event::Purged {
         what: what.clone(),
         hard,

@@ -6,6 +6,7 @@
 //! whole request that was asked, and has met every purge that is known here.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -71,9 +72,9 @@ pub enum Turn {
 
 impl Cache {
     /// Keeps copies on this disk too, and remembers the purges that lie there.
-    pub fn with_disk(mut self, disk: Arc<Disk>) -> Self {
+    pub fn with_disk(mut self, disk: Arc<Disk>, now: Moment) -> Self {
         if let Some(json) = disk.get_blocking(&purges_id()) {
-            _ = self.remember_purges(&json, "on disk");
+            _ = self.remember_purges(&json, "on disk", now);
         }
         self.disk = Some(disk);
         self
@@ -259,6 +260,11 @@ impl Cache {
         let Some(keep) = keep(entry, known, declared, || disk.contains(&id)) else {
             return;
         };
+        if is_gone(entry) {
+            // a removal is tried until it is done, also on a disk that is full
+            disk.remove(id);
+            return;
+        }
         let (key, again) = (Arc::clone(key), Arc::clone(entry));
         let frame = Box::new(move || frame::encode(&key, &again, reach));
         let good_until = millis(entry.stored_at.after(keep));
@@ -281,6 +287,10 @@ impl Cache {
         let Some(keep) = keep(entry, known, declared, || false) else {
             return;
         };
+        if is_gone(entry) {
+            shared.remove(CopyId::of(key));
+            return;
+        }
         let stamp = Stamp {
             version: entry.version,
             stored_at: entry.stored_at.micros(),
@@ -298,10 +308,13 @@ impl Cache {
     }
 
     /// Remembers the purges beyond memory, and tells the other nodes of this one.
-    pub(super) fn broadcast(&self, purge: &Purge) {
-        self.write_purges(purge.at);
+    pub(super) fn broadcast(&self, purges: &[Purge]) {
+        let Some(last) = purges.last() else { return };
+        self.write_purges(last.at);
         if let Some(shared) = &self.shared {
-            shared.publish(message(&Message::Purge(purge.clone())));
+            for purge in purges {
+                shared.publish(message(&Message::Purge(purge.clone())));
+            }
         }
     }
 
@@ -318,8 +331,21 @@ impl Cache {
         }
     }
 
+    /// Writes the record of purges again, until the disk has had room for all that it was given
+    /// since: what was purged must not come back with the next start.
+    pub async fn tend(&self, now: Moment) {
+        let Some(disk) = &self.disk else { return };
+        if self.purges_unwritten.load(Ordering::Relaxed) {
+            self.write_purges_to_disk(now);
+            if disk.flush().await {
+                self.purges_unwritten.store(false, Ordering::Relaxed);
+            }
+        }
+    }
+
     fn write_purges_to_disk(&self, now: Moment) {
         if let Some(disk) = &self.disk {
+            self.purges_unwritten.store(true, Ordering::Relaxed);
             let json = self.purges.read().to_json();
             let good_until = millis(now.after(PURGES_KEEP));
             disk.put(
@@ -332,9 +358,10 @@ impl Cache {
         }
     }
 
-    fn remember_purges(&self, json: &[u8], place: &'static str) -> Option<Purges> {
+    fn remember_purges(&self, json: &[u8], place: &'static str, now: Moment) -> Option<Purges> {
         match Purges::from_json(json) {
             Ok(purges) => {
+                let purges = purges.up_to(now);
                 self.purges.write().add_all(purges.clone());
                 Some(purges)
             }
@@ -356,7 +383,8 @@ impl Cache {
         let Ok(record) = shared.get_behind(purges_id()).await else {
             return false;
         };
-        let theirs = record.and_then(|json| self.remember_purges(&json, "in the shared store"));
+        let theirs =
+            record.and_then(|json| self.remember_purges(&json, "in the shared store", now));
         let theirs = theirs.unwrap_or_default();
         if !theirs.is_empty() {
             self.apply_all_purges();
@@ -390,8 +418,10 @@ impl Cache {
 
     async fn heed(&self, message: &[u8], clock: Clock) {
         match serde_json::from_slice(message) {
-            Ok(Message::Purge(purge)) => {
-                let (touched, is_news) = self.apply(&purge);
+            Ok(Message::Purge(mut purge)) => {
+                // by this node's clock nothing was stored after now, so nothing is lost by this
+                purge.at = purge.at.min(clock.moment(clock.now()));
+                let (touched, is_news) = self.apply(std::slice::from_ref(&purge), false);
                 if is_news {
                     let (what, hard) = (&purge.selector, purge.hard);
                     tracing::info!(hard, touched, "purged by another node: {what}");
@@ -438,6 +468,11 @@ pub(super) fn is_due(entry: &Entry, known: Option<&Entry>, declared: &Freshness)
         std::mem::discriminant(&known.content) == std::mem::discriminant(&entry.content)
     };
     !(often && known.is_some_and(|known| just_now(known) && as_before(known)))
+}
+
+/// Whether nothing is to be remembered of what was there, not even how it was counted.
+fn is_gone(entry: &Entry) -> bool {
+    entry.content == Content::Withdrawn && entry.version.is_none()
 }
 
 /// For how long a copy is worth having beyond memory. Nothing is written in the place of nothing: whoever

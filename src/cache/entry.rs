@@ -13,6 +13,9 @@ use crate::layout::parts::Parts;
 
 use super::freshness::{CacheControl, Lifetime, State};
 
+/// How far the clocks of two nodes, or of two runs, may be apart without a word.
+pub const CLOCKS_APART: Duration = Duration::from_secs(5);
+
 /// What a core fragment says about the page's head.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Head {
@@ -133,7 +136,8 @@ impl Entry {
     pub fn state(&self, declared: &Freshness, now: Moment) -> State {
         let age = self.counted_age(declared, now);
         let state = self.lifetime(declared).state(age);
-        if self.purged {
+        // a copy from the future is by a clock that was wrong: there is no telling how fresh it is
+        if self.purged || self.stored_at > now.after(CLOCKS_APART) {
             state.max(State::Stale)
         } else {
             state

@@ -119,6 +119,10 @@ impl Latest {
     fn last(self) -> Moment {
         self.soft.max(self.hard)
     }
+
+    fn is_hard(self) -> bool {
+        self.hard > Moment::default()
+    }
 }
 
 /// The purges that may still matter.
@@ -161,14 +165,17 @@ impl Purges {
         }
     }
 
-    /// Keeps the latest ones: a quarter more than is needed is forgotten at once, so that this is
+    /// Keeps the hard ones before the soft ones, for what was thrown away must not come back from a
+    /// disk; of each the latest. A quarter more than is needed is forgotten at once, so that this is
     /// not done at each purge.
     fn forget_beyond(&mut self, max: usize) {
         if self.latest.len() <= max {
             return;
         }
-        self.latest
-            .sort_by_key(|(selector, latest)| (*selector != Selector::All, latest.last()));
+        self.latest.sort_by_key(|(selector, latest)| {
+            let is_named = *selector != Selector::All;
+            (is_named, latest.is_hard(), latest.last())
+        });
         let forgotten = self.latest.len() - max + max / 4;
         let all_at = usize::from(self.latest[0].0 == Selector::All);
         let gone = self.latest.drain(all_at..all_at + forgotten);
@@ -207,6 +214,16 @@ impl Purges {
             })
         });
         touched.max().unwrap_or(Touched::Not)
+    }
+
+    /// The same with no moment later than `now`: by a clock that is ahead, a purge would go on
+    /// touching everything that is stored until that moment has come.
+    pub fn up_to(mut self, now: Moment) -> Self {
+        for (_, latest) in &mut self.latest {
+            latest.soft = latest.soft.min(now);
+            latest.hard = latest.hard.min(now);
+        }
+        self
     }
 
     /// How many there are.
@@ -329,6 +346,18 @@ mod tests {
         purges.add(&purge(Selector::All, 2, false));
         assert_eq!(Purges::from_json(&purges.to_json()).unwrap(), purges);
         assert!(Purges::from_json(b"{").is_err());
+    }
+
+    #[test]
+    fn what_was_thrown_away_is_remembered_before_what_was_made_stale() {
+        let mut purges = Purges::default();
+        purges.add(&purge(tag("story-1"), 20, true));
+        for n in 0..2 * REMEMBERED_MAX as u64 {
+            purges.add(&purge(tag(&format!("t{n}")), 100 + n, false));
+        }
+        assert!(purges.len() <= REMEMBERED_MAX);
+        assert_eq!(purges.touch("/a", &entry(), at(10)), Touched::Hard);
+        assert_ne!(purges.touch("/a", &entry(), at(21)), Touched::Hard);
     }
 
     #[test]

@@ -138,7 +138,7 @@ impl Account {
     pub(super) fn head_settled(&mut self, head: &PageHead, now: Instant) {
         self.status = head.verdict.status().as_u16();
         self.head_after = now.saturating_duration_since(self.started);
-        self.personal = head.personal;
+        self.personal = head.private;
         self.headers.clone_from(&head.headers);
     }
 

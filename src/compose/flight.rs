@@ -167,6 +167,7 @@ pub(super) async fn obtain(
                 came: Came::Copied,
             });
         }
+        Found::Partial(landed) => return Ok(landed),
         Found::Personal => return alone(order, id, request, by).await,
         Found::Flight { landing, leads } => (landing, leads),
     };
@@ -259,6 +260,8 @@ enum Found {
     Copy(Arc<Entry>),
     /// Nothing: the answer is for one reader only.
     Personal,
+    /// Nothing: what there is of a list was brought a moment ago.
+    Partial(Landed),
     /// A flight, and whether it was launched for this page.
     Flight {
         landing: watch::Receiver<Option<Landing>>,
@@ -295,6 +298,7 @@ fn join_or_launch(
     match table.notes.get(request, now) {
         Some(Note::Failed(cause)) => return Err(cause.clone()),
         Some(Note::Personal) => return Ok(Found::Personal),
+        Some(Note::Partial(landed)) => return Ok(Found::Partial(landed.clone())),
         None => {}
     }
     let landing = launch(order, id, request, table, (now, by))?;
@@ -344,6 +348,13 @@ fn note(composer: &Composer, request: &Arc<SourceRequest>, landing: &Landing) {
         Err(Cause::Busy | Cause::Stopping) => {}
         Err(cause) => notes.failed(request, cause.clone(), fastrand::f64(), now),
         Ok(Landed::Entry { shared: false, .. }) => notes.personal(request, now),
+        Ok(Landed::Entry {
+            came: Came::Part { .. },
+            ..
+        }) => {
+            let landed = landing.clone().expect("it has landed");
+            notes.partial(request, landed, fastrand::f64(), now);
+        }
         Ok(Landed::Entry { .. } | Landed::NoPage { .. }) => notes.landed(request),
     }
 }

@@ -157,14 +157,14 @@ impl Composer {
         // several was taken back
         if fragment.forward_headers.is_empty() {
             let before = withdrawn.entry.stored_at.micros().saturating_sub(1);
-            self.cache.purge(&Purge {
+            self.cache.purge(&[Purge {
                 selector: Selector::Key {
                     fragment: fragment.name.clone(),
                     target,
                 },
                 at: Moment::from_micros(before),
                 hard: true,
-            });
+            }]);
         }
         Ok(withdrawn)
     }

@@ -15,7 +15,7 @@ use crate::cache::beyond::DISK_TIME;
 use crate::cache::freshness::renews_early;
 use crate::cache::{Content, Copy, Entry, Head, State};
 use crate::clock::{Instant, Moment};
-use crate::fragment::{FragmentId, Priority, Rung, RungKind, Source, SourceRequest};
+use crate::fragment::{Fragment, FragmentId, Priority, Rung, RungKind, Source, SourceRequest};
 use crate::plan::{Serve, Sibling};
 use crate::report::{Cause, OmitReason, Outcome};
 use crate::site::Site;
@@ -138,10 +138,14 @@ pub(super) fn at_hand(
     }
     let request = serve.request(fragment);
     let cache = &order.composer.cache;
-    let copy = cache.lookup(request, &fragment.freshness, moment)?;
+    let copy = cache.lookup(request, &fragment.freshness, moment);
     if let Source::Push(_) = fragment.source {
-        return Some(pushed(order, copy, now));
+        return match copy {
+            Some(copy) => Some(pushed(order, copy, now)),
+            None => withdrawn(order, fragment, request, now),
+        };
     }
+    let copy = copy?;
     if copy.state != State::Fresh {
         return None;
     }
@@ -213,28 +217,36 @@ async fn fill_pushed(order: &Order, id: FragmentId, serve: &Serve) -> Settled {
     if let Some(copy) = patiently_recalled(order, id, request, serve.source_deadline).await {
         return pushed(order, copy, clock.now());
     }
-    match fragment.priority {
-        Priority::Core if is_withdrawn(order, request) => Settled {
-            outcome: Outcome::Absent,
-            content: Fill::NoPage(NoPage::Refused(StatusCode::NOT_FOUND), Head::default()),
-            age: None,
-            at: clock.now(),
-            is_shareable: false,
-        },
-        Priority::Optional(_) if is_withdrawn(order, request) => Settled {
-            outcome: Outcome::Absent,
-            ..Settled::omitted(OmitReason::Unneeded, clock.now())
-        },
-        Priority::Core | Priority::Essential | Priority::Optional(_) => {
-            fall_back(order, id, serve, Cause::NotPushed).await
-        }
+    match withdrawn(order, fragment, request, clock.now()) {
+        Some(settled) => settled,
+        None => fall_back(order, id, serve, Cause::NotPushed).await,
     }
 }
 
-/// Whether it was there and was taken back.
-fn is_withdrawn(order: &Order, request: &SourceRequest) -> bool {
-    let known = order.composer.cache.peek(request);
-    known.is_some_and(|known| known.content == Content::Withdrawn)
+/// What is shown where something was pushed and was taken back.
+fn withdrawn(
+    order: &Order,
+    fragment: &Fragment,
+    request: &SourceRequest,
+    at: Instant,
+) -> Option<Settled> {
+    let known = order.composer.cache.peek(request)?;
+    if known.content != Content::Withdrawn {
+        return None;
+    }
+    let nothing = Settled {
+        outcome: Outcome::Absent,
+        ..Settled::omitted(OmitReason::Unneeded, at)
+    };
+    match fragment.priority {
+        Priority::Core => Some(Settled {
+            content: Fill::NoPage(NoPage::Refused(StatusCode::NOT_FOUND), Head::default()),
+            is_shareable: false,
+            ..nothing
+        }),
+        Priority::Optional(_) => Some(nothing),
+        Priority::Essential => None,
+    }
 }
 
 /// The copy that is found beyond memory in time, and whether all of it was searched.

@@ -4,12 +4,14 @@
 //! A snapshot is a copy like any other: it lies in the same stores, is purged by the same tags, and
 //! is found again after a restart. Invariant: it holds a page that was complete and for everybody.
 
+use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::time::timeout_at;
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::cache::beyond::DISK_TIME;
 use crate::cache::{Content, Entry, Head, State};
@@ -35,14 +37,38 @@ const REACH: Reach = Reach {
     pinned: false,
 };
 
-/// When the next snapshot may be taken.
-#[derive(Debug, Default)]
+/// Pages that are remembered as asked for once.
+const SEEN_MAX: usize = 4096;
+
+/// When the next snapshot may be taken, and of what.
+#[derive(Debug)]
 pub(super) struct Gate {
     /// Microseconds since 1970.
     opens_at: AtomicU64,
+    /// What was asked for once lately, by its hash, each at its own place.
+    seen: Box<[AtomicU64]>,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self {
+            opens_at: AtomicU64::new(0),
+            seen: (0..SEEN_MAX).map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
 }
 
 impl Gate {
+    /// Whether a page was asked for before: what a crawler sees once fills no disk.
+    fn has_seen(&self, key: &SourceRequest) -> bool {
+        let mut hasher = Xxh3::new();
+        key.hash(&mut hasher);
+        let hash = hasher.finish().max(1);
+        let places = self.seen.len() as u64;
+        let place = usize::try_from(hash % places).expect("there are few places");
+        self.seen[place].swap(hash, Ordering::Relaxed) == hash
+    }
+
     fn is_open(&self, now: Moment) -> bool {
         now.micros() >= self.opens_at.load(Ordering::Relaxed)
     }
@@ -53,9 +79,12 @@ impl Gate {
     }
 }
 
-/// What the snapshots of a page are kept under: everything that it varies with.
+/// What the snapshots of a page are kept under: everything that it varies with, but for who asks. A
+/// snapshot is of the page of a reader who is nobody in particular, and it is for everybody.
 pub(super) fn key(page: &Page, facts: &Facts) -> SourceRequest {
-    let varies = page.snapshots.varies.iter().map(|variable| {
+    let varies = page.snapshots.varies.iter();
+    let varies = varies.filter(|variable| !variable.is_personal());
+    let varies = varies.map(|variable| {
         let value = variable.value(facts).unwrap_or_default();
         (variable.to_string(), value.to_owned())
     });
@@ -92,6 +121,9 @@ pub(super) fn consider(account: &Account, body: impl Fn() -> Option<Bytes>) {
     if known.is_some_and(|known| is_new(&known) && !known.purged) {
         return;
     }
+    if !composer.snapshots.has_seen(&key) {
+        return;
+    }
     let Some(html) = body() else { return };
     composer.snapshots.close(now);
     let content = Content::Html(Parts {
@@ -104,6 +136,8 @@ pub(super) fn consider(account: &Account, body: impl Fn() -> Option<Bytes>) {
         },
         tags: Tags::merged(account.entries().map(|entry| &entry.tags)),
         made_of: account.made_of(),
+        // as old as the oldest thing on it
+        initial_age: account.age(now),
         ..Entry::new(name(page), content, now)
     };
     let began = composer.clock.moment(account.started());
@@ -174,9 +208,23 @@ impl Account {
     /// Whether every block was there, as the origins have it now, and for every reader.
     fn is_for_everybody_and_whole(&self) -> bool {
         !self.is_personal()
+            && self.is_nobody_in_particular()
             && self.members().all(|(_, settled)| {
                 settled.is_some_and(|settled| settled.is_shareable && settled.outcome.is_whole())
             })
+    }
+
+    /// Whether the reader has sent nothing by which a block of the page would know them.
+    fn is_nobody_in_particular(&self) -> bool {
+        let varies = self.declared().snapshots.varies.iter();
+        let mut personal = varies.filter(|variable| variable.is_personal());
+        personal.all(|variable| variable.value(self.facts()).is_none_or(str::is_empty))
+    }
+
+    /// The age of the oldest copy that the page is made of.
+    fn age(&self, now: Moment) -> Duration {
+        let ages = self.entries().map(|entry| entry.age(now));
+        ages.max().unwrap_or_default()
     }
 
     /// The copies that the page is made of.

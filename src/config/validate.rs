@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use minijinja::Environment;
 
@@ -14,7 +15,7 @@ use super::diagnose::{Diagnostic, Diagnostics, Place};
 use super::files::Remembering;
 use super::read::{Declared, Entry};
 use crate::degradation::Ladder;
-use crate::fragment::{Fragment, Priority};
+use crate::fragment::{Fragment, Priority, SourceRequest};
 use crate::site::{OriginSpec, Page, ServerSettings, Site, Wants};
 
 mod assets;
@@ -141,7 +142,11 @@ struct Built {
 
 impl Built {
     fn finish(self, limits: crate::site::SiteLimits) -> Option<Site> {
-        let fragments = self.fragments.into_iter().collect::<Option<Vec<_>>>()?;
+        let mut fragments = self.fragments.into_iter().collect::<Option<Vec<_>>>()?;
+        // now that each is what it will be: a list takes over much from its items
+        for fragment in &mut fragments {
+            fragment.same_request = SourceRequest::same_for_all(fragment).map(Arc::new);
+        }
         Some(Site {
             language: self.site.language,
             origins: self.origins.into_iter().collect::<Option<Vec<_>>>()?,

@@ -87,7 +87,7 @@ fn expected(site: &Site, fragment: &Fragment, outcome: &Outcome) -> String {
         Outcome::Sibling(name, _) => {
             let declared = chain(site, fragment).into_iter().any(|rung| match rung {
                 Rung::Sibling(id) => site.fragment(*id).name == *name,
-                Rung::Ready { .. } => false,
+                Rung::Ready { .. } | Rung::Lazy => false,
             });
             assert!(declared, "{name} is no stand-in for {}", fragment.name);
             whole(name)
@@ -97,7 +97,7 @@ fn expected(site: &Site, fragment: &Fragment, outcome: &Outcome) -> String {
             // content that is at hand never fails, so nothing after the first is ever taken
             let reserve = chain.find_map(|rung| match rung {
                 Rung::Ready { kind, body } => Some((*kind, body)),
-                Rung::Sibling(_) => None,
+                Rung::Sibling(_) | Rung::Lazy => None,
             });
             let (kind, body) = reserve.expect("what was taken is declared");
             assert_eq!(kind, RungKind::Inline);
@@ -105,6 +105,7 @@ fn expected(site: &Site, fragment: &Fragment, outcome: &Outcome) -> String {
         }
         Outcome::Omitted(_) | Outcome::Absent => String::new(),
         Outcome::Partial { .. }
+        | Outcome::Lazy(_)
         | Outcome::Declared
         | Outcome::Static(_)
         | Outcome::DefaultData(_) => {

@@ -10,6 +10,8 @@ use crate::clock::Instant;
 use crate::fragment::SourceRequest;
 use crate::report::Cause;
 
+use super::Landed;
+
 /// After a first failure nobody asks again for about so long.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -23,16 +25,21 @@ const MEMORY: Duration = Duration::from_secs(10);
 /// this hit-for-miss.
 const PASS: Duration = Duration::from_secs(10);
 
+/// A list that lacks an item is worth showing for longer than a failure: so many doublings.
+const PARTIAL_STEPS: u32 = 4;
+
 /// Requests that are remembered. Beyond it new ones are not, and are asked again at once.
 const NOTES_MAX: usize = 4096;
 
 /// Why a page does not launch a flight that others could join.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) enum Note {
     /// The last one failed a moment ago, and so would this.
     Failed(Cause),
     /// The answer is for one reader only.
     Personal,
+    /// A list lacks some of its items, and would lack them again: what there is of it.
+    Partial(Landed),
 }
 
 /// The notes, by request.
@@ -63,9 +70,7 @@ impl Notes {
         chance: f64,
         now: Instant,
     ) {
-        let known = self.by_request.get(request);
-        let known = known.filter(|noted| now < noted.until + MEMORY);
-        let failures = 1 + known.map_or(0, |noted| noted.failures);
+        let failures = self.failures(request, now);
         let until = now + pause(failures, chance);
         let note = Note::Failed(cause);
         self.note(request, note, until, failures, now);
@@ -76,11 +81,31 @@ impl Notes {
         self.note(request, Note::Personal, now + PASS, 0, now);
     }
 
+    /// A flight brought a list that lacks some of its items. `chance` is uniform in 0..1.
+    pub(super) fn partial(
+        &mut self,
+        request: &Arc<SourceRequest>,
+        landed: Landed,
+        chance: f64,
+        now: Instant,
+    ) {
+        let failures = self.failures(request, now);
+        let until = now + pause(failures + PARTIAL_STEPS, chance);
+        self.note(request, Note::Partial(landed), until, failures, now);
+    }
+
     /// A flight brought what it was launched for.
     pub(super) fn landed(&mut self, request: &SourceRequest) {
         if !self.by_request.is_empty() {
             self.by_request.remove(request);
         }
+    }
+
+    /// How many there were in a row, with this one.
+    fn failures(&self, request: &SourceRequest, now: Instant) -> u32 {
+        let known = self.by_request.get(request);
+        let known = known.filter(|noted| now < noted.until + MEMORY);
+        1 + known.map_or(0, |noted| noted.failures)
     }
 
     fn note(
@@ -146,17 +171,18 @@ mod tests {
         let (mut notes, request) = (Notes::default(), request("/a".to_owned()));
         let fail = |notes: &mut Notes, now| notes.failed(&request, Cause::Status(500), 1.0, now);
         fail(&mut notes, now);
-        assert_eq!(
-            notes.get(&request, now),
-            Some(&Note::Failed(Cause::Status(500)))
-        );
-        assert_eq!(notes.get(&request, now + PAUSE), None);
+        let note = notes.get(&request, now);
+        assert!(matches!(note, Some(Note::Failed(Cause::Status(500)))));
+        assert!(notes.get(&request, now + PAUSE).is_none());
         fail(&mut notes, now + PAUSE);
         assert!(notes.get(&request, now + 2 * PAUSE).is_some(), "longer now");
-        assert_eq!(notes.get(&request, now + 3 * PAUSE), None);
+        assert!(notes.get(&request, now + 3 * PAUSE).is_none());
         notes.landed(&request);
         fail(&mut notes, now + 3 * PAUSE);
-        assert_eq!(notes.get(&request, now + 4 * PAUSE), None, "from the start");
+        assert!(
+            notes.get(&request, now + 4 * PAUSE).is_none(),
+            "from the start"
+        );
     }
 
     #[test]

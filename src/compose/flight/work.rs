@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use memchr::memmem;
 use tokio::time::{sleep, timeout};
 
-use crate::cache::beyond::Turn;
+use crate::cache::beyond::{DISK_TIME, Turn};
 use crate::cache::freshness::{CacheControl, delta_seconds, initial_age, parse_date};
 use crate::cache::{Entry, Head, State, Validators, entry};
 use crate::clock::{Instant, Moment};
@@ -153,7 +153,7 @@ async fn fetch(
             return Ok(no_page(NoPage::Redirect(status, location), &headers));
         }
         Answer::Refused(status, headers) => {
-            withdraw(order, fragment, began, Arc::clone(request), status);
+            withdraw(order, fragment, began, Arc::clone(request), status).await;
             return Ok(no_page(NoPage::Refused(status), &headers));
         }
         Answer::Absent(headers) => {
@@ -174,7 +174,7 @@ async fn fetch(
         return match fragment.priority {
             Priority::Core => {
                 let status = StatusCode::NOT_FOUND;
-                withdraw(order, fragment, began, Arc::clone(request), status);
+                withdraw(order, fragment, began, Arc::clone(request), status).await;
                 Ok(no_page(NoPage::Refused(status), &headers))
             }
             Priority::Essential => Err(Cause::Empty),
@@ -360,7 +360,7 @@ fn is_shared(headers: &HeaderMap, says: &CacheControl) -> bool {
 }
 
 /// What was withdrawn must not come back as a stale copy.
-fn withdraw(
+async fn withdraw(
     order: &Order,
     fragment: &Fragment,
     began: Instant,
@@ -368,7 +368,11 @@ fn withdraw(
     status: StatusCode,
 ) {
     if matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE) {
-        let began = order.composer.clock.moment(began);
+        let (cache, began) = (&order.composer.cache, order.composer.clock.moment(began));
+        // where every page asks anew, nobody has looked yet for what is to be taken back
+        if !super::may_share(fragment) && cache.peek(&request).is_none() {
+            cache.recall(&request, fragment.reach, DISK_TIME).await;
+        }
         keep_withdrawn(order, fragment, began, request);
     }
 }

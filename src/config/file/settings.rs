@@ -40,7 +40,7 @@ pub struct Server {
     #[schemars(example = &"/var/lib/marbre")]
     pub state_dir: At<String>,
     /// The most that the copies in it may take.
-    #[schemars(extend("x-range" = ["8MiB", "1024GiB"]))]
+    #[schemars(extend("x-range" = ["8MiB", "64GiB"]))]
     pub state_size: At<ByteSize>,
 }
 

@@ -1,9 +1,10 @@
 //! `[fragments.…]` → fragments. Owns timeouts, accepted types and the fingerprint; sources,
 //! fallbacks and forwarded headers are their own declared.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
+
+use xxhash_rust::xxh3::Xxh3;
 
 use super::declared::Declared;
 use super::templates::Templates;
@@ -12,7 +13,7 @@ use crate::config::diagnose::Diagnostic;
 use crate::config::file;
 use crate::config::read::Entry;
 use crate::config::values::show_duration;
-use crate::fragment::{Fragment, Freshness, Limits, Priority, Reach, Source, SourceRequest};
+use crate::fragment::{Fragment, Freshness, Limits, Priority, Reach, Source};
 
 /// The time for one fetch where nothing says otherwise.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -81,7 +82,6 @@ fn fragment(
         same_request: None,
     };
     fragment.reach = reach(entry, written, &fragment, cx);
-    fragment.same_request = SourceRequest::same_for_all(&fragment).map(Arc::new);
     Some(fragment)
 }
 
@@ -258,8 +258,8 @@ fn fingerprint(
     cookies: &[String],
     templates: &Templates,
 ) -> u64 {
-    // its keys are fixed, unlike those of a `HashMap`: the same site has the same fingerprints
-    let mut hasher = DefaultHasher::new();
+    // the same site has the same fingerprints in every build: copies on disk are found by them
+    let mut hasher = Xxh3::new();
     name.hash(&mut hasher);
     if let Source::Push(_) = source {
         // no edit may lose what nobody can be asked for again; its key says the rest

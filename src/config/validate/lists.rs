@@ -2,7 +2,9 @@
 //! over from its items.
 
 use std::collections::BTreeSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{Hash, Hasher};
+
+use xxhash_rust::xxh3::Xxh3;
 
 use super::declared::Declared;
 use super::links::Links;
@@ -250,7 +252,7 @@ pub(super) fn take_over_from_items(
         let params = params.map(|name| Variable::Param(name.to_owned()));
         let others = reached.iter().copied().flat_map(usage::varies_with);
         let varies: BTreeSet<Variable> = params.chain(others).collect();
-        let mut hasher = DefaultHasher::new();
+        let mut hasher = Xxh3::new();
         (&list.at, list.items_max, list.items_min).hash(&mut hasher);
         for item in &reached {
             item.fingerprint.hash(&mut hasher);

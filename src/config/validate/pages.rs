@@ -1,9 +1,10 @@
 //! `[pages.…]` and their layouts → pages. Owns the checks of layouts and their compilation into
 //! pieces; findings point into the layout files.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{Hash, Hasher};
 
 use bytes::Bytes;
+use xxhash_rust::xxh3::Xxh3;
 
 use super::names::Names;
 use super::{Context, assets, body, lists, patterns, settings};
@@ -78,7 +79,7 @@ fn page(
 
 /// What the page varies with is known when all fragments are.
 fn snapshots(entry: &Entry<file::Page>, written: &file::Page) -> Snapshots {
-    let mut hasher = DefaultHasher::new();
+    let mut hasher = Xxh3::new();
     ("snapshot of page", &entry.name).hash(&mut hasher);
     Snapshots {
         every: written.snapshot_every.0,

@@ -2,7 +2,6 @@
 //! these questions about the site as a whole.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use super::links::Links;
 use super::{Context, body, lists, patterns, sources};
@@ -82,8 +81,8 @@ pub(super) fn params_of(fragment: &Fragment) -> impl Iterator<Item = &str> {
         })
 }
 
-/// A snapshot of a page is for every request that would get the same page; one that is a reader's own
-/// is for nobody else, so there is none.
+/// A snapshot of a page is for every request that would get the same page, but for what is a reader's
+/// own.
 pub(super) fn note_what_pages_vary_with(
     pages: &mut [Option<Page>],
     fragments: &[Option<Fragment>],
@@ -97,9 +96,6 @@ pub(super) fn note_what_pages_vary_with(
             .collect();
         let varies: BTreeSet<Variable> = shown.iter().copied().flat_map(varies_with).collect();
         page.snapshots.varies = varies.into_iter().collect();
-        if shown.iter().any(|fragment| fragment.is_personal()) {
-            page.snapshots.keep = Duration::ZERO;
-        }
     }
 }
 
