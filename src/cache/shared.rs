@@ -133,6 +133,12 @@ pub enum SharedError {
     Prefix(String),
 }
 
+/// Whether a store can be looked for at this address, and its keys begin so. Asks nobody.
+pub fn check(url: &str, prefix: &str) -> Result<(), SharedError> {
+    Address::read(url)?;
+    read_prefix(prefix.to_owned()).map(|_| ())
+}
+
 /// The store does not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the shared store does not answer")]

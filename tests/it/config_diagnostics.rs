@@ -161,6 +161,8 @@ wrong! {
     admin_without_token: Newsroom::and("[admin]\nlisten = \"0.0.0.0:8081\"");
     admin_on_the_readers_address: Newsroom::and("[admin]\nlisten = \"127.0.0.1:8080\"");
     tokens_are_never_shown: Newsroom::and("[admin]\nlisten = \"9999\"\ntoken = \"s3cret with spaces\" # s3cret\nx = 1").env("T", "s3cret");
+    shared_stores_that_cannot_be: Newsroom::and("[shared]\nvalkey = \"http://me:s3cret@cache\"");
+    shared_prefix: Newsroom::and("[shared]\nvalkey = \"redis://cache:6379\"\nprefix = \"le marbre!\"");
     site_settings: Newsroom::and("[site]\nlanguage = \"fr-FR\"\nerror_page = \"errors/503.html\"\nnot_found_page = \"../secret.html\"\nretry_after = \"0s\"");
 
     // origins

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{Context, assets};
+use crate::cache::shared::{self, SharedError};
 use crate::config::diagnose::{Diagnostic, FileId, Place};
 use crate::config::file::{self, At};
 use crate::config::read::Declared;
@@ -80,8 +81,35 @@ pub(super) fn server(declared: &Declared, cx: &mut Context<'_>) -> Option<Server
 /// `None` within for a store that was reported.
 fn shared(declared: &Declared, cx: &mut Context<'_>) -> Option<Option<SharedSettings>> {
     let (shared, main) = (&declared.shared, declared.main);
-    let valkey = shared.valkey.as_ref()?;
-    let url = expand(valkey, &place(valkey, main), cx);
+    let Some(valkey) = &shared.valkey else {
+        let written = [shared.prefix.span(), shared.timeout.span()];
+        if let Some(span) = written.into_iter().flatten().next() {
+            let finding = Diagnostic::warning("`[shared]` does not say where the store is");
+            let place = Place { file: main, span };
+            cx.report(
+                finding
+                    .at(place, "of no use without it")
+                    .help("add `valkey = \"redis://127.0.0.1:6379\"`"),
+            );
+        }
+        return None;
+    };
+    let mut url = expand(valkey, &place(valkey, main), cx);
+    let checked = url
+        .as_ref()
+        .map(|url| shared::check(url, &declared.shared.prefix));
+    if let Some(Err(error)) = checked {
+        let (place, label) = match error {
+            SharedError::Address(_) => (place(valkey, main), "no address of a store"),
+            SharedError::Prefix(_) => (place(&shared.prefix, main), "no beginning of a key"),
+        };
+        cx.report(
+            Diagnostic::error("the store of `[shared]` cannot be used")
+                .at(place, label)
+                .help(error.to_string()),
+        );
+        url = None;
+    }
     Some(url.map(|url| SharedSettings {
         url,
         prefix: shared.prefix.to_string(),
