@@ -97,9 +97,9 @@ where
 
 /// A guard against tests that hang, not a measure.
 async fn patiently<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(30), work)
+    tokio::time::timeout(Duration::from_secs(90), work)
         .await
-        .expect("it comes in half a minute")
+        .expect("it comes in a minute and a half")
 }
 
 fn repository() -> &'static Path {

@@ -125,6 +125,23 @@ async fn has_problem(program: &Program, said: &str) {
     program.says(said).await;
 }
 
+/// Asks for pages from `slug` on until the disk has said that it is full; gives back the next. The
+/// disk may have made room for itself since, so the line in the log is what stays.
+async fn fill(program: &Program, slug: u64) -> u64 {
+    let said = times(program, "no room in");
+    let mut next = slug;
+    while times(program, "no room in") == said {
+        assert!(
+            next < slug + 100 * PAGES,
+            "it never fills: {}",
+            program.log()
+        );
+        read(program, next..next + PAGES).await;
+        next += PAGES;
+    }
+    next
+}
+
 async fn has_no_problem(program: &Program) {
     let is_well = |state: &Value| state["disk"]["problem"].is_null();
     program.state_when("end of the problem", is_well).await;
@@ -139,13 +156,16 @@ async fn a_full_disk_costs_copies_and_no_page() {
     let mut stage = Stage::new("var");
     let disk = Tmpfs::mount(stage.path("var"), "1m");
     let program = stage.start().await;
-    read(&program, 0..PAGES).await;
-    has_problem(&program, "no room in").await;
-    read(&program, 0..PAGES).await;
+    let next = fill(&program, 0).await;
+    read(&program, 0..next).await;
     let folder = stage.path("var/copies").display().to_string();
     let line = format!("no room in {folder}");
-    assert_eq!(times(&program, &line), 1, "{}", program.log());
-    assert!(program.log().contains("make some"), "{}", program.log());
+    let said = times(&program, &line);
+    assert!((1..10).contains(&said), "{}", program.log());
+    let log = program.log();
+    // it makes room by itself where it can, and says what to do where it cannot
+    let told = ["the oldest copies are given up", "make some"];
+    assert!(told.iter().any(|said| log.contains(said)), "{log}");
 
     // what fits is served after a restart on the disk that is still full
     let state = program.state().await;
@@ -157,7 +177,7 @@ async fn a_full_disk_costs_copies_and_no_page() {
     let state = program.state().await;
     assert_eq!(state["disk"]["records"], kept, "{state}");
     let mut served = 0;
-    for slug in 0..PAGES {
+    for slug in 0..next {
         let (status, body) = program.get(&format!("/p/{slug}")).await;
         if status == 200 {
             pieces(&body).unwrap_or_else(|wrong| panic!("page {slug}: {wrong}"));
@@ -168,15 +188,12 @@ async fn a_full_disk_costs_copies_and_no_page() {
 
     // more is kept as soon as there is room, without a restart
     stage.press.revive();
-    read(&program, PAGES..2 * PAGES).await;
-    has_problem(&program, "no room in").await;
+    let mut slug = fill(&program, next).await;
     disk.remount("size=16m");
-    let mut slug = 2 * PAGES;
     while program.state().await["disk"]["problem"].is_string() {
         read(&program, [slug]).await;
         slug += 1;
     }
-    program.says("copies are kept in").await;
     read(&program, slug..slug + 5).await;
     program.has_written().await;
     program.kill();
