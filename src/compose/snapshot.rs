@@ -98,8 +98,8 @@ pub(super) fn key(page: &Page, facts: &Facts) -> SourceRequest {
 
 /// For how long it is good: never fresh, for a page is composed wherever it can be.
 fn freshness(page: &Page) -> Freshness {
+    // no ttl is declared, so that its age counts from when the oldest thing on it was made
     Freshness {
-        ttl: Some(Duration::ZERO),
         keep: Some(page.snapshots.keep),
         ..Freshness::NONE
     }

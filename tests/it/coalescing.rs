@@ -5,35 +5,6 @@ use futures::future::join_all;
 use crate::support::{Gate, html, newsroom, origin, status};
 
 #[tokio::test]
-async fn many_readers_of_one_article_ask_once() {
-    let gate = Gate::closed();
-    let cms = origin()
-        .on("/articles/x", html("<p>x</p>").gated(&gate))
-        .start()
-        .await;
-    let site = newsroom()
-        .origin("cms", &cms)
-        .fragment(
-            "article",
-            "\"core\"",
-            "cms:/articles/{slug}",
-            "ttl = \"1h\"",
-        )
-        .page_within("page", "/articles/{slug}", "[article]", "60s")
-        .start()
-        .await;
-    let reader = site.reader();
-    let pages = join_all((0..50).map(|_| reader.get("/articles/x")));
-    let open = async {
-        cms.arrived(1).await;
-        gate.open();
-    };
-    let (pages, ()) = tokio::join!(pages, open);
-    pages.iter().for_each(|page| page.is(200, "<p>x</p>"));
-    assert_eq!(cms.hits("/articles/x"), 1);
-}
-
-#[tokio::test]
 async fn a_fragment_without_ttl_is_fetched_for_each_page() {
     let cms = origin().on("/article", html("<p>x</p>")).start().await;
     let site = newsroom()

@@ -169,3 +169,28 @@ async fn an_edit_of_a_template_leaves_the_snapshot() {
     cms.on("/a", status(500));
     site.reader().get("/").await.is(200, "<p>x</p>");
 }
+
+#[tokio::test]
+async fn a_snapshot_is_as_old_as_the_oldest_thing_on_it() {
+    for (age, status_then) in [("60", 200), ("700000", 503)] {
+        let cms = origin()
+            .on("/a", html("<p>x</p>").header("age", age))
+            .start()
+            .await;
+        let site = newsroom()
+            .origin("cms", &cms)
+            .core("article", "cms:/a")
+            .page("page", "/", "[article]")
+            .start()
+            .await;
+        for _ in 0..2 {
+            site.reader().get("/").await.is(200, "<p>x</p>");
+        }
+        cms.on("/a", status(500));
+        let page = site.reader().get("/").await;
+        assert_eq!(
+            page.status, status_then,
+            "kept for seven days, aged {age} s"
+        );
+    }
+}
