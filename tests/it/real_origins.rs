@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::newsroom::Draft;
 use crate::support::reader::client;
 use crate::support::{Newsroom, newsroom};
 
@@ -89,18 +88,6 @@ fn file(name: &str) -> String {
 
 /// A fragment that is never copied and may take as long as a busy machine needs.
 const PATIENT: &str = "timeout = \"20s\"\nttl = \"0s\"";
-
-trait Patience {
-    fn patient_origin(self, name: &str, url: &str) -> Self;
-}
-
-impl Patience for Draft {
-    fn patient_origin(self, name: &str, url: &str) -> Self {
-        self.toml(&format!(
-            "[origins.{name}]\nurls = [\"{url}\"]\ntimeout = \"20s\"\n"
-        ))
-    }
-}
 
 /// The state once this many pages have been accounted for, which is after their last byte.
 async fn state_after(site: &Newsroom, pages: u64) -> Value {

@@ -122,10 +122,7 @@ async fn a_flight_that_hangs_does_not_hold_up_the_pages_after_it() {
         .start()
         .await;
     let site = newsroom()
-        .toml(&format!(
-            "[origins.cms]\nurls = [\"{}\"]\ntimeout = \"60s\"",
-            cms.url()
-        ))
+        .patient_origin("cms", &cms.url())
         .core("article", "cms:/article")
         .fragment(
             "block",

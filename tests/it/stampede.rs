@@ -15,10 +15,7 @@ async fn five_hundred_misses_at_once_are_one_request() {
         .await;
     let site = newsroom()
         .server("max_pages_in_flight = 1000")
-        .toml(&format!(
-            "[origins.cms]\nurls = [\"{}\"]\ntimeout = \"60s\"",
-            cms.url()
-        ))
+        .patient_origin("cms", &cms.url())
         .fragment(
             "article",
             "\"core\"",
@@ -49,10 +46,7 @@ async fn a_failed_flight_is_no_signal_to_all_who_waited() {
         .await;
     let site = newsroom()
         .server("max_pages_in_flight = 1000")
-        .toml(&format!(
-            "[origins.cms]\nurls = [\"{}\"]\ntimeout = \"60s\"",
-            cms.url()
-        ))
+        .patient_origin("cms", &cms.url())
         .fragment(
             "article",
             "\"core\"",

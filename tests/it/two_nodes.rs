@@ -31,10 +31,7 @@ pub(crate) fn shared(store: &Valkey) -> String {
 fn paper(cms: &Origin, more: &str) -> Draft {
     newsroom()
         .server("max_pages_in_flight = 1000")
-        .toml(&format!(
-            "[origins.cms]\nurls = [\"{}\"]\ntimeout = \"60s\"",
-            cms.url()
-        ))
+        .patient_origin("cms", &cms.url())
         .fragment("article", "\"core\"", "cms:/articles/{slug}", more)
         .page_within("page", "/{slug}", "[article]", "60s")
 }

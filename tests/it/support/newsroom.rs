@@ -81,6 +81,13 @@ impl Draft {
         self.origin_at(name, &origin.url())
     }
 
+    /// An origin that is waited for as long as a test may take.
+    pub(crate) fn patient_origin(self, name: &str, url: &str) -> Self {
+        self.toml(&format!(
+            "[origins.{name}]\nurls = [\"{url}\"]\ntimeout = \"60s\"\n"
+        ))
+    }
+
     pub(crate) fn origin_at(self, name: &str, url: &str) -> Self {
         self.toml(&format!("[origins.{name}]\nurls = [\"{url}\"]\n"))
     }
