@@ -18,9 +18,11 @@ use crate::degradation::Ladder;
 use crate::fragment::source::Variable;
 use crate::fragment::{Fragment, FragmentId, OriginId};
 
+pub mod origin;
 pub mod page;
 pub mod route;
 
+pub use origin::OriginSpec;
 pub use page::{Member, Page, PageId, Piece, Snapshots};
 pub use route::{Found, Routes, Target};
 
@@ -79,23 +81,6 @@ impl Site {
             .iter()
             .map(|member| self.fragment(member.fragment))
     }
-}
-
-/// A named service that answers for some fragments.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OriginSpec {
-    /// The name in `fragments.toml`.
-    pub name: String,
-    /// Replica base URLs, scheme and authority, without a trailing slash.
-    pub urls: Vec<String>,
-    /// Who is called when it is sick.
-    pub owner: Option<String>,
-    /// After this, whatever is still running at this origin is abandoned.
-    pub timeout: Duration,
-    /// For the connection alone, TLS included.
-    pub connect_timeout: Duration,
-    /// Requests in flight; more are refused, not queued.
-    pub max_in_flight: usize,
 }
 
 /// `[[proxy]]`: a path that is passed through to an origin.

@@ -11,11 +11,13 @@ use schemars::JsonSchema;
 
 mod at;
 mod entries;
+mod origins;
 mod settings;
 mod words;
 
 pub use at::At;
-pub use entries::{Fragment, Origin, Page, Proxy, Static};
+pub use entries::{Fragment, Page, Proxy, Static};
+pub use origins::Origin;
 pub use settings::{Admin, Limits, Server, Shared, Site};
 pub use words::{ByteSize, Name, OneOrMany, Priority, TimeSpan};
 

@@ -1,33 +1,10 @@
-//! The tables of `fragments.toml` that there may be many of: origins, fragments, pages, proxies and
-//! static folders. Owns their keys, defaults and ranges.
+//! The tables of `fragments.toml` that there may be many of: fragments, pages, proxies and static
+//! folders; origins have a file of their own. Owns their keys, defaults and ranges.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{At, ByteSize, OneOrMany, Priority, TimeSpan};
-
-/// A named service that answers for fragments.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Origin {
-    /// Base URLs of its replicas, scheme and host only; may hold `${ENV}`.
-    #[schemars(extend("x-env" = true), example = &"http://cms:8000", example = ["http://cms-1:8000", "http://cms-2:8000"])]
-    pub urls: OneOrMany,
-    /// Who is called when it is sick.
-    #[schemars(example = &"newsroom-platform")]
-    pub owner: Option<At<String>>,
-    /// After this, whatever is still running at this origin is abandoned.
-    #[serde(default = "five_seconds")]
-    #[schemars(extend("x-range" = ["1ms", "60s"]))]
-    pub timeout: At<TimeSpan>,
-    /// For the connection alone, TLS included: "1s", or `timeout` if that is less.
-    #[schemars(extend("x-range" = ["1ms", "60s"]))]
-    pub connect_timeout: Option<At<TimeSpan>>,
-    /// Requests in flight; more are refused, not queued.
-    #[serde(default = "default_in_flight")]
-    #[schemars(range(min = 1, max = 100_000))]
-    pub max_in_flight: At<u32>,
-}
+use super::{At, ByteSize, Priority, TimeSpan};
 
 /// An independently obtained piece of pages.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -208,20 +185,12 @@ fn one_second() -> At<TimeSpan> {
     seconds(1)
 }
 
-fn five_seconds() -> At<TimeSpan> {
-    seconds(5)
-}
-
 fn thirty_seconds() -> At<TimeSpan> {
     seconds(30)
 }
 
 fn one_minute() -> At<TimeSpan> {
     seconds(60)
-}
-
-fn default_in_flight() -> At<u32> {
-    At::unwritten(256)
 }
 
 fn default_max_size() -> At<ByteSize> {
