@@ -137,10 +137,10 @@ struct Core {
 }
 
 /// Real connections to a declared origin.
-pub fn connect(spec: &OriginSpec) -> Result<Arc<dyn Origin>, Cause> {
+pub fn connect(spec: &OriginSpec) -> Result<Vec<Arc<dyn Origin>>, Cause> {
     // the first caller installs it; later calls find it installed
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Ok(Arc::new(HttpOrigin::new(spec)?))
+    HttpOrigin::replicas(spec)
 }
 
 /// A site and its connections, taking over from `previous` what has not changed.

@@ -26,7 +26,7 @@ pub struct Fetcher {
 
 struct Door {
     spec: OriginSpec,
-    origin: Arc<dyn Origin>,
+    replicas: Vec<Arc<dyn Origin>>,
     permits: Arc<Semaphore>,
     /// Apart from the fragments' permits: a stream may stay open for hours.
     streams: Arc<Semaphore>,
@@ -38,15 +38,15 @@ impl Fetcher {
     pub fn new(
         site: &Site,
         previous: Option<&Self>,
-        mut connect: impl FnMut(&OriginSpec) -> Result<Arc<dyn Origin>, Cause>,
+        mut connect: impl FnMut(&OriginSpec) -> Result<Vec<Arc<dyn Origin>>, Cause>,
     ) -> Result<Self, Cause> {
         let open = |spec: &OriginSpec| {
             let fresh = || Arc::new(Semaphore::new(spec.max_in_flight));
             let known = previous.and_then(|p| p.doors.iter().find(|door| door.spec == *spec));
             Ok(Door {
                 spec: spec.clone(),
-                origin: match known {
-                    Some(door) => Arc::clone(&door.origin),
+                replicas: match known {
+                    Some(door) => door.replicas.clone(),
                     None => connect(spec)?,
                 },
                 permits: known.map_or_else(fresh, |door| Arc::clone(&door.permits)),
@@ -71,7 +71,7 @@ impl Fetcher {
     ) -> Result<Answer, Cause> {
         let door = &self.doors[id.index()];
         let _permit = door.permits.try_acquire().map_err(|_| Cause::Busy)?;
-        attempt::run(&*door.origin, ask, expect).await
+        attempt::run(&*door.replicas[0], ask, expect).await
     }
 
     /// Passes a request through to an origin; the answer is streamed. As many streams may be open
@@ -86,7 +86,7 @@ impl Fetcher {
         let permit = Arc::clone(&door.streams)
             .try_acquire_owned()
             .map_err(|_| Cause::Busy)?;
-        let mut response = door.origin.send(request).await?;
+        let mut response = door.replicas[0].send(request).await?;
         response.hold(permit);
         Ok(response)
     }

@@ -109,6 +109,8 @@ pub struct Fragment {
     pub list: Option<List>,
     /// Total time for one fetch, from its start to the last byte of the body.
     pub timeout: Duration,
+    /// Whether another replica is asked when the first is slow.
+    pub hedge: bool,
     /// For how long a copy is good, and for what.
     pub freshness: Freshness,
     /// Where its copies are kept besides memory.
@@ -128,6 +130,11 @@ pub struct Fragment {
 }
 
 impl Fragment {
+    /// Whether a page cannot do without it.
+    pub fn is_required(&self) -> bool {
+        self.priority.rank().is_none()
+    }
+
     /// Whether its source answers in JSON rather than HTML.
     pub fn takes_json(&self) -> bool {
         self.template.is_some() || self.list.is_some()

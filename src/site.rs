@@ -22,7 +22,9 @@ pub mod origin;
 pub mod page;
 pub mod route;
 
-pub use origin::OriginSpec;
+pub use origin::{
+    Address, BreakerPolicy, Connections, HealthCheck, OriginSpec, ReplicaSpec, RetryPolicy, Role,
+};
 pub use page::{Member, Page, PageId, Piece, Snapshots};
 pub use route::{Found, Routes, Target};
 

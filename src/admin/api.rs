@@ -56,7 +56,7 @@ pub(super) async fn state(State(state): Shared) -> Response {
     let origins = site.origins.iter().enumerate().map(|(index, origin)| {
         let (in_flight, max) = edition.fetcher.in_flight(crate::fragment::OriginId(index));
         let row = json!({
-            "urls": origin.urls,
+            "urls": origin.replicas.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "owner": origin.owner,
             "in_flight": in_flight,
             "max_in_flight": max,

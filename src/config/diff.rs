@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::values::{show_duration, show_size};
 use crate::fragment::{Fragment, Rung, RungKind, Source};
-use crate::site::{OriginSpec, Page, Proxy, Site, StaticFolder};
+use crate::site::{BreakerPolicy, OriginSpec, Page, Proxy, RetryPolicy, Role, Site, StaticFolder};
 
 /// One line for each difference, such as `fragment slideshow: timeout 250ms → 400ms`.
 pub fn diff(old: &Site, new: &Site) -> Vec<String> {
@@ -149,12 +149,58 @@ fn site(old: &Site, new: &Site, lines: &mut Lines) {
 }
 
 fn origin(old: &OriginSpec, new: &OriginSpec, out: &mut Changes) {
-    out.value("urls", old.urls.join(", "), new.urls.join(", "));
+    let replicas = |spec: &OriginSpec| {
+        let each = spec.replicas.iter().map(|replica| match replica.role {
+            Role::ReadReplica => format!("{replica} (read-replica)"),
+            Role::Primary if replica.is_canary() => format!("{replica} ({} %)", replica.weight),
+            Role::Primary => replica.to_string(),
+        });
+        each.collect::<Vec<_>>().join(", ")
+    };
+    out.value("urls", replicas(old), replicas(new));
     let owner = |spec: &OriginSpec| spec.owner.clone().unwrap_or_else(|| "nobody".to_owned());
     out.value("owner", owner(old), owner(new));
     out.time("timeout", old.timeout, new.timeout);
     out.time("connect_timeout", old.connect_timeout, new.connect_timeout);
     out.value("max_in_flight", old.max_in_flight, new.max_in_flight);
+    out.value("reserved", old.reserved, new.reserved);
+    out.value("hedge_budget", old.hedge_percent, new.hedge_percent);
+    let (a, b) = (&old.connections, &new.connections);
+    out.value("idle_connections", a.idle_max, b.idle_max);
+    out.time("idle_timeout", a.idle_timeout, b.idle_timeout);
+    out.value("http2", a.http2, b.http2);
+    out.flag("ca", &a.ca, &b.ca);
+    out.time("dns_ttl", a.dns_ttl, b.dns_ttl);
+    breaker(&old.breaker, &new.breaker, out);
+    let (a, b) = (&old.retry, &new.retry);
+    out.value("retry.attempts", a.attempts, b.attempts);
+    out.value("retry.budget", a.budget_percent, b.budget_percent);
+    out.time("retry.backoff", a.backoff, b.backoff);
+    let statuses = |retry: &RetryPolicy| {
+        let statuses: Vec<String> = retry.statuses.iter().map(u16::to_string).collect();
+        listed(&statuses)
+    };
+    out.value("retry.statuses", statuses(a), statuses(b));
+    let health = |spec: &OriginSpec| match &spec.health {
+        None => "none".to_owned(),
+        Some(health) => format!("{} every {}", health.path, show_duration(health.interval)),
+    };
+    out.value("health", health(old), health(new));
+    let timeout = |spec: &OriginSpec| spec.health.as_ref().map(|health| health.timeout);
+    out.flag("health.timeout", &timeout(old), &timeout(new));
+}
+
+fn breaker(old: &BreakerPolicy, new: &BreakerPolicy, out: &mut Changes) {
+    out.value("breaker.enabled", old.enabled, new.enabled);
+    out.time("breaker.window", old.window, new.window);
+    out.value("breaker.min_requests", old.requests_min, new.requests_min);
+    out.value("breaker.failed", old.failed_percent, new.failed_percent);
+    out.value("breaker.slow", old.slow_percent, new.slow_percent);
+    out.value("breaker.slow_factor", old.slow_factor, new.slow_factor);
+    out.value("breaker.in_a_row", old.run_max, new.run_max);
+    out.time("breaker.open", old.open, new.open);
+    out.time("breaker.open_max", old.open_max, new.open_max);
+    out.time("breaker.step", old.step, new.step);
 }
 
 fn fragment(
@@ -168,6 +214,7 @@ fn fragment(
     let template = |f: &Fragment| f.template.clone().unwrap_or_else(|| "none".to_owned());
     out.value("template", template(old), template(new));
     out.time("timeout", old.timeout, new.timeout);
+    out.value("hedge", old.hedge, new.hedge);
     let (a, b) = (&old.freshness, &new.freshness);
     let span = |span: Option<Duration>| {
         span.map_or_else(|| "as the origin says".to_owned(), show_duration)

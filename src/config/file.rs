@@ -17,9 +17,9 @@ mod words;
 
 pub use at::At;
 pub use entries::{Fragment, Page, Proxy, Static};
-pub use origins::Origin;
+pub use origins::{Breaker, Health, Origin, Replica, Retry, Role};
 pub use settings::{Admin, Limits, Server, Shared, Site};
-pub use words::{ByteSize, Name, OneOrMany, Priority, TimeSpan};
+pub use words::{ByteSize, Name, Priority, TimeSpan};
 
 /// A site for marbre: where its fragments come from, what replaces them, and the pages they make.
 ///

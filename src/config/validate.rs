@@ -72,7 +72,7 @@ pub(super) fn validate(
     let fragment_names = Names::new("fragment", &declared.fragments, cx);
     Names::new("page", &declared.pages, cx);
 
-    let origins = origins::origins(&declared.origins, cx);
+    let mut origins = origins::origins(&declared.origins, cx);
     let limits = settings::limits(&declared.limits);
     let engine = crate::render::engine(limits.template_fuel);
     let templates = Templates::load(&declared.fragments, engine, cx);
@@ -89,6 +89,7 @@ pub(super) fn validate(
     links.report_cycles(&declared.fragments, cx);
     lists::check_uses(&declared.fragments, &fragment_names, &fragments, cx);
     lists::take_over_from_items(&declared.fragments, &mut fragments, &links, cx);
+    origins::reserve(&declared.origins, &fragments, &mut origins, cx);
     let mut pages = pages::pages(declared, &fragment_names, cx);
     usage::check_params(declared, &pages, &fragments, &links, cx);
     usage::check_lazy(declared, &pages, &links, cx);

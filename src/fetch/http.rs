@@ -6,7 +6,6 @@
 
 use std::error::Error as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
@@ -14,22 +13,19 @@ use http::{HeaderValue, StatusCode, header};
 use reqwest::{Body, Client, ClientBuilder, Request, Response, Url};
 
 use crate::report::Cause;
-use crate::site::OriginSpec;
+use crate::site::{OriginSpec, ReplicaSpec};
 
-use super::origin::{BodyStream, Duplex, Origin, OriginRequest, OriginResponse};
+use super::origin::{Duplex, Origin, OriginRequest, OriginResponse};
 
-/// How long an unused connection is kept; below the 60 s after which many servers close theirs.
-const POOL_IDLE_SECONDS: u64 = 50;
-
-/// One or more replicas of a service, asked in turn.
+/// The connections to one replica of an origin.
 #[derive(Clone)]
 pub struct HttpOrigin {
     inner: Arc<Inner>,
 }
 
 struct Inner {
-    replicas: Vec<(Url, String)>,
-    turn: AtomicUsize,
+    base: Url,
+    authority: String,
     /// Undoes content codings.
     decoding: Client,
     /// Passes them on.
@@ -37,33 +33,30 @@ struct Inner {
 }
 
 impl HttpOrigin {
-    /// Prepares the connections; makes none yet.
-    pub fn new(spec: &OriginSpec) -> Result<Self, Cause> {
+    /// Prepares the connections to each replica, in the order of the declaration; makes none yet.
+    pub fn replicas(spec: &OriginSpec) -> Result<Vec<Arc<dyn Origin>>, Cause> {
         let broken = |e: reqwest::Error| Cause::Connect(e.to_string());
-        let replica = |url: &String| {
-            let url = Url::parse(url).map_err(|e| Cause::Connect(e.to_string()))?;
-            let authority = url.authority().to_owned();
-            Ok((url, authority))
-        };
         let raw = client(spec)
             .no_gzip()
             .no_brotli()
             .no_zstd()
             .build()
             .map_err(broken)?;
-        let inner = Inner {
-            replicas: spec
-                .urls
-                .iter()
-                .map(replica)
-                .collect::<Result<_, Cause>>()?,
-            turn: AtomicUsize::new(0),
-            decoding: client(spec).build().map_err(broken)?,
-            raw,
+        let decoding = client(spec).build().map_err(broken)?;
+        let replica = |replica: &ReplicaSpec| {
+            let base = Url::parse(&replica.to_string());
+            let base = base.map_err(|e| Cause::Connect(e.to_string()))?;
+            let inner = Inner {
+                authority: base.authority().to_owned(),
+                base,
+                decoding: decoding.clone(),
+                raw: raw.clone(),
+            };
+            Ok(Arc::new(Self {
+                inner: Arc::new(inner),
+            }) as Arc<dyn Origin>)
         };
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
+        spec.replicas.iter().map(replica).collect()
     }
 }
 
@@ -76,8 +69,8 @@ fn client(spec: &OriginSpec) -> ClientBuilder {
         .http1_only()
         .tcp_nodelay(true)
         .connect_timeout(spec.connect_timeout)
-        .pool_idle_timeout(std::time::Duration::from_secs(POOL_IDLE_SECONDS))
-        .pool_max_idle_per_host(spec.max_in_flight)
+        .pool_idle_timeout(spec.connections.idle_timeout)
+        .pool_max_idle_per_host(spec.connections.idle_max)
         .user_agent(concat!("marbre/", env!("CARGO_PKG_VERSION")))
 }
 
@@ -89,43 +82,21 @@ impl Origin for HttpOrigin {
 }
 
 impl Inner {
-    async fn send(&self, mut request: OriginRequest) -> Result<OriginResponse, Cause> {
-        let first = self.turn.fetch_add(1, Ordering::Relaxed);
-        let mut body = request.body.take();
-        // a replica that refuses the connection has not seen the request: the next one may have it
-        let tries = if body.is_some() {
-            1
+    async fn send(&self, request: OriginRequest) -> Result<OriginResponse, Cause> {
+        let client = if request.raw {
+            &self.raw
         } else {
-            self.replicas.len()
+            &self.decoding
         };
-        let mut outcome = Err(Cause::Connect("no replica".to_owned()));
-        for turn in 0..tries {
-            let replica = first.wrapping_add(turn) % self.replicas.len();
-            let sent = self.address(replica, &request, body.take());
-            let client = if request.raw {
-                &self.raw
-            } else {
-                &self.decoding
-            };
-            outcome = match client.execute(sent).await {
-                Ok(response) => Ok(answer(response, self.replicas[replica].1.clone())),
-                Err(error) => Err(cause(&error)),
-            };
-            if !matches!(outcome, Err(Cause::Connect(_))) {
-                break;
-            }
+        match client.execute(self.address(request)).await {
+            Ok(response) => Ok(answer(response, self.authority.clone())),
+            Err(error) => Err(cause(&error)),
         }
-        outcome
     }
 
-    /// The request as it goes to one replica.
-    fn address(
-        &self,
-        replica: usize,
-        request: &OriginRequest,
-        body: Option<BodyStream>,
-    ) -> Request {
-        let mut url = self.replicas[replica].0.clone();
+    /// The request as it goes out.
+    fn address(&self, request: OriginRequest) -> Request {
+        let mut url = self.base.clone();
         let (path, query) = request
             .target
             .split_once('?')
@@ -134,9 +105,11 @@ impl Inner {
             });
         url.set_path(path);
         url.set_query(query);
-        let mut sent = Request::new(request.method.clone(), url);
-        *sent.headers_mut() = request.headers.clone();
-        *sent.body_mut() = body.map(|body| Body::wrap_stream(body.map_err(Box::new)));
+        let mut sent = Request::new(request.method, url);
+        *sent.headers_mut() = request.headers;
+        *sent.body_mut() = request
+            .body
+            .map(|body| Body::wrap_stream(body.map_err(Box::new)));
         sent
     }
 }

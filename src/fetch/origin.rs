@@ -11,7 +11,7 @@ use tokio_util::io::InspectReader;
 
 use crate::report::Cause;
 
-/// A named service that can be asked.
+/// One replica of a named service, which can be asked.
 pub trait Origin: Send + Sync {
     /// Sends a request and gives the head of the answer, its body still to come. Dropping the
     /// future or the body abandons the exchange.

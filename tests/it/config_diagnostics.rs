@@ -274,7 +274,10 @@ fn environment_is_expanded_in_hosts_and_secrets() {
     .env("CMS", "cms.internal")
     .env("TOKEN", "0123456789abcdef");
     let loaded = room.loaded();
-    assert_eq!(loaded.site.origins[0].urls[0], "http://cms.internal:8000");
+    assert_eq!(
+        loaded.site.origins[0].replicas[0].to_string(),
+        "http://cms.internal:8000"
+    );
     assert_eq!(loaded.server.admin_listen.port(), 9000);
     assert_eq!(
         loaded.server.admin_token.as_deref(),

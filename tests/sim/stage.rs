@@ -101,7 +101,7 @@ impl Stage {
         let fetcher = Fetcher::new(&site, None, |spec| {
             let fake = origin(&spec.name);
             origins.insert(spec.name.clone(), fake.clone());
-            Ok(Arc::new(fake) as Arc<dyn Origin>)
+            Ok(vec![Arc::new(fake) as Arc<dyn Origin>])
         });
         let fetcher = fetcher.expect("fake origins can always be connected");
         let reports = Arc::new(Reports::default());

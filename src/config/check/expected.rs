@@ -44,6 +44,10 @@ pub(super) fn expected(schema: &Value) -> String {
         (Some("boolean"), _) => "`true` or `false`".to_owned(),
         (Some("array"), _) => match schema["items"]["type"].as_str() {
             Some("string") => "a list of strings".to_owned(),
+            Some("integer") => "a list of whole numbers".to_owned(),
+            None if schema["items"]["anyOf"].is_array() => {
+                "a list of strings and tables".to_owned()
+            }
             _ => "a list of tables".to_owned(),
         },
         _ => "a table".to_owned(),

@@ -38,6 +38,9 @@ pub struct Fragment {
     /// For one fetch, body included; of a list, for all its items too: "1s", or the origin's timeout if that is less.
     #[schemars(extend("x-range" = ["1ms", "60s"]))]
     pub timeout: Option<At<TimeSpan>>,
+    /// Whether another replica is asked when the first is slow; core and essential fragments do, if
+    /// absent.
+    pub hedge: Option<At<bool>>,
     /// A copy is served without asking the origin; as the origin's max-age says if absent.
     #[schemars(extend("x-range" = ["0s", "365d"]))]
     pub ttl: Option<At<TimeSpan>>,

@@ -8,7 +8,6 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::At;
 use crate::config::values;
 use crate::fragment::{self, Rank};
 
@@ -135,31 +134,6 @@ impl JsonSchema for Priority {
                 { "type": "integer", "minimum": 1, "maximum": Rank::MAX },
             ],
             "examples": ["core", "essential", 40],
-        })
-    }
-}
-
-/// One string, or several: the check makes a list of the one, for serde's own way to accept both
-/// would lose where they are written.
-#[derive(Debug, Clone, Deserialize)]
-pub struct OneOrMany(pub Vec<At<String>>);
-
-impl JsonSchema for OneOrMany {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "OneOrMany".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "x-one-or-many": true,
-            "anyOf": [
-                { "type": "string" },
-                { "type": "array", "items": { "type": "string" }, "minItems": 1 },
-            ],
         })
     }
 }

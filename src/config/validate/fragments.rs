@@ -13,7 +13,7 @@ use crate::config::diagnose::Diagnostic;
 use crate::config::file;
 use crate::config::read::Entry;
 use crate::config::values::show_duration;
-use crate::fragment::{Fragment, Freshness, Limits, Priority, Reach, Source};
+use crate::fragment::{Fragment, Freshness, Limits, Reach, Source};
 
 /// The time for one fetch where nothing says otherwise.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -67,6 +67,10 @@ fn fragment(
             .map(|template| template.to_string()),
         list,
         timeout,
+        hedge: written
+            .hedge
+            .as_ref()
+            .map_or_else(|| is_required(written), |hedge| **hedge),
         freshness,
         reach: Reach::default(),
         fallback,
@@ -98,15 +102,11 @@ const RECALL_TIMEOUT: Duration = Duration::from_millis(250);
 fn freshness(written: &file::Fragment) -> Freshness {
     let span = |at: &Option<file::At<file::TimeSpan>>| at.as_ref().map(|span| span.0);
     let ttl = span(&written.ttl);
-    let is_required = match written.priority.0 {
-        Priority::Core | Priority::Essential => true,
-        Priority::Optional(_) => false,
-    };
     Freshness {
         ttl,
         grace: span(&written.grace),
         keep: span(&written.keep),
-        keep_unsaid: match is_required && ttl != Some(Duration::ZERO) {
+        keep_unsaid: match is_required(written) && ttl != Some(Duration::ZERO) {
             true => KEEP_UNSAID,
             false => Duration::ZERO,
         },
@@ -114,6 +114,10 @@ fn freshness(written: &file::Fragment) -> Freshness {
         jitter: *written.jitter,
         early: *written.early_refresh,
     }
+}
+
+fn is_required(written: &file::Fragment) -> bool {
+    written.priority.0.rank().is_none()
 }
 
 /// No jitter: nobody is spared a question by it.
@@ -133,7 +137,7 @@ pub(super) fn reach(
     cx: &mut Context<'_>,
 ) -> Reach {
     let is_required = match fragment.source {
-        Source::Http { .. } => fragment.priority.rank().is_none(),
+        Source::Http { .. } => fragment.is_required(),
         // there is nobody to ask for it again
         Source::Push(_) => true,
         Source::Ready(_) => return Reach::default(),

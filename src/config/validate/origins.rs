@@ -1,14 +1,25 @@
-//! `[origins.…]`. Owns what a base URL may be and the words that no origin may be called.
+//! `[origins.…]`. Owns what a replica's address may be, who may take which share of an origin, and
+//! the words that no origin may be called.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 
 use super::{Context, settings};
 use crate::config::diagnose::{Diagnostic, Place};
 use crate::config::file;
+use crate::config::files::Files as _;
 use crate::config::read::Entry;
-use crate::site::OriginSpec;
+use crate::fragment::{Fragment, Source};
+use crate::site::{
+    Address, BreakerPolicy, Connections, HealthCheck, OriginSpec, ReplicaSpec, RetryPolicy, Role,
+};
 
 /// The first words of sources and fallbacks that are not origins, and of URLs; kept free.
-const RESERVED: [&str; 10] = [
-    "data", "file", "fragment", "http", "https", "inline", "list", "omit", "push", "static",
+const RESERVED: [&str; 11] = [
+    "data", "file", "fragment", "http", "https", "inline", "list", "omit", "push", "static", "unix",
 ];
 
 pub(super) fn origins(
@@ -51,27 +62,224 @@ fn origin(
             connect.0
         }
     };
-    let mut urls = Vec::new();
-    for written in origin.urls.0.iter() {
-        let place = entry.at(written);
-        let url = settings::expand(written, &place, cx)
-            .and_then(|text| base_url(&text, written.contains("${"), &place, cx));
-        if let Some(url) = &url
-            && urls.contains(&Some(url.clone()))
-        {
-            let message = "this replica is declared twice";
-            cx.report(Diagnostic::error(message).at(place, "the same URL stands before"));
-        }
-        urls.push(url);
-    }
+    let replicas = replicas(entry, origin, cx);
+    let ca = ca(entry, origin, cx);
+    let max_in_flight = usize::try_from(*origin.max_in_flight).ok()?;
     Some(OriginSpec {
         name: entry.name.clone(),
-        urls: urls.into_iter().collect::<Option<Vec<_>>>()?,
+        replicas: replicas?,
         owner: origin.owner.as_ref().map(|owner| owner.to_string()),
         timeout,
         connect_timeout,
-        max_in_flight: usize::try_from(*origin.max_in_flight).ok()?,
+        max_in_flight,
+        // as much as is left when it is known who asks
+        reserved: 0,
+        connections: Connections {
+            idle_max: match &origin.idle_connections {
+                Some(idle) => usize::try_from(**idle).ok()?,
+                None => max_in_flight,
+            },
+            idle_timeout: origin.idle_timeout.0,
+            http2: *origin.http2,
+            ca: ca?,
+            dns_ttl: origin.dns_ttl.0,
+        },
+        breaker: breaker(entry, &origin.breaker, cx),
+        retry: RetryPolicy {
+            attempts: *origin.retry.attempts,
+            budget_percent: *origin.retry.budget,
+            backoff: origin.retry.backoff.0,
+            statuses: origin
+                .retry
+                .statuses
+                .iter()
+                .map(|status| **status)
+                .collect(),
+        },
+        hedge_percent: *origin.hedge_budget,
+        health: origin.health.as_ref().map(|health| HealthCheck {
+            path: health.path.to_string(),
+            interval: health.interval.0,
+            timeout: health.timeout.0,
+        }),
     })
+}
+
+fn breaker(
+    entry: &Entry<file::Origin>,
+    breaker: &file::Breaker,
+    cx: &mut Context<'_>,
+) -> BreakerPolicy {
+    if breaker.open.0 > breaker.open_max.0 {
+        cx.report(
+            Diagnostic::error("`open` is longer than `open_max`")
+                .at(entry.at(&breaker.open), "the first pause")
+                .also(entry.at(&breaker.open_max), "the longest one")
+                .help("make `open_max` at least as long"),
+        );
+    }
+    BreakerPolicy {
+        enabled: *breaker.enabled,
+        window: breaker.window.0,
+        requests_min: *breaker.min_requests,
+        failed_percent: *breaker.failed,
+        slow_percent: *breaker.slow,
+        slow_factor: *breaker.slow_factor,
+        run_max: *breaker.in_a_row,
+        open: breaker.open.0,
+        open_max: breaker.open_max.0,
+        step: breaker.step.0,
+    }
+}
+
+fn replicas(
+    entry: &Entry<file::Origin>,
+    origin: &file::Origin,
+    cx: &mut Context<'_>,
+) -> Option<Vec<ReplicaSpec>> {
+    let mut replicas: Vec<Option<ReplicaSpec>> = Vec::new();
+    for written in &origin.urls.0 {
+        let place = entry.at(written);
+        let address = settings::expand(&written.url, &place, cx)
+            .and_then(|text| address(&text, written.url.contains("${"), &place, cx));
+        let known = |known: &Option<ReplicaSpec>| {
+            known.as_ref().map(|known| &known.address) == address.as_ref()
+        };
+        if address.is_some() && replicas.iter().any(known) {
+            let message = "this replica is declared twice";
+            let finding =
+                Diagnostic::error(message).at(place.clone(), "the same URL stands before");
+            cx.report(finding);
+        }
+        let role = match written.role {
+            file::Role::Primary => Role::Primary,
+            file::Role::ReadReplica => Role::ReadReplica,
+        };
+        if role == Role::ReadReplica && written.weight < 100 {
+            cx.report(
+                Diagnostic::error("a read-replica has no weight")
+                    .at(place, "it is asked only while no primary can answer")
+                    .help("take `weight` or `role` out"),
+            );
+        }
+        replicas.push(address.map(|address| ReplicaSpec {
+            address,
+            weight: written.weight,
+            role,
+        }));
+    }
+    let is_full =
+        |written: &file::Replica| written.role == file::Role::Primary && written.weight == 100;
+    if !origin.urls.0.iter().any(|written| is_full(written)) && !origin.urls.0.is_empty() {
+        cx.report(
+            Diagnostic::error(format!("origin `{}` has no full primary", entry.name))
+                .at(
+                    entry.place.clone(),
+                    "every replica is a canary or a read-replica",
+                )
+                .help("a canary is compared with others: give one replica neither weight nor role"),
+        );
+    }
+    replicas.into_iter().collect()
+}
+
+/// The certificates that may vouch for it: `None` if they cannot be read, `Some(None)` if none are
+/// declared.
+fn ca(
+    entry: &Entry<file::Origin>,
+    origin: &file::Origin,
+    cx: &mut Context<'_>,
+) -> Option<Option<Bytes>> {
+    let Some(name) = &origin.ca else {
+        return Some(None);
+    };
+    let place = entry.at(name);
+    let path = cx.root.join(name.as_str());
+    let pem = match cx.files.read(&path) {
+        Ok(pem) => pem,
+        Err(why) => {
+            let finding = Diagnostic::error(format!("{name} cannot be read"));
+            cx.report(finding.at(place, why.to_string()));
+            return None;
+        }
+    };
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    if certificates.is_ok_and(|certificates| !certificates.is_empty()) {
+        return Some(Some(Bytes::from(pem)));
+    }
+    cx.report(
+        Diagnostic::error(format!("{name} holds no certificate"))
+            .at(
+                place,
+                "expected `-----BEGIN CERTIFICATE-----` and what follows",
+            )
+            .help("convert it: `openssl x509 -inform der -in FILE -out FILE.pem`"),
+    );
+    None
+}
+
+/// What optional fragments leave to the others where both ask one origin: a quarter of its requests
+/// in flight, unless that is declared.
+pub(super) fn reserve(
+    entries: &[Entry<file::Origin>],
+    fragments: &[Option<Fragment>],
+    origins: &mut [Option<OriginSpec>],
+    cx: &mut Context<'_>,
+) {
+    for (index, (entry, spec)) in entries.iter().zip(origins).enumerate() {
+        let (Some(written), Some(spec)) = (&entry.body, spec) else {
+            continue;
+        };
+        let mut askers = fragments.iter().flatten().filter(|fragment| {
+            matches!(fragment.source, Source::Http { origin, .. } if origin.index() == index)
+        });
+        let is_required = |fragment: &&Fragment| fragment.is_required();
+        let (has_optional, has_required) = {
+            let required = askers.clone().filter(is_required).count();
+            (askers.clone().count() > required, required > 0)
+        };
+        spec.reserved = match &written.reserved {
+            Some(reserved) => usize::try_from(**reserved).unwrap_or(usize::MAX),
+            None if has_optional && has_required => (spec.max_in_flight / 4).max(1),
+            None => 0,
+        };
+        if !has_optional || spec.reserved < spec.max_in_flight {
+            continue;
+        }
+        let blocked = askers.find(|fragment| !fragment.is_required());
+        let name = blocked.map_or("", |fragment| fragment.name.as_str());
+        let place = match &written.reserved {
+            Some(reserved) => entry.at(reserved),
+            None => entry.at(&written.max_in_flight),
+        };
+        let message = format!(
+            "optional fragment `{name}` could never ask `{}`",
+            entry.name
+        );
+        let label = "all requests in flight are kept for core and essential fragments";
+        cx.report(
+            Diagnostic::error(message)
+                .at(place, label)
+                .help("make `max_in_flight` greater than `reserved`; without it a quarter is reserved, and at least 1"),
+        );
+    }
+}
+
+/// A base URL, or the path of a socket.
+fn address(text: &str, is_expanded: bool, place: &Place, cx: &mut Context<'_>) -> Option<Address> {
+    let Some(path) = text.strip_prefix("unix:") else {
+        return base_url(text, is_expanded, place, cx).map(Address::Url);
+    };
+    let path = path.strip_prefix("//").unwrap_or(path);
+    if !path.starts_with('/') {
+        cx.report(
+            Diagnostic::error("the path of a socket must be absolute")
+                .at(place.clone(), "it does not begin with `/`")
+                .help("for example `unix:/run/cms.sock`"),
+        );
+        return None;
+    }
+    Some(Address::Unix(PathBuf::from(path)))
 }
 
 /// Scheme and authority, without a trailing slash.
