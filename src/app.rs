@@ -29,7 +29,7 @@ use crate::clock::Clock;
 use crate::compose::{Composer, Edition};
 use crate::config::{self, Diagnostics, Loaded};
 use crate::degradation::{Level, LevelPin, NoSuchLevel};
-use crate::fetch::{Fetcher, Origin, http::HttpOrigin};
+use crate::fetch::{Fetcher, Means, Origin, http::HttpOrigin};
 use crate::report::{Cause, Event, Observer};
 use crate::server::{self, InFlight, ServerState, accept};
 use crate::site::{OriginSpec, ServerSettings, SharedSettings, Site};
@@ -129,6 +129,8 @@ struct Core {
     edition: Arc<ArcSwap<Edition>>,
     composer: Arc<Composer>,
     settings: ServerSettings,
+    means: Means,
+    tasks: TaskTracker,
     watched: Mutex<Vec<PathBuf>>,
     /// What is to be watched may have changed.
     rewatch: Notify,
@@ -144,8 +146,9 @@ pub fn connect(spec: &OriginSpec) -> Result<Vec<Arc<dyn Origin>>, Cause> {
 }
 
 /// A site and its connections, taking over from `previous` what has not changed.
-pub fn edition(site: Site, previous: Option<&Edition>) -> Result<Edition, Cause> {
-    let fetcher = Fetcher::new(&site, previous.map(|edition| &edition.fetcher), connect)?;
+pub fn edition(site: Site, previous: Option<&Edition>, means: &Means) -> Result<Edition, Cause> {
+    let previous = previous.map(|edition| &edition.fetcher);
+    let fetcher = Fetcher::new(&site, previous, means, connect)?;
     Ok(Edition { site, fetcher })
 }
 
@@ -177,7 +180,9 @@ impl App {
         site.ladder
             .level(options.level.get())
             .map_err(StartError::Level)?;
-        let edition = edition(site, None).map_err(StartError::Origin)?;
+        let means = Means::new(clock, composer.observers().to_vec());
+        let edition = edition(site, None, &means).map_err(StartError::Origin)?;
+        edition.fetcher.check_health(&tasks);
         let edition = Arc::new(ArcSwap::from_pointee(edition));
         let level = Arc::new(LevelPin::new(options.level));
 
@@ -192,6 +197,8 @@ impl App {
             edition: Arc::clone(&edition),
             composer: Arc::clone(&composer),
             settings: settings.clone(),
+            means: means.clone(),
+            tasks: tasks.clone(),
             watched: Mutex::new(watched),
             rewatch: Notify::new(),
             reloading: Mutex::new(()),
@@ -240,6 +247,8 @@ impl App {
             admin_stop.clone(),
         ));
         tasks.spawn(Arc::clone(&core).follow_changes(stop.clone()));
+        let (lag, measuring) = (means.lag, stop.clone());
+        tasks.spawn(async move { lag.measure(clock, measuring).await });
         tasks.spawn(tend(Arc::clone(&core.composer), stop.clone()));
         tasks.spawn(follow_nodes(Arc::clone(&core.composer), stop.clone()));
         Ok(Self {
@@ -432,7 +441,9 @@ impl Core {
         if loaded.server != self.settings {
             changes.push("[server] or [admin] changed: takes effect at the next start".to_owned());
         }
-        let edition = edition(loaded.site, Some(&before)).map_err(|cause| cause.to_string())?;
+        let edition = edition(loaded.site, Some(&before), &self.means);
+        let edition = edition.map_err(|cause| cause.to_string())?;
+        edition.fetcher.check_health(&self.tasks);
         self.composer
             .cache()
             .resize(edition.site.limits.cache_bytes_max);

@@ -66,6 +66,9 @@ pub enum Cause {
     /// The origin already has as many requests in flight as it may have.
     #[error("origin is at its limit in flight")]
     Busy,
+    /// The origin fails or is slow, and is left alone for a while.
+    #[error("breaker open")]
+    Open,
     /// The work panicked.
     #[error("panic")]
     Panic,
@@ -94,6 +97,7 @@ impl Cause {
             Self::Template(_) => "template",
             Self::NotPushed => "not_pushed",
             Self::Busy => "busy",
+            Self::Open => "open",
             Self::Panic => "panic",
             Self::Stopping => "stopping",
         }
@@ -328,6 +332,98 @@ pub enum Event {
         /// Copies in memory that were touched.
         copies: usize,
     },
+    /// Something has happened to an origin.
+    Origin {
+        /// Its name.
+        origin: String,
+        /// Which of its replicas, if it is not about all of it.
+        replica: Option<String>,
+        /// Who is called when it is sick.
+        owner: Option<String>,
+        /// What.
+        change: OriginChange,
+    },
+}
+
+/// Whether an origin, or a replica of one, is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BreakerState {
+    /// All requests are made: it is healthy.
+    Closed,
+    /// None is made.
+    Open,
+    /// One at a time, to find out how it is.
+    HalfOpen,
+    /// A growing share of them.
+    Recovering,
+}
+
+impl BreakerState {
+    /// One word for labels.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+            Self::Recovering => "recovering",
+        }
+    }
+}
+
+/// What has happened to an origin, or to one of its replicas.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OriginChange {
+    /// Its breaker has moved.
+    Breaker {
+        /// Before.
+        from: BreakerState,
+        /// After.
+        to: BreakerState,
+        /// What opened it last.
+        why: String,
+        /// How long it is left alone, if it is.
+        pause: Option<Duration>,
+    },
+    /// A canary is worse than the others, and is asked no more.
+    CanaryWithdrawn {
+        /// In what.
+        why: String,
+    },
+    /// Its health check has another result than before.
+    Health {
+        /// Whether it is a good one.
+        is_healthy: bool,
+        /// What the check has found.
+        why: String,
+    },
+}
+
+impl fmt::Display for OriginChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Breaker { to, why, pause, .. } => match (to, pause) {
+                (BreakerState::Closed, _) => f.write_str("is asked as ever again"),
+                (BreakerState::Open, Some(pause)) => {
+                    write!(f, "is left alone for {} ms: {why}", pause.as_millis())
+                }
+                (BreakerState::Open, None) => write!(f, "is left alone: {why}"),
+                (BreakerState::HalfOpen, _) => f.write_str("is tried with single requests"),
+                (BreakerState::Recovering, _) => {
+                    f.write_str("answers again, and gets its requests back step by step")
+                }
+            },
+            Self::CanaryWithdrawn { why } => {
+                write!(
+                    f,
+                    "is a canary and worse than the others, it gets nothing any more: {why}"
+                )
+            }
+            Self::Health {
+                is_healthy: true, ..
+            } => f.write_str("passes its health check again"),
+            Self::Health { why, .. } => write!(f, "fails its health check: {why}"),
+        }
+    }
 }
 
 /// Whoever reads reports. Called on the request path: must return at once.

@@ -20,7 +20,7 @@ const FLOORS: [&[&str]; 8] = [
 ];
 
 /// Files and folders whose code takes time and chance as arguments and touches nothing outside.
-const PURE: [&str; 24] = [
+const PURE: [&str; 34] = [
     "fragment",
     "fragment.rs",
     "layout",
@@ -41,6 +41,16 @@ const PURE: [&str; 24] = [
     "cache/shared/queue.rs",
     "cache/shared/stamp.rs",
     "compose/flight/pause.rs",
+    "fetch/balance.rs",
+    "fetch/breaker.rs",
+    "fetch/budget.rs",
+    "fetch/bulkhead.rs",
+    "fetch/canary.rs",
+    "fetch/guards.rs",
+    "fetch/latency.rs",
+    "fetch/retry.rs",
+    "fetch/verdict.rs",
+    "fetch/window.rs",
     "render",
     "config/validate",
     "config/diagnose",

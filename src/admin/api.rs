@@ -1,6 +1,7 @@
 //! What operators can ask and do. Owns the JSON of the admin API; durations are in milliseconds or
 //! seconds, as the field's name says.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
@@ -11,6 +12,8 @@ use http::{HeaderMap, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::fetch::state::OriginState;
+use crate::fragment::OriginId;
 use crate::plan::{self, explain::Explanation, request};
 use crate::report::Event;
 use crate::site::{Found, Target};
@@ -53,14 +56,17 @@ pub(super) async fn state(State(state): Shared) -> Response {
     let edition = state.edition.load_full();
     let site = &edition.site;
     let clock = state.composer.clock();
+    #[derive(Serialize)]
+    struct Origin {
+        owner: Option<String>,
+        #[serde(flatten)]
+        state: OriginState,
+    }
     let origins = site.origins.iter().enumerate().map(|(index, origin)| {
-        let (in_flight, max) = edition.fetcher.in_flight(crate::fragment::OriginId(index));
-        let row = json!({
-            "urls": origin.replicas.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "owner": origin.owner,
-            "in_flight": in_flight,
-            "max_in_flight": max,
-        });
+        let row = Origin {
+            owner: origin.owner.clone(),
+            state: edition.fetcher.state(OriginId(index)),
+        };
         (origin.name.clone(), row)
     });
     let body = json!({
@@ -72,7 +78,7 @@ pub(super) async fn state(State(state): Shared) -> Response {
         "disk": state.composer.cache().disk().map(|disk| disk.state()),
         "shared": state.composer.cache().shared().map(|shared| shared.state()),
         "flights": state.composer.flights_under_way(),
-        "origins": origins.collect::<serde_json::Map<_, _>>(),
+        "origins": origins.collect::<BTreeMap<_, _>>(),
         "tally": state.tally.state(),
     });
     Json(body).into_response()

@@ -12,6 +12,7 @@ use crate::app;
 use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::compose::{self, Composer, Verdict};
+use crate::fetch::Means;
 use crate::plan::{self, request};
 use crate::report::{Event, Observer, PageReport};
 
@@ -62,7 +63,8 @@ impl Render {
             }
         };
         super::runtime().block_on(async {
-            let edition = match app::edition(site, None) {
+            let clock = Clock::start();
+            let edition = match app::edition(site, None, &Means::new(clock, Vec::new())) {
                 Ok(edition) => Arc::new(edition),
                 Err(cause) => {
                     output::message(&format!("error: {cause}"));
@@ -72,7 +74,6 @@ impl Render {
             let kept = Arc::new(Keep::default());
             let observers = vec![Arc::clone(&kept) as Arc<dyn Observer>];
             let cache = Cache::new(edition.site.limits.cache_bytes_max);
-            let clock = Clock::start();
             let composer = Arc::new(Composer::new(cache, clock, TaskTracker::new(), observers));
             let site = &edition.site;
             let (uri, chance) = (asked.uri, fastrand::u128(..));

@@ -344,8 +344,8 @@ fn note(composer: &Composer, request: &Arc<SourceRequest>, landing: &Landing) {
     let now = composer.clock.now();
     let notes = &mut composer.flights.table.lock().notes;
     match landing {
-        // of our own making: says nothing of the next one
-        Err(Cause::Busy | Cause::Stopping) => {}
+        // nobody was asked: says nothing of the next one
+        Err(Cause::Busy | Cause::Open | Cause::Stopping) => {}
         Err(cause) => notes.failed(request, cause.clone(), fastrand::f64(), now),
         Ok(Landed::Entry { shared: false, .. }) => notes.personal(request, now),
         Ok(Landed::Entry {

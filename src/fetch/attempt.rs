@@ -3,7 +3,7 @@
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use http::uri::Uri;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
@@ -72,8 +72,29 @@ pub struct Ask<'a> {
     pub headers: &'a (dyn Fn() -> HeaderMap + Sync),
 }
 
+/// No usable answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) cause: Cause,
+    /// `Retry-After`, where the answer that is of no use has one.
+    pub(super) retry_after: Option<HeaderValue>,
+}
+
+impl From<Cause> for Refusal {
+    fn from(cause: Cause) -> Self {
+        Self {
+            cause,
+            retry_after: None,
+        }
+    }
+}
+
 /// Asks once, following redirects where they may be followed.
-pub async fn run(origin: &dyn Origin, ask: &Ask<'_>, expect: &Expect<'_>) -> Result<Answer, Cause> {
+pub(super) async fn run(
+    origin: &dyn Origin,
+    ask: &Ask<'_>,
+    expect: &Expect<'_>,
+) -> Result<Answer, Refusal> {
     let verdict = expect.without_content == WithoutContent::Verdict;
     let mut response = origin
         .send(OriginRequest::get(ask.target.to_owned(), (ask.headers)()))
@@ -91,7 +112,7 @@ pub async fn run(origin: &dyn Origin, ask: &Ask<'_>, expect: &Expect<'_>) -> Res
             return check(response, expect).await;
         }
     }
-    Err(Cause::Redirect(format!("more than {REDIRECTS_MAX}")))
+    Err(Cause::Redirect(format!("more than {REDIRECTS_MAX}")).into())
 }
 
 /// Of the 3xx, 304 leads nowhere.
@@ -99,14 +120,14 @@ fn leads_elsewhere(status: StatusCode) -> bool {
     status.is_redirection() && status != StatusCode::NOT_MODIFIED
 }
 
-async fn check(response: OriginResponse, expect: &Expect<'_>) -> Result<Answer, Cause> {
+async fn check(response: OriginResponse, expect: &Expect<'_>) -> Result<Answer, Refusal> {
     let status = response.status;
     let verdict = expect.without_content == WithoutContent::Verdict;
     let absence = expect.without_content == WithoutContent::Absence;
     match status.as_u16() {
         200 | 203 => {}
         204 | 404 | 410 if absence => return Ok(Answer::Absent(response.headers)),
-        204 | 205 => return Err(Cause::Empty),
+        204 | 205 => return Err(Cause::Empty.into()),
         304 if expect.conditional => return Ok(Answer::NotModified(response.headers)),
         301 | 302 | 303 | 307 | 308 if verdict => {
             let location = response.headers.get(LOCATION);
@@ -117,7 +138,12 @@ async fn check(response: OriginResponse, expect: &Expect<'_>) -> Result<Answer, 
         401 | 403 | 404 | 410 | 451 if verdict => {
             return Ok(Answer::Refused(status, response.headers));
         }
-        code => return Err(Cause::Status(code)),
+        code => {
+            return Err(Refusal {
+                cause: Cause::Status(code),
+                retry_after: response.headers.get(RETRY_AFTER).cloned(),
+            });
+        }
     }
     check_coding(&response.headers)?;
     check_type(&response.headers, expect)?;

@@ -45,6 +45,19 @@ impl OriginRequest {
     }
 }
 
+impl OriginRequest {
+    /// The same once more, if it has no body that can be sent only once.
+    pub(super) fn copy(&self) -> Option<Self> {
+        self.body.is_none().then(|| Self {
+            method: self.method.clone(),
+            target: self.target.clone(),
+            headers: self.headers.clone(),
+            body: None,
+            raw: self.raw,
+        })
+    }
+}
+
 /// A body in pieces.
 pub type BodyStream = BoxStream<'static, Result<Bytes, Cause>>;
 

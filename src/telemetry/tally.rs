@@ -12,7 +12,9 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::clock::Clock;
-use crate::report::{Event, FragmentReport, Observer, Outcome, PageReport};
+use crate::report::{
+    BreakerState, Event, FragmentReport, Observer, OriginChange, Outcome, PageReport,
+};
 
 use super::Throttle;
 
@@ -219,6 +221,31 @@ fn remember<T>(memory: &mut VecDeque<T>, item: T) {
     memory.push_back(item);
 }
 
+/// Says it in the log, and gives back the words.
+fn origin_changed(
+    origin: &str,
+    replica: Option<&str>,
+    owner: Option<&str>,
+    change: &OriginChange,
+) -> String {
+    let who = match replica {
+        None => format!("origin {origin}"),
+        Some(replica) => format!("replica {replica} of origin {origin}"),
+    };
+    let owner = owner.unwrap_or("nobody");
+    let text = format!("{who} {change} (owner: {owner})");
+    let is_good = match change {
+        OriginChange::Breaker { to, .. } => *to != BreakerState::Open,
+        OriginChange::Health { is_healthy, .. } => *is_healthy,
+        OriginChange::CanaryWithdrawn { .. } => false,
+    };
+    match is_good {
+        true => tracing::info!(origin, replica, owner, "{text}"),
+        false => tracing::warn!(origin, replica, owner, "{text}"),
+    }
+    text
+}
+
 impl Observer for Tally {
     fn page(&self, report: &PageReport<'_>) {
         self.pages.fetch_add(1, Ordering::Relaxed);
@@ -263,6 +290,12 @@ impl Observer for Tally {
                 );
                 format!("purged {how}: {what}, {copies} copies in memory")
             }
+            Event::Origin {
+                origin,
+                replica,
+                owner,
+                change,
+            } => origin_changed(origin, replica.as_deref(), owner.as_deref(), change),
         };
         remember(&mut self.latest.lock().events, text);
     }

@@ -96,9 +96,22 @@ async fn state_tells_what_is_served_and_how_it_goes() {
         state["level"],
         json!({ "level": 0, "text_only": 1, "ladder": [["block"]] })
     );
-    let expected =
-        json!({ "urls": [cms.url()], "owner": "desk", "in_flight": 0, "max_in_flight": 7 });
-    assert_eq!(state["origins"]["cms"], expected);
+    let cms_state = &state["origins"]["cms"];
+    assert_eq!(cms_state["owner"], "desk");
+    assert_eq!(cms_state["replicas"][0]["url"], cms.url());
+    for (key, expected) in [
+        ("in_flight", 0),
+        ("max_in_flight", 7),
+        // a quarter, because a block asks the same origin
+        ("reserved", 1),
+        // the article once, the block for each page
+        ("requests", 3),
+        ("attempts", 3),
+        ("failed", 0),
+    ] {
+        assert_eq!(cms_state[key], expected, "{key}: {cms_state:#}");
+    }
+    assert_eq!(cms_state["breaker"]["state"], "closed");
     assert_eq!(state["flights"], 0);
     assert_eq!(state["tally"]["pages"], 2);
     assert_eq!(

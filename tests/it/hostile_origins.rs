@@ -49,7 +49,7 @@ async fn stage_at(bad: Origin, url: &str, keys: &str, template: &str) -> Stage {
     let site = newsroom()
         .toml("[limits]\ntemplate_output = \"64KiB\"")
         .toml(&format!(
-            "[origins.bad]\nurls = [\"{url}\"]\ntimeout = \"10s\"\n"
+            "[origins.bad]\nurls = [\"{url}\"]\ntimeout = \"10s\"\nbreaker.enabled = false\n"
         ))
         .origin("cms", &cms)
         .file("t.html", template)

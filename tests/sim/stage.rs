@@ -15,7 +15,7 @@ use marbre::clock::Clock;
 use marbre::compose::{self, Composed, Composer, Edition, Verdict};
 use marbre::config;
 use marbre::degradation::Level;
-use marbre::fetch::{Fetcher, Origin};
+use marbre::fetch::{Fetcher, Means, Origin};
 use marbre::fragment::Source;
 use marbre::fragment::facts::Facts;
 use marbre::plan::{self, Plan, request};
@@ -98,16 +98,17 @@ impl Stage {
             Err(diagnostics) => panic!("{diagnostics}\n{toml}"),
         };
         let mut origins = BTreeMap::new();
-        let fetcher = Fetcher::new(&site, None, |spec| {
+        let reports = Arc::new(Reports::default());
+        let observers = vec![Arc::clone(&reports) as Arc<dyn Observer>];
+        let means = Means::new(Clock::start(), observers.clone());
+        let fetcher = Fetcher::new(&site, None, &means, |spec| {
             let fake = origin(&spec.name);
             origins.insert(spec.name.clone(), fake.clone());
             Ok(vec![Arc::new(fake) as Arc<dyn Origin>])
         });
         let fetcher = fetcher.expect("fake origins can always be connected");
-        let reports = Arc::new(Reports::default());
-        let observers = vec![Arc::clone(&reports) as Arc<dyn Observer>];
         let cache = Cache::new(site.limits.cache_bytes_max);
-        let composer = Composer::new(cache, Clock::start(), TaskTracker::new(), observers);
+        let composer = Composer::new(cache, means.clock, TaskTracker::new(), observers);
         Self {
             edition: Arc::new(Edition { site, fetcher }),
             origins,

@@ -24,6 +24,7 @@ use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::compose::{self, Composer, Edition, Verdict};
 use crate::degradation::{Level, LevelPin};
+use crate::fetch::Means;
 use crate::plan::{self, request};
 use crate::report::{Event, Observer, OmitReason, Outcome, PageReport};
 use crate::server::{self, InFlight, ServerState, error_page};
@@ -89,10 +90,10 @@ impl Press {
         settings: &ServerSettings,
         host: &str,
     ) -> Result<Self, String> {
-        let edition = app::edition(site, None).map_err(|cause| cause.to_string())?;
-        let edition = Arc::new(edition);
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let (clock, reports) = (Clock::start(), Arc::new(Reports::default()));
+        let edition = app::edition(site, None, &Means::new(clock, Vec::new()));
+        let edition = Arc::new(edition.map_err(|cause| cause.to_string())?);
         let mut cache = Cache::new(edition.site.limits.cache_bytes_max);
         if let Some(shared) = &settings.shared {
             let store = app::connect_shared(shared, clock, &tasks, &stop);

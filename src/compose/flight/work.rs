@@ -12,14 +12,15 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use memchr::memmem;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use crate::cache::beyond::{DISK_TIME, Turn};
 use crate::cache::freshness::{CacheControl, delta_seconds, initial_age, parse_date};
 use crate::cache::{Entry, Head, State, Validators, entry};
 use crate::clock::{Instant, Moment};
 use crate::compose::{Composer, Order};
-use crate::fetch::{self, Answer, Ask, Content, Expect, WithoutContent};
+use crate::degradation::Level;
+use crate::fetch::{self, Answer, Ask, Content, Expect, Fetched, Terms, WithoutContent};
 use crate::fragment::{Fragment, FragmentId, OriginId, Priority, Source, SourceRequest, Tags};
 use crate::layout::parts::Parts;
 use crate::render::{self, RenderError};
@@ -142,7 +143,8 @@ async fn fetch(
         None => renewable(order, request),
     };
     let validators = known.as_deref().map(|known| &known.validators);
-    let content = match ask(order, fragment, origin, request, validators).await? {
+    let Fetched { answer, receipt } = ask(order, fragment, origin, request, validators).await?;
+    let content = match answer {
         Answer::Content(content) => content,
         Answer::NotModified(headers) => {
             let known = known.expect("304 is an answer only to who has a copy");
@@ -161,6 +163,22 @@ async fn fetch(
             return Ok(answer.store(order, Arc::clone(request), entry::Content::Absent));
         }
     };
+    let landing = land(order, fragment, request, content, began, by).await;
+    if let Err(cause) = &landing {
+        receipt.spoiled_by(cause);
+    }
+    landing
+}
+
+/// Makes of an answer what the fragment is.
+async fn land(
+    order: &Order,
+    fragment: &Fragment,
+    request: &Arc<SourceRequest>,
+    content: Content,
+    began: Instant,
+    by: Instant,
+) -> Landing {
     let Content { headers, body } = content;
     let mut answer = Answered::new(order, fragment, &headers, began);
     let html = match &fragment.list {
@@ -407,7 +425,7 @@ async fn ask(
     origin: OriginId,
     request: &SourceRequest,
     known: Option<&Validators>,
-) -> Result<Answer, Cause> {
+) -> Result<Fetched, Cause> {
     let json = fragment.takes_json();
     let without_content = match fragment.priority {
         Priority::Core => WithoutContent::Verdict,
@@ -424,18 +442,18 @@ async fn ask(
         target: &request.target,
         headers: &|| request_headers(order, request, json, known),
     };
-    let abandoned_after = order
-        .edition
-        .site
-        .origin(origin)
-        .timeout
-        .max(fragment.timeout);
-    timeout(
-        abandoned_after,
-        order.edition.fetcher.fetch(origin, &ask, &expect),
-    )
-    .await
-    .unwrap_or(Err(Cause::Timeout))
+    let now = order.composer.clock.now();
+    let terms = Terms {
+        priority: fragment.priority,
+        has_instead: order.composer.copy(request, fragment, now).is_some(),
+        timeout: fragment.timeout,
+        end_after: order.edition.site.origin(origin).timeout,
+        hedge: fragment.hedge,
+        // a page that gives blocks up does not spend more on those that are left
+        is_frugal: order.level > Level::FULL && !fragment.is_required(),
+    };
+    let fetcher = &order.edition.fetcher;
+    fetcher.fetch(origin, &ask, &expect, terms).await
 }
 
 /// The headers of one attempt: a span of its own in the page's trace, and what the fragment may

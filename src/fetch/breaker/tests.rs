@@ -1,0 +1,1 @@
+//! Tables and scenario files of the breaker.

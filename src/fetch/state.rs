@@ -1,0 +1,130 @@
+//! How an origin is, for people and machines. Owns the names under which that is told; measures
+//! nothing.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::clock::Instant;
+use crate::site::Role;
+
+use super::balance::Condition;
+use super::breaker::Breaker;
+use super::door::Door;
+use super::guards::Counts;
+
+/// How an origin is.
+#[derive(Debug, Clone, Serialize)]
+pub struct OriginState {
+    /// Requests in flight.
+    pub in_flight: usize,
+    /// How many it may have.
+    pub max_in_flight: usize,
+    /// Of these, how many no optional fragment can take.
+    pub reserved: usize,
+    /// Whether it is asked.
+    pub breaker: BreakerReport,
+    /// Half of its answers take no longer, in milliseconds; `None` before there were enough.
+    pub p50_ms: Option<f64>,
+    /// 95 of 100 take no longer, in milliseconds.
+    pub p95_ms: Option<f64>,
+    /// How often what has happened.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// Its replicas, in the order of the declaration.
+    pub replicas: Vec<ReplicaState>,
+}
+
+/// How a breaker is.
+#[derive(Debug, Clone, Serialize)]
+pub struct BreakerReport {
+    /// `closed`, `open`, `half_open` or `recovering`.
+    pub state: &'static str,
+    /// Percent of the requests that are let through.
+    pub share_percent: u8,
+    /// For how long it has been so, in seconds.
+    pub since_s: f64,
+    /// What opened it last; `None` if nothing ever did.
+    pub why: Option<String>,
+    /// Times that it has opened without a good spell between.
+    pub trips: u32,
+    /// When the next request is let through to find out, in milliseconds from now; `None` unless open.
+    pub next_probe_ms: Option<u128>,
+}
+
+/// How a replica is.
+#[derive(Debug, Clone, Serialize)]
+pub struct ReplicaState {
+    /// Where it is.
+    pub url: String,
+    /// `primary`, `canary` or `read_replica`.
+    pub role: &'static str,
+    /// Percent of an equal share; 0 of a canary that was withdrawn.
+    pub weight: u8,
+    /// Requests in flight.
+    pub in_flight: u32,
+    /// What a good answer of it typically takes, in milliseconds.
+    pub typical_ms: Option<f64>,
+    /// Whether its health check, if there is one, is content.
+    pub healthy: bool,
+    /// Whether it is ejected.
+    pub breaker: BreakerReport,
+}
+
+pub(super) fn of(door: &Door) -> OriginState {
+    let now = door.means.clock.now();
+    let mut guards = door.guards.lock();
+    let known = guards.latency.quantiles(now);
+    let replicas = door.spec.replicas.iter().zip(guards.balance.conditions());
+    let replicas = replicas.map(|(spec, condition)| {
+        let Condition {
+            breaker,
+            in_flight,
+            typical,
+            is_healthy,
+            is_withdrawn,
+        } = condition;
+        ReplicaState {
+            url: spec.to_string(),
+            role: match spec.role {
+                Role::Primary if spec.is_canary() => "canary",
+                Role::Primary => "primary",
+                Role::ReadReplica => "read_replica",
+            },
+            weight: if is_withdrawn { 0 } else { spec.weight },
+            in_flight,
+            typical_ms: typical.map(ms),
+            healthy: is_healthy,
+            breaker: report(breaker, now),
+        }
+    });
+    OriginState {
+        in_flight: guards.bulkhead.in_flight(),
+        max_in_flight: door.spec.max_in_flight,
+        reserved: door.spec.reserved,
+        breaker: report(&guards.breaker, now),
+        p50_ms: known.map(|known| ms(known.p50)),
+        p95_ms: known.map(|known| ms(known.p95)),
+        counts: guards.counts,
+        replicas: replicas.collect(),
+    }
+}
+
+fn report(breaker: &Breaker, now: Instant) -> BreakerReport {
+    let (state, why, changed) = breaker.state();
+    let (share_percent, next_probe) = breaker.share();
+    let until = |at: Instant| at.saturating_duration_since(now).as_millis();
+    BreakerReport {
+        state: state.label(),
+        share_percent,
+        since_s: now.saturating_duration_since(changed).as_secs_f64(),
+        why: why.map(|why| why.to_string()),
+        trips: breaker.trips(),
+        next_probe_ms: next_probe.map(until),
+    }
+}
+
+fn ms(span: Duration) -> f64 {
+    // a hundredth of a millisecond is more than anybody needs
+    (span.as_secs_f64() * 1e5).round() / 1e2
+}
