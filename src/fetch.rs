@@ -158,15 +158,14 @@ impl Fetcher {
             // a replica that refuses the connection has not seen the request: the next one may have it
             let again = request.copy();
             let sent = under_way.origin().send(request).await;
-            let had = door.spec.connect_timeout;
             match (sent, again) {
                 (Ok(mut response), _) => {
-                    under_way.settle(Verdict::Good, had, false);
+                    under_way.settle(Verdict::Good, false);
                     response.hold(permit);
                     return Ok(response);
                 }
                 (Err(cause @ Cause::Connect(_)), again) => {
-                    under_way.settle(Verdict::Failed, had, false);
+                    under_way.settle(Verdict::Failed, false);
                     let has_other = door.guards.lock().balance.has_other(&tried);
                     request = again.filter(|_| has_other).ok_or(cause)?;
                 }

@@ -6,7 +6,7 @@
 //! Of two primaries at random the one with the lower cost is asked ("power of two choices";
 //! Mitzenmacher, 2001), where cost is the peak-sensitive moving average of its answer times times the
 //! requests it has: what Finagle and linkerd call *peak EWMA*. A failure counts as an answer that took
-//! the whole time there was, so a replica that fails fast does not look fast. A canary gets its share
+//! several times as long as usual, so a replica that fails fast does not look fast. A canary gets its share
 //! by lot and is not compared by cost: its weight is what was declared.
 //!
 //! # Ejection
@@ -43,6 +43,9 @@ const OUTLIER_MIN: Duration = Duration::from_millis(20);
 
 /// The weight of one answer in what is typical of a replica.
 const TYPICAL_GAIN: f64 = 0.1;
+
+/// A failure counts as an answer that took so many times what is typical.
+const PENALTY: f64 = 4.0;
 
 /// For how long the core leaves it to others to try a replica that was ejected.
 const LEFT_TO_OTHERS: Duration = Duration::from_secs(1);
@@ -116,7 +119,7 @@ impl Balance {
         let replica = |declared: &crate::site::ReplicaSpec| Replica {
             role: declared.role,
             weight: declared.weight,
-            breaker: Breaker::new(of_replica(&spec.breaker), Duration::ZERO, now),
+            breaker: Breaker::new(of_replica(&spec.breaker), breaker::RUN_TIME, now),
             in_flight: 0,
             peak: Peak {
                 value: 0.0,
@@ -277,23 +280,22 @@ impl Balance {
         Some(if cost(other) < cost(one) { other } else { one })
     }
 
-    /// What a replica was asked has come to its end. `deadline` is what a failure is counted as;
-    /// `p95` is what 95 of 100 answers of the origin take at most.
+    /// What a replica was asked has come to its end. `p95` is what 95 of 100 answers of the origin take at most.
     pub(super) fn settle(
         &mut self,
         turn: Turn,
         verdict: Verdict,
-        deadline: Duration,
         p95: Option<Duration>,
         now: Instant,
         chance: f64,
     ) -> Vec<News> {
         let took = now.saturating_duration_since(turn.since);
-        let verdict = self.compared(turn.replica, verdict, took);
+        let verdict = self.compared(turn.replica, verdict, took, now);
+        let as_long_as = self.penalty(turn.replica, now);
         let replica = &mut self.replicas[turn.replica];
         replica.in_flight = replica.in_flight.saturating_sub(1);
         match verdict {
-            Verdict::Failed => replica.peak.observe(took.max(deadline), now),
+            Verdict::Failed => replica.peak.observe(took.max(as_long_as), now),
             Verdict::Good | Verdict::Slow => replica.answered(took, now),
         }
         self.judge(
@@ -325,12 +327,8 @@ impl Balance {
     }
 
     /// Slow is what the best of the others is many times faster than.
-    fn compared(&self, index: usize, verdict: Verdict, took: Duration) -> Verdict {
-        let others = self.replicas.iter().enumerate();
-        let others = others.filter(|(other, replica)| *other != index && !replica.is_out());
-        let best = others
-            .filter_map(|(_, replica)| replica.typical)
-            .min_by(f64::total_cmp);
+    fn compared(&self, index: usize, verdict: Verdict, took: Duration, now: Instant) -> Verdict {
+        let best = self.best_of_others(index, now);
         let is_outlier = best.is_some_and(|best| {
             took > OUTLIER_MIN && took.as_secs_f64() > best * f64::from(self.slow_factor)
         });
@@ -340,6 +338,25 @@ impl Balance {
             (Verdict::Good | Verdict::Slow, true) => Verdict::Slow,
             (Verdict::Good | Verdict::Slow, false) => Verdict::Good,
         }
+    }
+
+    /// What the best of the others took lately, in seconds. A peak tells sooner than what is typical
+    /// that they have become slow as well.
+    fn best_of_others(&self, index: usize, now: Instant) -> Option<f64> {
+        let others = self.replicas.iter().enumerate();
+        let others = others.filter(|(other, replica)| *other != index && !replica.is_out());
+        let lately =
+            others.filter_map(|(_, replica)| Some(replica.typical?.max(replica.peak.at(now))));
+        lately.min_by(f64::total_cmp)
+    }
+
+    /// As how long an answer a failure counts: long enough for the others to be preferred, and soon
+    /// forgotten, for one failure is no reason to do without a replica.
+    fn penalty(&self, index: usize, now: Instant) -> Duration {
+        let usual = self.replicas[index]
+            .typical
+            .or(self.best_of_others(index, now));
+        Duration::from_secs_f64(usual.unwrap_or_default() * PENALTY)
     }
 
     fn judge(

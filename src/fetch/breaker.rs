@@ -17,9 +17,10 @@
 //!
 //! A slow origin still answers within the deadline, and an article that is late is worth more than no
 //! article: the core passes a breaker that is open because of slowness, and what becomes of it counts,
-//! so that it is closed to the core too when that fails. And a core that has nothing at all to show
-//! instead may find out how the origin is at any time, one request at a time: refusing it would spare
-//! the origin little, and the reader would get an error page. On the way back it is always let through.
+//! so that it is closed to the core too when that fails. And a core or essential fragment that has
+//! nothing at all to show instead may find out how the origin is at any time, one request at a time:
+//! refusing it would spare the origin little, and the reader would get an error page, or one without a
+//! header. On the way back it is always let through.
 //!
 //! # How it recovers
 //!
@@ -102,7 +103,7 @@ enum Kind {
     Probe,
     /// A core that passes a breaker which is open because of slowness.
     Core,
-    /// A core that has nothing to show instead, at an open breaker.
+    /// What is required and has nothing to show instead, at an open breaker.
     LastResort,
 }
 
@@ -113,7 +114,7 @@ pub(super) enum Need {
     Wanted,
     /// A page depends on it, but there is something to show instead.
     Core,
-    /// Without it there is no page.
+    /// It is required, and there is nothing to show instead.
     LastResort,
 }
 

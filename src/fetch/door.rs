@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
@@ -155,14 +154,14 @@ impl UnderWay {
         Arc::clone(&self.door.replicas[self.ticket.turn.replica])
     }
 
-    /// Says what became of it, of the time that it had; `is_judged` if it was held against the
-    /// replica already that this took too long.
-    pub(super) fn settle(mut self, verdict: Verdict, had: Duration, is_judged: bool) {
+    /// Says what became of it; `is_judged` if it was held against the replica already that this took
+    /// too long.
+    pub(super) fn settle(mut self, verdict: Verdict, is_judged: bool) {
         self.is_settled = true;
         let (now, ticket) = (self.door.means.clock.now(), self.ticket);
         self.door.with(|guards, news| match is_judged {
             true => guards.abandoned(ticket, now),
-            false => guards.attempted(ticket, verdict, had, now, fastrand::f64(), news),
+            false => guards.attempted(ticket, verdict, now, fastrand::f64(), news),
         });
     }
 }

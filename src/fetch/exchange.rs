@@ -37,13 +37,14 @@ pub(super) async fn run(
     expect: &Expect<'_>,
     terms: Terms,
 ) -> Result<Fetched, Cause> {
+    let is_required = terms.priority.rank().is_none();
     let asker = Asker {
-        need: match (terms.priority.is_core(), terms.has_instead) {
+        need: match (is_required, terms.has_instead) {
             (true, false) => Need::LastResort,
-            (true, true) => Need::Core,
-            (false, _) => Need::Wanted,
+            (true, true) if terms.priority.is_core() => Need::Core,
+            (true | false, _) => Need::Wanted,
         },
-        is_required: terms.priority.rank().is_none(),
+        is_required,
     };
     let (leave, first) = Leave::take(door, asker)?;
     let began = door.means.clock.now();
@@ -191,7 +192,7 @@ impl<'a> Exchange<'a> {
             Err(refusal) => refusal,
         };
         let verdict = verdict_of(&refusal.cause);
-        under_way.settle(verdict, self.terms.timeout, self.is_missed);
+        under_way.settle(verdict, self.is_missed);
         let wait = self.wait_asked(&refusal);
         if !self.running.is_empty() {
             return None;
@@ -212,7 +213,7 @@ impl<'a> Exchange<'a> {
         let (door, ticket) = (self.door, under_way.ticket);
         let now = door.means.clock.now();
         let took = now.saturating_duration_since(since);
-        under_way.settle(Verdict::Good, self.terms.timeout, self.is_missed);
+        under_way.settle(Verdict::Good, self.is_missed);
         let is_slow = door.with(|guards, _| {
             let is_slow = guards.is_slow(took, self.terms.timeout, now);
             guards.answered(ticket, took, self.hedged, now);

@@ -198,21 +198,18 @@ impl Guards {
         Ticket { turn, place }
     }
 
-    /// An attempt has come to its end. `deadline` is the time that it had.
+    /// An attempt has come to its end.
     pub(super) fn attempted(
         &mut self,
         ticket: Ticket,
         verdict: Verdict,
-        deadline: Duration,
         now: Instant,
         chance: f64,
         news: &mut Tidings,
     ) {
         self.leave(ticket);
         let p95 = self.latency.quantiles(now).map(|known| known.p95);
-        let found = self
-            .balance
-            .settle(ticket.turn, verdict, deadline, p95, now, chance);
+        let found = self.balance.settle(ticket.turn, verdict, p95, now, chance);
         news.replicas(ticket.turn.replica, found);
     }
 

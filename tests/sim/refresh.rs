@@ -100,10 +100,7 @@ fn copies_of_one_moment_go_stale_at_different_times() {
 fn after_a_failure_the_origin_is_left_alone_for_a_while() {
     virtual_time(async {
         let origin = FakeOrigin::always(Fault::Refused);
-        let stage = site(
-            "ttl = \"10s\"\n[origins.a.retry]\nattempts = 1",
-            origin.clone(),
-        );
+        let stage = site("ttl = \"10s\"", origin.clone());
         // two pages a millisecond, for a second
         for _ in 0..1000 {
             let (one, two) = tokio::join!(stage.ask(0), stage.ask(0));

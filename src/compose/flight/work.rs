@@ -445,7 +445,8 @@ async fn ask(
     let now = order.composer.clock.now();
     let terms = Terms {
         priority: fragment.priority,
-        has_instead: order.composer.copy(request, fragment, now).is_some(),
+        has_instead: !fragment.fallback.is_empty()
+            || order.composer.copy(request, fragment, now).is_some(),
         timeout: fragment.timeout,
         end_after: order.edition.site.origin(origin).timeout,
         hedge: fragment.hedge,
