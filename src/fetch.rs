@@ -13,6 +13,7 @@ use crate::report::Cause;
 use crate::site::{OriginSpec, Site};
 
 pub mod attempt;
+pub mod dns;
 pub mod http;
 pub mod origin;
 
