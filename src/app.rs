@@ -29,6 +29,7 @@ use crate::clock::Clock;
 use crate::compose::{Composer, Edition};
 use crate::config::{self, Diagnostics, Loaded};
 use crate::degradation::{Level, LevelPin, NoSuchLevel};
+use crate::fetch::dns::{self, Resolver};
 use crate::fetch::{Fetcher, Origin, http::HttpOrigin};
 use crate::report::{Cause, Event, Observer};
 use crate::server::{self, InFlight, ServerState, accept};
@@ -130,21 +131,35 @@ struct Core {
     composer: Arc<Composer>,
     settings: ServerSettings,
     watched: Mutex<Vec<PathBuf>>,
+    /// Nobody waits for these when the server stops: a resolver that stalls would hold it.
+    look_ups: TaskTracker,
     /// What is to be watched may have changed.
     rewatch: Notify,
     /// One reload at a time, so that the last one to begin is the one that stays.
     reloading: Mutex<()>,
 }
 
-/// Real connections to a declared origin.
-pub fn connect(spec: &OriginSpec) -> Result<Vec<Arc<dyn Origin>>, Cause> {
+/// Real connections to a declared origin. Names are looked up on `look_ups`.
+pub fn connect(
+    spec: &OriginSpec,
+    clock: Clock,
+    look_ups: &TaskTracker,
+) -> Result<Vec<Arc<dyn Origin>>, Cause> {
     // the first caller installs it; later calls find it installed
     let _ = rustls::crypto::ring::default_provider().install_default();
-    HttpOrigin::replicas(spec)
+    let ttl = spec.connections.dns_ttl;
+    let resolver = Resolver::new(dns::system(), ttl, clock, look_ups.clone());
+    HttpOrigin::replicas(spec, &resolver)
 }
 
 /// A site and its connections, taking over from `previous` what has not changed.
-pub fn edition(site: Site, previous: Option<&Edition>) -> Result<Edition, Cause> {
+pub fn edition(
+    site: Site,
+    previous: Option<&Edition>,
+    clock: Clock,
+    look_ups: &TaskTracker,
+) -> Result<Edition, Cause> {
+    let connect = |spec: &OriginSpec| connect(spec, clock, look_ups);
     let fetcher = Fetcher::new(&site, previous.map(|edition| &edition.fetcher), connect)?;
     Ok(Edition { site, fetcher })
 }
@@ -177,7 +192,8 @@ impl App {
         site.ladder
             .level(options.level.get())
             .map_err(StartError::Level)?;
-        let edition = edition(site, None).map_err(StartError::Origin)?;
+        let look_ups = TaskTracker::new();
+        let edition = edition(site, None, clock, &look_ups).map_err(StartError::Origin)?;
         let edition = Arc::new(ArcSwap::from_pointee(edition));
         let level = Arc::new(LevelPin::new(options.level));
 
@@ -193,6 +209,7 @@ impl App {
             composer: Arc::clone(&composer),
             settings: settings.clone(),
             watched: Mutex::new(watched),
+            look_ups,
             rewatch: Notify::new(),
             reloading: Mutex::new(()),
         });
@@ -432,7 +449,9 @@ impl Core {
         if loaded.server != self.settings {
             changes.push("[server] or [admin] changed: takes effect at the next start".to_owned());
         }
-        let edition = edition(loaded.site, Some(&before)).map_err(|cause| cause.to_string())?;
+        let clock = self.composer.clock();
+        let edition = edition(loaded.site, Some(&before), clock, &self.look_ups)
+            .map_err(|cause| cause.to_string())?;
         self.composer
             .cache()
             .resize(edition.site.limits.cache_bytes_max);

@@ -89,10 +89,10 @@ impl Press {
         settings: &ServerSettings,
         host: &str,
     ) -> Result<Self, String> {
-        let edition = app::edition(site, None).map_err(|cause| cause.to_string())?;
-        let edition = Arc::new(edition);
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let (clock, reports) = (Clock::start(), Arc::new(Reports::default()));
+        let edition = app::edition(site, None, clock, &tasks).map_err(|cause| cause.to_string())?;
+        let edition = Arc::new(edition);
         let mut cache = Cache::new(edition.site.limits.cache_bytes_max);
         if let Some(shared) = &settings.shared {
             let store = app::connect_shared(shared, clock, &tasks, &stop);
