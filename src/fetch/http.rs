@@ -56,6 +56,8 @@ struct Clients {
     raw: Client,
     /// The same in HTTP/1.1: the version that a connection can leave for another protocol.
     leaving: Client,
+    /// Whether the first two speak HTTP/2.
+    http2: bool,
 }
 
 impl HttpOrigin {
@@ -99,23 +101,25 @@ impl Clients {
                 decoding: client()?.http1_only().build()?,
                 leaving: one.clone(),
                 raw: one,
+                http2: false,
             });
         }
         Ok(Self {
             decoding: in_http2(client()?).build()?,
             raw: raw(in_http2(client()?))?,
             leaving: raw(client()?.http1_only())?,
+            http2: true,
         })
     }
 
-    /// Those that a request goes through.
-    fn choose(&self, request: &OriginRequest) -> &Client {
+    /// The one for a request, and whether it speaks HTTP/2.
+    fn choose(&self, request: &OriginRequest) -> (&Client, bool) {
         if request.headers.contains_key(UPGRADE) {
-            &self.leaving
+            (&self.leaving, false)
         } else if request.raw {
-            &self.raw
+            (&self.raw, self.http2)
         } else {
-            &self.decoding
+            (&self.decoding, self.http2)
         }
     }
 }
@@ -192,19 +196,21 @@ impl Origin for HttpOrigin {
 
 impl Inner {
     async fn send(&self, request: OriginRequest) -> Result<OriginResponse, Cause> {
-        let client = self.clients.choose(&request);
+        let (client, in_http2) = self.clients.choose(&request);
         match client.execute(self.address(request)).await {
             Ok(response) => Ok(answer(response, self.authority.clone())),
-            Err(error) => Err(self.locate(cause(&error))),
+            Err(error) => Err(self.explain(cause(&error), in_http2)),
         }
     }
 
-    /// The system does not say which file it has not found.
-    fn locate(&self, cause: Cause) -> Cause {
+    /// What the client leaves out: which file was not found, and which version it is that the peer
+    /// may not speak.
+    fn explain(&self, cause: Cause, in_http2: bool) -> Cause {
         match (cause, &self.socket) {
             (Cause::Connect(why), Some(path)) => {
                 Cause::Connect(format!("{}: {why}", path.display()))
             }
+            (Cause::Transport(why), _) if in_http2 => Cause::Transport(format!("HTTP/2: {why}")),
             (cause, _) => cause,
         }
     }
