@@ -1,3 +1,5 @@
+//! The resolver in front of a scripted name server, in paused time.
+
 use std::collections::HashMap;
 
 use tokio::time::{advance, timeout};
