@@ -229,7 +229,7 @@ impl Wire {
 async fn a_dead_http2_connection_is_noticed_and_replaced() {
     let (cms, wire) = (Peer::plain().await, Wire::default());
     let port = wire.to(cms.port()).await;
-    let keys = "http2 = true\ntimeout = \"200ms\"";
+    let keys = "http2 = true\ntimeout = \"2s\"";
     let site = site_of(&format!("http://127.0.0.1:{port}"), keys).await;
     let reader = site.reader();
     let whole = format!("<p>text</p><p>HTTP/2.0 to 127.0.0.1:{port}</p>");
