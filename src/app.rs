@@ -131,35 +131,30 @@ struct Core {
     composer: Arc<Composer>,
     settings: ServerSettings,
     watched: Mutex<Vec<PathBuf>>,
-    /// Nobody waits for these when the server stops: a resolver that stalls would hold it.
-    look_ups: TaskTracker,
+    /// Kept over reloads: the next one may come while no name can be looked up.
+    names: Resolver,
     /// What is to be watched may have changed.
     rewatch: Notify,
     /// One reload at a time, so that the last one to begin is the one that stays.
     reloading: Mutex<()>,
 }
 
-/// Real connections to a declared origin. Names are looked up on `look_ups`.
-pub fn connect(
-    spec: &OriginSpec,
-    clock: Clock,
-    look_ups: &TaskTracker,
-) -> Result<Vec<Arc<dyn Origin>>, Cause> {
+/// Real connections to a declared origin.
+pub fn connect(spec: &OriginSpec, names: &Resolver) -> Result<Vec<Arc<dyn Origin>>, Cause> {
     // the first caller installs it; later calls find it installed
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let ttl = spec.connections.dns_ttl;
-    let resolver = Resolver::new(dns::system(), ttl, clock, look_ups.clone());
-    HttpOrigin::replicas(spec, &resolver)
+    HttpOrigin::replicas(spec, &names.with_ttl(spec.connections.dns_ttl))
+}
+
+/// What knows the addresses of origins. Nobody waits for its look-ups when a server stops: one that
+/// stalls would hold it.
+pub fn names(clock: Clock) -> Resolver {
+    Resolver::new(dns::system(), clock, TaskTracker::new())
 }
 
 /// A site and its connections, taking over from `previous` what has not changed.
-pub fn edition(
-    site: Site,
-    previous: Option<&Edition>,
-    clock: Clock,
-    look_ups: &TaskTracker,
-) -> Result<Edition, Cause> {
-    let connect = |spec: &OriginSpec| connect(spec, clock, look_ups);
+pub fn edition(site: Site, previous: Option<&Edition>, names: &Resolver) -> Result<Edition, Cause> {
+    let connect = |spec: &OriginSpec| connect(spec, names);
     let fetcher = Fetcher::new(&site, previous.map(|edition| &edition.fetcher), connect)?;
     Ok(Edition { site, fetcher })
 }
@@ -192,8 +187,8 @@ impl App {
         site.ladder
             .level(options.level.get())
             .map_err(StartError::Level)?;
-        let look_ups = TaskTracker::new();
-        let edition = edition(site, None, clock, &look_ups).map_err(StartError::Origin)?;
+        let names = names(clock);
+        let edition = edition(site, None, &names).map_err(StartError::Origin)?;
         let edition = Arc::new(ArcSwap::from_pointee(edition));
         let level = Arc::new(LevelPin::new(options.level));
 
@@ -209,7 +204,7 @@ impl App {
             composer: Arc::clone(&composer),
             settings: settings.clone(),
             watched: Mutex::new(watched),
-            look_ups,
+            names,
             rewatch: Notify::new(),
             reloading: Mutex::new(()),
         });
@@ -449,9 +444,8 @@ impl Core {
         if loaded.server != self.settings {
             changes.push("[server] or [admin] changed: takes effect at the next start".to_owned());
         }
-        let clock = self.composer.clock();
-        let edition = edition(loaded.site, Some(&before), clock, &self.look_ups)
-            .map_err(|cause| cause.to_string())?;
+        let edition =
+            edition(loaded.site, Some(&before), &self.names).map_err(|cause| cause.to_string())?;
         self.composer
             .cache()
             .resize(edition.site.limits.cache_bytes_max);

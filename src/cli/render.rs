@@ -62,8 +62,8 @@ impl Render {
             }
         };
         super::runtime().block_on(async {
-            let (clock, tasks) = (Clock::start(), TaskTracker::new());
-            let edition = match app::edition(site, None, clock, &tasks) {
+            let clock = Clock::start();
+            let edition = match app::edition(site, None, &app::names(clock)) {
                 Ok(edition) => Arc::new(edition),
                 Err(cause) => {
                     output::message(&format!("error: {cause}"));
@@ -73,7 +73,7 @@ impl Render {
             let kept = Arc::new(Keep::default());
             let observers = vec![Arc::clone(&kept) as Arc<dyn Observer>];
             let cache = Cache::new(edition.site.limits.cache_bytes_max);
-            let composer = Arc::new(Composer::new(cache, clock, tasks, observers));
+            let composer = Arc::new(Composer::new(cache, clock, TaskTracker::new(), observers));
             let site = &edition.site;
             let (uri, chance) = (asked.uri, fastrand::u128(..));
             let facts = request::facts(site, &uri, &asked.headers, asked.params, chance);

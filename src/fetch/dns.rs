@@ -1,6 +1,6 @@
 //! The addresses of names (shell). Owns the look-ups: that there is one at a time for each name, who
 //! waits for it, and that it goes on when nobody does any more. What an answer is worth is decided
-//! in [`known`].
+//! in `known`.
 //!
 //! The system's resolver is asked, with its files and its order of things; but it may take seconds,
 //! or never answer, exactly when a network is sick, and it keeps nothing. So what it said last is
@@ -25,7 +25,7 @@ mod known;
 
 use known::{Decision, Known};
 
-/// Names of one origin. They come from the declaration; nobody declares more replicas.
+/// Names that are kept. They come from the declaration, so that only years of reloads bring more.
 const NAMES_MAX: usize = 1024;
 
 /// What the standard library says before what the system says.
@@ -51,15 +51,16 @@ pub struct NameError {
     why: String,
 }
 
-/// The addresses of the names of one origin.
+/// The addresses of names. All clones know the same, so that nothing is forgotten when an origin is
+/// declared anew.
 #[derive(Clone)]
 pub struct Resolver {
     inner: Arc<Inner>,
+    ttl: Duration,
 }
 
 struct Inner {
     look_up: Lookup,
-    ttl: Duration,
     clock: Clock,
     tasks: TaskTracker,
     names: Mutex<BTreeMap<String, Name>>,
@@ -72,7 +73,7 @@ struct Name {
 }
 
 /// A look-up that is under way, for everybody who waits for it.
-type Flight = Shared<BoxFuture<'static, Result<(), NameError>>>;
+type Flight = Shared<BoxFuture<'static, Result<Vec<IpAddr>, NameError>>>;
 
 enum Answer {
     Now(Vec<IpAddr>),
@@ -80,43 +81,50 @@ enum Answer {
 }
 
 impl Resolver {
-    /// Addresses are looked up again `ttl` after they were found; the look-ups run on `tasks`.
-    pub fn new(look_up: Lookup, ttl: Duration, clock: Clock, tasks: TaskTracker) -> Self {
+    /// The look-ups run on `tasks`. Addresses are good for no time at all: see
+    /// [`with_ttl`](Self::with_ttl).
+    pub fn new(look_up: Lookup, clock: Clock, tasks: TaskTracker) -> Self {
         let inner = Inner {
             look_up,
-            ttl,
             clock,
             tasks,
             names: Mutex::default(),
         };
         Self {
             inner: Arc::new(inner),
+            ttl: Duration::ZERO,
         }
+    }
+
+    /// The same for somebody to whom addresses are good for so long.
+    pub fn with_ttl(&self, ttl: Duration) -> Self {
+        let inner = Arc::clone(&self.inner);
+        Self { inner, ttl }
     }
 
     /// The addresses of a name, the one to try first in front; never none. The caller bounds the
     /// time: what it does not wait for comes to whoever asks next.
     pub async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, NameError> {
-        match self.inner.ask(name)? {
+        match self.inner.ask(name, self.ttl)? {
             Answer::Now(addresses) => Ok(addresses),
             Answer::After(flight) => {
-                flight.await?;
+                let found = flight.await?;
                 let mut names = self.inner.names.lock();
-                let found = names.get_mut(name).expect("names are never forgotten");
-                Ok(found.known.next())
+                let turn = names.get_mut(name).map(|entry| entry.known.next());
+                Ok(turn.unwrap_or(found))
             }
         }
     }
 }
 
 impl Inner {
-    fn ask(self: &Arc<Self>, name: &str) -> Result<Answer, NameError> {
+    fn ask(self: &Arc<Self>, name: &str, ttl: Duration) -> Result<Answer, NameError> {
         let mut names = self.names.lock();
-        if names.len() >= NAMES_MAX && !names.contains_key(name) {
-            return Err(failed(name, "the origin has too many names"));
+        if !names.contains_key(name) && !make_room(&mut names) {
+            return Err(failed(name, "too many names are being looked up"));
         }
         let entry = names.entry(name.to_owned()).or_default();
-        let decision = entry.known.ask(self.clock.now());
+        let decision = entry.known.ask(self.clock.now(), ttl);
         if matches!(decision, Decision::LookUp | Decision::Refresh(_)) {
             entry.flight = Some(self.launch(name));
         }
@@ -140,22 +148,36 @@ impl Inner {
         flight
     }
 
-    fn land(&self, name: &str, found: io::Result<Vec<IpAddr>>) -> Result<(), NameError> {
+    fn land(&self, name: &str, found: io::Result<Vec<IpAddr>>) -> Result<Vec<IpAddr>, NameError> {
         let now = self.clock.now();
         let mut names = self.names.lock();
-        let entry = names.get_mut(name).expect("names are never forgotten");
+        let entry = names
+            .get_mut(name)
+            .expect("a name is kept while it is looked up");
         entry.flight = None;
         let why = match found {
             Ok(addresses) if addresses.is_empty() => "it has no addresses".to_owned(),
             Ok(addresses) => {
-                entry.known.found(addresses, now, self.ttl);
-                return Ok(());
+                entry.known.found(addresses.clone(), now);
+                return Ok(addresses);
             }
             Err(error) => error.to_string(),
         };
         entry.known.failed(now);
         Err(failed(name, why.trim_start_matches(SYSTEM_PREFIX)))
     }
+}
+
+/// Forgets the name that nobody has asked for the longest, if there are too many; whether there is
+/// room for one more.
+fn make_room(names: &mut BTreeMap<String, Name>) -> bool {
+    if names.len() < NAMES_MAX {
+        return true;
+    }
+    let unused = names.iter();
+    let unused = unused.filter_map(|(name, entry)| Some((entry.known.unused_since()?, name)));
+    let oldest = unused.min().map(|(_, name)| name.clone());
+    oldest.is_some_and(|name| names.remove(&name).is_some())
 }
 
 fn failed(name: &str, why: &str) -> NameError {

@@ -62,7 +62,7 @@ struct Clients {
 
 impl HttpOrigin {
     /// Prepares the connections to each replica, in the order of the declaration; makes none yet.
-    /// Replicas that have a host share their clients, and with them the resolver.
+    /// Replicas that have a host share their clients.
     pub fn replicas(spec: &OriginSpec, resolver: &Resolver) -> Result<Vec<Arc<dyn Origin>>, Cause> {
         let broken = |e: reqwest::Error| Cause::Connect(text(&e));
         let mut of_hosts: Option<Clients> = None;

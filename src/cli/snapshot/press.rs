@@ -91,8 +91,8 @@ impl Press {
     ) -> Result<Self, String> {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let (clock, reports) = (Clock::start(), Arc::new(Reports::default()));
-        let edition = app::edition(site, None, clock, &tasks).map_err(|cause| cause.to_string())?;
-        let edition = Arc::new(edition);
+        let edition = app::edition(site, None, &app::names(clock));
+        let edition = Arc::new(edition.map_err(|cause| cause.to_string())?);
         let mut cache = Cache::new(edition.site.limits.cache_bytes_max);
         if let Some(shared) = &settings.shared {
             let store = app::connect_shared(shared, clock, &tasks, &stop);

@@ -2,8 +2,8 @@
 //! addresses are given out; pure: time is an argument. Knows neither the name nor how it is looked
 //! up.
 //!
-//! Invariants: what was found once is answered at once ever after; between two look-ups that are
-//! asked for, one of them has ended.
+//! Invariants: what was found once is answered at once ever after; a look-up is asked for only when
+//! none is under way.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -18,9 +18,11 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub(super) struct Known {
     /// As the last good look-up gave them; empty before the first.
     addresses: Vec<IpAddr>,
-    /// When they are looked up again, if somebody asks.
-    good_until: Option<Instant>,
+    found_at: Option<Instant>,
+    /// Until then nothing is looked up, the last time having failed.
+    pause_until: Option<Instant>,
     is_looked_up: bool,
+    asked_at: Option<Instant>,
     /// How often they have been given out.
     turn: usize,
 }
@@ -39,8 +41,9 @@ pub(super) enum Decision {
 }
 
 impl Known {
-    /// Somebody asks; what is decided is taken as done.
-    pub(super) fn ask(&mut self, now: Instant) -> Decision {
+    /// Somebody asks, to whom addresses are good for `ttl`; what is decided is taken as done.
+    pub(super) fn ask(&mut self, now: Instant, ttl: Duration) -> Decision {
+        self.asked_at = Some(now);
         if self.addresses.is_empty() {
             let is_under_way = std::mem::replace(&mut self.is_looked_up, true);
             return match is_under_way {
@@ -48,7 +51,9 @@ impl Known {
                 false => Decision::LookUp,
             };
         }
-        if self.is_looked_up || self.good_until.is_some_and(|until| now < until) {
+        let is_good = self.found_at.is_some_and(|found| now < found + ttl);
+        let is_pause = self.pause_until.is_some_and(|until| now < until);
+        if self.is_looked_up || is_good || is_pause {
             return Decision::Serve(self.next());
         }
         self.is_looked_up = true;
@@ -56,16 +61,22 @@ impl Known {
     }
 
     /// A look-up has ended, with at least one address.
-    pub(super) fn found(&mut self, addresses: Vec<IpAddr>, now: Instant, ttl: Duration) {
+    pub(super) fn found(&mut self, addresses: Vec<IpAddr>, now: Instant) {
         self.addresses = addresses;
-        self.good_until = Some(now + ttl);
+        self.found_at = Some(now);
+        self.pause_until = None;
         self.is_looked_up = false;
     }
 
     /// A look-up has ended, with nothing.
     pub(super) fn failed(&mut self, now: Instant) {
-        self.good_until = Some(now + AGAIN);
+        self.pause_until = Some(now + AGAIN);
         self.is_looked_up = false;
+    }
+
+    /// When somebody last asked, unless a look-up is under way.
+    pub(super) fn unused_since(&self) -> Option<Instant> {
+        self.asked_at.filter(|_| !self.is_looked_up)
     }
 
     /// The addresses, each time with another one first. The kind that the system prefers, IPv4 or
@@ -100,14 +111,17 @@ mod tests {
     fn an_unknown_name_is_looked_up_once_and_waited_for() {
         let now = Clock::start().now();
         let mut name = Known::default();
-        assert_eq!(name.ask(now), Decision::LookUp);
-        assert_eq!(name.ask(now), Decision::Wait);
+        assert_eq!(name.ask(now, TTL), Decision::LookUp);
+        assert_eq!(name.ask(now, TTL), Decision::Wait);
         name.failed(now);
         // a failure is not kept: the next one to ask tries again
-        assert_eq!(name.ask(now), Decision::LookUp);
-        assert_eq!(name.ask(now), Decision::Wait);
-        name.found(addresses(&["10.0.0.1"]), now, TTL);
-        assert_eq!(name.ask(now), Decision::Serve(addresses(&["10.0.0.1"])));
+        assert_eq!(name.ask(now, TTL), Decision::LookUp);
+        assert_eq!(name.ask(now, TTL), Decision::Wait);
+        name.found(addresses(&["10.0.0.1"]), now);
+        assert_eq!(
+            name.ask(now, TTL),
+            Decision::Serve(addresses(&["10.0.0.1"]))
+        );
     }
 
     #[test]
@@ -115,18 +129,28 @@ mod tests {
         let now = Clock::start().now();
         let known = || addresses(&["10.0.0.1"]);
         let mut name = Known::default();
-        name.found(known(), now, TTL);
+        name.found(known(), now);
         let short = Duration::from_millis(1);
-        assert_eq!(name.ask(now + TTL - short), Decision::Serve(known()));
+        assert_eq!(name.ask(now + TTL - short, TTL), Decision::Serve(known()));
         let late = now + TTL;
-        assert_eq!(name.ask(late), Decision::Refresh(known()));
-        assert_eq!(name.ask(late), Decision::Serve(known()), "one at a time");
-        assert_eq!(name.ask(late + 100 * TTL), Decision::Serve(known()));
+        assert_eq!(name.ask(late, TTL), Decision::Refresh(known()));
+        assert_eq!(
+            name.ask(late, TTL),
+            Decision::Serve(known()),
+            "one at a time"
+        );
+        assert_eq!(name.ask(late + 100 * TTL, TTL), Decision::Serve(known()));
         name.failed(late);
-        assert_eq!(name.ask(late + AGAIN - short), Decision::Serve(known()));
-        assert_eq!(name.ask(late + AGAIN), Decision::Refresh(known()));
-        name.found(addresses(&["10.0.0.2"]), late, TTL);
-        assert_eq!(name.ask(late), Decision::Serve(addresses(&["10.0.0.2"])));
+        assert_eq!(
+            name.ask(late + AGAIN - short, TTL),
+            Decision::Serve(known())
+        );
+        assert_eq!(name.ask(late + AGAIN, TTL), Decision::Refresh(known()));
+        name.found(addresses(&["10.0.0.2"]), late);
+        assert_eq!(
+            name.ask(late, TTL),
+            Decision::Serve(addresses(&["10.0.0.2"]))
+        );
     }
 
     #[test]
@@ -136,7 +160,6 @@ mod tests {
         name.found(
             addresses(&["::1", "10.0.0.1", "::2", "10.0.0.2", "::3"]),
             now,
-            TTL,
         );
         for expected in [
             ["::1", "::2", "::3", "10.0.0.1", "10.0.0.2"],

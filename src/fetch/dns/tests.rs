@@ -41,7 +41,7 @@ fn network() -> Network {
     Network {
         says,
         asked,
-        resolver: Resolver::new(Arc::new(look_up), TTL, Clock::start(), tasks.clone()),
+        resolver: Resolver::new(Arc::new(look_up), Clock::start(), tasks.clone()).with_ttl(TTL),
         tasks,
     }
 }
@@ -216,15 +216,51 @@ async fn every_address_is_tried_first_in_turn() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn names_are_limited() {
+async fn what_is_known_is_known_to_all_and_good_for_as_long_as_each_says() {
+    let net = network();
+    let patient = Network {
+        resolver: net.resolver.with_ttl(LONG),
+        says: Arc::clone(&net.says),
+        asked: Arc::clone(&net.asked),
+        tasks: net.tasks.clone(),
+    };
+    net.says("cms", Says::These(&["10.0.0.1"]));
+    net.ask("cms").await;
+    advance(TTL).await;
+    for (who, expected) in [(&patient, 1), (&net, 2)] {
+        assert_eq!(who.ask("cms").await, "10.0.0.1");
+        net.settle().await;
+        assert_eq!(net.look_ups("cms"), expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_are_limited_and_the_one_longest_unused_is_forgotten() {
+    let net = network();
+    let names: Vec<String> = (0..NAMES_MAX).map(|n| format!("cms-{n}")).collect();
+    for name in &names {
+        net.says(name, Says::These(&["10.0.0.1"]));
+        net.ask(name).await;
+    }
+    net.says("one-more", Says::These(&["10.0.0.2"]));
+    net.ask(&names[0]).await;
+    assert_eq!(net.ask("one-more").await, "10.0.0.2");
+    for (name, look_ups) in [(0, 1), (2, 1), (1, 2)] {
+        net.ask(&names[name]).await;
+        assert_eq!(net.look_ups(&names[name]), look_ups, "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn look_ups_are_limited() {
     let net = network();
     for n in 0..NAMES_MAX {
-        net.ask(&format!("cms-{n}")).await;
+        let name = format!("cms-{n}");
+        net.says(&name, Says::Nothing);
+        net.ask(&name).await;
     }
     let said = net.ask("one-more").await;
-    assert_eq!(
-        said,
-        "one-more cannot be looked up: the origin has too many names"
-    );
-    assert_eq!(net.look_ups("one-more"), 0);
+    let why = "too many names are being looked up";
+    assert_eq!(said, format!("one-more cannot be looked up: {why}"));
+    assert_eq!((net.look_ups("one-more"), net.tasks.len()), (0, NAMES_MAX));
 }
