@@ -29,6 +29,7 @@ use crate::clock::Clock;
 use crate::compose::{Composer, Edition};
 use crate::config::{self, Diagnostics, Loaded};
 use crate::degradation::{Level, LevelPin, NoSuchLevel};
+use crate::fetch::dns::{self, Resolver};
 use crate::fetch::{Fetcher, Means, Origin, http::HttpOrigin};
 use crate::report::{Cause, Event, Observer};
 use crate::server::{self, InFlight, ServerState, accept};
@@ -129,7 +130,7 @@ struct Core {
     edition: Arc<ArcSwap<Edition>>,
     composer: Arc<Composer>,
     settings: ServerSettings,
-    means: Means,
+    world: World,
     tasks: TaskTracker,
     watched: Mutex<Vec<PathBuf>>,
     /// What is to be watched may have changed.
@@ -139,16 +140,36 @@ struct Core {
 }
 
 /// Real connections to a declared origin.
-pub fn connect(spec: &OriginSpec) -> Result<Vec<Arc<dyn Origin>>, Cause> {
+pub fn connect(spec: &OriginSpec, names: &Resolver) -> Result<Vec<Arc<dyn Origin>>, Cause> {
     // the first caller installs it; later calls find it installed
     let _ = rustls::crypto::ring::default_provider().install_default();
-    HttpOrigin::replicas(spec)
+    HttpOrigin::replicas(spec, &names.with_ttl(spec.connections.dns_ttl))
+}
+
+/// What the editions of a site have in common, and a reload keeps.
+pub struct World {
+    /// Time, lag, and who is told what happens to an origin.
+    pub means: Means,
+    /// What knows the addresses of origins. The next reload may come while no name can be looked up.
+    pub names: Resolver,
+}
+
+impl World {
+    /// Nothing known of anybody.
+    pub fn new(clock: Clock, observers: Vec<Arc<dyn Observer>>) -> Self {
+        Self {
+            means: Means::new(clock, observers),
+            // of a tracker of its own: a look-up that stalls would hold a server that stops
+            names: Resolver::new(dns::system(), clock, TaskTracker::new()),
+        }
+    }
 }
 
 /// A site and its connections, taking over from `previous` what has not changed.
-pub fn edition(site: Site, previous: Option<&Edition>, means: &Means) -> Result<Edition, Cause> {
+pub fn edition(site: Site, previous: Option<&Edition>, world: &World) -> Result<Edition, Cause> {
     let previous = previous.map(|edition| &edition.fetcher);
-    let fetcher = Fetcher::new(&site, previous, means, connect)?;
+    let connect = |spec: &OriginSpec| connect(spec, &world.names);
+    let fetcher = Fetcher::new(&site, previous, &world.means, connect)?;
     Ok(Edition { site, fetcher })
 }
 
@@ -180,9 +201,10 @@ impl App {
         site.ladder
             .level(options.level.get())
             .map_err(StartError::Level)?;
-        let means = Means::new(clock, composer.observers().to_vec());
-        let edition = edition(site, None, &means).map_err(StartError::Origin)?;
+        let world = World::new(clock, composer.observers().to_vec());
+        let edition = edition(site, None, &world).map_err(StartError::Origin)?;
         edition.fetcher.check_health(&tasks);
+        let lag = Arc::clone(&world.means.lag);
         let edition = Arc::new(ArcSwap::from_pointee(edition));
         let level = Arc::new(LevelPin::new(options.level));
 
@@ -197,7 +219,7 @@ impl App {
             edition: Arc::clone(&edition),
             composer: Arc::clone(&composer),
             settings: settings.clone(),
-            means: means.clone(),
+            world,
             tasks: tasks.clone(),
             watched: Mutex::new(watched),
             rewatch: Notify::new(),
@@ -247,7 +269,7 @@ impl App {
             admin_stop.clone(),
         ));
         tasks.spawn(Arc::clone(&core).follow_changes(stop.clone()));
-        let (lag, measuring) = (means.lag, stop.clone());
+        let measuring = stop.clone();
         tasks.spawn(async move { lag.measure(clock, measuring).await });
         tasks.spawn(tend(Arc::clone(&core.composer), stop.clone()));
         tasks.spawn(follow_nodes(Arc::clone(&core.composer), stop.clone()));
@@ -441,7 +463,7 @@ impl Core {
         if loaded.server != self.settings {
             changes.push("[server] or [admin] changed: takes effect at the next start".to_owned());
         }
-        let edition = edition(loaded.site, Some(&before), &self.means);
+        let edition = edition(loaded.site, Some(&before), &self.world);
         let edition = edition.map_err(|cause| cause.to_string())?;
         edition.fetcher.check_health(&self.tasks);
         self.composer

@@ -21,6 +21,7 @@ mod breaker;
 mod budget;
 mod bulkhead;
 mod canary;
+pub mod dns;
 mod door;
 mod exchange;
 mod guards;

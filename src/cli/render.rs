@@ -8,11 +8,10 @@ use http_body_util::BodyExt as _;
 use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
 
-use crate::app;
+use crate::app::{self, World};
 use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::compose::{self, Composer, Verdict};
-use crate::fetch::Means;
 use crate::plan::{self, request};
 use crate::report::{Event, Observer, PageReport};
 
@@ -64,7 +63,7 @@ impl Render {
         };
         super::runtime().block_on(async {
             let clock = Clock::start();
-            let edition = match app::edition(site, None, &Means::new(clock, Vec::new())) {
+            let edition = match app::edition(site, None, &World::new(clock, Vec::new())) {
                 Ok(edition) => Arc::new(edition),
                 Err(cause) => {
                     output::message(&format!("error: {cause}"));

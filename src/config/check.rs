@@ -218,12 +218,29 @@ impl Walk<'_> {
                 Some(format!("write the unit: `\"{n}B\"` or `\"{n}KiB\"`"))
             }
             (DeValue::Table(_), _, Some("array")) => Some(format!("write `[[{}]]`", self.last())),
+            (DeValue::Table(_), ..) if schema["x-one-or-many"] == true => {
+                Some("put it in a list: `[{ … }]`".to_owned())
+            }
             (DeValue::String(text), _, Some("array")) => Some(format!("write `[{text:?}]`")),
+            (_, _, Some("object")) => self.table_like(schema),
             (DeValue::String(text), ..) => unquoted(text, schema),
             _ => None,
         };
         self.found.push(finding);
         false
+    }
+
+    /// The table that is wanted, with one of its keys: one that it must have, if there is such.
+    fn table_like(&self, schema: &Value) -> Option<String> {
+        let keys = schema["properties"].as_object()?;
+        let required = schema["required"][0].as_str();
+        let (key, node) =
+            keys.get_key_value(required.or(keys.keys().next().map(String::as_str))?)?;
+        let value = node.get("default").or(node["examples"].get(0))?;
+        Some(format!(
+            "for example `{} = {{ {key} = {value} }}`",
+            self.last()
+        ))
     }
 
     fn wrong(&mut self, span: Range<usize>, label: &str, help: String) -> bool {

@@ -10,6 +10,8 @@ use marbre::fragment::{Rung, Source};
 use marbre::site::{Found, Target};
 use tempfile::TempDir;
 
+use crate::support::Authority;
+
 /// A right declaration, which the wrong ones differ from by one thing.
 const GOOD: &str = r#"
 [origins.cms]
@@ -97,6 +99,17 @@ impl Newsroom {
         Self::new(&format!("{GOOD}\n{more}"))
     }
 
+    /// The right declaration, with an optional fragment that asks the core's origin, which has
+    /// these keys.
+    fn sharing(keys: &str) -> Self {
+        let declaration = GOOD.replace("owner = \"newsroom-platform\"", keys);
+        let related = "[fragments.related]\npriority = 20\nsource = \"cms:/related\"\n";
+        let layout = "<fragment name=\"article\"/><fragment name=\"header\"/>\
+                      <fragment name=\"slideshow\"/><fragment name=\"related\"/>";
+        Self::new(&format!("{declaration}\n{related}"))
+            .file("templates/layouts/article.html", layout)
+    }
+
     fn file(self, path: &str, text: impl AsRef<[u8]>) -> Self {
         let path = self.folder.path().join(path);
         fs::create_dir_all(path.parent().expect("a file in a folder")).expect("a folder");
@@ -168,6 +181,16 @@ wrong! {
     // origins
     urls: Newsroom::and("[origins.bad]\nurls = [\"cms\", \"ftp://cms\", \"http://cms/api\", \"http://me:s3cret@cms\", \"http://cms?x\", \"http://cms:\", \"http://ok\", \"http://ok/\"]\n[origins.none]\nurls = []");
     url_from_environment: Newsroom::with("http://cms-1:8000", "${CMS}").env("CMS", "http://me:s3cret@cms");
+    replicas_that_are_all_canaries: Newsroom::with("urls = \"http://media:8000\"", "urls = [{ url = \"http://media:8000\", weight = 5 }]");
+    replicas_that_are_all_read_replicas: Newsroom::with("urls = \"http://media:8000\"", "urls = [{ url = \"http://media:8000\", role = \"read-replica\" }]");
+    read_replica_with_a_weight: Newsroom::with("\"http://cms-2:8000\"", "{ url = \"http://cms-2:8000\", weight = 5, role = \"read-replica\" }");
+    replica_tables: Newsroom::with("\"http://cms-2:8000\"]", "\n  { url = \"http://a\", wieght = 5 },\n  { url = \"http://b\", role = \"replica\" },\n  { url = \"http://c\", role = \"read_replica\" },\n  { url = \"http://d\", weight = 0 },\n  { url = \"http://e\", weight = 101 },\n  { url = \"http://f\", weight = \"5\" },\n  { weight = 5 },\n  { url = \"http://cms-1:8000/\", weight = 5 },\n  { url = \"ftp://g\", weight = 5 },\n  5,\n]\n[origins.table]\nurls = { url = \"http://a\" }");
+    sockets: Newsroom::and(&format!("[origins.bad]\nurls = [\n  \"unix:run/cms.sock\",\n  \"unix:\",\n  \"unix://run/cms.sock\",\n  \"/run/cms.sock\",\n  \"unix:/run/ok.sock\",\n  \"unix:///run/ok.sock\",\n  \"unix:/{}\",\n]", "x".repeat(107)));
+    certificates_that_cannot_be: Newsroom::with("timeout = \"500ms\"", "timeout = \"500ms\"\nca = \"certs/ca.pem\"\n[origins.der]\nurls = \"https://der\"\nca = \"ca.der\"\n[origins.key]\nurls = \"https://key\"\nca = \"key.pem\"\n[origins.damaged]\nurls = \"https://damaged\"\nca = \"damaged.pem\"\n[origins.folder]\nurls = \"https://folder\"\nca = \"templates\"\n[origins.none]\nurls = \"https://none\"\nca = \"\"").file("ca.der", b"\x30\x82\x01\x0a").file("key.pem", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n").file("damaged.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+    nothing_left_for_optional_fragments: Newsroom::sharing("max_in_flight = 8\nreserved = 8");
+    one_request_at_a_time_for_core_and_optional: Newsroom::sharing("max_in_flight = 1");
+    breakers: Newsroom::and("[origins.cms.breaker]\nopen = \"20s\"\n[origins.media.breaker]\nopen = \"2s\"\nopen_max = \"1s\"\n[origins.c]\nurls = \"http://c\"\nbreaker = false\n[origins.d]\nurls = \"http://d\"\n[origins.d.breaker]\nenable = true\nfailed = 0\nin_a_row = 1\nwindow = \"20m\"");
+    retries_and_health_checks: Newsroom::and("[origins.media.retry]\nattempts = 0\nbudget = 101\nstatus = 503\nstatuses = [200, 503, \"504\"]\nbackoff = \"1m\"\n[origins.media.health]\nevery = \"5s\"\n[origins.c]\nurls = \"http://c\"\nhealth = \"/healthz\"\n[origins.d]\nurls = \"http://d\"\nhealth = { path = \"healthz\" }\n[origins.e]\nurls = \"http://e\"\nhealth = { path = \"/health z#1\" }");
     connect_timeout_too_long: Newsroom::with("timeout = \"500ms\"", "timeout = \"500ms\"\nconnect_timeout = \"1s\"");
 
     // fragments
@@ -370,8 +393,8 @@ fallback = ["fragment:latest"]
 
 #[test]
 fn what_is_unused_is_a_warning() {
-    let more = "[origins.idle]\nurls = \"http://idle\"\n[fragments.lonely]\npriority = 1\nsource = \"inline:x\"\n[admin]\ntoken = \"short\"";
-    let loaded = Newsroom::and(more).loaded();
+    let more = "[origins.idle]\nurls = \"http://idle\"\nca = \"ca.pem\"\n[fragments.lonely]\npriority = 1\nsource = \"inline:x\"\n[admin]\ntoken = \"short\"";
+    let loaded = Newsroom::and(more).file("ca.pem", authority()).loaded();
     insta::assert_snapshot!("what_is_unused", loaded.warnings.to_string());
 }
 
@@ -478,21 +501,20 @@ fn the_loader_accepts_what_the_schema_offers() {
         keys.filter_map(|(key, node)| Some(format!("{key} = {}\n", value(node)?)))
             .collect()
     };
+    let origin = &schema["properties"]["origins"]["patternProperties"];
+    let origin = origin.as_object().unwrap().values().next().unwrap();
     let properties = schema["properties"].as_object().unwrap();
     for section in ["server", "site", "limits"] {
         text += &format!("[{section}]\n{}", table(&properties[section]));
     }
-    text += &format!(
-        "[origins.cms]\n{}",
-        table(
-            properties["origins"]["patternProperties"]
-                .as_object()
-                .unwrap()
-                .values()
-                .next()
-                .unwrap()
-        )
-    );
+    text += &format!("[origins.cms]\n{}", table(origin));
+    for part in ["breaker", "retry", "health"] {
+        let keys = table(&origin["properties"][part]);
+        text += &format!("[origins.cms.{part}]\n{keys}");
+    }
+    let replica = &origin["properties"]["urls"]["anyOf"][1]["items"]["anyOf"][1];
+    let keys = table(replica).trim_end().replace('\n', ", ");
+    text += &format!("[origins.tables]\nurls = [{{ {keys} }}]\n");
     text += &format!(
         "[fragments.article]\n{}",
         table(
@@ -526,11 +548,91 @@ fn the_loader_accepts_what_the_schema_offers() {
             "templates/layouts/article.html",
             "<fragment name=\"article\"/>",
         )
-        .file("public/assets/x", "");
+        .file("public/assets/x", "")
+        .file("certs/internal-ca.pem", authority());
     let loaded = room
         .load()
         .unwrap_or_else(|found| panic!("{text}\n{found}"));
     assert_eq!(loaded.site.error_page.as_deref(), Some(&b"503"[..]));
+}
+
+/// A certificate that may vouch for others.
+fn authority() -> String {
+    fs::read_to_string(Authority::new("newsroom").file()).unwrap()
+}
+
+/// Whatever stands for whichever key of the schema, what the check lets through can be read.
+#[test]
+fn what_is_checked_can_be_read() {
+    let mut keys = Vec::new();
+    spots(&config::schema(), "", "", &mut keys);
+    assert!(keys.len() > 100, "{keys:?}");
+    let room = Newsroom::new("");
+    for (before, after) in keys {
+        for value in [
+            "true",
+            "0",
+            "-1",
+            "7",
+            "99999999999",
+            "1.5",
+            "1979-05-27",
+            "''",
+            "'x'",
+            "'1s'",
+            "'1KiB'",
+            "'core'",
+            "'primary'",
+            "[]",
+            "['x']",
+            "[503]",
+            "[{}]",
+            "[[]]",
+            "{}",
+            "{ x = 1 }",
+            "{ url = 'http://a' }",
+            "[{ url = 'http://a' }]",
+            "{ path = '/' }",
+        ] {
+            let text = format!("{before}{value}{after}");
+            fs::write(room.folder.path().join("fragments.toml"), &text).unwrap();
+            if let Err(found) = room.load() {
+                let told = found.to_string();
+                assert!(!told.contains("what it has checked"), "{text}\n{told}");
+            }
+        }
+    }
+}
+
+/// What stands before and after the value of each key, in a file that holds nothing else.
+fn spots(node: &serde_json::Value, before: &str, after: &str, keys: &mut Vec<(String, String)>) {
+    let named = node["properties"].as_object().into_iter().flatten();
+    let named = named.map(|(key, node)| (key.as_str(), node));
+    let any = node["patternProperties"].as_object().into_iter().flatten();
+    for (key, child) in named.chain(any.map(|(_, node)| ("x", node))) {
+        let before = format!("{before}{}{key} = ", required_beside(key, node));
+        keys.push((before.clone(), after.to_owned()));
+        spots(child, &format!("{before}{{ "), &format!(" }}{after}"), keys);
+        let options = child["anyOf"].as_array().map_or(&[][..], Vec::as_slice);
+        for items in options.iter().chain([child]).map(|list| &list["items"]) {
+            let (before, after) = (format!("{before}[{{ "), format!(" }}]{after}"));
+            let options = items["anyOf"].as_array().map_or(&[][..], Vec::as_slice);
+            let items = options.iter().chain([items]);
+            items.for_each(|item| spots(item, &before, &after, keys));
+        }
+    }
+}
+
+/// Without the keys that a table must have, the whole of it is taken out.
+fn required_beside(key: &str, table: &serde_json::Value) -> String {
+    let required = table["required"].as_array().into_iter().flatten();
+    let others = required.filter_map(|r| r.as_str()).filter(|r| *r != key);
+    let example = |other: &str| {
+        let value = &table["properties"][other]["examples"][0];
+        assert!(!value.is_null(), "{other} has no example");
+        format!("{other} = {value}, ")
+    };
+    others.map(example).collect()
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod cli;
 mod coalescing;
 mod compression;
 mod config_diagnostics;
+mod connections;
 mod copies;
 mod core_always_renders;
 mod corrupt_state;

@@ -611,7 +611,7 @@ async fn tls_is_spoken_with_a_store_whose_certificate_is_trusted() {
         println!("stored over {}", node.shared.state().url);
         return;
     }
-    let (store, certificate) = Valkey::start_tls();
+    let (store, authority) = Valkey::start_tls();
     let url = store.url().replace("redis://", "rediss://");
     let stranger = node(&url);
     let state = stranger.until("the problem", |s| s.problem.is_some()).await;
@@ -623,7 +623,7 @@ async fn tls_is_spoken_with_a_store_whose_certificate_is_trusted() {
     let inside = Command::new(std::env::current_exe().unwrap())
         .args([test, "--exact", "--nocapture"])
         .env(TLS_URL, &url)
-        .env("SSL_CERT_FILE", certificate)
+        .env("SSL_CERT_FILE", authority.file())
         .output();
     let inside = inside.unwrap();
     let said = String::from_utf8_lossy(&inside.stdout);

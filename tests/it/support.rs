@@ -1,15 +1,19 @@
 //! The three actors of every black-box test: an origin, a newsroom, a reader.
 
+pub(crate) mod authority;
 pub(crate) mod newsroom;
 pub(crate) mod numbered;
 pub(crate) mod origin;
+pub(crate) mod peer;
 pub(crate) mod press;
 pub(crate) mod program;
 pub(crate) mod reader;
 pub(crate) mod valkey;
 
+pub(crate) use authority::Authority;
 pub(crate) use newsroom::{Newsroom, newsroom};
 pub(crate) use origin::{Gate, Origin, Reply, html, json, origin, raw, status};
+pub(crate) use peer::Peer;
 pub(crate) use press::Press;
 pub(crate) use program::Program;
 pub(crate) use reader::Page;

@@ -19,12 +19,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
-use crate::app;
+use crate::app::{self, World};
 use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::compose::{self, Composer, Edition, Verdict};
 use crate::degradation::{Level, LevelPin};
-use crate::fetch::Means;
 use crate::plan::{self, request};
 use crate::report::{Event, Observer, OmitReason, Outcome, PageReport};
 use crate::server::{self, InFlight, ServerState, error_page};
@@ -92,7 +91,7 @@ impl Press {
     ) -> Result<Self, String> {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let (clock, reports) = (Clock::start(), Arc::new(Reports::default()));
-        let edition = app::edition(site, None, &Means::new(clock, Vec::new()));
+        let edition = app::edition(site, None, &World::new(clock, Vec::new()));
         let edition = Arc::new(edition.map_err(|cause| cause.to_string())?);
         let mut cache = Cache::new(edition.site.limits.cache_bytes_max);
         if let Some(shared) = &settings.shared {

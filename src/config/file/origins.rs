@@ -211,15 +211,28 @@ pub struct Replica {
 }
 
 /// What a replica is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[schemars(inline)]
 pub enum Role {
     /// Answers whenever it can.
     #[default]
     Primary,
     /// Answers only while no primary can.
     ReadReplica,
+}
+
+impl JsonSchema for Role {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Role".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "enum": ["primary", "read-replica"] })
+    }
 }
 
 /// A replica of which more is said than its URL.

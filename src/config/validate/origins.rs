@@ -4,6 +4,8 @@
 use std::path::PathBuf;
 
 use bytes::Bytes;
+use http::uri::PathAndQuery;
+use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
@@ -21,6 +23,9 @@ use crate::site::{
 const RESERVED: [&str; 11] = [
     "data", "file", "fragment", "http", "https", "inline", "list", "omit", "push", "static", "unix",
 ];
+
+/// Bytes in the path of a socket, without the zero at its end (unix(7), `sun_path`).
+const SOCKET_PATH_MAX: usize = 107;
 
 pub(super) fn origins(
     entries: &[Entry<file::Origin>],
@@ -97,12 +102,36 @@ fn origin(
                 .collect(),
         },
         hedge_percent: *origin.hedge_budget,
-        health: origin.health.as_ref().map(|health| HealthCheck {
-            path: health.path.to_string(),
-            interval: health.interval.0,
-            timeout: health.timeout.0,
-        }),
+        health: origin
+            .health
+            .as_ref()
+            .map(|written| health(entry, written, cx)),
     })
+}
+
+fn health(
+    entry: &Entry<file::Origin>,
+    written: &file::Health,
+    cx: &mut Context<'_>,
+) -> HealthCheck {
+    let path = written.path.as_str();
+    let is_target = path.parse::<PathAndQuery>().is_ok() && !path.contains('#');
+    if !path.starts_with('/') || !is_target {
+        let label = match path.starts_with('/') {
+            true => "it holds what cannot be sent as it is: a blank, `#`, or a letter beyond ASCII",
+            false => "it does not begin with `/`",
+        };
+        cx.report(
+            Diagnostic::error("a health check asks for a path")
+                .at(entry.at(&written.path), label)
+                .help("for example `path = \"/healthz\"`"),
+        );
+    }
+    HealthCheck {
+        path: path.to_owned(),
+        interval: written.interval.0,
+        timeout: written.timeout.0,
+    }
 }
 
 fn breaker(
@@ -170,14 +199,14 @@ fn replicas(
     }
     let is_full =
         |written: &file::Replica| written.role == file::Role::Primary && written.weight == 100;
-    if !origin.urls.0.iter().any(|written| is_full(written)) && !origin.urls.0.is_empty() {
+    if !origin.urls.0.iter().any(|written| is_full(written)) && entry.is_whole {
         cx.report(
             Diagnostic::error(format!("origin `{}` has no full primary", entry.name))
                 .at(
                     entry.place.clone(),
                     "every replica is a canary or a read-replica",
                 )
-                .help("a canary is compared with others: give one replica neither weight nor role"),
+                .help("give one replica neither `weight` nor `role`: a canary is compared with it, a read-replica takes its place"),
         );
     }
     replicas.into_iter().collect()
@@ -199,23 +228,54 @@ fn ca(
         Ok(pem) => pem,
         Err(why) => {
             let finding = Diagnostic::error(format!("{name} cannot be read"));
-            cx.report(finding.at(place, why.to_string()));
+            cx.report(
+                finding
+                    .at(place, why.to_string())
+                    .help("`ca` is a file, relative to the folder of the main file"),
+            );
             return None;
         }
     };
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    if certificates.is_ok_and(|certificates| !certificates.is_empty()) {
+    if vouches(&pem) {
+        warn_of_unused_ca(entry, origin, place, cx);
         return Some(Some(Bytes::from(pem)));
     }
     cx.report(
-        Diagnostic::error(format!("{name} holds no certificate"))
-            .at(
-                place,
-                "expected `-----BEGIN CERTIFICATE-----` and what follows",
-            )
-            .help("convert it: `openssl x509 -inform der -in FILE -out FILE.pem`"),
+        Diagnostic::error(format!(
+            "{name} holds no certificate, or one that is damaged"
+        ))
+        .at(
+            place,
+            "expected `-----BEGIN CERTIFICATE-----` and what follows",
+        )
+        .help("if it is one in DER, convert it: `openssl x509 -inform der -in FILE -out FILE.pem`"),
     );
     None
+}
+
+/// Whether there are certificates in it, all of which can be used.
+fn vouches(pem: &[u8]) -> bool {
+    let mut roots = RootCertStore::empty();
+    let mut certificates = CertificateDer::pem_slice_iter(pem);
+    let is_usable = |c: Result<CertificateDer<'static>, _>| c.is_ok_and(|c| roots.add(c).is_ok());
+    certificates.all(is_usable) && !roots.is_empty()
+}
+
+fn warn_of_unused_ca(
+    entry: &Entry<file::Origin>,
+    origin: &file::Origin,
+    place: Place,
+    cx: &mut Context<'_>,
+) {
+    // what the environment holds is known to nobody here
+    let may_be_tls = |url: &str| url.starts_with("https:") || url.starts_with("${");
+    if entry.is_whole && !origin.urls.0.iter().any(|written| may_be_tls(&written.url)) {
+        cx.report(
+            Diagnostic::warning("`ca` vouches for nobody")
+                .at(place, format!("no replica of `{}` is `https`", entry.name))
+                .help("write `https` in `urls`, or take `ca` out"),
+        );
+    }
 }
 
 /// What optional fragments leave to the others where both ask one origin: a quarter of its requests
@@ -239,7 +299,9 @@ pub(super) fn reserve(
             (askers.clone().count() > required, required > 0)
         };
         spec.reserved = match &written.reserved {
-            Some(reserved) => usize::try_from(**reserved).unwrap_or(usize::MAX),
+            Some(reserved) => usize::try_from(**reserved)
+                .unwrap_or(usize::MAX)
+                .min(spec.max_in_flight),
             None if has_optional && has_required => (spec.max_in_flight / 4).max(1),
             None => 0,
         };
@@ -271,15 +333,17 @@ fn address(text: &str, is_expanded: bool, place: &Place, cx: &mut Context<'_>) -
         return base_url(text, is_expanded, place, cx).map(Address::Url);
     };
     let path = path.strip_prefix("//").unwrap_or(path);
-    if !path.starts_with('/') {
-        cx.report(
-            Diagnostic::error("the path of a socket must be absolute")
-                .at(place.clone(), "it does not begin with `/`")
-                .help("for example `unix:/run/cms.sock`"),
-        );
-        return None;
-    }
-    Some(Address::Unix(PathBuf::from(path)))
+    let label = match path {
+        _ if !path.starts_with('/') => "what follows `unix:` or `unix://` does not begin with `/`",
+        _ if path.len() > SOCKET_PATH_MAX => "it is longer than the 107 bytes that Linux takes",
+        _ => return Some(Address::Unix(PathBuf::from(path))),
+    };
+    cx.report(
+        Diagnostic::error("this cannot be the path of a socket")
+            .at(place.clone(), label)
+            .help("for example `unix:/run/cms.sock`"),
+    );
+    None
 }
 
 /// Scheme and authority, without a trailing slash.
@@ -303,6 +367,9 @@ struct Problem {
 fn problem_of(text: &str) -> Result<String, Problem> {
     let problem = |label, help| Err(Problem { label, help });
     let example = "for example `http://cms:8000`";
+    if text.starts_with('/') {
+        return problem("it is a path", "a socket is written `unix:/run/cms.sock`");
+    }
     if !text.contains("://") {
         return problem("it has no `http://` or `https://`", example);
     }

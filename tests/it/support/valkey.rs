@@ -20,6 +20,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use super::authority::Authority;
+
 /// How often it is asked whether something has become so.
 const TRIES: usize = 3000;
 
@@ -106,24 +108,13 @@ impl Valkey {
         sentinel
     }
 
-    /// Speaks TLS, with a certificate of its own; the file of what must be trusted for it. Needs
+    /// Speaks TLS, with a certificate of its own; the authority that must be trusted for it. Needs
     /// a program built with TLS, as Debian's are.
-    pub(crate) fn start_tls() -> (Self, PathBuf) {
+    pub(crate) fn start_tls() -> (Self, Authority) {
         let mut store = Self::prepare(&[]);
-        let folder = store.folder.path();
-        let file = |name: &str| folder.join(name).display().to_string();
-        let (key, certificate, options) = (file("key.pem"), file("cert.pem"), file("req.cnf"));
-        let text = "[req]\ndistinguished_name = name\nx509_extensions = what\nprompt = no\n\
-                    [name]\nCN = store\n\
-                    [what]\nsubjectAltName = IP:127.0.0.1\nbasicConstraints = critical,CA:FALSE\n";
-        std::fs::write(&options, text).expect("the temporary folder is writable");
-        let made = Command::new("openssl")
-            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt"])
-            .args(["ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
-            .args(["-config", &options, "-keyout", &key, "-out", &certificate])
-            .output();
-        let made = made.expect("openssl can be run: run tests/run");
-        assert!(made.status.success(), "{made:?}");
+        let authority = Authority::new("store");
+        let file = |path: PathBuf| path.display().to_string();
+        let (key, certificate) = (file(authority.key()), file(authority.certificate()));
         let port = store.port.to_string();
         let tls = [
             "--tls-port",
@@ -136,7 +127,7 @@ impl Valkey {
         let files = ["--tls-cert-file", &certificate, "--tls-key-file", &key];
         store.arguments = tls.iter().chain(&files).map(|o| (*o).to_owned()).collect();
         store.restart();
-        (store, PathBuf::from(certificate))
+        (store, authority)
     }
 
     /// `redis://127.0.0.1:PORT`, with its password if it has one.
