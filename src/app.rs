@@ -132,6 +132,7 @@ struct Core {
     settings: ServerSettings,
     world: World,
     tasks: TaskTracker,
+    stop: CancellationToken,
     watched: Mutex<Vec<PathBuf>>,
     /// What is to be watched may have changed.
     rewatch: Notify,
@@ -203,7 +204,7 @@ impl App {
             .map_err(StartError::Level)?;
         let world = World::new(clock, composer.observers().to_vec());
         let edition = edition(site, None, &world).map_err(StartError::Origin)?;
-        edition.fetcher.check_health(&tasks);
+        edition.fetcher.check_health(&tasks, &stop);
         let lag = Arc::clone(&world.means.lag);
         let edition = Arc::new(ArcSwap::from_pointee(edition));
         let level = Arc::new(LevelPin::new(options.level));
@@ -221,6 +222,7 @@ impl App {
             settings: settings.clone(),
             world,
             tasks: tasks.clone(),
+            stop: stop.clone(),
             watched: Mutex::new(watched),
             rewatch: Notify::new(),
             reloading: Mutex::new(()),
@@ -465,7 +467,7 @@ impl Core {
         }
         let edition = edition(loaded.site, Some(&before), &self.world);
         let edition = edition.map_err(|cause| cause.to_string())?;
-        edition.fetcher.check_health(&self.tasks);
+        edition.fetcher.check_health(&self.tasks, &self.stop);
         self.composer
             .cache()
             .resize(edition.site.limits.cache_bytes_max);

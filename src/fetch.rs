@@ -10,6 +10,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
 use crate::clock::Clock;
 use crate::fragment::{OriginId, Priority};
 use crate::report::{Cause, Observer};
@@ -176,10 +179,10 @@ impl Fetcher {
     }
 
     /// Asks the replicas of every origin that has a health check, at its intervals, for as long as
-    /// there is a fetcher with this door.
-    pub fn check_health(&self, tasks: &tokio_util::task::TaskTracker) {
+    /// there is a fetcher with this door, and until `stop`.
+    pub fn check_health(&self, tasks: &TaskTracker, stop: &CancellationToken) {
         for door in &self.doors {
-            health::begin(door, tasks);
+            health::begin(door, tasks, stop);
         }
     }
 

@@ -46,6 +46,7 @@
 //!   cache for the next.
 //! - What is older never takes the place of what is newer, whatever its way: a late flight, a disk,
 //!   another node, a push out of order.
+//! - One sick origin costs its own blocks only: nothing in front of an origin is shared with another.
 //! - What is one reader's own stays in memory, under that reader's key.
 //! - Only [`clock`] reads the time, only [`fetch::origin`] is a way to the network, and only files
 //!   whose module doc says *shell* touch anything else outside.
@@ -68,6 +69,10 @@
 //! | Plan, Step | what this page will do; what this slot will do | strategy |
 //! | deadline, timeout, budget | an instant; a duration; what is left | |
 //! | Attempt, Flight | one try at an origin; the shared work several pages wait on | |
+//! | Replica, Canary | one of the hosts that answer for an origin; one on trial, with a small share | node, instance |
+//! | Breaker | whether an origin is asked: closed (healthy), open, half-open, recovering | fuse |
+//! | Bulkhead | the places for requests in flight at one origin, some of them reserved | pool, queue |
+//! | Retry, Failover, Hedge | asked again after a failure; elsewhere, as nobody could be reached; elsewhere too, as the first is slow | |
 //! | Copy, Entry | a fragment as it was answered, rendered, with all that says how good it still is | cached object |
 //! | Snapshot | the last complete copy of a whole page | dump |
 //! | Purge | a moment up to which copies are stale (soft) or gone (hard) | ban, flush |

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::config::{self, Loaded};
 use crate::fragment::{Fragment, Source};
 use crate::plan::{self, explain};
-use crate::site::{OriginSpec, Page, Site};
+use crate::site::{OriginSpec, Page, Role, Site};
 
 use super::{File, output};
 
@@ -29,6 +29,31 @@ pub(super) struct Check {
 #[derive(Serialize)]
 struct Summary {
     pages: Vec<PageSummary>,
+    origins: Vec<OriginSummary>,
+}
+
+#[derive(Serialize)]
+struct OriginSummary {
+    origin: String,
+    owner: Option<String>,
+    /// Where, and what each is for.
+    replicas: Vec<ReplicaSummary>,
+    max_in_flight: usize,
+    /// Of which optional fragments can take none.
+    reserved: usize,
+    /// Whether it is left alone while it is sick.
+    breaker: bool,
+    /// Attempts for one request, the first included.
+    attempts: u32,
+    /// Whether core fragments may be asked of a second replica.
+    hedges: bool,
+}
+
+#[derive(Serialize)]
+struct ReplicaSummary {
+    url: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -94,6 +119,7 @@ impl Check {
                 .iter()
                 .map(|page| page_summary(&site, page))
                 .collect(),
+            origins: site.origins.iter().map(origin_summary).collect(),
         };
         if self.json {
             output::json(&summary);
@@ -156,6 +182,28 @@ fn page_summary(site: &Site, page: &Page) -> PageSummary {
     }
 }
 
+fn origin_summary(origin: &OriginSpec) -> OriginSummary {
+    let replicas = origin.replicas.iter().map(|replica| ReplicaSummary {
+        url: replica.to_string(),
+        role: match replica.role {
+            Role::ReadReplica => Some("read-replica".to_owned()),
+            Role::Primary => replica
+                .is_canary()
+                .then(|| format!("canary, {} % of a share", replica.weight)),
+        },
+    });
+    OriginSummary {
+        origin: origin.name.clone(),
+        owner: origin.owner.clone(),
+        replicas: replicas.collect(),
+        max_in_flight: origin.max_in_flight,
+        reserved: origin.reserved,
+        breaker: origin.breaker.enabled,
+        attempts: origin.retry.attempts,
+        hedges: origin.hedge_percent > 0 && origin.replicas.len() > 1,
+    }
+}
+
 fn origin<'s>(site: &'s Site, fragment: &Fragment) -> Option<&'s OriginSpec> {
     match &fragment.source {
         Source::Http { origin, .. } => Some(site.origin(*origin)),
@@ -207,5 +255,39 @@ fn text(declared: config::Summary, summary: &Summary) -> String {
             ));
         }
     }
+    if !summary.origins.is_empty() {
+        line("\norigins".to_owned());
+    }
+    for origin in &summary.origins {
+        line(format!("  {}", of_origin(origin)));
+    }
     text
+}
+
+fn of_origin(origin: &OriginSummary) -> String {
+    let name = who(&Some(origin.origin.clone()), &origin.owner, false);
+    let replicas = origin.replicas.iter().map(|replica| match &replica.role {
+        None => replica.url.clone(),
+        Some(role) => format!("{} ({role})", replica.url),
+    });
+    let replicas = replicas.collect::<Vec<_>>().join(", ");
+    let mut said = vec![format!("{} in flight", origin.max_in_flight)];
+    if origin.reserved > 0 {
+        said.push(format!(
+            "{} of them for core and essential",
+            origin.reserved
+        ));
+    }
+    said.push(match origin.breaker {
+        true => "left alone while it is sick".to_owned(),
+        false => "asked even while it is sick".to_owned(),
+    });
+    match origin.attempts {
+        1 => {}
+        attempts => said.push(format!("up to {attempts} attempts")),
+    }
+    if origin.hedges {
+        said.push("a second replica when the first is slow".to_owned());
+    }
+    format!("{name}: {replicas}; {}", said.join(", "))
 }

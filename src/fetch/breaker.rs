@@ -17,10 +17,10 @@
 //!
 //! A slow origin still answers within the deadline, and an article that is late is worth more than no
 //! article: the core passes a breaker that is open because of slowness, and what becomes of it counts,
-//! so that it is closed to the core too when that fails. And a core or essential fragment that has
-//! nothing at all to show instead may find out how the origin is at any time, one request at a time:
-//! refusing it would spare the origin little, and the reader would get an error page, or one without a
-//! header. On the way back it is always let through.
+//! so that it is closed to the core too when that fails. And a core that has nothing at all to show
+//! instead may find out how the origin is before it is time, one request at a time and no more than one
+//! in [`EARLY_PAUSE`]: that costs the origin little, and the reader would get an error page. On the way
+//! back it is always let through.
 //!
 //! # How it recovers
 //!
@@ -50,6 +50,9 @@ const PROBES: u32 = 3;
 
 /// Percent of the requests that are let through at each step of the recovery.
 const STEPS: [u8; 3] = [5, 20, 60];
+
+/// Between two requests of cores that have nothing else, to an origin that is left alone.
+const EARLY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Bad results in a row that end a recovery.
 const RUN_MAX_RECOVERING: u32 = 3;
@@ -103,7 +106,7 @@ enum Kind {
     Probe,
     /// A core that passes a breaker which is open because of slowness.
     Core,
-    /// What is required and has nothing to show instead, at an open breaker.
+    /// A core that has nothing to show instead, at an open breaker.
     LastResort,
 }
 
@@ -114,7 +117,7 @@ pub(super) enum Need {
     Wanted,
     /// A page depends on it, but there is something to show instead.
     Core,
-    /// It is required, and there is nothing to show instead.
+    /// Without it there is no page.
     LastResort,
 }
 
@@ -126,7 +129,7 @@ impl Pass {
 
     /// Whether it is to find out how the other side is.
     pub(super) fn is_probe(self) -> bool {
-        self.kind == Kind::Probe
+        matches!(self.kind, Kind::Probe | Kind::LastResort)
     }
 }
 
@@ -155,6 +158,7 @@ pub(super) struct Breaker {
     trips: u32,
     /// What opened it last.
     why: Option<Why>,
+    early: Early,
     /// Until when the other side has asked to be left alone.
     hold: Option<Instant>,
     changed: Instant,
@@ -163,19 +167,31 @@ pub(super) struct Breaker {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Closed,
-    /// `is_asked` by a last resort.
-    Open {
-        until: Instant,
-        is_asked: bool,
-    },
-    HalfOpen {
-        good: u32,
-        is_asked: bool,
-    },
-    Recovering {
-        step: usize,
-        good: u32,
-    },
+    Open { until: Instant },
+    HalfOpen { good: u32, is_asked: bool },
+    Recovering { step: usize, good: u32 },
+}
+
+/// What those do who have nothing else.
+#[derive(Debug, Clone, Copy, Default)]
+struct Early {
+    is_asked: bool,
+    last: Option<Instant>,
+}
+
+impl Early {
+    /// Takes the one request that there is at present, if there is.
+    fn take(&mut self, now: Instant) -> bool {
+        let is_soon = |last| now.saturating_duration_since(last) < EARLY_PAUSE;
+        let is_free = !self.is_asked && !self.last.is_some_and(is_soon);
+        if is_free {
+            *self = Self {
+                is_asked: true,
+                last: Some(now),
+            };
+        }
+        is_free
+    }
 }
 
 /// Bad results in a row.
@@ -198,6 +214,7 @@ impl Breaker {
             run: Run::none(now),
             trips: 0,
             why: None,
+            early: Early::default(),
             hold: None,
             changed: now,
         }
@@ -218,7 +235,7 @@ impl Breaker {
     pub(super) fn share(&self) -> (u8, Option<Instant>) {
         match self.phase {
             Phase::Closed => (100, None),
-            Phase::Open { until, .. } => (0, Some(until)),
+            Phase::Open { until } => (0, Some(until)),
             Phase::HalfOpen { .. } => (0, None),
             Phase::Recovering { step, .. } => (STEPS[step], None),
         }
@@ -237,7 +254,7 @@ impl Breaker {
     /// Whether a probe is due, and since when.
     pub(super) fn probe_due(&self, now: Instant) -> Option<Instant> {
         match self.phase {
-            Phase::Open { until, is_asked } => (now >= until && !is_asked).then_some(until),
+            Phase::Open { until } => (now >= until).then_some(until),
             Phase::HalfOpen { is_asked, .. } => (!is_asked).then_some(self.changed),
             Phase::Closed | Phase::Recovering { .. } => None,
         }
@@ -276,7 +293,7 @@ impl Breaker {
             return (Some(self.pass(Kind::Probe)), moved);
         }
         let is_drawn = self.lets_through(chance);
-        let kind = match &mut self.phase {
+        let kind = match self.phase {
             _ if is_drawn => Some(Kind::Normal),
             Phase::Recovering { .. } if need == Need::LastResort => Some(Kind::Normal),
             Phase::Open { .. } | Phase::HalfOpen { .. }
@@ -284,9 +301,8 @@ impl Breaker {
             {
                 Some(Kind::Core)
             }
-            Phase::Open { is_asked, .. } if need == Need::LastResort && !*is_asked => {
-                *is_asked = true;
-                Some(Kind::LastResort)
+            Phase::Open { .. } | Phase::HalfOpen { .. } if need == Need::LastResort => {
+                self.early.take(now).then_some(Kind::LastResort)
             }
             Phase::Closed
             | Phase::Open { .. }
@@ -336,11 +352,13 @@ impl Breaker {
 
     /// A request has come to no end that says anything.
     pub(super) fn abandon(&mut self, pass: Pass) {
-        if let Phase::HalfOpen { is_asked, .. } | Phase::Open { is_asked, .. } = &mut self.phase
-            && pass.epoch == self.epoch
-            && matches!(pass.kind, Kind::Probe | Kind::LastResort)
-        {
-            *is_asked = false;
+        if pass.epoch != self.epoch {
+            return;
+        }
+        match (pass.kind, &mut self.phase) {
+            (Kind::Probe, Phase::HalfOpen { is_asked, .. }) => *is_asked = false,
+            (Kind::LastResort, _) => self.early.is_asked = false,
+            (Kind::Normal | Kind::Probe | Kind::Core, _) => {}
         }
     }
 
@@ -407,16 +425,24 @@ impl Breaker {
     /// A last resort has tried before it was time: a good answer is as good as a probe's, a bad one
     /// changes nothing.
     fn tried_early(&mut self, verdict: Verdict, now: Instant) -> Option<Move> {
-        let is_asked = false;
-        match (&mut self.phase, verdict) {
-            (Phase::Open { .. }, Verdict::Good) => {
-                self.become_(Phase::HalfOpen { good: 1, is_asked }, now)
-            }
-            (Phase::Open { is_asked, .. }, Verdict::Slow | Verdict::Failed) => {
-                *is_asked = false;
+        self.early.is_asked = false;
+        let (good, is_asked) = match (self.phase, verdict) {
+            (Phase::Open { .. }, Verdict::Good) => (1, false),
+            (Phase::HalfOpen { good, is_asked }, Verdict::Good) => (good + 1, is_asked),
+            (Phase::Open { .. } | Phase::HalfOpen { .. }, Verdict::Slow | Verdict::Failed)
+            | (Phase::Closed | Phase::Recovering { .. }, _) => return None,
+        };
+        // whoever has good news may bring more
+        self.early.last = None;
+        match self.phase {
+            _ if good >= PROBES => self.become_(Phase::Recovering { step: 0, good: 0 }, now),
+            Phase::HalfOpen { .. } => {
+                self.phase = Phase::HalfOpen { good, is_asked };
                 None
             }
-            (Phase::Closed | Phase::HalfOpen { .. } | Phase::Recovering { .. }, _) => None,
+            Phase::Open { .. } | Phase::Closed | Phase::Recovering { .. } => {
+                self.become_(Phase::HalfOpen { good, is_asked }, now)
+            }
         }
     }
 
@@ -480,13 +506,7 @@ impl Breaker {
             .mul_f64(1.0 + chance / 4.0);
         let until = (now + pause).max(self.hold.take().unwrap_or(now));
         self.why = Some(why);
-        let mut moved = self.become_(
-            Phase::Open {
-                until,
-                is_asked: false,
-            },
-            now,
-        );
+        let mut moved = self.become_(Phase::Open { until }, now);
         if let Some(moved) = &mut moved {
             moved.pause = Some(until - now);
         }
@@ -498,6 +518,7 @@ impl Breaker {
         self.phase = phase;
         self.epoch = self.epoch.wrapping_add(1);
         self.changed = now;
+        self.early.is_asked = false;
         self.window.clear(now);
         self.run = Run::none(now);
         let (to, ..) = self.state();

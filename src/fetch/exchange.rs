@@ -37,14 +37,13 @@ pub(super) async fn run(
     expect: &Expect<'_>,
     terms: Terms,
 ) -> Result<Fetched, Cause> {
-    let is_required = terms.priority.rank().is_none();
     let asker = Asker {
-        need: match (is_required, terms.has_instead) {
+        need: match (terms.priority.is_core(), terms.has_instead) {
             (true, false) => Need::LastResort,
-            (true, true) if terms.priority.is_core() => Need::Core,
-            (true | false, _) => Need::Wanted,
+            (true, true) => Need::Core,
+            (false, _) => Need::Wanted,
         },
-        is_required,
+        is_required: terms.priority.rank().is_none(),
     };
     let (leave, first) = Leave::take(door, asker)?;
     let began = door.means.clock.now();

@@ -4,12 +4,14 @@
 //! Two failures in a row put a replica out, so that one lost packet does not; one good answer brings it
 //! back, by the slow start of whoever returns.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use http::HeaderMap;
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::report::{Cause, OriginChange};
@@ -21,22 +23,29 @@ use super::origin::{Origin, OriginRequest};
 /// Bad results in a row that put a replica out.
 const FAILURES_MAX: u32 = 2;
 
+/// Between two looks at whether the door is still used.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// The most of an answer that is read; what comes beyond is not needed to know that it came.
 const BODY_BYTES_MAX: usize = 64 << 10;
 
-/// Begins to ask, once for each door. It ends when the door is no longer used.
-pub(super) fn begin(door: &Arc<Door>, tasks: &TaskTracker) {
+/// Begins to ask, once for each door. It ends when the door is no longer used, and at `stop`.
+pub(super) fn begin(door: &Arc<Door>, tasks: &TaskTracker, stop: &CancellationToken) {
     let Some(check) = &door.spec.health else {
         return;
     };
-    if door
-        .is_checked
-        .swap(true, std::sync::atomic::Ordering::Relaxed)
-    {
+    if door.is_checked.swap(true, Ordering::Relaxed) {
         return;
     }
     for replica in 0..door.replicas.len() {
-        tasks.spawn(watch(Arc::downgrade(door), check.clone(), replica));
+        let watching = watch(Arc::downgrade(door), check.clone(), replica);
+        let stop = stop.clone();
+        tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = watching => {}
+            }
+        });
     }
 }
 
@@ -63,9 +72,8 @@ async fn watch(door: Weak<Door>, check: HealthCheck, replica: usize) {
     }
 }
 
-/// Sleeps, but notices soon when the door is gone: nobody waits for this when the server stops.
+/// Sleeps, but notices soon when the door is not used any more: it may be hours to the next question.
 async fn pause(span: Duration, door: &Weak<Door>) {
-    const LOOK: Duration = Duration::from_millis(500);
     let mut left = span;
     while !left.is_zero() && door.strong_count() > 0 {
         let step = left.min(LOOK);

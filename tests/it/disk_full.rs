@@ -73,7 +73,7 @@ impl Stage {
                 "state_dir = \"{state_dir}\"\nstate_size = \"8MiB\""
             ))
             .toml(&format!(
-                "[origins.press]\nurls = [\"{url}\"]\ntimeout = \"20s\""
+                "[origins.press]\nurls = [\"{url}\"]\ntimeout = \"20s\"\nbreaker.enabled = false"
             ))
             .fragment(
                 "article",

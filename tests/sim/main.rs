@@ -4,11 +4,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that fails is meant to panic")]
 
+mod amplification;
+mod blast_radius;
 mod copies;
 mod lists;
 mod origin;
 mod promises;
 mod refresh;
+mod service;
 mod stage;
 mod stand_ins;
 mod unread;

@@ -11,16 +11,17 @@ use futures::stream::FuturesUnordered;
 use http::{HeaderMap, Uri};
 use http_body_util::BodyExt as _;
 use marbre::cache::Cache;
-use marbre::clock::Clock;
+use marbre::clock::{Clock, Instant};
 use marbre::compose::{self, Composed, Composer, Edition, Verdict};
 use marbre::config;
 use marbre::degradation::Level;
+use marbre::fetch::state::OriginState;
 use marbre::fetch::{Fetcher, Means, Origin};
-use marbre::fragment::Source;
 use marbre::fragment::facts::Facts;
+use marbre::fragment::{OriginId, Source};
 use marbre::plan::{self, Plan, request};
-use marbre::report::{Event, Observer, PageReport};
-use marbre::site::{Found, Target};
+use marbre::report::{Event, Observer, OriginChange, PageReport};
+use marbre::site::{Found, OriginSpec, Target};
 use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
 
@@ -59,18 +60,33 @@ impl Asked {
 }
 
 #[derive(Default)]
-struct Reports(Mutex<BTreeMap<String, PageReport<'static>>>);
+struct Reports {
+    pages: Mutex<BTreeMap<String, PageReport<'static>>>,
+    /// What has happened to origins, and when.
+    changes: Mutex<Vec<(Instant, String, OriginChange)>>,
+}
 
 impl Observer for Reports {
     fn page(&self, report: &PageReport<'_>) {
         let again = self
-            .0
+            .pages
             .lock()
             .insert(report.path.to_string(), report.clone().into_owned());
         assert!(again.is_none(), "two reports for one page: {again:?}");
     }
 
-    fn event(&self, _: &Event) {}
+    fn event(&self, event: &Event) {
+        if let Event::Origin {
+            origin,
+            replica: None,
+            change,
+            ..
+        } = event
+        {
+            let change = (Clock::start().now(), origin.clone(), change.clone());
+            self.changes.lock().push(change);
+        }
+    }
 }
 
 pub(crate) struct Stage {
@@ -84,6 +100,22 @@ pub(crate) struct Stage {
 impl Stage {
     /// Builds a site whose layout has a slot for each of `names`.
     pub(crate) fn build(toml: &str, names: &[&str], origin: impl Fn(&str) -> FakeOrigin) -> Self {
+        let mut origins = BTreeMap::new();
+        let mut stage = Self::with_replicas(toml, names, |spec| {
+            let fake = origin(&spec.name);
+            origins.insert(spec.name.clone(), fake.clone());
+            vec![Arc::new(fake) as Arc<dyn Origin>]
+        });
+        stage.origins = origins;
+        stage
+    }
+
+    /// The same with these replicas of each origin.
+    pub(crate) fn with_replicas(
+        toml: &str,
+        names: &[&str],
+        mut replicas: impl FnMut(&OriginSpec) -> Vec<Arc<dyn Origin>>,
+    ) -> Self {
         let folder = tempfile::tempdir().expect("the temporary folder is writable");
         let file = folder.path().join("fragments.toml");
         std::fs::create_dir(folder.path().join("templates")).expect("a new folder");
@@ -97,25 +129,30 @@ impl Stage {
             Ok(loaded) => loaded.site,
             Err(diagnostics) => panic!("{diagnostics}\n{toml}"),
         };
-        let mut origins = BTreeMap::new();
         let reports = Arc::new(Reports::default());
         let observers = vec![Arc::clone(&reports) as Arc<dyn Observer>];
         let means = Means::new(Clock::start(), observers.clone());
-        let fetcher = Fetcher::new(&site, None, &means, |spec| {
-            let fake = origin(&spec.name);
-            origins.insert(spec.name.clone(), fake.clone());
-            Ok(vec![Arc::new(fake) as Arc<dyn Origin>])
-        });
+        let fetcher = Fetcher::new(&site, None, &means, |spec| Ok(replicas(spec)));
         let fetcher = fetcher.expect("fake origins can always be connected");
         let cache = Cache::new(site.limits.cache_bytes_max);
         let composer = Composer::new(cache, means.clock, TaskTracker::new(), observers);
         Self {
             edition: Arc::new(Edition { site, fetcher }),
-            origins,
+            origins: BTreeMap::new(),
             composer: Arc::new(composer),
             reports,
             asked: Mutex::new(0),
         }
+    }
+
+    /// What has happened to origins, and when.
+    pub(crate) fn changes(&self) -> Vec<(Instant, String, OriginChange)> {
+        self.reports.changes.lock().clone()
+    }
+
+    /// How the origin of this name is.
+    pub(crate) fn origin_state(&self, name: &str) -> OriginState {
+        self.edition.fetcher.state(self.origin_id(name))
     }
 
     /// Plans the page that this path leads to.
@@ -148,12 +185,17 @@ impl Stage {
 
     /// Requests in flight at the origin of this name.
     pub(crate) fn in_flight(&self, origin: &str) -> usize {
+        self.edition.fetcher.in_flight(self.origin_id(origin)).0
+    }
+
+    /// The origin of the fragment that has its name.
+    pub(crate) fn origin_id(&self, name: &str) -> OriginId {
         let site = &self.edition.site;
-        let fragment = site.fragments.iter().find(|f| f.name == origin);
+        let fragment = site.fragments.iter().find(|f| f.name == name);
         let Source::Http { origin, .. } = &fragment.expect("it is declared").source else {
             panic!("every fragment here is fetched");
         };
-        self.edition.fetcher.in_flight(*origin).0
+        *origin
     }
 
     /// Composes the page, at a level, as one reader would get it.
@@ -173,7 +215,7 @@ impl Stage {
         let page = compose::compose(&self.composer, edition, plan, path, facts, ()).await;
         let verdict = page.head.verdict.clone();
         let Ok(body) = page.body.collect().await;
-        let report = self.reports.0.lock().remove(path);
+        let report = self.reports.pages.lock().remove(path);
         Asked {
             body: String::from_utf8(body.to_bytes().to_vec()).expect("pages are UTF-8"),
             verdict,

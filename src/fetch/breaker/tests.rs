@@ -327,36 +327,38 @@ fn switched_off_it_never_opens() {
 }
 
 #[test]
-fn a_last_resort_finds_out_at_any_time_but_one_at_a_time() {
+fn a_last_resort_finds_out_before_it_is_time_but_not_all_the_time() {
     let now = Clock::start().now();
     let mut breaker = opened(now);
-    assert_eq!(
-        breaker.admit(Need::Core, now, 0.5).0,
-        None,
-        "it has something to show"
-    );
+    let core = breaker.admit(Need::Core, now, 0.5).0;
+    assert_eq!(core, None, "it has something to show");
     let (early, _) = breaker.admit(Need::LastResort, now, 0.5);
-    assert_eq!(
-        breaker.admit(Need::LastResort, now, 0.5).0,
-        None,
-        "one at a time"
-    );
+    assert!(early.is_some_and(Pass::is_probe));
     let due = breaker.share().1;
-    assert_eq!(
-        breaker.settle(early.unwrap(), Verdict::Failed, true, now, 0.0),
-        None
-    );
-    assert_eq!(
-        breaker.share().1,
-        due,
-        "an early try changes nothing for the others"
-    );
+    for (after, told) in [(0, "one at a time"), (400, "one at a time")] {
+        let (more, _) = breaker.admit(Need::LastResort, now + ms(after), 0.5);
+        assert_eq!(more, None, "{told}");
+    }
+    let moved = breaker.settle(early.unwrap(), Verdict::Failed, true, now, 0.0);
+    assert_eq!(moved, None);
+    let unchanged = "an early try changes nothing for the others";
+    assert_eq!(breaker.share().1, due, "{unchanged}");
+    let (soon, _) = breaker.admit(Need::LastResort, now + ms(400), 0.5);
+    assert_eq!(soon, None, "not so soon again");
+}
+
+#[test]
+fn a_last_resort_with_good_news_begins_the_recovery() {
+    let now = Clock::start().now();
+    let mut breaker = opened(now);
+    // the first before it is time, the others as probes
     for _ in 0..3 {
         let (early, _) = breaker.admit(Need::LastResort, now, 0.5);
         breaker.settle(early.unwrap(), Verdict::Good, true, now, 0.0);
     }
     assert_eq!(breaker.state().0, BreakerState::Recovering);
-    assert!(breaker.admit(Need::LastResort, now, 0.99).0.is_some());
+    let (core, _) = breaker.admit(Need::LastResort, now, 0.99);
+    assert!(core.is_some(), "whatever the share");
     assert_eq!(breaker.admit(Need::Wanted, now, 0.99).0, None);
 }
 

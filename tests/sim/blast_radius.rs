@@ -1,0 +1,331 @@
+//! One sick origin costs its own blocks only: eight origins, one of them sick in each of twelve ways.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastrand::Rng;
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use marbre::clock::Instant;
+use marbre::fetch::Origin;
+use marbre::report::{BreakerState, OriginChange};
+use tokio::time::sleep_until;
+
+use crate::service::{Course, Service, WAYS, Way};
+use crate::stage::Stage;
+use crate::virtual_time;
+
+const NAMES: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
+
+fn priority(name: &str) -> &'static str {
+    let priorities = [
+        "\"core\"",
+        "\"essential\"",
+        "70",
+        "60",
+        "50",
+        "40",
+        "30",
+        "10",
+    ];
+    let index = NAMES.iter().position(|known| *known == name);
+    priorities[index.expect("it is one of the eight")]
+}
+
+/// Pages a second.
+const RATE: f64 = 30.0;
+
+/// The fragments' timeout.
+const TIMEOUT: Duration = Duration::from_millis(250);
+
+/// Fragments, each of an origin of its own, never copied. `sick` has four replicas.
+fn declaration(names: &[&str], sick: &str) -> String {
+    let mut toml = String::from(
+        "[pages.p]\nroute = \"/p/{id}\"\nlayout = \"layout.html\"\nbudget = \"500ms\"\n\
+         snapshot_keep = \"0s\"\n",
+    );
+    for name in names {
+        let replicas = if *name == sick { 4 } else { 2 };
+        let urls: Vec<String> = (0..replicas)
+            .map(|replica| format!("\"http://{name}-{replica}.invalid\""))
+            .collect();
+        let _ = write!(
+            toml,
+            "[origins.{name}]\nurls = [{}]\ntimeout = \"2s\"\n\
+             [fragments.{name}]\npriority = {}\nsource = \"{name}:/{name}\"\n\
+             timeout = \"{}ms\"\nttl = \"0s\"\n",
+            urls.join(", "),
+            priority(name),
+            TIMEOUT.as_millis(),
+        );
+    }
+    toml
+}
+
+/// What became of one block of one page.
+struct Block {
+    at: Instant,
+    is_whole: bool,
+    took: Duration,
+}
+
+/// A run of pages.
+struct Run {
+    course: Course,
+    blocks: BTreeMap<String, Vec<Block>>,
+    /// When each replica of the sick origin was asked.
+    asked: Vec<Vec<Instant>>,
+    /// What the breaker of the sick origin did.
+    moves: Vec<(Instant, BreakerState)>,
+}
+
+/// Pages at random moments while one origin is well, sick and well again.
+async fn run(seed: u64, names: &[&str], sick: &str, way: Option<Way>, course: Course) -> Run {
+    let mut sick_replicas = Vec::new();
+    let stage = Stage::with_replicas(&declaration(names, sick), names, |spec| {
+        let is_sick = spec.name == sick;
+        let replicas = (0..spec.replicas.len()).map(|replica| {
+            let way = way.filter(|_| is_sick);
+            Service::new(&spec.name, seed, way, course, replica)
+        });
+        let replicas: Vec<Service> = replicas.collect();
+        if is_sick {
+            sick_replicas.clone_from(&replicas);
+        }
+        let replicas = replicas.into_iter();
+        replicas
+            .map(|service| Arc::new(service) as Arc<dyn Origin>)
+            .collect()
+    });
+    let mut blocks: BTreeMap<String, Vec<Block>> = BTreeMap::new();
+    let mut rng = Rng::with_seed(seed);
+    let (mut next, mut pages) = (course.begins, FuturesUnordered::new());
+    let mut note = |at: Instant, page: crate::stage::Asked| {
+        for fragment in &page.report.fragments {
+            let block = Block {
+                at,
+                is_whole: fragment.outcome.is_whole(),
+                took: fragment.duration,
+            };
+            blocks
+                .entry(fragment.name.to_string())
+                .or_default()
+                .push(block);
+        }
+    };
+    while next < course.ends {
+        let arrival = async {
+            sleep_until(next).await;
+            None
+        };
+        let stage = &stage;
+        let done = tokio::select! {
+            biased;
+            Some(done) = pages.next() => Some(done),
+            none = arrival => none,
+        };
+        match done {
+            Some((at, page)) => note(at, page),
+            None => {
+                let at = next;
+                pages.push(async move { (at, stage.ask(0).await) });
+                next += Duration::from_secs_f64(-(1.0 - rng.f64()).ln() / RATE);
+            }
+        }
+    }
+    while let Some((at, page)) = pages.next().await {
+        note(at, page);
+    }
+    drop(pages);
+    let moves = stage
+        .changes()
+        .into_iter()
+        .filter_map(|(at, origin, change)| match change {
+            OriginChange::Breaker { to, .. } => {
+                assert_eq!(
+                    origin, sick,
+                    "another origin than the sick one moves: {to:?}"
+                );
+                Some((at, to))
+            }
+            OriginChange::CanaryWithdrawn { .. } | OriginChange::Health { .. } => None,
+        });
+    Run {
+        course,
+        blocks,
+        asked: sick_replicas.iter().map(Service::asked).collect(),
+        moves: moves.collect(),
+    }
+}
+
+impl Run {
+    /// How many of the blocks of these moments are whole, and what 99 of 100 take at most.
+    fn of(&self, name: &str, from: Instant, until: Instant) -> (f64, Duration) {
+        let blocks = self.blocks[name].iter();
+        let blocks: Vec<&Block> = blocks.filter(|b| b.at >= from && b.at < until).collect();
+        let whole = blocks.iter().filter(|block| block.is_whole).count();
+        let mut took: Vec<Duration> = blocks.iter().map(|block| block.took).collect();
+        took.sort_unstable();
+        (
+            whole as f64 / blocks.len() as f64,
+            took[took.len() * 99 / 100],
+        )
+    }
+
+    /// Requests to the sick origin within the spans, and the seconds that they last.
+    fn asked_within(&self, spans: &[(Instant, Instant)]) -> (usize, f64) {
+        let is_within = |at: &&Instant| spans.iter().any(|(a, b)| *at >= a && *at < b);
+        let asked = self.asked.iter().flatten().filter(is_within).count();
+        let seconds = spans
+            .iter()
+            .map(|(a, b)| b.saturating_duration_since(*a).as_secs_f64());
+        (asked, seconds.sum())
+    }
+
+    fn first_trip(&self) -> Option<Instant> {
+        let trip = self.moves.iter().find(|(_, to)| *to == BreakerState::Open);
+        trip.map(|(at, _)| *at)
+    }
+
+    /// The spans in which the sick origin is known to be out.
+    fn out(&self, way: Way) -> Vec<(Instant, Instant)> {
+        let Some(tripped) = self.first_trip() else {
+            return Vec::new();
+        };
+        // a moment for what is under way
+        let from = tripped + Duration::from_millis(50);
+        if way != Way::Flapping {
+            return vec![(from, self.course.well_from)];
+        }
+        let downs = (0..).map(|n| self.course.sick_from + Duration::from_secs(6 * n));
+        let downs = downs.take_while(|from| *from < self.course.well_from);
+        downs
+            .map(|down| (down.max(from), (down + Duration::from_secs(3)).max(from)))
+            .collect()
+    }
+}
+
+/// Ways in which an origin is out; in the others it still gives most of what it is asked.
+fn is_out(way: Way) -> bool {
+    !matches!(way, Way::ThirtyPercent | Way::HalfDead)
+}
+
+#[test]
+fn the_other_seven_do_not_notice() {
+    let seed = 7;
+    // an essential one, a middling one and the least important one
+    for sick in ["b", "d", "h"] {
+        let healthy = virtual_time(async {
+            fastrand::seed(seed);
+            run(seed, &NAMES, sick, None, Course::seconds(15, 30, 30)).await
+        });
+        for way in WAYS {
+            let run = virtual_time(async {
+                fastrand::seed(seed);
+                run(seed, &NAMES, sick, Some(way), Course::seconds(15, 30, 30)).await
+            });
+            let others = NAMES.iter().filter(|name| **name != sick);
+            for name in others {
+                let (course, same) = (run.course, healthy.course);
+                let (whole, p99) = run.of(name, course.sick_from, course.well_from);
+                let (whole_then, p99_then) = healthy.of(name, same.sick_from, same.well_from);
+                assert!(
+                    whole >= whole_then - 0.001,
+                    "{sick} is sick ({way:?}): {whole:.4} of {name} are whole, {whole_then:.4} else"
+                );
+                assert!(
+                    p99 <= p99_then.mul_f64(1.05),
+                    "{sick} is sick ({way:?}): p99 of {name} is {p99:?}, {p99_then:?} else"
+                );
+            }
+            check_sick(&run, sick, way);
+        }
+    }
+}
+
+/// What is asked of the one that is sick, and what it still gives.
+fn check_sick(run: &Run, sick: &str, way: Way) {
+    let course = run.course;
+    let (whole, _) = run.of(sick, course.sick_from, course.well_from);
+    let (whole_again, _) = run.of(sick, course.ends - Duration::from_secs(5), course.ends);
+    assert!(
+        whole_again > 0.999,
+        "{way:?}: {whole_again:.3} are whole again"
+    );
+    if !is_out(way) {
+        assert_eq!(
+            run.first_trip(),
+            None,
+            "{way:?}: what still gives is not given up"
+        );
+        let expected = if way == Way::HalfDead { 0.995 } else { 0.6 };
+        assert!(whole >= expected, "{way:?}: {whole:.3} are whole");
+        return;
+    }
+    let tripped = run
+        .first_trip()
+        .unwrap_or_else(|| panic!("{way:?} of {sick} is not noticed"));
+    let noticed = tripped - course.sick_from;
+    assert!(
+        noticed < Duration::from_secs(12),
+        "{way:?} is noticed after {noticed:?}"
+    );
+    let (asked, seconds) = run.asked_within(&run.out(way));
+    let healthy = RATE * seconds;
+    assert!(
+        asked as f64 <= (healthy * 0.02).max(1.0),
+        "{way:?}: asked {asked} times in {seconds:.0} s, where it is {healthy:.0} times in health"
+    );
+}
+
+/// When all requests are let through again, and how often it tripped after it was well.
+fn recovery(run: &Run) -> (Duration, usize) {
+    // a probe that was under way when it became well
+    let settled = run.course.well_from + TIMEOUT;
+    let back = run
+        .moves
+        .iter()
+        .rev()
+        .find(|(_, to)| *to == BreakerState::Closed);
+    let back = back.map_or(Duration::MAX, |(at, _)| {
+        at.saturating_duration_since(run.course.well_from)
+    });
+    let again = run
+        .moves
+        .iter()
+        .filter(|(at, to)| *at > settled && *to == BreakerState::Open);
+    (back, again.count())
+}
+
+#[test]
+fn what_heals_is_back_within_thirty_seconds_and_does_not_trip_again() {
+    const SEEDS: u64 = 20;
+    for way in WAYS.into_iter().filter(|way| is_out(*way)) {
+        let mut relapsed = Vec::new();
+        for seed in 0..SEEDS {
+            let run = virtual_time(async {
+                fastrand::seed(seed);
+                run(
+                    seed,
+                    &["a", "d"],
+                    "d",
+                    Some(way),
+                    Course::seconds(10, 20 + seed, 35),
+                )
+                .await
+            });
+            let (back, again) = recovery(&run);
+            let limit = Duration::from_secs(30);
+            assert!(back <= limit, "{way:?}, seed {seed}: back after {back:?}");
+            if again > 0 {
+                relapsed.push(seed);
+            }
+        }
+        assert!(
+            relapsed.len() as u64 * 20 <= SEEDS,
+            "{way:?}: a second trip in seeds {relapsed:?} of {SEEDS}"
+        );
+    }
+}
