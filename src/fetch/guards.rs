@@ -18,8 +18,9 @@ use super::budget::Budget;
 use super::bulkhead::{Bulkhead, Place};
 use super::latency::Latency;
 
-/// Retries in ten seconds that a quiet origin is allowed.
-const RETRY_FLOOR: u32 = 3;
+/// Retries in ten seconds that a quiet origin is allowed: as many as it takes to find out that a
+/// replica is dead.
+const RETRY_FLOOR: u32 = 5;
 
 /// Hedges in ten seconds that a quiet origin is allowed: none, because the share is a promise.
 const HEDGE_FLOOR: u32 = 0;
@@ -137,7 +138,7 @@ impl Guards {
         chance: Chance<'_>,
         news: &mut Tidings,
     ) -> Option<Ticket> {
-        if !is_failover && !self.retries.take(now) {
+        if !self.retries.take(now) {
             return None;
         }
         let place = self.bulkhead.take(asker.is_required)?;

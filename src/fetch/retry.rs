@@ -6,8 +6,9 @@
 //! between nothing and the doubled backoff; Brooker, "Exponential Backoff And Jitter", 2015), never after
 //! the deadline, within the origin's [budget](super::budget), and not where its breaker is not closed.
 //!
-//! A replica that could not be reached has not seen the request: asking the next one is no retry, and
-//! costs the origin nothing. It is done at once, and once for each replica.
+//! A replica that could not be reached has not seen the request: asking the next one is done at once,
+//! once for each replica, and however many attempts are declared. It is within the budget all the same:
+//! when all of them are gone, every request would knock at every door.
 
 use std::time::{Duration, SystemTime};
 

@@ -16,43 +16,60 @@ use crate::stage::{Stage, declaration};
 use crate::virtual_time;
 
 /// Asks for fifty pages a second for a minute; requests of fragments, attempts, retries.
-async fn total_failure(keys: &str, fault: Fault) -> (u64, u64, u64) {
+async fn total_failure(replicas: usize, keys: &str, fault: Fault) -> (u64, u64, u64) {
+    let urls: Vec<String> = (0..replicas)
+        .map(|n| format!("\"http://b-{n}.invalid\""))
+        .collect();
     let text = declaration(&[("a", "\"core\""), ("b", "40")])
         .replace("[fragments.b]", "[fragments.b]\nttl = \"0s\"")
+        .replace(
+            "urls = [\"http://b.invalid\"]",
+            &format!("urls = [{}]", urls.join(", ")),
+        )
         .replace("[origins.b]", &format!("[origins.b]\n{keys}"));
-    let stage = Stage::build(&text, &["a", "b"], |name| {
-        FakeOrigin::always(if name == "b" { fault } else { Fault::None })
+    let stage = Stage::with_replicas(&text, &["a", "b"], |spec| {
+        let fault = if spec.name == "b" { fault } else { Fault::None };
+        let replica = || Arc::new(FakeOrigin::always(fault)) as Arc<dyn Origin>;
+        spec.replicas.iter().map(|_| replica()).collect()
     });
     for _ in 0..3000 {
         stage.ask(0).await;
         sleep(Duration::from_millis(20)).await;
     }
     let counts = stage.origin_state("b").counts;
-    assert_eq!(counts.attempts as usize, stage.origins["b"].asked().len());
-    (counts.requests, counts.attempts, counts.retries)
+    (
+        counts.requests,
+        counts.attempts,
+        counts.retries + counts.failovers,
+    )
 }
 
 #[test]
 fn under_total_failure_retries_add_a_fifth_at_most() {
-    for fault in [Fault::Status(503), Fault::Refused] {
+    for (replicas, fault) in [
+        (1, Fault::Status(503)),
+        (1, Fault::Refused),
+        (6, Fault::Refused),
+    ] {
         virtual_time(async move {
             // nothing but the budget holds them
             let keys = "breaker.enabled = false\nretry.attempts = 5";
-            let (requests, attempts, retries) = total_failure(keys, fault).await;
+            let (requests, attempts, again) = total_failure(replicas, keys, fault).await;
             assert_eq!(requests, 3000, "{fault:?}");
             assert!(
                 attempts as f64 <= 1.2 * requests as f64,
-                "{fault:?}: {attempts}"
+                "{replicas} {fault:?}: {attempts}"
             );
             assert!(
-                retries > 500,
+                again > 500,
                 "{fault:?}: a budget that is never used proves nothing"
             );
             // and with the breaker there is next to nothing
-            let (requests, attempts, _) = total_failure("retry.attempts = 5", fault).await;
+            let keys = "retry.attempts = 5";
+            let (requests, attempts, _) = total_failure(replicas, keys, fault).await;
             assert!(
                 attempts * 50 <= requests,
-                "{fault:?}: {attempts} of {requests}"
+                "{replicas} {fault:?}: {attempts} of {requests}"
             );
         });
     }

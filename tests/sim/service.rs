@@ -84,8 +84,16 @@ impl Course {
         }
     }
 
-    /// Whether a flapping service is refusing.
-    pub(crate) fn is_down(&self, now: Instant) -> bool {
+    /// The spans in which a flapping service refuses.
+    pub(crate) fn downs(&self) -> Vec<(Instant, Instant)> {
+        let downs = (0..).map(|n| self.sick_from + Duration::from_secs(6 * n));
+        let downs = downs.take_while(|down| *down < self.well_from);
+        downs
+            .map(|down| (down, self.well_from.min(down + Duration::from_secs(3))))
+            .collect()
+    }
+
+    fn is_down(&self, now: Instant) -> bool {
         let is_sick = now >= self.sick_from && now < self.well_from;
         is_sick && (now - self.sick_from).as_secs() % 6 < 3
     }
