@@ -221,29 +221,33 @@ fn remember<T>(memory: &mut VecDeque<T>, item: T) {
     memory.push_back(item);
 }
 
-/// Says it in the log, and gives back the words.
-fn origin_changed(
-    origin: &str,
-    replica: Option<&str>,
-    owner: Option<&str>,
-    change: &OriginChange,
-) -> String {
+/// What has happened to an origin, and whose it is.
+fn told(origin: &str, replica: Option<&str>, owner: Option<&str>, change: &OriginChange) -> String {
     let who = match replica {
         None => format!("origin {origin}"),
         Some(replica) => format!("replica {replica} of origin {origin}"),
     };
-    let owner = owner.unwrap_or("nobody");
-    let text = format!("{who} {change} (owner: {owner})");
-    let is_good = match change {
+    let owner = owner.map_or_else(String::new, |owner| format!(" (owner: {owner})"));
+    format!("{who} {change}{owner}")
+}
+
+/// Whether it is only one more look at what is sick.
+fn is_routine(change: &OriginChange) -> bool {
+    match change {
+        OriginChange::Breaker { from, to, .. } => {
+            let is_again = *from == BreakerState::HalfOpen && *to == BreakerState::Open;
+            is_again || *to == BreakerState::HalfOpen
+        }
+        OriginChange::CanaryWithdrawn { .. } | OriginChange::Health { .. } => false,
+    }
+}
+
+fn is_good(change: &OriginChange) -> bool {
+    match change {
         OriginChange::Breaker { to, .. } => *to != BreakerState::Open,
         OriginChange::Health { is_healthy, .. } => *is_healthy,
         OriginChange::CanaryWithdrawn { .. } => false,
-    };
-    match is_good {
-        true => tracing::info!(origin, replica, owner, "{text}"),
-        false => tracing::warn!(origin, replica, owner, "{text}"),
     }
-    text
 }
 
 impl Observer for Tally {
@@ -295,7 +299,18 @@ impl Observer for Tally {
                 replica,
                 owner,
                 change,
-            } => origin_changed(origin, replica.as_deref(), owner.as_deref(), change),
+            } => {
+                let text = told(origin, replica.as_deref(), owner.as_deref(), change);
+                if is_routine(change) {
+                    tracing::debug!(origin, replica, "{text}");
+                    return;
+                }
+                match is_good(change) {
+                    true => tracing::info!(origin, replica, owner, "{text}"),
+                    false => tracing::warn!(origin, replica, owner, "{text}"),
+                }
+                text
+            }
         };
         remember(&mut self.latest.lock().events, text);
     }
