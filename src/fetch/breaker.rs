@@ -87,7 +87,10 @@ pub(super) enum Why {
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Failing { failed, of } => write!(f, "{failed} of {of} requests failed"),
+            Self::Failing { failed, of } => write!(
+                f,
+                "{failed} of {of} requests failed or missed their deadline"
+            ),
             Self::Slow { slow, of } => write!(f, "{slow} of {of} requests were slow or failed"),
         }
     }
