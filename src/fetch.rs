@@ -33,6 +33,7 @@ pub mod http;
 mod lag;
 mod latency;
 pub mod origin;
+mod replica;
 mod retry;
 pub mod state;
 mod verdict;
@@ -43,7 +44,6 @@ pub use door::Receipt;
 pub use lag::Lag;
 pub use origin::{Origin, OriginRequest, OriginResponse};
 
-use balance::Turn;
 use breaker::Verdict;
 use door::{Door, UnderWay};
 
@@ -155,26 +155,32 @@ impl Fetcher {
             .try_acquire_owned()
             .map_err(|_| Cause::Busy)?;
         let mut tried = Vec::new();
+        let mut ticket = door.with(|guards, news| {
+            guards.pass_through(door.means.clock.now(), &mut fastrand::f64, news)
+        });
         loop {
-            let under_way = pass_through(door, &tried);
-            let Turn { replica, .. } = under_way.ticket.turn;
-            tried.push(replica);
-            // a replica that refuses the connection has not seen the request: the next one may have it
-            let again = request.copy();
-            let sent = under_way.origin().send(request).await;
-            match (sent, again) {
-                (Ok(mut response), _) => {
+            let under_way = UnderWay::new(door, ticket);
+            tried.push(ticket.turn.replica);
+            let copy = request.copy();
+            let cause = match under_way.origin().send(request).await {
+                Ok(mut response) => {
                     under_way.settle(Verdict::Good, false);
                     response.hold(permit);
                     return Ok(response);
                 }
-                (Err(cause @ Cause::Connect(_)), again) => {
-                    under_way.settle(Verdict::Failed, false);
-                    let has_other = door.guards.lock().balance.has_other(&tried);
-                    request = again.filter(|_| has_other).ok_or(cause)?;
-                }
-                (Err(cause), _) => return Err(cause),
-            }
+                Err(cause) => cause,
+            };
+            let Cause::Connect(_) = cause else {
+                return Err(cause);
+            };
+            under_way.settle(Verdict::Failed, false);
+            // a replica that refuses the connection has not seen the request: the next one may have it
+            request = copy.ok_or_else(|| cause.clone())?;
+            let next = door.with(|guards, news| {
+                let now = door.means.clock.now();
+                guards.pass_on(&tried, now, &mut fastrand::f64, news)
+            });
+            ticket = next.ok_or(cause)?;
         }
     }
 
@@ -197,13 +203,6 @@ impl Fetcher {
         let taken = door.guards.lock().bulkhead.in_flight();
         (taken, door.spec.max_in_flight)
     }
-}
-
-fn pass_through(door: &Arc<Door>, tried: &[usize]) -> UnderWay {
-    let now = door.means.clock.now();
-    let ticket =
-        door.with(|guards, news| guards.pass_through(tried, now, &mut fastrand::f64, news));
-    UnderWay::new(door, ticket)
 }
 
 impl std::fmt::Debug for Fetcher {

@@ -24,25 +24,14 @@
 use std::time::Duration;
 
 use crate::clock::Instant;
-use crate::site::{BreakerPolicy, OriginSpec, Role};
+use crate::site::{OriginSpec, Role};
 
 use super::breaker::{self, Breaker, Need, Pass, Verdict};
-use super::canary::{Trial, Worse};
-
-/// How fast a peak of the answer time is forgotten; linkerd's and Finagle's default.
-const PEAK_DECAY: Duration = Duration::from_secs(10);
-
-/// Answers in a row that must be bad for a replica to be ejected, at most.
-const RUN_MAX: u32 = 5;
-
-/// Requests in a replica's window whose shares say something, at most.
-const REQUESTS_MIN: u32 = 10;
+use super::canary::Worse;
+use super::replica::{Peak, Replica};
 
 /// Below this nobody is an outlier, however much faster the others are.
 const OUTLIER_MIN: Duration = Duration::from_millis(20);
-
-/// The weight of one answer in what is typical of a replica.
-const TYPICAL_GAIN: f64 = 0.1;
 
 /// A failure counts as an answer that took so many times what is typical.
 const PENALTY: f64 = 4.0;
@@ -59,30 +48,6 @@ pub(super) struct Balance {
     replicas: Vec<Replica>,
     slow_factor: u32,
     is_enabled: bool,
-}
-
-/// What is known of one replica.
-#[derive(Debug)]
-struct Replica {
-    role: Role,
-    /// Percent of an equal share.
-    weight: u8,
-    breaker: Breaker,
-    in_flight: u32,
-    peak: Peak,
-    /// Typical time of a good answer, in seconds.
-    typical: Option<f64>,
-    is_healthy: bool,
-    /// Of a canary: how it compares, until it was found to be worse.
-    trial: Trial,
-    is_withdrawn: bool,
-}
-
-/// A moving average that rises at once and falls slowly, in seconds.
-#[derive(Debug, Clone, Copy)]
-struct Peak {
-    value: f64,
-    at: Instant,
 }
 
 /// Leave to ask one replica; to be given back with what became of it.
@@ -116,71 +81,86 @@ pub(super) struct Condition<'b> {
 impl Balance {
     /// The replicas of an origin, of which nothing is known.
     pub(super) fn new(spec: &OriginSpec, now: Instant) -> Self {
-        let replica = |declared: &crate::site::ReplicaSpec| Replica {
-            role: declared.role,
-            weight: declared.weight,
-            breaker: Breaker::new(of_replica(&spec.breaker), breaker::RUN_TIME, now),
-            in_flight: 0,
-            peak: Peak {
-                value: 0.0,
-                at: now,
-            },
-            typical: None,
-            is_healthy: true,
-            trial: Trial::default(),
-            is_withdrawn: false,
-        };
         Self {
-            replicas: spec.replicas.iter().map(replica).collect(),
+            replicas: spec
+                .replicas
+                .iter()
+                .map(|replica| Replica::new(replica, &spec.breaker, now))
+                .collect(),
             slow_factor: spec.breaker.slow_factor,
             is_enabled: spec.breaker.enabled,
         }
     }
 
-    /// Whom to ask, of those not in `tried` if there are any. `is_core` leaves experiments to others.
+    /// Whom to ask first. `is_core` leaves experiments to others.
     pub(super) fn choose(
         &mut self,
-        tried: &[usize],
         is_core: bool,
         now: Instant,
         chance: Chance<'_>,
     ) -> (Turn, Option<breaker::Move>) {
         let replica = match &self.replicas[..] {
             [_] => 0,
-            _ => self.pick(tried, is_core, now, chance),
+            _ => self.pick(is_core, now, chance),
         };
-        self.turn(replica, now, chance)
+        self.turn(replica, now)
     }
 
-    /// Another replica than those in `tried`, if there is one worth asking.
-    pub(super) fn choose_other(
+    /// Whom to ask once more: another than those in `tried`, if there is one of their kind.
+    pub(super) fn choose_again(
+        &mut self,
+        tried: &[usize],
+        now: Instant,
+        chance: Chance<'_>,
+    ) -> (Turn, Option<breaker::Move>) {
+        let pool = self.pool(chance);
+        let others = untried(&pool, tried);
+        let pool = if others.is_empty() { pool } else { others };
+        let replica = self.cheaper(self.without_canaries(pool), now, chance);
+        self.turn(replica.expect("the pool is never empty"), now)
+    }
+
+    /// Whom to ask as well, while one of `tried` takes its time; `None` if there is no other.
+    pub(super) fn choose_beside(
         &mut self,
         tried: &[usize],
         now: Instant,
         chance: Chance<'_>,
     ) -> Option<(Turn, Option<breaker::Move>)> {
-        let pool = self.pool(chance);
-        let others = pool.into_iter().filter(|replica| !tried.contains(replica));
-        let replica = self.cheaper(others.collect(), now, chance)?;
-        Some(self.turn(replica, now, chance))
+        let others = untried(&self.pool(chance), tried);
+        let replica = self.cheaper(self.without_canaries(others), now, chance)?;
+        Some(self.turn(replica, now))
     }
 
-    /// Whether there is a replica that is not in `tried` and is not out.
+    /// Whom to ask instead, where none of `tried` could be reached: a read-replica too, if every primary
+    /// was tried. `None` if there is nobody.
+    pub(super) fn choose_instead(
+        &mut self,
+        tried: &[usize],
+        now: Instant,
+        chance: Chance<'_>,
+    ) -> Option<(Turn, Option<breaker::Move>)> {
+        let replica = [Role::Primary, Role::ReadReplica]
+            .into_iter()
+            .find_map(|role| {
+                let others = untried(&self.members(role, &|replica| !replica.is_out()), tried);
+                self.cheaper(others, now, chance)
+            });
+        Some(self.turn(replica?, now))
+    }
+
+    /// Whether [`choose_instead`](Self::choose_instead) would find somebody.
     pub(super) fn has_other(&self, tried: &[usize]) -> bool {
         let mut rest = self.replicas.iter().enumerate();
         rest.any(|(index, replica)| !tried.contains(&index) && !replica.is_out())
     }
 
-    fn turn(
-        &mut self,
-        index: usize,
-        now: Instant,
-        chance: Chance<'_>,
-    ) -> (Turn, Option<breaker::Move>) {
+    fn turn(&mut self, index: usize, now: Instant) -> (Turn, Option<breaker::Move>) {
         let replica = &mut self.replicas[index];
         replica.in_flight += 1;
-        // whoever was chosen because there is nobody else is asked, whatever its breaker says
-        let (pass, moved) = replica.breaker.admit(Need::Wanted, now, chance());
+        // the lot was drawn when it was chosen; whoever was chosen because there is nobody else is
+        // asked whatever its breaker says
+        let (pass, moved) = replica.breaker.admit(Need::Wanted, now, 0.0);
         let turn = Turn {
             replica: index,
             pass,
@@ -189,40 +169,34 @@ impl Balance {
         (turn, moved)
     }
 
-    fn pick(&self, tried: &[usize], is_core: bool, now: Instant, chance: Chance<'_>) -> usize {
-        if tried.is_empty()
-            && let Some(due) = self.due(is_core, now)
-        {
+    fn pick(&self, is_core: bool, now: Instant, chance: Chance<'_>) -> usize {
+        if let Some(due) = self.due(is_core, now) {
             return due;
         }
-        let mut pool = self.pool(chance);
-        if pool.iter().any(|index| !tried.contains(index)) {
-            pool.retain(|index| !tried.contains(index));
-        }
-        if tried.is_empty()
-            && let Some(canary) = self.drawn_canary(&pool, chance)
-        {
+        let pool = self.pool(chance);
+        if let Some(canary) = self.drawn_canary(&pool, chance) {
             return canary;
         }
-        if pool.iter().any(|index| self.replicas[*index].weight == 100) {
-            pool.retain(|index| self.replicas[*index].weight == 100);
-        }
-        self.cheaper(pool, now, chance)
+        self.cheaper(self.without_canaries(pool), now, chance)
             .expect("the pool is never empty")
     }
 
-    /// An ejected replica that is to be tried again.
+    /// An ejected replica that is to be tried again. Read-replicas are, when they are needed.
     fn due(&self, is_core: bool, now: Instant) -> Option<usize> {
-        let left_to_others = if is_core {
-            LEFT_TO_OTHERS
-        } else {
-            Duration::ZERO
+        let left_to_others = match is_core {
+            true => LEFT_TO_OTHERS,
+            false => Duration::ZERO,
+        };
+        let is_needed = |role: Role| {
+            let is_in = |replica: &Replica| !replica.is_out();
+            role == Role::Primary || self.members(Role::Primary, &is_in).is_empty()
         };
         let is_due = |replica: &Replica| {
             let since = replica.breaker.probe_due(now);
             replica.is_healthy
                 && !replica.is_withdrawn
                 && since.is_some_and(|since| now >= since + left_to_others)
+                && is_needed(replica.role)
         };
         self.replicas.iter().position(is_due)
     }
@@ -230,22 +204,31 @@ impl Balance {
     /// Those who may be asked: never nobody.
     fn pool(&self, chance: Chance<'_>) -> Vec<usize> {
         let lot = chance();
-        let members = |role: Role, is_able: &dyn Fn(&Replica) -> bool| -> Vec<usize> {
-            let members = self.replicas.iter().enumerate();
-            let members = members.filter(|(_, replica)| {
-                replica.role == role && !replica.is_withdrawn && is_able(replica)
-            });
-            members.map(|(index, _)| index).collect()
-        };
         let is_drawn = |r: &Replica| r.is_healthy && r.breaker.lets_through(lot);
         let pools = [
-            members(Role::Primary, &is_drawn),
-            members(Role::ReadReplica, &is_drawn),
+            self.members(Role::Primary, &is_drawn),
+            self.members(Role::ReadReplica, &is_drawn),
             // on their way back, and not drawn this time
-            members(Role::Primary, &|replica| !replica.is_out()),
+            self.members(Role::Primary, &|replica| !replica.is_out()),
         ];
         let pool = pools.into_iter().find(|pool| !pool.is_empty());
-        pool.unwrap_or_else(|| members(Role::Primary, &|_| true))
+        pool.unwrap_or_else(|| self.members(Role::Primary, &|_| true))
+    }
+
+    /// The replicas of a role that were not withdrawn, and of which this is true.
+    fn members(&self, role: Role, is_so: &dyn Fn(&Replica) -> bool) -> Vec<usize> {
+        let members = self.replicas.iter().enumerate();
+        let members = members
+            .filter(|(_, replica)| replica.role == role && !replica.is_withdrawn && is_so(replica));
+        members.map(|(index, _)| index).collect()
+    }
+
+    /// A canary gets its share by lot and no more, unless there is nobody else.
+    fn without_canaries(&self, mut pool: Vec<usize>) -> Vec<usize> {
+        if pool.iter().any(|index| !self.is_canary(*index)) {
+            pool.retain(|index| !self.is_canary(*index));
+        }
+        pool
     }
 
     /// The canary whose turn it is by lot.
@@ -253,9 +236,7 @@ impl Balance {
         let weight = |index: &usize| f64::from(self.replicas[*index].weight);
         let total: f64 = pool.iter().map(weight).sum();
         let mut drawn = chance() * total;
-        let mut canaries = pool
-            .iter()
-            .filter(|index| self.replicas[**index].weight < 100);
+        let mut canaries = pool.iter().filter(|index| self.is_canary(**index));
         canaries.clone().next()?;
         canaries
             .find(|index| {
@@ -280,7 +261,8 @@ impl Balance {
         Some(if cost(other) < cost(one) { other } else { one })
     }
 
-    /// What a replica was asked has come to its end. `p95` is what 95 of 100 answers of the origin take at most.
+    /// What a replica was asked has come to its end. `p95` is what 95 of 100 answers of the origin take
+    /// at most.
     pub(super) fn settle(
         &mut self,
         turn: Turn,
@@ -380,10 +362,7 @@ impl Balance {
         if let Some(pass) = turn.pass {
             let moved = breaker.settle(pass, verdict, may_eject, now, chance);
             if moved.is_some() && !breaker.is_open() {
-                self.replicas[turn.replica].peak = Peak {
-                    value: 0.0,
-                    at: now,
-                };
+                self.replicas[turn.replica].peak = Peak::none(now);
             }
             news.extend(moved.map(News::Moved));
         }
@@ -409,7 +388,7 @@ impl Balance {
         if !self.is_enabled || self.replicas[index].role != Role::Primary {
             return None;
         }
-        if self.replicas[index].weight < 100 {
+        if self.is_canary(index) {
             let replica = &mut self.replicas[index];
             let worse = replica.trial.canary(verdict, is_late);
             return worse.filter(|_| !replica.is_withdrawn);
@@ -433,10 +412,7 @@ impl Balance {
         let is_news = replica.is_healthy != is_healthy;
         replica.is_healthy = is_healthy;
         if is_news && is_healthy {
-            replica.peak = Peak {
-                value: 0.0,
-                at: now,
-            };
+            replica.peak = Peak::none(now);
             replica.breaker.start_slowly(now);
         }
         is_news
@@ -454,51 +430,10 @@ impl Balance {
     }
 }
 
-impl Replica {
-    fn is_out(&self) -> bool {
-        !self.is_healthy || self.is_withdrawn || self.breaker.is_open()
-    }
-
-    fn answered(&mut self, took: Duration, now: Instant) {
-        self.peak.observe(took, now);
-        let took = took.as_secs_f64();
-        let typical = self.typical.unwrap_or(took);
-        self.typical = Some(typical + TYPICAL_GAIN * (took - typical));
-    }
-
-    fn cost(&self, now: Instant) -> f64 {
-        // one that has never answered is tried, but not by everybody at once
-        let least = 1e-4;
-        self.peak.at(now).max(least) * f64::from(self.in_flight + 1)
-    }
-}
-
-impl Peak {
-    fn observe(&mut self, took: Duration, now: Instant) {
-        let took = took.as_secs_f64();
-        let past = now.saturating_duration_since(self.at).as_secs_f64();
-        let kept = (-past / PEAK_DECAY.as_secs_f64()).exp();
-        self.value = match took > self.value {
-            true => took,
-            false => self.value * kept + took * (1.0 - kept),
-        };
-        self.at = now;
-    }
-
-    /// Without news a peak is forgotten.
-    fn at(&self, now: Instant) -> f64 {
-        let past = now.saturating_duration_since(self.at).as_secs_f64();
-        self.value * (-past / PEAK_DECAY.as_secs_f64()).exp()
-    }
-}
-
-/// A replica is given up sooner than an origin: there are others.
-fn of_replica(origin: &BreakerPolicy) -> BreakerPolicy {
-    BreakerPolicy {
-        run_max: origin.run_max.min(RUN_MAX),
-        requests_min: origin.requests_min.min(REQUESTS_MIN),
-        ..origin.clone()
-    }
+/// Those of a pool that were not tried.
+fn untried(pool: &[usize], tried: &[usize]) -> Vec<usize> {
+    let others = pool.iter().filter(|index| !tried.contains(index));
+    others.copied().collect()
 }
 
 #[cfg(test)]

@@ -120,15 +120,15 @@ impl Guards {
         };
         self.retries.asked(now);
         self.hedges.asked(now);
-        let (turn, moved) = self.balance.choose(&[], asker.is_core(), now, chance);
+        let (turn, moved) = self.balance.choose(asker.is_core(), now, chance);
         news.moved(turn.replica, moved);
         self.counts.attempts += 1;
         let place = Some(place);
         Ok((pass, Ticket { turn, place }))
     }
 
-    /// One more attempt for a request that was let in, at a replica not in `tried` if there is one;
-    /// `None` where there is no budget or no place for it.
+    /// One more attempt for a request that was let in, of which `tried` have been asked; `None` where
+    /// there is nobody, no budget or no place for it.
     pub(super) fn again(
         &mut self,
         asker: Asker,
@@ -142,7 +142,16 @@ impl Guards {
             return None;
         }
         let place = self.bulkhead.take(asker.is_required)?;
-        let (turn, moved) = self.balance.choose(tried, asker.is_core(), now, chance);
+        let (turn, moved) = match is_failover {
+            false => self.balance.choose_again(tried, now, chance),
+            true => match self.balance.choose_instead(tried, now, chance) {
+                Some(chosen) => chosen,
+                None => {
+                    self.bulkhead.give_back(place);
+                    return None;
+                }
+            },
+        };
         news.moved(turn.replica, moved);
         self.counts.attempts += 1;
         match is_failover {
@@ -170,11 +179,11 @@ impl Guards {
         chance: Chance<'_>,
         news: &mut Tidings,
     ) -> Option<Ticket> {
-        if !self.balance.has_other(tried) || !self.hedges.take(now) {
+        if !self.hedges.take(now) {
             return None;
         }
         let place = self.bulkhead.take(asker.is_required)?;
-        let Some((turn, moved)) = self.balance.choose_other(tried, now, chance) else {
+        let Some((turn, moved)) = self.balance.choose_beside(tried, now, chance) else {
             self.bulkhead.give_back(place);
             return None;
         };
@@ -188,15 +197,26 @@ impl Guards {
     /// A turn at a replica for what is passed through: it has places of its own.
     pub(super) fn pass_through(
         &mut self,
-        tried: &[usize],
         now: Instant,
         chance: Chance<'_>,
         news: &mut Tidings,
     ) -> Ticket {
-        let (turn, moved) = self.balance.choose(tried, true, now, chance);
+        let (turn, moved) = self.balance.choose(true, now, chance);
         news.moved(turn.replica, moved);
-        let place = None;
-        Ticket { turn, place }
+        Ticket { turn, place: None }
+    }
+
+    /// The same at another replica, as none of `tried` could be reached; `None` if there is nobody.
+    pub(super) fn pass_on(
+        &mut self,
+        tried: &[usize],
+        now: Instant,
+        chance: Chance<'_>,
+        news: &mut Tidings,
+    ) -> Option<Ticket> {
+        let (turn, moved) = self.balance.choose_instead(tried, now, chance)?;
+        news.moved(turn.replica, moved);
+        Some(Ticket { turn, place: None })
     }
 
     /// An attempt has come to its end.

@@ -5,7 +5,7 @@ use fastrand::Rng;
 use super::*;
 use crate::clock::Clock;
 use crate::report::BreakerState;
-use crate::site::{Address, Connections, ReplicaSpec, RetryPolicy};
+use crate::site::{Address, BreakerPolicy, Connections, ReplicaSpec, RetryPolicy};
 
 fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -126,7 +126,7 @@ impl Play {
             self.now += ms(10);
             self.settle();
             let (now, rng) = (self.now, &mut self.rng);
-            let (turn, moved) = self.balance.choose(&[], false, now, &mut || rng.f64());
+            let (turn, moved) = self.balance.choose(false, now, &mut || rng.f64());
             self.told
                 .extend(moved.map(|moved| (turn.replica, News::Moved(moved))));
             got[turn.replica] += 1;
@@ -360,17 +360,34 @@ fn a_second_attempt_goes_to_another_replica_where_there_is_one() {
     let mut play = Play::new(&[PRIMARY; 3], 1);
     let (now, rng) = (play.now, &mut play.rng);
     for _ in 0..50 {
-        let (turn, _) = play.balance.choose(&[1], true, now, &mut || rng.f64());
+        let (turn, _) = play.balance.choose_again(&[1], now, &mut || rng.f64());
         assert_ne!(turn.replica, 1);
-        let other = play.balance.choose_other(&[0, 1], now, &mut || rng.f64());
-        assert_eq!(other.map(|(turn, _)| turn.replica), Some(2));
-        assert!(
-            play.balance
-                .choose_other(&[0, 1, 2], now, &mut || rng.f64())
-                .is_none()
-        );
+        let beside = play.balance.choose_beside(&[0, 1], now, &mut || rng.f64());
+        assert_eq!(beside.map(|(turn, _)| turn.replica), Some(2));
+        let beside = play
+            .balance
+            .choose_beside(&[0, 1, 2], now, &mut || rng.f64());
+        assert!(beside.is_none());
         // all were asked: then one of them again
         play.balance
-            .choose(&[0, 1, 2], true, now, &mut || rng.f64());
+            .choose_again(&[0, 1, 2], now, &mut || rng.f64());
+        let instead = play
+            .balance
+            .choose_instead(&[0, 1, 2], now, &mut || rng.f64());
+        assert!(instead.is_none());
     }
+}
+
+#[test]
+fn a_read_replica_stands_in_where_no_primary_could_be_reached_and_never_beside_one() {
+    let mut play = Play::new(&[PRIMARY, READ_REPLICA], 1);
+    let (now, rng) = (play.now, &mut play.rng);
+    assert!(play.balance.has_other(&[0]));
+    let instead = play.balance.choose_instead(&[0], now, &mut || rng.f64());
+    assert_eq!(instead.map(|(turn, _)| turn.replica), Some(1));
+    let beside = play.balance.choose_beside(&[0], now, &mut || rng.f64());
+    assert!(beside.is_none());
+    let (again, _) = play.balance.choose_again(&[0], now, &mut || rng.f64());
+    assert_eq!(again.replica, 0, "it answers, if badly");
+    assert!(!play.balance.has_other(&[0, 1]));
 }

@@ -1,0 +1,111 @@
+//! What one replica is known for: how fast it is, what it has to do, whether it is ejected. Owns the
+//! arithmetic of its cost; pure. Who is asked is decided in [`balance`](super::balance).
+
+use std::time::Duration;
+
+use crate::clock::Instant;
+use crate::site::{BreakerPolicy, ReplicaSpec, Role};
+
+use super::breaker::{self, Breaker};
+use super::canary::Trial;
+
+/// How fast a peak of the answer time is forgotten; linkerd's and Finagle's default.
+const PEAK_DECAY: Duration = Duration::from_secs(10);
+
+/// Answers in a row that must be bad for a replica to be ejected, at most.
+const RUN_MAX: u32 = 5;
+
+/// Requests in a replica's window whose shares say something, at most.
+const REQUESTS_MIN: u32 = 10;
+
+/// The weight of one answer in what is typical of a replica.
+const TYPICAL_GAIN: f64 = 0.1;
+
+/// What is known of one replica.
+#[derive(Debug)]
+pub(super) struct Replica {
+    pub(super) role: Role,
+    /// Percent of an equal share.
+    pub(super) weight: u8,
+    pub(super) breaker: Breaker,
+    pub(super) in_flight: u32,
+    pub(super) peak: Peak,
+    /// Typical time of a good answer, in seconds.
+    pub(super) typical: Option<f64>,
+    pub(super) is_healthy: bool,
+    /// Of a canary: how it compares, until it was found to be worse.
+    pub(super) trial: Trial,
+    pub(super) is_withdrawn: bool,
+}
+
+/// A moving average that rises at once and falls slowly, in seconds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peak {
+    value: f64,
+    at: Instant,
+}
+
+impl Replica {
+    /// One of which nothing is known. It is given up sooner than an origin: there are others.
+    pub(super) fn new(spec: &ReplicaSpec, policy: &BreakerPolicy, now: Instant) -> Self {
+        let policy = BreakerPolicy {
+            run_max: policy.run_max.min(RUN_MAX),
+            requests_min: policy.requests_min.min(REQUESTS_MIN),
+            ..policy.clone()
+        };
+        Self {
+            role: spec.role,
+            weight: spec.weight,
+            breaker: Breaker::new(policy, breaker::RUN_TIME, now),
+            in_flight: 0,
+            peak: Peak::none(now),
+            typical: None,
+            is_healthy: true,
+            trial: Trial::default(),
+            is_withdrawn: false,
+        }
+    }
+
+    pub(super) fn is_out(&self) -> bool {
+        !self.is_healthy || self.is_withdrawn || self.breaker.is_open()
+    }
+
+    pub(super) fn answered(&mut self, took: Duration, now: Instant) {
+        self.peak.observe(took, now);
+        let took = took.as_secs_f64();
+        let typical = self.typical.unwrap_or(took);
+        self.typical = Some(typical + TYPICAL_GAIN * (took - typical));
+    }
+
+    pub(super) fn cost(&self, now: Instant) -> f64 {
+        // one that has never answered is tried, but not by everybody at once
+        let least = 1e-4;
+        self.peak.at(now).max(least) * f64::from(self.in_flight + 1)
+    }
+}
+
+impl Peak {
+    pub(super) fn none(now: Instant) -> Self {
+        Self {
+            value: 0.0,
+            at: now,
+        }
+    }
+
+    pub(super) fn observe(&mut self, took: Duration, now: Instant) {
+        let took = took.as_secs_f64();
+        let past = now.saturating_duration_since(self.at).as_secs_f64();
+        let kept = (-past / PEAK_DECAY.as_secs_f64()).exp();
+        self.value = match took > self.value {
+            true => took,
+            false => self.value * kept + took * (1.0 - kept),
+        };
+        self.at = now;
+    }
+
+    /// Without news a peak is forgotten.
+    pub(super) fn at(&self, now: Instant) -> f64 {
+        let past = now.saturating_duration_since(self.at).as_secs_f64();
+        self.value * (-past / PEAK_DECAY.as_secs_f64()).exp()
+    }
+}
