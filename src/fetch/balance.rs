@@ -19,7 +19,10 @@
 //! # Who is asked at last
 //!
 //! Read-replicas, when every primary is out; all primaries, when there is nobody else: asking one that
-//! is probably dead is better than asking nobody. So there is always an answer to "who".
+//! is probably dead is better than asking nobody. So there is always an answer to "who". For the same
+//! reason a request that one replica has refused goes to each of the others before it fails: whoever
+//! was ejected a moment ago may have been started again, while those that have just stopped are not out
+//! yet.
 
 use std::time::Duration;
 
@@ -132,27 +135,31 @@ impl Balance {
         Some(self.turn(replica, now))
     }
 
-    /// Whom to ask instead, where none of `tried` could be reached: a read-replica too, if every primary
-    /// was tried. `None` if there is nobody.
+    /// Whom to ask instead, where none of `tried` could be reached: read-replicas too, and who is out if
+    /// nobody else is left. `None` when all were tried.
     pub(super) fn choose_instead(
         &mut self,
         tried: &[usize],
         now: Instant,
         chance: Chance<'_>,
     ) -> Option<(Turn, Option<breaker::Move>)> {
-        let replica = [Role::Primary, Role::ReadReplica]
-            .into_iter()
-            .find_map(|role| {
-                let others = untried(&self.members(role, &|replica| !replica.is_out()), tried);
-                self.cheaper(others, now, chance)
-            });
+        let is_in = |replica: &Replica| !replica.is_out();
+        let pools = [
+            self.members(Role::Primary, &is_in),
+            self.members(Role::ReadReplica, &is_in),
+            self.members(Role::Primary, &|_| true),
+            self.members(Role::ReadReplica, &|_| true),
+        ];
+        let replica = pools
+            .iter()
+            .find_map(|pool| self.cheaper(untried(pool, tried), now, chance));
         Some(self.turn(replica?, now))
     }
 
     /// Whether [`choose_instead`](Self::choose_instead) would find somebody.
     pub(super) fn has_other(&self, tried: &[usize]) -> bool {
         let mut rest = self.replicas.iter().enumerate();
-        rest.any(|(index, replica)| !tried.contains(&index) && !replica.is_out())
+        rest.any(|(index, replica)| !tried.contains(&index) && !replica.is_withdrawn)
     }
 
     fn turn(&mut self, index: usize, now: Instant) -> (Turn, Option<breaker::Move>) {

@@ -7,8 +7,9 @@
 //! the deadline, within the origin's [budget](super::budget), and not where its breaker is not closed.
 //!
 //! A replica that could not be reached has not seen the request: asking the next one is done at once,
-//! once for each replica, and however many attempts are declared. It is within the budget all the same:
-//! when all of them are gone, every request would knock at every door.
+//! and is no attempt of its own. In each attempt all replicas may be asked once: what is down in the
+//! first may have been started again by the second. It is within the budget all the same: when all of
+//! them are gone, every request would knock at every door.
 
 use std::time::{Duration, SystemTime};
 
@@ -24,7 +25,7 @@ pub(super) struct Failed<'f> {
     pub(super) cause: &'f Cause,
     /// How long the origin has asked to be left alone.
     pub(super) wait: Option<Duration>,
-    /// Attempts so far, this one included.
+    /// Attempts so far, this one included; asking the next replica was none.
     pub(super) attempts: u32,
     /// Replicas that have been asked so far, and whether there is another one worth asking.
     pub(super) has_other: bool,

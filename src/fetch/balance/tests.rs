@@ -391,3 +391,35 @@ fn a_read_replica_stands_in_where_no_primary_could_be_reached_and_never_beside_o
     assert_eq!(again.replica, 0, "it answers, if badly");
     assert!(!play.balance.has_other(&[0, 1]));
 }
+
+#[test]
+fn where_one_refuses_each_of_the_others_is_asked_once_and_who_is_out_at_last() {
+    for replicas in [
+        &[PRIMARY, READ_REPLICA][..],
+        &[PRIMARY, PRIMARY, PRIMARY],
+        &[PRIMARY, PRIMARY, READ_REPLICA, READ_REPLICA],
+    ] {
+        for out in 0..replicas.len() {
+            let mut play = Play::new(replicas, 1);
+            play.balance.checked(out, false, play.now);
+            let (now, rng) = (play.now, &mut play.rng);
+            let mut chance = || rng.f64();
+            let (first, _) = play.balance.choose(true, now, &mut chance);
+            let mut tried = vec![first.replica];
+            while let Some((turn, _)) = play.balance.choose_instead(&tried, now, &mut chance) {
+                assert!(!tried.contains(&turn.replica), "{tried:?}");
+                assert!(play.balance.has_other(&tried));
+                tried.push(turn.replica);
+            }
+            assert!(!play.balance.has_other(&tried));
+            assert_eq!(tried.len(), replicas.len());
+            assert_eq!(tried.last(), Some(&out), "{tried:?}");
+            let well = tried.iter().filter(|index| **index != out);
+            let is_primary = |index: &usize| replicas[*index] == PRIMARY;
+            assert!(
+                well.is_sorted_by_key(|index| !is_primary(index)),
+                "{tried:?}"
+            );
+        }
+    }
+}
