@@ -86,6 +86,15 @@ pub fn run() -> ExitCode {
     }
 }
 
+/// Does work on a runtime of its own. What nobody waits for any more does not hold the process: the
+/// system's resolver may hold a thread for as long as a network is gone.
+fn run_async<T>(work: impl Future<Output = T>) -> T {
+    let runtime = runtime();
+    let done = runtime.block_on(work);
+    runtime.shutdown_background();
+    done
+}
+
 /// A runtime that fits the machine: with one core, work stealing would only cost.
 fn runtime() -> tokio::runtime::Runtime {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);

@@ -2,7 +2,7 @@
 //! bulkhead, choice of a replica, attempt under a deadline, retry, hedge. Knows nothing of caches, pages
 //! or templates.
 //!
-//! What is decided (by [breaker](self), bulkhead, balance, budgets) is pure and behind one lock for each
+//! What is decided (by breaker, bulkhead, balance, budgets) is pure and behind one lock for each
 //! origin; what is done is in the exchange. Invariants: what comes out is a whole answer that satisfied
 //! every limit, or a [`Cause`], never a part of a body; and what one origin does costs no other one
 //! anything, because nothing here is shared between two of them.
@@ -10,6 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::http::StatusCode;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -44,8 +45,8 @@ pub use door::Receipt;
 pub use lag::Lag;
 pub use origin::{Origin, OriginRequest, OriginResponse};
 
-use breaker::Verdict;
 use door::{Door, UnderWay};
+use verdict::Verdict;
 
 /// The doors to the origins of one site.
 pub struct Fetcher {
@@ -102,8 +103,8 @@ pub struct Fetched {
 
 impl Fetcher {
     /// Opens a door to each origin of the site; `connect` gives the connections to each of its
-    /// replicas, in their order. A door of `previous` whose declaration has not changed is taken over,
-    /// with its connections, what it has in flight and all that is known of the origin.
+    /// replicas, in their order. Of a door of `previous` whose replicas have not changed everything is
+    /// taken over: connections, what is in flight, and all that is known of the origin.
     pub fn new(
         site: &Site,
         previous: Option<&Self>,
@@ -111,14 +112,15 @@ impl Fetcher {
         mut connect: impl FnMut(&OriginSpec) -> Result<Vec<Arc<dyn Origin>>, Cause>,
     ) -> Result<Self, Cause> {
         let open = |spec: &OriginSpec| {
-            let known = previous.and_then(|p| p.doors.iter().find(|door| door.spec == *spec));
+            let mut doors = previous.map(|p| p.doors.iter()).into_iter().flatten();
+            let known = doors.find(|door| door.spec.name == spec.name);
             match known {
-                Some(door) => Ok(Arc::clone(door)),
-                None => {
-                    let replicas = connect(spec)?;
-                    Ok(Arc::new(Door::new(spec.clone(), replicas, means.clone())))
-                }
+                Some(door) if door.spec == *spec => return Ok(Arc::clone(door)),
+                Some(door) if let Some(door) = door.declared(spec) => return Ok(Arc::new(door)),
+                Some(_) | None => {}
             }
+            let replicas = connect(spec)?;
+            Ok(Arc::new(Door::new(spec.clone(), replicas, means.clone())))
         };
         Ok(Self {
             doors: site
@@ -156,7 +158,8 @@ impl Fetcher {
             .map_err(|_| Cause::Busy)?;
         let mut tried = Vec::new();
         let mut ticket = door.with(|guards, news| {
-            guards.pass_through(door.means.clock.now(), &mut fastrand::f64, news)
+            let now = door.means.clock.now();
+            guards.pass_through(request.body.is_none(), now, &mut fastrand::f64, news)
         });
         loop {
             let under_way = UnderWay::new(door, ticket);
@@ -164,16 +167,19 @@ impl Fetcher {
             let copy = request.copy();
             let cause = match under_way.origin().send(request).await {
                 Ok(mut response) => {
-                    under_way.settle(Verdict::Good, false);
+                    // how long it took is as much the reader's doing, who may have sent a film first
+                    if is_gateway_failure(response.status) {
+                        under_way.settle(Verdict::Failed);
+                    }
                     response.hold(permit);
                     return Ok(response);
                 }
                 Err(cause) => cause,
             };
+            under_way.settle(Verdict::of(&cause));
             let Cause::Connect(_) = cause else {
                 return Err(cause);
             };
-            under_way.settle(Verdict::Failed, false);
             // a replica that refuses the connection has not seen the request: the next one may have it
             request = copy.ok_or_else(|| cause.clone())?;
             let next = door.with(|guards, news| {
@@ -203,6 +209,14 @@ impl Fetcher {
         let taken = door.guards.lock().bulkhead.in_flight();
         (taken, door.spec.max_in_flight)
     }
+}
+
+/// What a sick replica says, and what no reader's request can make a well one say.
+fn is_gateway_failure(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
+    )
 }
 
 impl std::fmt::Debug for Fetcher {

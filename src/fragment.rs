@@ -63,6 +63,42 @@ impl Priority {
     }
 }
 
+/// A priority without its rank: who shares the fate of whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Grade {
+    /// See [`Priority::Core`].
+    Core,
+    /// See [`Priority::Essential`].
+    Essential,
+    /// See [`Priority::Optional`].
+    Optional,
+}
+
+impl Grade {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Core, Self::Essential, Self::Optional];
+
+    /// One word for labels.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Core => "core",
+            Self::Essential => "essential",
+            Self::Optional => "optional",
+        }
+    }
+}
+
+impl Priority {
+    /// The same without the rank.
+    pub fn grade(self) -> Grade {
+        match self {
+            Self::Core => Grade::Core,
+            Self::Essential => Grade::Essential,
+            Self::Optional(_) => Grade::Optional,
+        }
+    }
+}
+
 impl fmt::Display for Priority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -9,6 +9,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::degradation::Level;
+use crate::fragment::Grade;
 
 /// Why content could not be had from a source.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -373,8 +374,10 @@ impl BreakerState {
 /// What has happened to an origin, or to one of its replicas.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OriginChange {
-    /// Its breaker has moved.
+    /// A breaker has moved.
     Breaker {
+        /// Whose requests it stops; `None` for the breaker of a replica, which is everybody's.
+        of: Option<Grade>,
         /// Before.
         from: BreakerState,
         /// After.
@@ -401,17 +404,25 @@ pub enum OriginChange {
 impl fmt::Display for OriginChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Breaker { to, why, pause, .. } => match (to, pause) {
-                (BreakerState::Closed, _) => f.write_str("is asked as ever again"),
-                (BreakerState::Open, Some(pause)) => {
-                    write!(f, "is left alone for {} ms: {why}", pause.as_millis())
+            Self::Breaker {
+                of, to, why, pause, ..
+            } => {
+                let pause = pause.unwrap_or_default().as_millis();
+                let by = of.map_or_else(String::new, |grade| {
+                    format!(" by {} fragments", grade.label())
+                });
+                match to {
+                    BreakerState::Closed => write!(f, "is asked as ever again{by}"),
+                    BreakerState::Open => write!(
+                        f,
+                        "is left alone{by}, for {pause} ms and then longer and longer: {why}"
+                    ),
+                    BreakerState::HalfOpen => write!(f, "is tried{by} with single requests"),
+                    BreakerState::Recovering => {
+                        write!(f, "answers again, and is asked{by} step by step")
+                    }
                 }
-                (BreakerState::Open, None) => write!(f, "is left alone: {why}"),
-                (BreakerState::HalfOpen, _) => f.write_str("is tried with single requests"),
-                (BreakerState::Recovering, _) => {
-                    f.write_str("answers again, and gets its requests back step by step")
-                }
-            },
+            }
             Self::CanaryWithdrawn { why } => {
                 write!(
                     f,

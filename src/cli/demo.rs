@@ -25,7 +25,7 @@ pub(super) struct Demo {
 
 impl Demo {
     pub(super) fn run(self) -> ExitCode {
-        super::runtime().block_on(async {
+        super::run_async(async {
             let demo = match demo::start(self.free_ports).await {
                 Ok(demo) => demo,
                 Err(error) => {

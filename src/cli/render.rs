@@ -61,7 +61,7 @@ impl Render {
                 return ExitCode::FAILURE;
             }
         };
-        super::runtime().block_on(async {
+        super::run_async(async {
             let clock = Clock::start();
             let edition = match app::edition(site, None, &World::new(clock, Vec::new())) {
                 Ok(edition) => Arc::new(edition),

@@ -37,7 +37,7 @@ impl Serve {
             admin_listen: self.admin_listen,
             ..Options::new(self.declaration.unwrap_or(self.file.file))
         };
-        super::runtime().block_on(async {
+        super::run_async(async {
             let app = match App::start(options).await {
                 Ok(app) => app,
                 Err(error) => return refuse(&error),

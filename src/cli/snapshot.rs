@@ -124,7 +124,7 @@ fn rate(text: &str) -> Result<f64, String> {
 
 impl Snapshot {
     pub(super) fn run(self) -> ExitCode {
-        match super::runtime().block_on(self.take()) {
+        match super::run_async(self.take()) {
             Ok(code) => code,
             Err(why) => {
                 output::message(&why);

@@ -29,9 +29,10 @@ use std::time::Duration;
 use crate::clock::Instant;
 use crate::site::{OriginSpec, Role};
 
-use super::breaker::{self, Breaker, Need, Pass, Verdict};
+use super::breaker::{self, Breaker, Need, Pass};
 use super::canary::Worse;
 use super::replica::{Peak, Replica};
+use super::verdict::Verdict;
 
 /// Below this nobody is an outlier, however much faster the others are.
 const OUTLIER_MIN: Duration = Duration::from_millis(20);
@@ -39,8 +40,29 @@ const OUTLIER_MIN: Duration = Duration::from_millis(20);
 /// A failure counts as an answer that took so many times what is typical.
 const PENALTY: f64 = 4.0;
 
-/// For how long the core leaves it to others to try a replica that was ejected.
-const LEFT_TO_OTHERS: Duration = Duration::from_secs(1);
+/// Who may be sent to a replica that may be dead still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Daring {
+    /// Whoever can do without the answer.
+    Some,
+    /// Who would be missed, when nobody else has found out for a second.
+    Little,
+    /// Whose reader has nothing else, when nobody else has found out for five.
+    Least,
+    /// What is to find out how the origin is, and what cannot be sent twice.
+    None,
+}
+
+impl Daring {
+    fn leaves_to_others(self) -> Option<Duration> {
+        match self {
+            Self::Some => Some(Duration::ZERO),
+            Self::Little => Some(Duration::from_secs(1)),
+            Self::Least => Some(Duration::from_secs(5)),
+            Self::None => None,
+        }
+    }
+}
 
 /// Uniform in 0..1, as often as it is asked.
 pub(super) type Chance<'c> = &'c mut dyn FnMut() -> f64;
@@ -59,7 +81,7 @@ pub(super) struct Turn {
     /// Which.
     pub(super) replica: usize,
     pass: Option<Pass>,
-    since: Instant,
+    pub(super) since: Instant,
 }
 
 /// What is worth telling of a replica.
@@ -95,16 +117,25 @@ impl Balance {
         }
     }
 
-    /// Whom to ask first. `is_core` leaves experiments to others.
+    /// The site was declared anew, with the same replicas.
+    pub(super) fn declare(&mut self, spec: &OriginSpec, now: Instant) {
+        self.slow_factor = spec.breaker.slow_factor;
+        self.is_enabled = spec.breaker.enabled;
+        for replica in &mut self.replicas {
+            replica.declare(&spec.breaker, now);
+        }
+    }
+
+    /// Whom to ask first. Whether an ejected replica is well again is found out by whoever has `daring`.
     pub(super) fn choose(
         &mut self,
-        is_core: bool,
+        daring: Daring,
         now: Instant,
         chance: Chance<'_>,
     ) -> (Turn, Option<breaker::Move>) {
         let replica = match &self.replicas[..] {
             [_] => 0,
-            _ => self.pick(is_core, now, chance),
+            _ => self.pick(daring, now, chance),
         };
         self.turn(replica, now)
     }
@@ -176,8 +207,8 @@ impl Balance {
         (turn, moved)
     }
 
-    fn pick(&self, is_core: bool, now: Instant, chance: Chance<'_>) -> usize {
-        if let Some(due) = self.due(is_core, now) {
+    fn pick(&self, daring: Daring, now: Instant, chance: Chance<'_>) -> usize {
+        if let Some(due) = self.due(daring, now) {
             return due;
         }
         let pool = self.pool(chance);
@@ -189,11 +220,8 @@ impl Balance {
     }
 
     /// An ejected replica that is to be tried again. Read-replicas are, when they are needed.
-    fn due(&self, is_core: bool, now: Instant) -> Option<usize> {
-        let left_to_others = match is_core {
-            true => LEFT_TO_OTHERS,
-            false => Duration::ZERO,
-        };
+    fn due(&self, daring: Daring, now: Instant) -> Option<usize> {
+        let left_to_others = daring.leaves_to_others()?;
         let is_needed = |role: Role| {
             let is_in = |replica: &Replica| !replica.is_out();
             role == Role::Primary || self.members(Role::Primary, &is_in).is_empty()
@@ -301,18 +329,33 @@ impl Balance {
         self.judge(turn, Verdict::Failed, false, now, chance)
     }
 
-    /// A replica was asked in vain: somebody else was faster, or nobody wants to know any more.
-    pub(super) fn abandon(&mut self, turn: Turn, now: Instant) {
+    /// A replica was asked, and what became of it says nothing of it.
+    pub(super) fn abandon(&mut self, turn: Turn) {
         let replica = &mut self.replicas[turn.replica];
         replica.in_flight = replica.in_flight.saturating_sub(1);
-        let waited = now.saturating_duration_since(turn.since);
-        // it would have taken at least so long
-        if waited.as_secs_f64() > replica.peak.at(now) {
-            replica.peak.observe(waited, now);
-        }
         if let Some(pass) = turn.pass {
             replica.breaker.abandon(pass);
         }
+    }
+
+    /// Somebody else was faster, by so much that it can be said: it has been waited for so long, and
+    /// would have taken longer.
+    pub(super) fn outrun(
+        &mut self,
+        turn: Turn,
+        p95: Option<Duration>,
+        now: Instant,
+        chance: f64,
+    ) -> Vec<News> {
+        let waited = now.saturating_duration_since(turn.since);
+        if waited.as_secs_f64() > self.replicas[turn.replica].peak.at(now) {
+            self.replicas[turn.replica].peak.observe(waited, now);
+        }
+        if p95.is_none_or(|p95| waited <= p95) {
+            return Vec::new();
+        }
+        let verdict = self.compared(turn.replica, Verdict::Good, waited, now);
+        self.judge(turn, verdict, true, now, chance)
     }
 
     /// Slow is what the best of the others is many times faster than.
@@ -329,13 +372,14 @@ impl Balance {
         }
     }
 
-    /// What the best of the others took lately, in seconds. A peak tells sooner than what is typical
-    /// that they have become slow as well.
+    /// What the best of the other primaries took lately, in seconds. What is on trial, or only stands
+    /// in, is no measure for them.
     fn best_of_others(&self, index: usize, now: Instant) -> Option<f64> {
         let others = self.replicas.iter().enumerate();
-        let others = others.filter(|(other, replica)| *other != index && !replica.is_out());
-        let lately =
-            others.filter_map(|(_, replica)| Some(replica.typical?.max(replica.peak.at(now))));
+        let others = others.filter(|(other, replica)| {
+            *other != index && replica.is_full_primary() && !replica.is_out()
+        });
+        let lately = others.filter_map(|(_, replica)| replica.lately(now));
         lately.min_by(f64::total_cmp)
     }
 
@@ -377,17 +421,25 @@ impl Balance {
     }
 
     /// Whether one more may be out: half of the primaries at most, unless somebody stands in for
-    /// them. A read-replica may go whenever another stays.
+    /// them. A canary may go, and a read-replica whenever another stays.
     fn may_eject(&self, index: usize) -> bool {
-        let role = self.replicas[index].role;
-        let of = |role: Role| {
-            let members = self.replicas.iter();
-            members.filter(move |r| r.role == role && !r.is_withdrawn)
-        };
-        let out = of(role).filter(|replica| replica.is_out()).count();
-        let already = usize::from(self.replicas[index].is_out());
-        let stands_in = role == Role::Primary && of(Role::ReadReplica).any(|r| !r.is_out());
-        stands_in || out + 1 - already <= of(role).count() / 2
+        let replica = &self.replicas[index];
+        if replica.is_canary() {
+            return true;
+        }
+        let kind = replica.is_full_primary();
+        let alike = self.replicas.iter().filter(|r| match kind {
+            true => r.is_full_primary(),
+            false => r.role == Role::ReadReplica,
+        });
+        let (all, out) = (
+            alike.clone().count(),
+            alike.clone().filter(|r| r.is_out()).count(),
+        );
+        let already = usize::from(replica.is_out());
+        let in_reserve = |r: &Replica| r.role == Role::ReadReplica && !r.is_out();
+        let stands_in = kind && self.replicas.iter().any(in_reserve);
+        stands_in || out + 1 - already <= all / 2
     }
 
     /// Compares canaries with the others.
@@ -403,14 +455,14 @@ impl Balance {
         let canaries = self
             .replicas
             .iter_mut()
-            .filter(|replica| replica.weight < 100);
+            .filter(|replica| replica.is_canary());
         canaries.for_each(|canary| canary.trial.other(verdict, is_late));
         None
     }
 
     /// Whether it is a new version on trial.
     pub(super) fn is_canary(&self, index: usize) -> bool {
-        self.replicas[index].weight < 100
+        self.replicas[index].is_canary()
     }
 
     /// A health check has said how a replica is; whether that is news.

@@ -13,14 +13,14 @@
 //! - when `run_max` in a row were bad, for at least [`RUN_TIME`]: at night there are never
 //!   `requests_min`, and by day a blip of a few milliseconds is no reason.
 //!
-//! # What the core may
+//! # Whose it is
 //!
-//! A slow origin still answers within the deadline, and an article that is late is worth more than no
-//! article: the core passes a breaker that is open because of slowness, and what becomes of it counts,
-//! so that it is closed to the core too when that fails. And a core that has nothing at all to show
-//! instead may find out how the origin is before it is time, one request at a time and no more than one
-//! in [`EARLY_PAUSE`]: that costs the origin little, and the reader would get an error page. On the way
-//! back it is always let through.
+//! Of each origin the core, the essential and the optional fragments have one each, which is judged by
+//! their own results: a block that misses a tight deadline, or one address that fails, takes no article
+//! from anybody. For the core slow is not bad: an article that is late is worth more than no article.
+//! And a core that has nothing at all to show instead may find out how the origin is before it is time,
+//! one request at a time and no more than one in [`EARLY_PAUSE`]: that costs the origin little, and the
+//! reader would get an error page. On the way back it is always let through.
 //!
 //! # How it recovers
 //!
@@ -40,6 +40,7 @@ use crate::clock::Instant;
 use crate::report::BreakerState;
 use crate::site::BreakerPolicy;
 
+use super::verdict::Verdict;
 use super::window::Window;
 
 /// How long a run of bad results lasts at least before it opens the breaker of an origin.
@@ -63,17 +64,6 @@ const REQUESTS_MIN_RECOVERING: u32 = 6;
 const GOOD: usize = 0;
 const SLOW: usize = 1;
 const FAILED: usize = 2;
-
-/// What became of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// A whole answer in good time.
-    Good,
-    /// A whole answer, but much later than usual.
-    Slow,
-    /// No answer, a wrong one, or none by the deadline.
-    Failed,
-}
 
 /// Why it is not closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,19 +97,15 @@ pub(super) struct Pass {
 enum Kind {
     Normal,
     Probe,
-    /// A core that passes a breaker which is open because of slowness.
-    Core,
     /// A core that has nothing to show instead, at an open breaker.
     LastResort,
 }
 
 /// Who asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Need {
-    /// A page can do without the answer.
+    /// There is something to show instead, or nothing is missed.
     Wanted,
-    /// A page depends on it, but there is something to show instead.
-    Core,
     /// Without it there is no page.
     LastResort,
 }
@@ -127,7 +113,7 @@ pub(super) enum Need {
 impl Pass {
     /// Whether it was let through by a breaker that is closed.
     pub(super) fn is_free(self, breaker: &Breaker) -> bool {
-        self.kind == Kind::Normal && matches!(breaker.phase, Phase::Closed)
+        self.kind == Kind::Normal && breaker.is_closed()
     }
 
     /// Whether it is to find out how the other side is.
@@ -223,6 +209,22 @@ impl Breaker {
         }
     }
 
+    /// The site was declared anew: what is known stays, and counts by the new numbers.
+    pub(super) fn declare(&mut self, policy: BreakerPolicy, now: Instant) {
+        if policy.window != self.policy.window {
+            self.window = Window::new(policy.window, now);
+        }
+        if !policy.enabled && self.phase != Phase::Closed {
+            self.become_(Phase::Closed, now);
+        }
+        self.policy = policy;
+    }
+
+    /// Whether all requests are let through.
+    pub(super) fn is_closed(&self) -> bool {
+        self.phase == Phase::Closed
+    }
+
     /// The state, what opened it last, and since when it is so.
     pub(super) fn state(&self) -> (BreakerState, Option<Why>, Instant) {
         let state = match self.phase {
@@ -299,11 +301,6 @@ impl Breaker {
         let kind = match self.phase {
             _ if is_drawn => Some(Kind::Normal),
             Phase::Recovering { .. } if need == Need::LastResort => Some(Kind::Normal),
-            Phase::Open { .. } | Phase::HalfOpen { .. }
-                if need >= Need::Core && matches!(self.why, Some(Why::Slow { .. })) =>
-            {
-                Some(Kind::Core)
-            }
             Phase::Open { .. } | Phase::HalfOpen { .. } if need == Need::LastResort => {
                 self.early.take(now).then_some(Kind::LastResort)
             }
@@ -338,7 +335,6 @@ impl Breaker {
         self.run.note(verdict, now);
         match pass.kind {
             Kind::LastResort => self.tried_early(verdict, now),
-            Kind::Core => self.core_passed(verdict, now, chance),
             Kind::Probe => self.probed(verdict, now, chance),
             Kind::Normal => {
                 self.window.add(kind_of(verdict), now);
@@ -361,7 +357,7 @@ impl Breaker {
         match (pass.kind, &mut self.phase) {
             (Kind::Probe, Phase::HalfOpen { is_asked, .. }) => *is_asked = false,
             (Kind::LastResort, _) => self.early.is_asked = false,
-            (Kind::Normal | Kind::Probe | Kind::Core, _) => {}
+            (Kind::Normal | Kind::Probe, _) => {}
         }
     }
 
@@ -414,15 +410,6 @@ impl Breaker {
             true => Why::Failing { failed, of: bad },
             false => Why::Slow { slow: bad, of: bad },
         })
-    }
-
-    /// A core has passed although it is open. That it fails too is worse than slow.
-    fn core_passed(&mut self, verdict: Verdict, now: Instant, chance: f64) -> Option<Move> {
-        let is_failing = verdict == Verdict::Failed && self.run.failed >= self.policy.run_max;
-        let (failed, of) = (self.run.failed, self.run.bad);
-        is_failing
-            .then(|| self.open(Why::Failing { failed, of }, now, chance))
-            .flatten()
     }
 
     /// A last resort has tried before it was time: a good answer is as good as a probe's, a bad one
@@ -493,8 +480,8 @@ impl Breaker {
     }
 
     fn open(&mut self, why: Why, now: Instant, chance: f64) -> Option<Move> {
-        let was_good = matches!(self.phase, Phase::Closed)
-            && now.saturating_duration_since(self.changed) >= self.policy.open_max;
+        let was_good =
+            self.is_closed() && now.saturating_duration_since(self.changed) >= self.policy.open_max;
         self.trips = if was_good {
             1
         } else {

@@ -32,9 +32,13 @@ impl Budget {
         Self {
             window: Window::new(SPAN, now),
             percent: u32::from(percent),
-            // who wants none gets none
-            floor: if percent == 0 { 0 } else { floor },
+            floor,
         }
+    }
+
+    /// The site was declared anew.
+    pub(super) fn declare(&mut self, percent: u8) {
+        self.percent = u32::from(percent);
     }
 
     /// Something was asked that would have been asked anyway.
@@ -46,7 +50,9 @@ impl Budget {
     pub(super) fn take(&mut self, now: Instant) -> bool {
         let [asked, excess] = self.window.sums(now);
         let share = u64::from(asked) * u64::from(self.percent) / 100;
-        let is_in_budget = u64::from(excess) < share.max(u64::from(self.floor));
+        // who wants none gets none
+        let floor = if self.percent == 0 { 0 } else { self.floor };
+        let is_in_budget = u64::from(excess) < share.max(u64::from(floor));
         if is_in_budget {
             self.window.add(EXCESS, now);
         }

@@ -36,6 +36,12 @@ impl Bulkhead {
         }
     }
 
+    /// The site was declared anew: who is in stays in.
+    pub(super) fn declare(&mut self, max: usize, reserved: usize) {
+        self.max = max;
+        self.optional_max = max.saturating_sub(reserved);
+    }
+
     /// Takes a place, if there is one for this kind of fragment.
     pub(super) fn take(&mut self, is_required: bool) -> Option<Place> {
         if self.in_flight() >= self.max {

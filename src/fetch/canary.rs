@@ -6,7 +6,7 @@
 //! the bar is higher than for a single question. A difference that is certain but small does not count:
 //! [`DIFFERENCE_MIN`].
 
-use super::breaker::Verdict;
+use super::verdict::Verdict;
 
 /// Answers of either side below which nothing is said.
 const COUNT_MIN: u32 = 20;
@@ -20,8 +20,9 @@ const DIFFERENCE_MIN: f64 = 0.1;
 /// How often the canary is looked at: once in so many of its answers.
 const LOOK_EVERY: u32 = 10;
 
-/// Beyond this the counts are halved: what happened long ago weighs less.
-const COUNT_MAX: u32 = 2_000;
+/// When either side has so many, the counts of both are halved: what happened long ago weighs less, and
+/// weighs as little for the one as for the others.
+const COUNT_MAX: u32 = 20_000;
 
 /// Answers, and how many of them were bad in which way.
 #[derive(Debug, Clone, Copy, Default)]
@@ -67,11 +68,13 @@ impl Trial {
     /// One of the others has answered; `is_late` is by the measure that holds for both.
     pub(super) fn other(&mut self, verdict: Verdict, is_late: bool) {
         self.others.add(verdict, is_late);
+        self.forget();
     }
 
     /// The canary has answered; whether it is worse than the others.
     pub(super) fn canary(&mut self, verdict: Verdict, is_late: bool) -> Option<Worse> {
         self.canary.add(verdict, is_late);
+        self.forget();
         let (canary, others) = (self.canary, self.others);
         let is_time = canary.answers.is_multiple_of(LOOK_EVERY);
         if !is_time || canary.answers < COUNT_MIN || others.answers < COUNT_MIN {
@@ -88,13 +91,23 @@ impl Trial {
     }
 }
 
-impl Count {
-    fn add(&mut self, verdict: Verdict, is_late: bool) {
-        if self.answers >= COUNT_MAX {
-            self.answers /= 2;
-            self.failed /= 2;
-            self.late /= 2;
+impl Trial {
+    fn forget(&mut self) {
+        if self.canary.answers >= COUNT_MAX || self.others.answers >= COUNT_MAX {
+            self.canary.halve();
+            self.others.halve();
         }
+    }
+}
+
+impl Count {
+    fn halve(&mut self) {
+        self.answers /= 2;
+        self.failed /= 2;
+        self.late /= 2;
+    }
+
+    fn add(&mut self, verdict: Verdict, is_late: bool) {
         self.answers += 1;
         self.failed += u32::from(verdict == Verdict::Failed);
         self.late += u32::from(is_late);
@@ -177,6 +190,30 @@ mod tests {
             wronged <= 1,
             "{wronged} of 100 good canaries were withdrawn"
         );
+    }
+
+    /// Thirty percent of all answers fail for three minutes, of a canary and of nineteen times as many.
+    #[test]
+    fn what_befalls_all_is_held_against_nobody() {
+        for seed in 0..50 {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let mut trial = Trial::default();
+            for n in 0..60_000 {
+                let is_sick = (20_000..38_000).contains(&n);
+                let fails = rng.f64() < if is_sick { 0.3 } else { 0.002 };
+                let verdict = if fails {
+                    Verdict::Failed
+                } else {
+                    Verdict::Good
+                };
+                if n % 20 > 0 {
+                    trial.other(verdict, false);
+                    continue;
+                }
+                let worse = trial.canary(verdict, false);
+                assert_eq!(worse, None, "seed {seed}, after {n}");
+            }
+        }
     }
 
     #[test]

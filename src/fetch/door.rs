@@ -8,21 +8,22 @@ use std::sync::atomic::AtomicBool;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
+use crate::fragment::Grade;
 use crate::report::{Cause, Event, Observer, OriginChange};
 use crate::site::OriginSpec;
 
 use super::Means;
 use super::balance::News;
-use super::breaker::{self, Pass, Verdict};
-use super::guards::{Asker, Guards, Ticket, Tidings};
+use super::breaker;
+use super::guards::{Asker, Guards, Permit, Ticket, Tidings};
 use super::origin::Origin;
-use super::verdict::is_failure;
+use super::verdict::{Verdict, is_failure};
 
-/// What outlives an edition, as long as the origin is declared as it is.
+/// What outlives an edition, as long as the origin has the same replicas.
 pub(super) struct Door {
     pub(super) spec: OriginSpec,
     pub(super) replicas: Vec<Arc<dyn Origin>>,
-    pub(super) guards: Mutex<Guards>,
+    pub(super) guards: Arc<Mutex<Guards>>,
     /// Apart from the fragments' places: a stream may stay open for hours.
     pub(super) streams: Arc<Semaphore>,
     pub(super) means: Means,
@@ -33,14 +34,40 @@ pub(super) struct Door {
 impl Door {
     pub(super) fn new(spec: OriginSpec, replicas: Vec<Arc<dyn Origin>>, means: Means) -> Self {
         debug_assert_eq!(spec.replicas.len(), replicas.len());
+        let guards = Guards::new(&spec, means.clock.now());
         Self {
-            guards: Mutex::new(Guards::new(&spec, means.clock.now())),
+            guards: Arc::new(Mutex::new(guards)),
             streams: Arc::new(Semaphore::new(spec.max_in_flight)),
             spec,
             replicas,
             means,
             is_checked: AtomicBool::new(false),
         }
+    }
+
+    /// The same origin, declared anew; `None` if its replicas, or the connections to them, are others.
+    /// What is known of it and what is under way is kept.
+    pub(super) fn declared(&self, spec: &OriginSpec) -> Option<Self> {
+        let known = &self.spec;
+        let is_same = known.replicas == spec.replicas
+            && known.connections == spec.connections
+            && known.connect_timeout == spec.connect_timeout;
+        if !is_same {
+            return None;
+        }
+        self.guards.lock().declare(spec, self.means.clock.now());
+        let streams = match known.max_in_flight == spec.max_in_flight {
+            true => Arc::clone(&self.streams),
+            false => Arc::new(Semaphore::new(spec.max_in_flight)),
+        };
+        Some(Self {
+            spec: spec.clone(),
+            replicas: self.replicas.clone(),
+            guards: Arc::clone(&self.guards),
+            streams,
+            means: self.means.clone(),
+            is_checked: AtomicBool::new(false),
+        })
     }
 
     /// Does something with the guards, and tells what came of it when they are free again.
@@ -52,12 +79,12 @@ impl Door {
     }
 
     fn tell(&self, tidings: Tidings) {
-        for moved in tidings.origin {
-            self.tell_of(None, of_breaker(moved));
+        for (grade, moved) in tidings.origin {
+            self.tell_of(None, of_breaker(Some(grade), moved));
         }
         for (replica, news) in tidings.replicas {
             let change = match news {
-                News::Moved(moved) => of_breaker(moved),
+                News::Moved(moved) => of_breaker(None, moved),
                 News::Withdrawn(worse) => OriginChange::CanaryWithdrawn {
                     why: worse.to_string(),
                 },
@@ -78,8 +105,9 @@ impl Door {
     }
 }
 
-fn of_breaker(moved: breaker::Move) -> OriginChange {
+fn of_breaker(of: Option<Grade>, moved: breaker::Move) -> OriginChange {
     OriginChange::Breaker {
+        of,
         from: moved.from,
         to: moved.to,
         why: moved.why.to_string(),
@@ -90,7 +118,7 @@ fn of_breaker(moved: breaker::Move) -> OriginChange {
 /// Leave for one request, given back when it is dropped.
 pub(super) struct Leave {
     door: Arc<Door>,
-    pass: Option<Pass>,
+    permit: Option<Permit>,
 }
 
 impl Leave {
@@ -98,31 +126,33 @@ impl Leave {
     pub(super) fn take(door: &Arc<Door>, asker: Asker) -> Result<(Self, UnderWay), Cause> {
         let now = door.means.clock.now();
         let entered = door.with(|guards, news| guards.enter(asker, now, &mut fastrand::f64, news));
-        let (pass, ticket) = entered?;
+        let (permit, ticket) = entered?;
         let leave = Self {
             door: Arc::clone(door),
-            pass: Some(pass),
+            permit: Some(permit),
         };
         Ok((leave, UnderWay::new(door, ticket)))
     }
 
     /// What was let through, until it is settled.
-    pub(super) fn pass(&self) -> Option<Pass> {
-        self.pass
+    pub(super) fn permit(&self) -> Option<Permit> {
+        self.permit
     }
 
     /// Says what became of the request; the first word counts.
     pub(super) fn settle(&mut self, verdict: Verdict) {
-        let Some(pass) = self.pass.take() else { return };
+        let Some(permit) = self.permit.take() else {
+            return;
+        };
         let now = self.door.means.clock.now();
         self.door
-            .with(|guards, news| guards.settled(pass, verdict, now, fastrand::f64(), news));
+            .with(|guards, news| guards.settled(permit, verdict, now, fastrand::f64(), news));
     }
 
     /// Says that what became of it says nothing of the origin.
     pub(super) fn abandon(&mut self) {
-        if let Some(pass) = self.pass.take() {
-            self.door.guards.lock().breaker.abandon(pass);
+        if let Some(permit) = self.permit.take() {
+            self.door.guards.lock().let_go(permit);
         }
     }
 }
@@ -154,14 +184,13 @@ impl UnderWay {
         Arc::clone(&self.door.replicas[self.ticket.turn.replica])
     }
 
-    /// Says what became of it; `is_judged` if it was held against the replica already that this took
-    /// too long.
-    pub(super) fn settle(mut self, verdict: Verdict, is_judged: bool) {
+    /// Says what became of it. That it is not said, as when this is dropped, is that nothing can be
+    /// said of it.
+    pub(super) fn settle(mut self, verdict: Verdict) {
         self.is_settled = true;
         let (now, ticket) = (self.door.means.clock.now(), self.ticket);
-        self.door.with(|guards, news| match is_judged {
-            true => guards.abandoned(ticket, now),
-            false => guards.attempted(ticket, verdict, now, fastrand::f64(), news),
+        self.door.with(|guards, news| {
+            guards.attempted(ticket, verdict, now, fastrand::f64(), news);
         });
     }
 }
@@ -169,8 +198,7 @@ impl UnderWay {
 impl Drop for UnderWay {
     fn drop(&mut self) {
         if !self.is_settled {
-            let now = self.door.means.clock.now();
-            self.door.guards.lock().abandoned(self.ticket, now);
+            self.door.guards.lock().abandoned(self.ticket);
         }
     }
 }
@@ -209,11 +237,8 @@ impl Receipt {
         };
         leave.settle(Verdict::Failed);
         let (now, ticket) = (self.door.means.clock.now(), self.ticket);
-        self.door.with(|guards, news| {
-            let found = guards.balance.spoiled(ticket.turn, now, fastrand::f64());
-            let found = found.into_iter().map(|found| (ticket.turn.replica, found));
-            news.replicas.extend(found);
-        });
+        self.door
+            .with(|guards, news| guards.failed(ticket, now, fastrand::f64(), news));
     }
 }
 

@@ -22,12 +22,12 @@ use crate::clock::Instant;
 use crate::report::Cause;
 
 use super::attempt::{self, Answer, Ask, Expect, Refusal};
-use super::breaker::{Need, Verdict};
+use super::breaker::Need;
 use super::door::{Door, Leave, Receipt, UnderWay};
-use super::guards::{Asker, Ticket};
+use super::guards::{Asker, Permit, Ticket};
 use super::lag::Lag;
 use super::retry::{self, Again, Failed};
-use super::verdict::is_failure;
+use super::verdict::Verdict;
 use super::{Fetched, Terms};
 
 /// Asks, and asks again where that is worth it.
@@ -38,12 +38,11 @@ pub(super) async fn run(
     terms: Terms,
 ) -> Result<Fetched, Cause> {
     let asker = Asker {
+        grade: terms.priority.grade(),
         need: match (terms.priority.is_core(), terms.has_instead) {
             (true, false) => Need::LastResort,
-            (true, true) => Need::Core,
-            (false, _) => Need::Wanted,
+            (true, true) | (false, _) => Need::Wanted,
         },
-        is_required: terms.priority.rank().is_none(),
     };
     let (leave, first) = Leave::take(door, asker)?;
     let began = door.means.clock.now();
@@ -143,8 +142,9 @@ impl<'a> Exchange<'a> {
         if now >= self.end {
             return Some(Err(Cause::Timeout));
         }
-        if let Some((_, cause)) = self.retry.take_if(|(at, _)| now >= *at)
-            && !self.again(false)
+        let is_missed = self.is_missed;
+        if let Some((_, cause)) = self.retry.take_if(|(at, _)| is_missed || now >= *at)
+            && (is_missed || !self.again(false))
         {
             return Some(self.fail(cause));
         }
@@ -169,9 +169,11 @@ impl<'a> Exchange<'a> {
             return;
         }
         leave.settle(Verdict::Failed);
+        // whoever was asked a moment ago has missed nothing
+        let had_time = |ticket: &&Ticket| now >= ticket.turn.since + self.terms.timeout / 2;
         self.door.with(|guards, news| {
-            for ticket in &self.tickets {
-                guards.missed(*ticket, now, fastrand::f64(), news);
+            for ticket in self.tickets.iter().filter(had_time) {
+                guards.failed(*ticket, now, fastrand::f64(), news);
             }
         });
     }
@@ -196,8 +198,13 @@ impl<'a> Exchange<'a> {
             Ok(answer) => return Some(Ok(self.answered(answer, under_way, since))),
             Err(refusal) => refusal,
         };
-        let verdict = verdict_of(&refusal.cause);
-        under_way.settle(verdict, self.is_missed);
+        // a connection that could not be made in time may be this process's own fault
+        let is_own_fault =
+            matches!(refusal.cause, Cause::Connect(_)) && self.door.means.lag.is_large();
+        match self.is_missed || is_own_fault {
+            true => drop(under_way),
+            false => under_way.settle(Verdict::of(&refusal.cause)),
+        }
         let wait = self.wait_asked(&refusal);
         if !self.running.is_empty() {
             return None;
@@ -218,13 +225,23 @@ impl<'a> Exchange<'a> {
         let (door, ticket) = (self.door, under_way.ticket);
         let now = door.means.clock.now();
         let took = now.saturating_duration_since(since);
-        under_way.settle(Verdict::Good, self.is_missed);
-        let is_slow = door.with(|guards, _| {
+        let is_own_fault = door.means.lag.is_large();
+        match self.is_missed || is_own_fault {
+            true => drop(under_way),
+            false => under_way.settle(Verdict::Good),
+        }
+        let permit = self.leave.as_ref().and_then(Leave::permit);
+        let is_slow = door.with(|guards, news| {
             let is_slow = guards.is_slow(took, self.terms.timeout, now);
-            guards.answered(ticket, took, self.hedged, now);
+            if !is_own_fault {
+                guards.answered(permit, ticket, took, self.hedged, now);
+                for loser in &self.tickets {
+                    guards.outrun(*loser, now, fastrand::f64(), news);
+                }
+            }
             is_slow
         });
-        let verdict = match is_slow && !door.means.lag.is_large() {
+        let verdict = match is_slow && !is_own_fault {
             true => Verdict::Slow,
             false => Verdict::Good,
         };
@@ -237,31 +254,36 @@ impl<'a> Exchange<'a> {
     /// The failure is the result.
     fn fail(&mut self, cause: Cause) -> Result<Fetched, Cause> {
         if let Some(mut leave) = self.leave.take() {
-            leave.settle(verdict_of(&cause));
+            leave.settle(Verdict::of(&cause));
         }
         Err(cause)
     }
 
     fn decide(&self, cause: &Cause, wait: Option<Duration>) -> Again {
         let now = self.door.means.clock.now();
-        let pass = self.leave.as_ref().and_then(Leave::pass);
+        let permit = self.leave.as_ref().and_then(Leave::permit);
         let guards = self.door.guards.lock();
-        let is_free = pass.is_some_and(|pass| pass.is_free(&guards.breaker));
-        let is_probe = pass.is_none_or(|pass| pass.is_probe());
+        let is_free = permit.is_some_and(|permit| guards.is_free(permit));
+        let is_probe = permit.is_none_or(Permit::is_probe);
+        let has_other = !is_probe && guards.balance.has_other(&self.tried[self.round..]);
         let failed = Failed {
             cause,
-            wait,
+            // what one replica asks for is not asked of another
+            wait: wait.filter(|_| !has_other),
             attempts: u32::try_from(self.tried.len() - self.failovers).unwrap_or(u32::MAX),
-            has_other: !is_probe && guards.balance.has_other(&self.tried[self.round..]),
+            has_other,
             left: self.deadline.saturating_duration_since(now),
             is_free: is_free && !self.terms.is_frugal,
         };
         retry::decide(&self.door.spec.retry, &failed, fastrand::f64())
     }
 
-    /// One more attempt, if there is a place and a budget for it.
+    /// One more attempt, if there is a place and a budget for it, and the breaker is closed still.
     fn again(&mut self, is_failover: bool) -> bool {
         let now = self.door.means.clock.now();
+        if !is_failover && !self.is_free() {
+            return false;
+        }
         let asker = self.asker;
         let tried = match is_failover {
             true => &self.tried[self.round..],
@@ -285,14 +307,19 @@ impl<'a> Exchange<'a> {
             && !self.terms.is_frugal
             && self.door.spec.hedge_percent > 0
             && self.door.replicas.len() > 1;
-        let pass = self.leave.as_ref().and_then(Leave::pass);
-        let pass = pass.filter(|_| may_hedge)?;
-        let after = self.door.guards.lock().hedge_after(pass, began)?;
+        let permit = self.leave.as_ref().and_then(Leave::permit);
+        let permit = permit.filter(|_| may_hedge)?;
+        let after = self.door.guards.lock().hedge_after(permit, began)?;
         (after < self.terms.timeout).then(|| began + after)
     }
 
+    fn is_free(&self) -> bool {
+        let permit = self.leave.as_ref().and_then(Leave::permit);
+        permit.is_some_and(|permit| self.door.guards.lock().is_free(permit))
+    }
+
     fn hedge(&mut self, now: Instant) {
-        if self.running.len() != 1 {
+        if self.running.len() != 1 || !self.is_free() {
             return;
         }
         let (asker, tried) = (self.asker, &self.tried);
@@ -311,14 +338,10 @@ impl<'a> Exchange<'a> {
         let clock = self.door.means.clock;
         let now = clock.now();
         let wait = retry::wait_asked(value, clock.wall(now))?;
-        self.door.guards.lock().breaker.hold(wait, now);
+        let permit = self.leave.as_ref().and_then(Leave::permit);
+        if let Some(permit) = permit.filter(|_| self.door.replicas.len() == 1) {
+            self.door.guards.lock().hold(permit, wait, now);
+        }
         Some(wait)
-    }
-}
-
-fn verdict_of(cause: &Cause) -> Verdict {
-    match is_failure(cause) {
-        true => Verdict::Failed,
-        false => Verdict::Good,
     }
 }

@@ -9,14 +9,16 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::clock::Instant;
+use crate::fragment::Grade;
 use crate::report::Cause;
 use crate::site::OriginSpec;
 
-use super::balance::{Balance, Chance, News, Turn};
-use super::breaker::{self, Breaker, Need, Pass, Verdict};
+use super::balance::{Balance, Chance, Daring, News, Turn};
+use super::breaker::{self, Breaker, Need, Pass};
 use super::budget::Budget;
 use super::bulkhead::{Bulkhead, Place};
 use super::latency::Latency;
+use super::verdict::Verdict;
 
 /// Retries in ten seconds that a quiet origin is allowed: as many as it takes to find out that a
 /// replica is dead.
@@ -28,13 +30,38 @@ const HEDGE_FLOOR: u32 = 0;
 /// What a request is for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Asker {
+    /// Whose breaker, and whose places.
+    pub(super) grade: Grade,
     pub(super) need: Need,
-    pub(super) is_required: bool,
 }
 
 impl Asker {
-    fn is_core(self) -> bool {
-        self.need >= Need::Core
+    fn is_required(self) -> bool {
+        self.grade != Grade::Optional
+    }
+
+    /// What finds out how the origin is must not be sent to the replica that is least likely to be well.
+    fn daring(self, pass: Pass) -> Daring {
+        match (self.grade, self.need) {
+            _ if pass.is_probe() => Daring::None,
+            (_, Need::LastResort) => Daring::Least,
+            (Grade::Core | Grade::Essential, Need::Wanted) => Daring::Little,
+            (Grade::Optional, Need::Wanted) => Daring::Some,
+        }
+    }
+}
+
+/// Leave to make one request; to be given back with what became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Permit {
+    grade: Grade,
+    pass: Pass,
+}
+
+impl Permit {
+    /// Whether it is to find out how the origin is.
+    pub(super) fn is_probe(self) -> bool {
+        self.pass.is_probe()
     }
 }
 
@@ -73,7 +100,8 @@ pub struct Counts {
 /// What stands before an origin.
 #[derive(Debug)]
 pub(super) struct Guards {
-    pub(super) breaker: Breaker,
+    /// One for each grade, in their order: each is judged by its own results.
+    breakers: [Breaker; Grade::ALL.len()],
     pub(super) bulkhead: Bulkhead,
     pub(super) balance: Balance,
     pub(super) latency: Latency,
@@ -87,7 +115,8 @@ impl Guards {
     /// All open, nothing known.
     pub(super) fn new(spec: &OriginSpec, now: Instant) -> Self {
         Self {
-            breaker: Breaker::new(spec.breaker.clone(), breaker::RUN_TIME, now),
+            breakers: Grade::ALL
+                .map(|_| Breaker::new(spec.breaker.clone(), breaker::RUN_TIME, now)),
             bulkhead: Bulkhead::new(spec.max_in_flight, spec.reserved),
             balance: Balance::new(spec, now),
             latency: Latency::new(now),
@@ -98,6 +127,28 @@ impl Guards {
         }
     }
 
+    /// The site was declared anew, with the same replicas: what is known of them stays.
+    pub(super) fn declare(&mut self, spec: &OriginSpec, now: Instant) {
+        for breaker in &mut self.breakers {
+            breaker.declare(spec.breaker.clone(), now);
+        }
+        self.bulkhead.declare(spec.max_in_flight, spec.reserved);
+        self.balance.declare(spec, now);
+        self.retries.declare(spec.retry.budget_percent);
+        self.hedges.declare(spec.hedge_percent);
+        self.slow_factor = spec.breaker.slow_factor;
+    }
+
+    /// The breaker of a grade.
+    pub(super) fn breaker(&self, grade: Grade) -> &Breaker {
+        &self.breakers[grade as usize]
+    }
+
+    /// Whether its breaker is closed, and was when the request was let in.
+    pub(super) fn is_free(&self, permit: Permit) -> bool {
+        permit.pass.is_free(self.breaker(permit.grade))
+    }
+
     /// Lets a request in, or says why not.
     pub(super) fn enter(
         &mut self,
@@ -105,26 +156,28 @@ impl Guards {
         now: Instant,
         chance: Chance<'_>,
         news: &mut Tidings,
-    ) -> Result<(Pass, Ticket), Cause> {
+    ) -> Result<(Permit, Ticket), Cause> {
         self.counts.requests += 1;
-        let (pass, moved) = self.breaker.admit(asker.need, now, chance());
-        news.origin.extend(moved);
+        let breaker = &mut self.breakers[asker.grade as usize];
+        let (pass, moved) = breaker.admit(asker.need, now, chance());
+        news.origin.extend(moved.map(|moved| (asker.grade, moved)));
         let Some(pass) = pass else {
             self.counts.refused_open += 1;
             return Err(Cause::Open);
         };
-        let Some(place) = self.bulkhead.take(asker.is_required) else {
-            self.breaker.abandon(pass);
+        let Some(place) = self.bulkhead.take(asker.is_required()) else {
+            breaker.abandon(pass);
             self.counts.refused_busy += 1;
             return Err(Cause::Busy);
         };
         self.retries.asked(now);
         self.hedges.asked(now);
-        let (turn, moved) = self.balance.choose(asker.is_core(), now, chance);
+        let (turn, moved) = self.balance.choose(asker.daring(pass), now, chance);
         news.moved(turn.replica, moved);
         self.counts.attempts += 1;
+        let grade = asker.grade;
         let place = Some(place);
-        Ok((pass, Ticket { turn, place }))
+        Ok((Permit { grade, pass }, Ticket { turn, place }))
     }
 
     /// One more attempt for a request that was let in, of which `tried` have been asked; `None` where
@@ -141,7 +194,7 @@ impl Guards {
         if !self.retries.take(now) {
             return None;
         }
-        let place = self.bulkhead.take(asker.is_required)?;
+        let place = self.bulkhead.take(asker.is_required())?;
         let (turn, moved) = match is_failover {
             false => self.balance.choose_again(tried, now, chance),
             true => match self.balance.choose_instead(tried, now, chance) {
@@ -163,10 +216,9 @@ impl Guards {
     }
 
     /// When a second replica may be asked, if the first has not answered by then.
-    pub(super) fn hedge_after(&mut self, pass: Pass, now: Instant) -> Option<Duration> {
-        let is_open = !pass.is_free(&self.breaker);
+    pub(super) fn hedge_after(&self, permit: Permit, now: Instant) -> Option<Duration> {
         let known = self.latency.quantiles(now)?;
-        (!is_open).then_some(known.p95)
+        self.is_free(permit).then_some(known.p95)
     }
 
     /// A second attempt beside the first, at another replica; `None` where there is no other, no
@@ -182,7 +234,7 @@ impl Guards {
         if !self.hedges.take(now) {
             return None;
         }
-        let place = self.bulkhead.take(asker.is_required)?;
+        let place = self.bulkhead.take(asker.is_required())?;
         let Some((turn, moved)) = self.balance.choose_beside(tried, now, chance) else {
             self.bulkhead.give_back(place);
             return None;
@@ -194,14 +246,20 @@ impl Guards {
         Some(Ticket { turn, place })
     }
 
-    /// A turn at a replica for what is passed through: it has places of its own.
+    /// A turn at a replica for what is passed through: it has places of its own. What cannot be sent
+    /// twice goes where it is most likely to arrive.
     pub(super) fn pass_through(
         &mut self,
+        can_be_copied: bool,
         now: Instant,
         chance: Chance<'_>,
         news: &mut Tidings,
     ) -> Ticket {
-        let (turn, moved) = self.balance.choose(true, now, chance);
+        let daring = match can_be_copied {
+            true => Daring::Least,
+            false => Daring::None,
+        };
+        let (turn, moved) = self.balance.choose(daring, now, chance);
         news.moved(turn.replica, moved);
         Ticket { turn, place: None }
     }
@@ -234,8 +292,8 @@ impl Guards {
         news.replicas(ticket.turn.replica, found);
     }
 
-    /// An attempt has missed its deadline, and goes on.
-    pub(super) fn missed(&mut self, ticket: Ticket, now: Instant, chance: f64, news: &mut Tidings) {
+    /// An answer is none after all, or has not come by the deadline.
+    pub(super) fn failed(&mut self, ticket: Ticket, now: Instant, chance: f64, news: &mut Tidings) {
         let found = self.balance.spoiled(ticket.turn, now, chance);
         news.replicas(ticket.turn.replica, found);
     }
@@ -243,6 +301,7 @@ impl Guards {
     /// An attempt has brought an answer, `hedged` if a second replica was asked.
     pub(super) fn answered(
         &mut self,
+        permit: Option<Permit>,
         ticket: Ticket,
         took: Duration,
         hedged: Option<usize>,
@@ -250,15 +309,23 @@ impl Guards {
     ) {
         self.counts.hedges_won += u64::from(hedged == Some(ticket.turn.replica));
         // what is usual is learned while all is well, and not from who is on trial
-        if !self.breaker.is_open() && !self.balance.is_canary(ticket.turn.replica) {
+        let is_well = permit.is_some_and(|permit| self.is_free(permit));
+        if is_well && !self.balance.is_canary(ticket.turn.replica) {
             self.latency.record(took, now);
         }
     }
 
-    /// An attempt was given up before its end.
-    pub(super) fn abandoned(&mut self, ticket: Ticket, now: Instant) {
+    /// An attempt is given up because another one has brought an answer.
+    pub(super) fn outrun(&mut self, ticket: Ticket, now: Instant, chance: f64, news: &mut Tidings) {
+        let p95 = self.latency.quantiles(now).map(|known| known.p95);
+        let found = self.balance.outrun(ticket.turn, p95, now, chance);
+        news.replicas(ticket.turn.replica, found);
+    }
+
+    /// An attempt was given up before its end, or what became of it says nothing.
+    pub(super) fn abandoned(&mut self, ticket: Ticket) {
         self.leave(ticket);
-        self.balance.abandon(ticket.turn, now);
+        self.balance.abandon(ticket.turn);
     }
 
     fn leave(&mut self, ticket: Ticket) {
@@ -268,7 +335,7 @@ impl Guards {
     }
 
     /// Whether an answer that took so long is slow, by what is usual here and by the time there was.
-    pub(super) fn is_slow(&mut self, took: Duration, timeout: Duration, now: Instant) -> bool {
+    pub(super) fn is_slow(&self, took: Duration, timeout: Duration, now: Instant) -> bool {
         let usual = self.latency.quantiles(now).map(|known| known.p50);
         usual.is_some_and(|usual| took > usual * self.slow_factor && took > timeout / 2)
     }
@@ -276,27 +343,44 @@ impl Guards {
     /// A request has come to its end.
     pub(super) fn settled(
         &mut self,
-        pass: Pass,
+        permit: Permit,
         verdict: Verdict,
         now: Instant,
         chance: f64,
         news: &mut Tidings,
     ) {
+        let Permit { grade, pass } = permit;
         match verdict {
             Verdict::Good => {}
             Verdict::Slow => self.counts.slow += 1,
             Verdict::Failed => self.counts.failed += 1,
         }
-        news.origin
-            .extend(self.breaker.settle(pass, verdict, true, now, chance));
+        let verdict = match (grade, verdict) {
+            // late is better than not at all
+            (Grade::Core, Verdict::Slow) => Verdict::Good,
+            (Grade::Core | Grade::Essential | Grade::Optional, verdict) => verdict,
+        };
+        let breaker = &mut self.breakers[grade as usize];
+        let moved = breaker.settle(pass, verdict, true, now, chance);
+        news.origin.extend(moved.map(|moved| (grade, moved)));
+    }
+
+    /// A request has come to no end that says anything.
+    pub(super) fn let_go(&mut self, permit: Permit) {
+        self.breakers[permit.grade as usize].abandon(permit.pass);
+    }
+
+    /// The origin has asked to be left alone for so long.
+    pub(super) fn hold(&mut self, permit: Permit, span: Duration, now: Instant) {
+        self.breakers[permit.grade as usize].hold(span, now);
     }
 }
 
 /// What is worth telling, to be told when nobody waits for the guards.
 #[derive(Debug, Default)]
 pub(super) struct Tidings {
-    /// Of the origin.
-    pub(super) origin: Vec<breaker::Move>,
+    /// Of the origin, as those of a grade see it.
+    pub(super) origin: Vec<(Grade, breaker::Move)>,
     /// Of its replicas, by their place in the declaration.
     pub(super) replicas: Vec<(usize, News)>,
 }

@@ -2,14 +2,16 @@
 //!
 //! Buckets are log-linear, eight to each power of two, so a quantile is right to about 6 % from a
 //! microsecond to a minute. Two histograms take turns, so that what is older than two turns is
-//! forgotten: an origin that is slower for good is an origin of that speed some time later.
+//! forgotten. Nothing is recorded while an origin is left alone, and what was known is kept for two turns
+//! of silence: whoever is ten times slower must not look usual a minute later, and one that is slower for
+//! good is an origin of that speed some time later.
 
 use std::time::Duration;
 
 use crate::clock::Instant;
 
 /// How long one of the two histograms is filled.
-const TURN: Duration = Duration::from_secs(60);
+const TURN: Duration = Duration::from_secs(300);
 
 /// Buckets to each power of two.
 const STEPS: u32 = 8;
@@ -29,6 +31,7 @@ pub(super) struct Latency {
     current: Box<[u32; BUCKETS]>,
     before: Box<[u32; BUCKETS]>,
     turned: Instant,
+    last: Instant,
     count: u32,
     since_reckoned: u32,
     reckoned: Option<Quantiles>,
@@ -50,6 +53,7 @@ impl Latency {
             current: Box::new([0; BUCKETS]),
             before: Box::new([0; BUCKETS]),
             turned: now,
+            last: now,
             count: 0,
             since_reckoned: 0,
             reckoned: None,
@@ -59,6 +63,7 @@ impl Latency {
     /// An answer took so long.
     pub(super) fn record(&mut self, took: Duration, now: Instant) {
         self.turn(now);
+        self.last = self.last.max(now);
         let count = &mut self.current[bucket(took)];
         *count = count.saturating_add(1);
         self.count = self.count.saturating_add(1);
@@ -68,10 +73,10 @@ impl Latency {
         }
     }
 
-    /// The quantiles, if there were answers enough to say.
-    pub(super) fn quantiles(&mut self, now: Instant) -> Option<Quantiles> {
-        self.turn(now);
-        self.reckoned
+    /// The quantiles, if there were answers enough to say, and not too long ago.
+    pub(super) fn quantiles(&self, now: Instant) -> Option<Quantiles> {
+        let silence = now.saturating_duration_since(self.last);
+        self.reckoned.filter(|_| silence < 2 * TURN)
     }
 
     fn turn(&mut self, now: Instant) {
@@ -151,16 +156,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_old_is_forgotten() {
+    fn what_is_old_is_forgotten_when_there_is_news_and_after_a_long_silence() {
         let now = Clock::start().now();
         let mut latency = Latency::new(now);
+        let p50 = |latency: &Latency, at| latency.quantiles(at).map(|known| known.p50);
         (0..100).for_each(|_| latency.record(ms(10), now));
-        assert!(latency.quantiles(now + TURN).is_some());
-        (0..100).for_each(|_| latency.record(ms(100), now + TURN));
-        let p50 = latency.quantiles(now + 2 * TURN).map(|known| known.p50);
-        assert!(p50 > Some(ms(90)), "{p50:?}");
-        assert_eq!(latency.quantiles(now + 9 * TURN), None);
-        assert_eq!(latency.quantiles(now), None, "a clock that steps back");
+        assert!(p50(&latency, now + TURN) < Some(ms(11)));
+        (0..100).for_each(|_| latency.record(ms(100), now + 2 * TURN));
+        assert!(p50(&latency, now + 2 * TURN) > Some(ms(90)));
+        assert!(
+            p50(&latency, now + 4 * TURN - ms(1)) > Some(ms(90)),
+            "silence"
+        );
+        assert_eq!(p50(&latency, now + 4 * TURN), None);
+        assert!(p50(&latency, now).is_some(), "a clock that steps back");
     }
 
     proptest! {

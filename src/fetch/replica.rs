@@ -18,6 +18,9 @@ const RUN_MAX: u32 = 5;
 /// Requests in a replica's window whose shares say something, at most.
 const REQUESTS_MIN: u32 = 10;
 
+/// For how long what a replica took says something of the others.
+const LATELY: Duration = Duration::from_secs(30);
+
 /// The weight of one answer in what is typical of a replica.
 const TYPICAL_GAIN: f64 = 0.1;
 
@@ -48,15 +51,10 @@ pub(super) struct Peak {
 impl Replica {
     /// One of which nothing is known. It is given up sooner than an origin: there are others.
     pub(super) fn new(spec: &ReplicaSpec, policy: &BreakerPolicy, now: Instant) -> Self {
-        let policy = BreakerPolicy {
-            run_max: policy.run_max.min(RUN_MAX),
-            requests_min: policy.requests_min.min(REQUESTS_MIN),
-            ..policy.clone()
-        };
         Self {
             role: spec.role,
             weight: spec.weight,
-            breaker: Breaker::new(policy, breaker::RUN_TIME, now),
+            breaker: Breaker::new(of_replica(policy), breaker::RUN_TIME, now),
             in_flight: 0,
             peak: Peak::none(now),
             typical: None,
@@ -64,6 +62,30 @@ impl Replica {
             trial: Trial::default(),
             is_withdrawn: false,
         }
+    }
+
+    /// The site was declared anew.
+    pub(super) fn declare(&mut self, policy: &BreakerPolicy, now: Instant) {
+        self.breaker.declare(of_replica(policy), now);
+    }
+
+    /// Whether it is a new version on trial.
+    pub(super) fn is_canary(&self) -> bool {
+        self.weight < 100
+    }
+
+    /// Whether it is what the others are compared with.
+    pub(super) fn is_full_primary(&self) -> bool {
+        self.role == Role::Primary && !self.is_canary()
+    }
+
+    /// What it took lately, in seconds: the worse of what is typical and of the last peak. `None` if it
+    /// has not answered for a while.
+    pub(super) fn lately(&self, now: Instant) -> Option<f64> {
+        let is_lately = now.saturating_duration_since(self.peak.at) < LATELY;
+        self.typical
+            .filter(|_| is_lately)
+            .map(|typical| typical.max(self.peak.at(now)))
     }
 
     pub(super) fn is_out(&self) -> bool {
@@ -78,7 +100,7 @@ impl Replica {
     }
 
     pub(super) fn cost(&self, now: Instant) -> f64 {
-        // one that has never answered is tried, but not by everybody at once
+        // of two that have never answered the one with less to do
         let least = 1e-4;
         self.peak.at(now).max(least) * f64::from(self.in_flight + 1)
     }
@@ -107,5 +129,13 @@ impl Peak {
     pub(super) fn at(&self, now: Instant) -> f64 {
         let past = now.saturating_duration_since(self.at).as_secs_f64();
         self.value * (-past / PEAK_DECAY.as_secs_f64()).exp()
+    }
+}
+
+fn of_replica(policy: &BreakerPolicy) -> BreakerPolicy {
+    BreakerPolicy {
+        run_max: policy.run_max.min(RUN_MAX),
+        requests_min: policy.requests_min.min(REQUESTS_MIN),
+        ..policy.clone()
     }
 }

@@ -1,17 +1,19 @@
 //! How an origin is, for people and machines. Owns the names under which that is told; measures
 //! nothing.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::clock::Instant;
+use crate::fragment::Grade;
 use crate::site::Role;
 
 use super::balance::Condition;
 use super::breaker::Breaker;
 use super::door::Door;
-use super::guards::Counts;
+use super::guards::{Counts, Guards};
 
 /// How an origin is.
 #[derive(Debug, Clone, Serialize)]
@@ -22,8 +24,8 @@ pub struct OriginState {
     pub max_in_flight: usize,
     /// Of these, how many no optional fragment can take.
     pub reserved: usize,
-    /// Whether it is asked.
-    pub breaker: BreakerReport,
+    /// Whether it is asked, by the grade of who asks: `core`, `essential`, `optional`.
+    pub breaker: BTreeMap<&'static str, BreakerReport>,
     /// Half of its answers take no longer, in milliseconds; `None` before there were enough.
     pub p50_ms: Option<f64>,
     /// 95 of 100 take no longer, in milliseconds.
@@ -45,7 +47,7 @@ pub struct BreakerReport {
     /// For how long it has been so, in seconds.
     pub since_s: f64,
     /// What opened it last; `None` if nothing ever did.
-    pub why: Option<String>,
+    pub opened_because: Option<String>,
     /// Times that it has opened without a good spell between.
     pub trips: u32,
     /// When the next request is let through to find out, in milliseconds from now; `None` unless open.
@@ -65,15 +67,15 @@ pub struct ReplicaState {
     pub in_flight: u32,
     /// What a good answer of it typically takes, in milliseconds.
     pub typical_ms: Option<f64>,
-    /// Whether its health check, if there is one, is content.
-    pub healthy: bool,
+    /// Whether its health check is content; `None` if there is none.
+    pub healthy: Option<bool>,
     /// Whether it is ejected.
     pub breaker: BreakerReport,
 }
 
 pub(super) fn of(door: &Door) -> OriginState {
     let now = door.means.clock.now();
-    let mut guards = door.guards.lock();
+    let guards = door.guards.lock();
     let known = guards.latency.quantiles(now);
     let replicas = door.spec.replicas.iter().zip(guards.balance.conditions());
     let replicas = replicas.map(|(spec, condition)| {
@@ -94,7 +96,7 @@ pub(super) fn of(door: &Door) -> OriginState {
             weight: if is_withdrawn { 0 } else { spec.weight },
             in_flight,
             typical_ms: typical.map(ms),
-            healthy: is_healthy,
+            healthy: door.spec.health.as_ref().map(|_| is_healthy),
             breaker: report(breaker, now),
         }
     });
@@ -102,12 +104,17 @@ pub(super) fn of(door: &Door) -> OriginState {
         in_flight: guards.bulkhead.in_flight(),
         max_in_flight: door.spec.max_in_flight,
         reserved: door.spec.reserved,
-        breaker: report(&guards.breaker, now),
+        breaker: breakers(&guards, now),
         p50_ms: known.map(|known| ms(known.p50)),
         p95_ms: known.map(|known| ms(known.p95)),
         counts: guards.counts,
         replicas: replicas.collect(),
     }
+}
+
+fn breakers(guards: &Guards, now: Instant) -> BTreeMap<&'static str, BreakerReport> {
+    let breakers = Grade::ALL.map(|grade| (grade.label(), report(guards.breaker(grade), now)));
+    breakers.into_iter().collect()
 }
 
 fn report(breaker: &Breaker, now: Instant) -> BreakerReport {
@@ -118,7 +125,7 @@ fn report(breaker: &Breaker, now: Instant) -> BreakerReport {
         state: state.label(),
         share_percent,
         since_s: now.saturating_duration_since(changed).as_secs_f64(),
-        why: why.map(|why| why.to_string()),
+        opened_because: why.map(|why| why.to_string()),
         trips: breaker.trips(),
         next_probe_ms: next_probe.map(until),
     }

@@ -1,6 +1,27 @@
-//! Whether the outcome of a request speaks against its origin. Owns this judgement; pure.
+//! What became of a request, and whether that speaks against its origin. Owns this judgement; pure.
 
 use crate::report::Cause;
+
+/// What became of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// A whole answer in good time.
+    Good,
+    /// A whole answer, but much later than usual.
+    Slow,
+    /// No answer, a wrong one, or none by the deadline.
+    Failed,
+}
+
+impl Verdict {
+    /// Of a request that has brought nothing for this reason.
+    pub(super) fn of(cause: &Cause) -> Self {
+        match is_failure(cause) {
+            true => Self::Failed,
+            false => Self::Good,
+        }
+    }
+}
 
 /// The status by which a client is told that it asks too much (RFC 6585, 4).
 const TOO_MANY_REQUESTS: u16 = 429;

@@ -24,7 +24,7 @@ impl<const N: usize> Window<N> {
     pub(super) fn new(span: Duration, now: Instant) -> Self {
         Self {
             // never zero, which could not be divided by
-            bucket: (span / 10).max(Duration::from_micros(1)),
+            bucket: (span / BUCKETS as u32).max(Duration::from_micros(1)),
             begun: now,
             newest: 0,
             buckets: [[0; N]; BUCKETS],

@@ -27,7 +27,8 @@ pub struct Origin {
     #[serde(default = "five_seconds")]
     #[schemars(extend("x-range" = ["1ms", "60s"]))]
     pub timeout: At<TimeSpan>,
-    /// For the connection alone, name look-up and TLS included: "1s", or `timeout` if that is less.
+    /// For the connection alone, name look-up and TLS included: "1s", "300ms" where there is another
+    /// replica to go to, or `timeout` if that is less.
     #[schemars(extend("x-range" = ["1ms", "60s"]))]
     pub connect_timeout: Option<At<TimeSpan>>,
     /// Requests in flight; more are refused, not queued.
@@ -75,7 +76,8 @@ pub struct Origin {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Breaker {
-    /// Whether it may be given up at all.
+    /// Whether it may be given up at all. It holds for its replicas too: without it none is left out,
+    /// and no canary is withdrawn.
     pub enabled: At<bool>,
     /// What is looked at: the requests of so long.
     #[schemars(extend("x-range" = ["500ms", "10m"]))]
@@ -131,14 +133,15 @@ pub struct Retry {
     /// Attempts in all, the first included; 1 for no retry.
     #[schemars(range(min = 1, max = 10))]
     pub attempts: At<u32>,
-    /// Percent of the requests of the last ten seconds that may be made once more.
+    /// Percent of the requests of the last ten seconds that may be made once more, here or at another
+    /// replica because one could not be reached; but five, unless it is 0.
     #[schemars(range(min = 0, max = 100))]
     pub budget: At<u8>,
     /// The pause before a retry is random below this, and below twice as much for each further one.
     #[schemars(extend("x-range" = ["0s", "10s"]))]
     pub backoff: At<TimeSpan>,
     /// Statuses that another attempt may change.
-    #[schemars(inner(range(min = 400, max = 599)), example = [500, 502, 503, 504])]
+    #[schemars(inner(range(min = 429, max = 599)), example = [500, 502, 503, 504])]
     pub statuses: Vec<At<u16>>,
 }
 

@@ -2,6 +2,7 @@
 //! the words that no origin may be called.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
@@ -26,6 +27,14 @@ const RESERVED: [&str; 11] = [
 
 /// Bytes in the path of a socket, without the zero at its end (unix(7), `sun_path`).
 const SOCKET_PATH_MAX: usize = 107;
+
+/// For a connection, where nothing is declared; where there is another replica there must be time left
+/// to go there.
+const CONNECT: Duration = Duration::from_secs(1);
+const CONNECT_ELSEWHERE: Duration = Duration::from_millis(300);
+
+/// A canary that gets more is no experiment.
+const CANARY_PERCENT_MAX: u8 = 30;
 
 pub(super) fn origins(
     entries: &[Entry<file::Origin>],
@@ -54,7 +63,8 @@ fn origin(
     }
     let timeout = origin.timeout.0;
     let connect_timeout = match &origin.connect_timeout {
-        None => timeout.min(std::time::Duration::from_secs(1)),
+        None if origin.urls.0.len() > 1 => timeout.min(CONNECT_ELSEWHERE),
+        None => timeout.min(CONNECT),
         Some(connect) => {
             if connect.0 > timeout {
                 cx.report(
@@ -190,6 +200,16 @@ fn replicas(
                     .at(place, "it is asked only while no primary can answer")
                     .help("take `weight` or `role` out"),
             );
+        }
+        if (CANARY_PERCENT_MAX + 1..100).contains(&written.weight) {
+            let message = "`weight` is for a canary, and this is a large share";
+            let finding = Diagnostic::warning(message)
+                .at(
+                    entry.at(written),
+                    "it is withdrawn when it is slower than the others",
+                )
+                .help("leave it out for a smaller machine: replicas get what they can carry");
+            cx.report(finding);
         }
         replicas.push(address.map(|address| ReplicaSpec {
             address,

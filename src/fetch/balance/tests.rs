@@ -126,7 +126,7 @@ impl Play {
             self.now += ms(10);
             self.settle();
             let (now, rng) = (self.now, &mut self.rng);
-            let (turn, moved) = self.balance.choose(false, now, &mut || rng.f64());
+            let (turn, moved) = self.balance.choose(Daring::Some, now, &mut || rng.f64());
             self.told
                 .extend(moved.map(|moved| (turn.replica, News::Moved(moved))));
             got[turn.replica] += 1;
@@ -324,7 +324,7 @@ fn a_failed_health_check_puts_a_replica_out_and_a_good_one_brings_it_back_slowly
 }
 
 #[test]
-fn the_core_leaves_it_to_others_to_try_who_was_ejected() {
+fn who_would_be_missed_leaves_it_to_others_to_try_who_was_ejected() {
     let mut play = Play::new(&[PRIMARY; 2], 1);
     play.run(5, &[WELL, DEAD]);
     let due = loop {
@@ -335,15 +335,59 @@ fn the_core_leaves_it_to_others_to_try_who_was_ejected() {
         play.run(1, &[WELL, DEAD]);
     };
     play.under_way.clear();
-    for (is_core, after, expected) in [(true, 0, 0), (true, 999, 0), (false, 0, 1), (true, 1000, 1)]
-    {
-        let now = due + ms(after);
-        assert_eq!(
-            play.balance.due(is_core, now).unwrap_or(0),
-            expected,
-            "{is_core} {after}"
-        );
+    for (daring, after, is_sent) in [
+        (Daring::Some, 0, true),
+        (Daring::Little, 999, false),
+        (Daring::Little, 1000, true),
+        (Daring::Least, 4999, false),
+        (Daring::Least, 5000, true),
+        (Daring::None, 600_000, false),
+    ] {
+        let sent = play.balance.due(daring, due + ms(after));
+        assert_eq!(sent == Some(1), is_sent, "{daring:?} {after}");
     }
+}
+
+#[test]
+fn neither_a_canary_nor_a_reserve_is_a_measure_for_the_primaries() {
+    for other in [(5, Role::Primary), READ_REPLICA] {
+        for seed in 0..5 {
+            let mut play = Play::new(&[PRIMARY, PRIMARY, other], seed);
+            // at night the reserve has answered, in no time
+            play.balance.checked(0, false, play.now);
+            play.balance.checked(1, false, play.now);
+            play.run(2, &[slow(60), slow(60), slow(4)]);
+            play.balance.checked(0, true, play.now);
+            play.balance.checked(1, true, play.now);
+            play.run(10, &[slow(60), slow(60), slow(4)]);
+            let got = play.run(60, &[slow(60), slow(60), slow(4)]);
+            assert!(
+                got[0] > 2_000 && got[1] > 2_000,
+                "seed {seed}, {other:?}: {got:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn who_is_outrun_by_a_second_attempt_is_judged_by_how_long_it_was_waited_for() {
+    let mut play = Play::new(&[PRIMARY; 3], 1);
+    play.run(5, &[WELL; 3]);
+    for _ in 0..10 {
+        let (now, rng) = (play.now, &mut play.rng);
+        let (turn, _) = play
+            .balance
+            .choose_instead(&[0, 2], now, &mut || rng.f64())
+            .unwrap();
+        play.now += ms(300);
+        let news = play.balance.outrun(turn, Some(ms(30)), play.now, 0.5);
+        play.balance.abandon(turn);
+        play.told.extend(news.into_iter().map(|news| (1, news)));
+        if !play.ejections().is_empty() {
+            break;
+        }
+    }
+    assert_eq!(play.ejections(), [1]);
 }
 
 #[test]
@@ -404,7 +448,7 @@ fn where_one_refuses_each_of_the_others_is_asked_once_and_who_is_out_at_last() {
             play.balance.checked(out, false, play.now);
             let (now, rng) = (play.now, &mut play.rng);
             let mut chance = || rng.f64();
-            let (first, _) = play.balance.choose(true, now, &mut chance);
+            let (first, _) = play.balance.choose(Daring::None, now, &mut chance);
             let mut tried = vec![first.replica];
             while let Some((turn, _)) = play.balance.choose_instead(&tried, now, &mut chance) {
                 assert!(!tried.contains(&turn.replica), "{tried:?}");
