@@ -167,8 +167,8 @@ impl Fetcher {
                 }
                 (Err(cause @ Cause::Connect(_)), again) => {
                     under_way.settle(Verdict::Failed, false);
-                    let has_other = door.guards.lock().balance.has_other(&tried);
-                    request = again.filter(|_| has_other).ok_or(cause)?;
+                    let has_next = door.guards.lock().balance.has_next(&tried);
+                    request = again.filter(|_| has_next).ok_or(cause)?;
                 }
                 (Err(cause), _) => return Err(cause),
             }

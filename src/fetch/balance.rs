@@ -19,7 +19,9 @@
 //! # Who is asked at last
 //!
 //! Read-replicas, when every primary is out; all primaries, when there is nobody else: asking one that
-//! is probably dead is better than asking nobody. So there is always an answer to "who".
+//! is probably dead is better than asking nobody. So there is always an answer to "who". For the same
+//! reason a request that one replica has refused goes to each of the others before it fails: whoever
+//! was ejected a moment ago may have been started again, while those that have just stopped are not out yet.
 
 use std::time::Duration;
 
@@ -165,6 +167,41 @@ impl Balance {
         Some(self.turn(replica, now, chance))
     }
 
+    /// Whom to ask where those in `tried` could not be reached: somebody else, also who is out if
+    /// nobody else is left.
+    pub(super) fn choose_next(
+        &mut self,
+        tried: &[usize],
+        now: Instant,
+        chance: Chance<'_>,
+    ) -> (Turn, Option<breaker::Move>) {
+        let lot = chance();
+        let is_drawn = |r: &Replica| r.is_healthy && r.breaker.lets_through(lot);
+        let left = |role: Role, is_able: &dyn Fn(&Replica) -> bool| {
+            let mut members = self.members(role, is_able);
+            members.retain(|index| !tried.contains(index));
+            members
+        };
+        let pools = [
+            left(Role::Primary, &is_drawn),
+            left(Role::ReadReplica, &is_drawn),
+            left(Role::Primary, &|replica| !replica.is_out()),
+            left(Role::Primary, &|_| true),
+            left(Role::ReadReplica, &|_| true),
+        ];
+        let pool = pools.into_iter().find(|pool| !pool.is_empty());
+        match self.cheaper(pool.unwrap_or_default(), now, chance) {
+            Some(replica) => self.turn(replica, now, chance),
+            None => self.choose(tried, true, now, chance),
+        }
+    }
+
+    /// Whether there is a replica that is not in `tried`, out or not.
+    pub(super) fn has_next(&self, tried: &[usize]) -> bool {
+        let mut rest = self.replicas.iter().enumerate();
+        rest.any(|(index, replica)| !tried.contains(&index) && !replica.is_withdrawn)
+    }
+
     /// Whether there is a replica that is not in `tried` and is not out.
     pub(super) fn has_other(&self, tried: &[usize]) -> bool {
         let mut rest = self.replicas.iter().enumerate();
@@ -230,22 +267,24 @@ impl Balance {
     /// Those who may be asked: never nobody.
     fn pool(&self, chance: Chance<'_>) -> Vec<usize> {
         let lot = chance();
-        let members = |role: Role, is_able: &dyn Fn(&Replica) -> bool| -> Vec<usize> {
-            let members = self.replicas.iter().enumerate();
-            let members = members.filter(|(_, replica)| {
-                replica.role == role && !replica.is_withdrawn && is_able(replica)
-            });
-            members.map(|(index, _)| index).collect()
-        };
         let is_drawn = |r: &Replica| r.is_healthy && r.breaker.lets_through(lot);
         let pools = [
-            members(Role::Primary, &is_drawn),
-            members(Role::ReadReplica, &is_drawn),
+            self.members(Role::Primary, &is_drawn),
+            self.members(Role::ReadReplica, &is_drawn),
             // on their way back, and not drawn this time
-            members(Role::Primary, &|replica| !replica.is_out()),
+            self.members(Role::Primary, &|replica| !replica.is_out()),
         ];
         let pool = pools.into_iter().find(|pool| !pool.is_empty());
-        pool.unwrap_or_else(|| members(Role::Primary, &|_| true))
+        pool.unwrap_or_else(|| self.members(Role::Primary, &|_| true))
+    }
+
+    /// Those of this role that are able, but for canaries that were withdrawn.
+    fn members(&self, role: Role, is_able: &dyn Fn(&Replica) -> bool) -> Vec<usize> {
+        let members = self.replicas.iter().enumerate();
+        let members = members.filter(|(_, replica)| {
+            replica.role == role && !replica.is_withdrawn && is_able(replica)
+        });
+        members.map(|(index, _)| index).collect()
     }
 
     /// The canary whose turn it is by lot.

@@ -247,7 +247,7 @@ impl<'a> Exchange<'a> {
             cause,
             wait,
             attempts: u32::try_from(self.tried.len()).unwrap_or(u32::MAX),
-            has_other: !is_probe && guards.balance.has_other(&self.tried),
+            has_next: !is_probe && guards.balance.has_next(&self.tried),
             left: self.deadline.saturating_duration_since(now),
             is_free: is_free && !self.terms.is_frugal,
         };

@@ -141,7 +141,10 @@ impl Guards {
             return None;
         }
         let place = self.bulkhead.take(asker.is_required)?;
-        let (turn, moved) = self.balance.choose(tried, asker.is_core(), now, chance);
+        let (turn, moved) = match is_failover {
+            true => self.balance.choose_next(tried, now, chance),
+            false => self.balance.choose(tried, asker.is_core(), now, chance),
+        };
         news.moved(turn.replica, moved);
         self.counts.attempts += 1;
         match is_failover {
@@ -184,7 +187,8 @@ impl Guards {
         Some(Ticket { turn, place })
     }
 
-    /// A turn at a replica for what is passed through: it has places of its own.
+    /// A turn at a replica for what is passed through: it has places of its own. Those in `tried` could
+    /// not be reached.
     pub(super) fn pass_through(
         &mut self,
         tried: &[usize],
@@ -192,7 +196,10 @@ impl Guards {
         chance: Chance<'_>,
         news: &mut Tidings,
     ) -> Ticket {
-        let (turn, moved) = self.balance.choose(tried, true, now, chance);
+        let (turn, moved) = match tried {
+            [] => self.balance.choose(tried, true, now, chance),
+            _ => self.balance.choose_next(tried, now, chance),
+        };
         news.moved(turn.replica, moved);
         let place = None;
         Ticket { turn, place }

@@ -25,8 +25,8 @@ pub(super) struct Failed<'f> {
     pub(super) wait: Option<Duration>,
     /// Attempts so far, this one included.
     pub(super) attempts: u32,
-    /// Replicas that have been asked so far, and whether there is another one worth asking.
-    pub(super) has_other: bool,
+    /// Replicas that have been asked so far, and whether there is another one to ask.
+    pub(super) has_next: bool,
     /// What is left until the deadline.
     pub(super) left: Duration,
     /// Whether the breaker is closed, and nobody has asked to do without retries.
@@ -49,7 +49,7 @@ pub(super) fn decide(policy: &RetryPolicy, failed: &Failed<'_>, chance: f64) -> 
     if failed.left.is_zero() {
         return Again::No;
     }
-    if matches!(failed.cause, Cause::Connect(_)) && failed.has_other {
+    if matches!(failed.cause, Cause::Connect(_)) && failed.has_next {
         return Again::FailOver;
     }
     if !failed.is_free || failed.attempts >= policy.attempts || !may_help(policy, failed.cause) {
@@ -126,7 +126,7 @@ mod tests {
             cause,
             wait: None,
             attempts: 1,
-            has_other: false,
+            has_next: false,
             left: ms(100),
             is_free: true,
         }
@@ -201,7 +201,7 @@ mod tests {
             // that there is another replica does not make a refusal by this one any better
             (
                 Failed {
-                    has_other: true,
+                    has_next: true,
                     ..base
                 },
                 Again::After(ms(10)),
@@ -215,7 +215,7 @@ mod tests {
     fn the_next_replica_is_asked_at_once_where_one_could_not_be_reached() {
         let cause = Cause::Connect("refused".into());
         let base = Failed {
-            has_other: true,
+            has_next: true,
             ..failed(&cause)
         };
         for case in [
@@ -262,11 +262,11 @@ mod tests {
         #[test]
         fn never_past_the_deadline_nor_more_often_than_declared(
             attempts in 1u32..20, left in 0u64..200, wait in proptest::option::of(0u64..400),
-            chance in 0.0f64..1.0, has_other: bool, is_free: bool,
+            chance in 0.0f64..1.0, has_next: bool, is_free: bool,
         ) {
             for cause in [Cause::Status(502), Cause::Transport("reset".into())] {
                 let case = Failed {
-                    attempts, has_other, is_free, left: ms(left), wait: wait.map(ms),
+                    attempts, has_next, is_free, left: ms(left), wait: wait.map(ms),
                     ..failed(&cause)
                 };
                 if let Again::After(pause) = decide(&policy(), &case, chance) {

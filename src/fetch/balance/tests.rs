@@ -374,3 +374,33 @@ fn a_second_attempt_goes_to_another_replica_where_there_is_one() {
             .choose(&[0, 1, 2], true, now, &mut || rng.f64());
     }
 }
+
+#[test]
+fn where_one_refuses_each_of_the_others_is_asked_once() {
+    for replicas in [
+        &[PRIMARY, READ_REPLICA][..],
+        &[PRIMARY, PRIMARY, PRIMARY],
+        &[PRIMARY, PRIMARY, READ_REPLICA, READ_REPLICA],
+    ] {
+        for out in 0..replicas.len() {
+            let mut play = Play::new(replicas, 1);
+            play.balance.checked(out, false, play.now);
+            let (now, rng) = (play.now, &mut play.rng);
+            let mut chance = || rng.f64();
+            let (first, _) = play.balance.choose(&[], true, now, &mut chance);
+            let mut tried = vec![first.replica];
+            while play.balance.has_next(&tried) {
+                let (turn, _) = play.balance.choose_next(&tried, now, &mut chance);
+                assert!(!tried.contains(&turn.replica), "{tried:?}");
+                tried.push(turn.replica);
+            }
+            assert_eq!(tried.len(), replicas.len());
+            let is_primary = |index: &usize| replicas[*index] == PRIMARY;
+            let well = tried.iter().filter(|index| **index != out);
+            assert!(
+                well.is_sorted_by_key(|index| !is_primary(index)),
+                "{tried:?}"
+            );
+        }
+    }
+}
