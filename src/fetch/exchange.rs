@@ -61,6 +61,8 @@ pub(super) async fn run(
         hedged: None,
         retry: None,
         tried: Vec::new(),
+        failovers: 0,
+        round: 0,
         tickets: Vec::new(),
         running: FuturesUnordered::new(),
         leave: Some(leave),
@@ -92,6 +94,10 @@ struct Exchange<'a> {
     retry: Option<(Instant, Cause)>,
     /// Replicas that were asked.
     tried: Vec<usize>,
+    /// Of these, how many were asked because another one could not be reached.
+    failovers: usize,
+    /// Where in these the present attempt begins: each may go round all replicas.
+    round: usize,
     /// Attempts under way.
     tickets: Vec<Ticket>,
     running: FuturesUnordered<BoxFuture<'a, Ended>>,
@@ -246,8 +252,8 @@ impl<'a> Exchange<'a> {
         let failed = Failed {
             cause,
             wait,
-            attempts: u32::try_from(self.tried.len()).unwrap_or(u32::MAX),
-            has_next: !is_probe && guards.balance.has_next(&self.tried),
+            attempts: u32::try_from(self.tried.len() - self.failovers).unwrap_or(u32::MAX),
+            has_next: !is_probe && guards.balance.has_next(&self.tried[self.round..]),
             left: self.deadline.saturating_duration_since(now),
             is_free: is_free && !self.terms.is_frugal,
         };
@@ -257,11 +263,19 @@ impl<'a> Exchange<'a> {
     /// One more attempt, if there is a place and a budget for it.
     fn again(&mut self, is_failover: bool) -> bool {
         let now = self.door.means.clock.now();
-        let (asker, tried) = (self.asker, &self.tried);
+        let asker = self.asker;
+        let tried = match is_failover {
+            true => &self.tried[self.round..],
+            false => &self.tried[..],
+        };
         let ticket = self.door.with(|guards, news| {
             guards.again(asker, is_failover, tried, now, &mut fastrand::f64, news)
         });
         let Some(ticket) = ticket else { return false };
+        match is_failover {
+            true => self.failovers += 1,
+            false => self.round = self.tried.len(),
+        }
         self.start(UnderWay::new(self.door, ticket));
         true
     }

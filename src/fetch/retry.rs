@@ -7,7 +7,8 @@
 //! the deadline, within the origin's [budget](super::budget), and not where its breaker is not closed.
 //!
 //! A replica that could not be reached has not seen the request: asking the next one is no retry, and
-//! costs the origin nothing. It is done at once, and once for each replica.
+//! costs the origin nothing. It is done at once, and in each attempt once for each replica: what is down
+//! in the first may have been started again by the second.
 
 use std::time::{Duration, SystemTime};
 
@@ -23,7 +24,7 @@ pub(super) struct Failed<'f> {
     pub(super) cause: &'f Cause,
     /// How long the origin has asked to be left alone.
     pub(super) wait: Option<Duration>,
-    /// Attempts so far, this one included.
+    /// Attempts so far, this one included; asking the next replica was none.
     pub(super) attempts: u32,
     /// Replicas that have been asked so far, and whether there is another one to ask.
     pub(super) has_next: bool,
