@@ -2,21 +2,15 @@
 //! whichever of its origins is sick or dead.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::time::Duration;
 
-use marbre::app::{App, Options};
-use marbre::degradation::Level;
-use marbre::demo::{self, Change, Demo};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::net::TcpStream;
 
-use crate::support::reader::{Reader, client};
+use crate::support::newspaper::{patient, patiently, repository, started};
+use crate::support::reader::client;
 use crate::support::{Page, newsroom, origin};
 
 /// A story with a slideshow, and a piece of its text.
@@ -25,143 +19,6 @@ const ITS_TEXT: &str = "Le mardi, à 4 h 12, les téléphones des îles Aldines 
 /// One page of each kind.
 const KINDS: [&str; 3] = ["/", "/sections/monde", STORY];
 const OPTIONAL: [&str; 5] = ["media", "live", "reco", "weather", "ads"];
-
-/// The demo, with a declaration that a test has edited.
-struct Running {
-    demo: Demo,
-    app: App,
-    _folder: TempDir,
-}
-
-/// The demo as it is declared, but with timeouts that a busy machine does not reach.
-async fn patient() -> Running {
-    started(0, |name, key, value| match key {
-        "timeout" if name.starts_with("origins") => "25s",
-        "timeout" => "20s",
-        "budget" => "25s",
-        _ => value,
-    })
-    .await
-}
-
-/// The demo with each `key = "value"` of each `[name]` as `edit` wants it.
-async fn started<'e>(level: u8, edit: impl Fn(&str, &str, &'e str) -> &'e str) -> Running
-where
-{
-    let declared: &'static str = include_str!("../../fragments.toml");
-    let folder = tempfile::tempdir().expect("the temporary folder is writable");
-    let templates = repository().join("templates");
-    let mut text = String::new();
-    let mut name = "";
-    for line in declared.lines() {
-        if let Some(header) = line.strip_prefix('[') {
-            name = header.split(']').next().unwrap_or_default();
-        }
-        match line.split_once(" = ") {
-            Some(("templates", _)) => writeln!(text, "templates = {templates:?}"),
-            Some(("dir", value)) => {
-                let below = value.trim_matches('"').trim_start_matches("templates/");
-                writeln!(text, "dir = {:?}", templates.join(below))
-            }
-            Some((key, value)) => match value.strip_prefix('"').and_then(|v| v.split_once('"')) {
-                Some((value, rest)) => {
-                    writeln!(text, "{key} = \"{}\"{rest}", edit(name, key, value))
-                }
-                None => writeln!(text, "{line}"),
-            },
-            None => writeln!(text, "{line}"),
-        }
-        .expect("writing to a string cannot fail");
-    }
-    let file = folder.path().join("fragments.toml");
-    std::fs::write(&file, text).expect("the temporary folder is writable");
-    let demo = demo::start(true).await.expect("loopback has free ports");
-    let variables = demo.variables();
-    let any = "127.0.0.1:0".parse().expect("an address");
-    let app = App::start(Options {
-        level: Level::new(level),
-        env: Arc::new(move |name| variables.get(name).cloned()),
-        listen: Some(any),
-        admin_listen: Some(any),
-        admin_routes: Some(demo.newspaper().desk()),
-        ..Options::new(&file)
-    })
-    .await
-    .unwrap_or_else(|error| panic!("the demo does not start:\n{error}"));
-    Running {
-        demo,
-        app,
-        _folder: folder,
-    }
-}
-
-/// A guard against tests that hang, not a measure.
-async fn patiently<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(90), work)
-        .await
-        .expect("it comes in a minute and a half")
-}
-
-fn repository() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-impl Running {
-    fn reader(&self) -> Reader {
-        Reader::new(self.app.address)
-    }
-
-    fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.app.address)
-    }
-
-    fn desk(&self) -> String {
-        format!("http://{}/dials", self.app.admin_address)
-    }
-
-    fn turn(&self, origin: &str, change: &str) {
-        let change = Change::parse(change).expect("a change");
-        self.demo
-            .newspaper()
-            .dials()
-            .turn(origin, &change)
-            .expect("an origin");
-    }
-
-    /// Returns when the origin's port is closed, with every connection to it.
-    async fn kill(&self, origin: &str) {
-        let addresses = self.demo.newspaper().addresses();
-        let (_, address) = addresses
-            .iter()
-            .find(|(name, _)| *name == origin)
-            .expect("an origin");
-        self.turn(origin, "off=1");
-        patiently(async { while TcpStream::connect(address).await.is_ok() {} }).await;
-    }
-
-    async fn state(&self) -> Value {
-        let url = format!("http://{}/state", self.app.admin_address);
-        let answer = client()
-            .get(url)
-            .send()
-            .await
-            .expect("the admin listener answers");
-        serde_json::from_slice(&answer.bytes().await.expect("/state ends")).expect("JSON")
-    }
-
-    /// The state once this many pages have been accounted for, which is after their last byte.
-    async fn state_after(&self, pages: u64) -> Value {
-        patiently(async {
-            loop {
-                let state = self.state().await;
-                if state["tally"]["pages"].as_u64() >= Some(pages) {
-                    return state;
-                }
-            }
-        })
-        .await
-    }
-}
 
 /// Names, and how they were filled, in the latest page that lacked something.
 fn complaints(state: &Value) -> &Value {

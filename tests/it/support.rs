@@ -1,6 +1,7 @@
 //! The three actors of every black-box test: an origin, a newsroom, a reader.
 
 pub(crate) mod authority;
+pub(crate) mod newspaper;
 pub(crate) mod newsroom;
 pub(crate) mod numbered;
 pub(crate) mod origin;
@@ -12,7 +13,7 @@ pub(crate) mod valkey;
 
 pub(crate) use authority::Authority;
 pub(crate) use newsroom::{Newsroom, newsroom};
-pub(crate) use origin::{Gate, Origin, Reply, html, json, origin, raw, status};
+pub(crate) use origin::{Gate, Origin, Port, Reply, html, json, origin, raw, status};
 pub(crate) use peer::Peer;
 pub(crate) use press::Press;
 pub(crate) use program::Program;

@@ -11,13 +11,22 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use marbre::app::{App, Options, StartError};
 use marbre::degradation::Level;
+use serde_json::Value;
 use tempfile::TempDir;
+use tokio::time::{sleep, timeout};
 
 use super::origin::Origin;
-use super::reader::Reader;
+use super::reader::{Reader, client};
+
+/// What is not so by then never is: a guard against tests that hang, not a measure.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Between two looks at something that nothing tells of.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// A site being written.
 pub(crate) struct Draft {
@@ -129,7 +138,7 @@ impl Draft {
     pub(crate) fn without_snapshots(mut self) -> Self {
         self.toml = self
             .toml
-            .replace("\nbudget = ", "\nsnapshot_keep = \"0s\"\nbudget = ");
+            .replace("\nlayout = ", "\nsnapshot_keep = \"0s\"\nlayout = ");
         self
     }
 
@@ -166,6 +175,7 @@ impl Draft {
             app,
             folder: self.folder,
             toml: self.toml,
+            client: client(),
         })
     }
 }
@@ -201,6 +211,8 @@ pub(crate) struct Newsroom {
     pub(crate) app: App,
     folder: TempDir,
     toml: String,
+    /// Built once: that takes so long that the server, in the same thread, is late meanwhile.
+    client: reqwest::Client,
 }
 
 /// A site that was served.
@@ -217,6 +229,7 @@ impl Stopped {
             app: app.expect("what has started once starts again"),
             folder: self.folder,
             toml: self.toml,
+            client: client(),
         }
     }
 }
@@ -253,6 +266,11 @@ impl Newsroom {
         Reader::new(self.app.address)
     }
 
+    /// One who comes again, on the connections that there are.
+    pub(crate) fn regular(&self) -> Reader {
+        Reader::again(self.app.address, &self.client)
+    }
+
     pub(crate) fn folder(&self) -> PathBuf {
         self.folder.path().to_owned()
     }
@@ -270,10 +288,39 @@ impl Newsroom {
     }
 
     /// `/state` of the admin listener.
-    pub(crate) async fn state(&self) -> serde_json::Value {
-        let answer = reqwest::get(format!("{}/state", self.admin_url())).await;
+    pub(crate) async fn state(&self) -> Value {
+        let url = format!("{}/state", self.admin_url());
+        let answer = self.client.get(url).send().await;
         let body = answer.expect("the admin listener answers").bytes().await;
         serde_json::from_slice(&body.expect("/state ends")).expect("/state is JSON")
+    }
+
+    /// The state once it is so.
+    pub(crate) async fn state_when(&self, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+        let mut state = Value::Null;
+        let seen = timeout(PATIENCE, async {
+            loop {
+                state = self.state().await;
+                if is_so(&state) {
+                    return;
+                }
+                sleep(PAUSE).await;
+            }
+        });
+        let seen = seen.await;
+        assert!(seen.is_ok(), "no {what}: {state:#}");
+        state
+    }
+
+    /// What `/state` says of an origin.
+    pub(crate) async fn origin_state(&self, name: &str) -> Value {
+        self.state().await["origins"][name].take()
+    }
+
+    /// The events so far, newest first.
+    pub(crate) async fn events(&self) -> Vec<String> {
+        let events = self.state().await["tally"]["events"].take();
+        serde_json::from_value(events).expect("events are text")
     }
 
     /// The outcome and cause of a fragment in the latest incomplete page.

@@ -6,13 +6,14 @@
 //! cms.on("/articles/a", status(503));
 //! ```
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::collections::{HashMap, VecDeque};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -186,6 +187,8 @@ impl Gate {
 #[derive(Default)]
 struct Script {
     replies: HashMap<String, Reply>,
+    /// What is said once before that, in this order.
+    first: HashMap<String, VecDeque<Reply>>,
     /// Whole request heads by target, in order of arrival.
     seen: Vec<(String, String)>,
     /// The body of each, in the same order, without its framing.
@@ -199,6 +202,30 @@ struct Sent {
     bytes: AtomicU64,
     /// Connections that the peer closed before everything was sent.
     cut: watch::Sender<usize>,
+}
+
+/// A port that is nobody else's. Connections to it are refused unless somebody listens.
+pub(crate) struct Port {
+    pub(crate) address: SocketAddr,
+    _held: Socket,
+}
+
+impl Port {
+    pub(crate) fn held() -> Self {
+        let held = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        held.set_reuse_address(true).expect("a socket has options");
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        held.bind(&any.into()).expect("loopback has free ports");
+        let address = held.local_addr().ok().and_then(|at| at.as_socket());
+        Self {
+            address: address.expect("a bound socket has an address"),
+            _held: held,
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
 }
 
 /// A running origin. Dropping it closes its port and its connections.
@@ -224,10 +251,25 @@ impl Unstarted {
         self
     }
 
+    /// Once, before what is said for ever.
+    pub(crate) fn first(mut self, target: &str, reply: Reply) -> Self {
+        let first = self.0.first.entry(target.to_owned()).or_default();
+        first.push_back(reply);
+        self
+    }
+
     pub(crate) async fn start(self) -> Origin {
-        let listener = TcpListener::bind("127.0.0.1:0")
-            .await
-            .expect("loopback has free ports");
+        let listener = TcpListener::bind("127.0.0.1:0").await;
+        self.listen(listener.expect("loopback has free ports"))
+    }
+
+    /// Listens at a port where connections were refused so far.
+    pub(crate) async fn start_at(self, port: &Port) -> Origin {
+        let listener = TcpListener::bind(port.address).await;
+        self.listen(listener.expect("the port is held for this"))
+    }
+
+    fn listen(self, listener: TcpListener) -> Origin {
         let origin = Origin {
             address: listener
                 .local_addr()
@@ -368,11 +410,11 @@ async fn serve(
             script.seen.push((target.clone(), head.clone()));
             script.bodies.push(body);
             let path = target.split('?').next().unwrap_or_default();
-            script
-                .replies
-                .get(&target)
-                .or_else(|| script.replies.get(path))
-                .cloned()
+            let first = script.first.get_mut(&target);
+            first.and_then(VecDeque::pop_front).or_else(|| {
+                let replies = &script.replies;
+                replies.get(&target).or_else(|| replies.get(path)).cloned()
+            })
         };
         arrivals.send_modify(|count| *count += 1);
         let reply = reply.unwrap_or_else(|| status(404));

@@ -65,6 +65,13 @@ impl Reader {
         }
     }
 
+    pub(crate) fn again(address: SocketAddr, client: &reqwest::Client) -> Self {
+        Self {
+            address,
+            client: client.clone(),
+        }
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Page {
         self.get_with(path, &[]).await
     }
