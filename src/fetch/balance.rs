@@ -31,7 +31,7 @@ use crate::site::{OriginSpec, Role};
 
 use super::breaker::{self, Breaker, Need, Pass};
 use super::canary::Worse;
-use super::replica::{Peak, Replica};
+use super::replica::Replica;
 use super::verdict::Verdict;
 
 /// Below this nobody is an outlier, however much faster the others are.
@@ -138,6 +138,29 @@ impl Balance {
             _ => self.pick(daring, now, chance),
         };
         self.turn(replica, now)
+    }
+
+    /// Whom to ask, of those not in `tried`, to find out whether anybody answers: whoever answered last,
+    /// ejected or not, since those that were ejected may be the ones that are well again. `None` when
+    /// all were tried.
+    pub(super) fn choose_probed(
+        &mut self,
+        tried: &[usize],
+        now: Instant,
+        chance: Chance<'_>,
+    ) -> Option<(Turn, Option<breaker::Move>)> {
+        let pools = [
+            self.members(Role::Primary, &|replica| replica.is_answering),
+            self.members(Role::Primary, &|_| true),
+            self.members(Role::ReadReplica, &|_| true),
+        ];
+        let lot = chance();
+        let replica = pools.iter().find_map(|pool| {
+            let others = untried(pool, tried);
+            let at = (lot * others.len() as f64) as usize;
+            others.get(at).copied()
+        });
+        Some(self.turn(replica?, now))
     }
 
     /// Whom to ask once more: another than those in `tried`, if there is one of their kind.
@@ -348,14 +371,22 @@ impl Balance {
         chance: f64,
     ) -> Vec<News> {
         let waited = now.saturating_duration_since(turn.since);
-        if waited.as_secs_f64() > self.replicas[turn.replica].peak.at(now) {
-            self.replicas[turn.replica].peak.observe(waited, now);
+        // how much longer nobody knows: as long again
+        let would_take = 2 * waited;
+        if would_take.as_secs_f64() > self.replicas[turn.replica].peak.at(now) {
+            self.replicas[turn.replica].peak.observe(would_take, now);
         }
         if p95.is_none_or(|p95| waited <= p95) {
             return Vec::new();
         }
+        // who is on probation has to show that it is well; of others it is not known whether the answer
+        // would have come in the next moment
+        let is_on_probation = !self.replicas[turn.replica].breaker.is_closed();
         let verdict = self.compared(turn.replica, Verdict::Good, waited, now);
-        self.judge(turn, verdict, true, now, chance)
+        match is_on_probation || verdict == Verdict::Slow {
+            true => self.judge(turn, Verdict::Slow, true, now, chance),
+            false => self.found_worse(turn.replica, Verdict::Good, true),
+        }
     }
 
     /// Slow is what the best of the others is many times faster than.
@@ -404,16 +435,14 @@ impl Balance {
         if self.replicas.len() == 1 {
             return news;
         }
+        self.replicas[turn.replica].is_answering = verdict != Verdict::Failed;
         let may_eject = self.may_eject(turn.replica);
-        if let Some(worse) = self.on_trial(turn.replica, verdict, is_late) {
-            self.replicas[turn.replica].is_withdrawn = true;
-            news.push(News::Withdrawn(worse));
-        }
+        news.extend(self.found_worse(turn.replica, verdict, is_late));
         let breaker = &mut self.replicas[turn.replica].breaker;
         if let Some(pass) = turn.pass {
             let moved = breaker.settle(pass, verdict, may_eject, now, chance);
             if moved.is_some() && !breaker.is_open() {
-                self.replicas[turn.replica].peak = Peak::none(now);
+                self.replicas[turn.replica].forgive(now);
             }
             news.extend(moved.map(News::Moved));
         }
@@ -440,6 +469,13 @@ impl Balance {
         let in_reserve = |r: &Replica| r.role == Role::ReadReplica && !r.is_out();
         let stands_in = kind && self.replicas.iter().any(in_reserve);
         stands_in || out + 1 - already <= all / 2
+    }
+
+    /// Withdraws a canary that is worse than the others.
+    fn found_worse(&mut self, index: usize, verdict: Verdict, is_late: bool) -> Vec<News> {
+        let worse = self.on_trial(index, verdict, is_late);
+        self.replicas[index].is_withdrawn |= worse.is_some();
+        worse.map(News::Withdrawn).into_iter().collect()
     }
 
     /// Compares canaries with the others.
@@ -471,7 +507,7 @@ impl Balance {
         let is_news = replica.is_healthy != is_healthy;
         replica.is_healthy = is_healthy;
         if is_news && is_healthy {
-            replica.peak = Peak::none(now);
+            replica.forgive(now);
             replica.breaker.start_slowly(now);
         }
         is_news

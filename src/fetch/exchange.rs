@@ -24,7 +24,7 @@ use crate::report::Cause;
 use super::attempt::{self, Answer, Ask, Expect, Refusal};
 use super::breaker::Need;
 use super::door::{Door, Leave, Receipt, UnderWay};
-use super::guards::{Asker, Permit, Ticket};
+use super::guards::{Asker, Elsewhere, Permit, Ticket};
 use super::lag::Lag;
 use super::retry::{self, Again, Failed};
 use super::verdict::Verdict;
@@ -264,8 +264,9 @@ impl<'a> Exchange<'a> {
         let permit = self.leave.as_ref().and_then(Leave::permit);
         let guards = self.door.guards.lock();
         let is_free = permit.is_some_and(|permit| guards.is_free(permit));
-        let is_probe = permit.is_none_or(Permit::is_probe);
-        let has_other = !is_probe && guards.balance.has_other(&self.tried[self.round..]);
+        // to find out whether anybody answers two are asked, and not all
+        let is_enough = permit.is_none_or(Permit::is_probe) && self.tried.len() > 1;
+        let has_other = !is_enough && guards.balance.has_other(&self.tried[self.round..]);
         let failed = Failed {
             cause,
             // what one replica asks for is not asked of another
@@ -284,14 +285,16 @@ impl<'a> Exchange<'a> {
         if !is_failover && !self.is_free() {
             return false;
         }
-        let asker = self.asker;
-        let tried = match is_failover {
-            true => &self.tried[self.round..],
-            false => &self.tried[..],
+        let permit = self.leave.as_ref().and_then(Leave::permit);
+        let (why, tried) = match (is_failover, permit.is_some_and(Permit::is_probe)) {
+            (true, true) => (Elsewhere::Probe, &self.tried[self.round..]),
+            (true, false) => (Elsewhere::Failover, &self.tried[self.round..]),
+            (false, _) => (Elsewhere::Retry, &self.tried[..]),
         };
-        let ticket = self.door.with(|guards, news| {
-            guards.again(asker, is_failover, tried, now, &mut fastrand::f64, news)
-        });
+        let asker = self.asker;
+        let ticket = self
+            .door
+            .with(|guards, news| guards.again(asker, why, tried, now, &mut fastrand::f64, news));
         let Some(ticket) = ticket else { return false };
         match is_failover {
             true => self.failovers += 1,

@@ -20,9 +20,15 @@ use super::bulkhead::{Bulkhead, Place};
 use super::latency::Latency;
 use super::verdict::Verdict;
 
-/// Retries in ten seconds that a quiet origin is allowed: as many as it takes to find out that a
-/// replica is dead.
-const RETRY_FLOOR: u32 = 5;
+/// Retries in ten seconds that a quiet origin is allowed.
+const RETRY_FLOOR: u32 = 3;
+
+/// Requests that may go to another replica because one could not be reached: not more than there are
+/// requests, so that it costs one more attempt at most, on average, when all of them are gone.
+const FAILOVER_PERCENT: u8 = 100;
+
+/// The same in ten seconds for a quiet origin.
+const FAILOVER_FLOOR: u32 = 50;
 
 /// Hedges in ten seconds that a quiet origin is allowed: none, because the share is a promise.
 const HEDGE_FLOOR: u32 = 0;
@@ -40,15 +46,24 @@ impl Asker {
         self.grade != Grade::Optional
     }
 
-    /// What finds out how the origin is must not be sent to the replica that is least likely to be well.
-    fn daring(self, pass: Pass) -> Daring {
+    fn daring(self) -> Daring {
         match (self.grade, self.need) {
-            _ if pass.is_probe() => Daring::None,
             (_, Need::LastResort) => Daring::Least,
             (Grade::Core | Grade::Essential, Need::Wanted) => Daring::Little,
             (Grade::Optional, Need::Wanted) => Daring::Some,
         }
     }
+}
+
+/// Why there is one more attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Elsewhere {
+    /// The one before failed.
+    Retry,
+    /// The replica could not be reached.
+    Failover,
+    /// The same, of what is to find out whether anybody answers.
+    Probe,
 }
 
 /// Leave to make one request; to be given back with what became of it.
@@ -107,6 +122,7 @@ pub(super) struct Guards {
     pub(super) latency: Latency,
     pub(super) counts: Counts,
     retries: Budget,
+    failovers: Budget,
     hedges: Budget,
     slow_factor: u32,
 }
@@ -122,6 +138,7 @@ impl Guards {
             latency: Latency::new(now),
             counts: Counts::default(),
             retries: Budget::new(spec.retry.budget_percent, RETRY_FLOOR, now),
+            failovers: Budget::new(FAILOVER_PERCENT, FAILOVER_FLOOR, now),
             hedges: Budget::new(spec.hedge_percent, HEDGE_FLOOR, now),
             slow_factor: spec.breaker.slow_factor,
         }
@@ -171,8 +188,14 @@ impl Guards {
             return Err(Cause::Busy);
         };
         self.retries.asked(now);
+        self.failovers.asked(now);
         self.hedges.asked(now);
-        let (turn, moved) = self.balance.choose(asker.daring(pass), now, chance);
+        let probed = match pass.is_probe() {
+            true => self.balance.choose_probed(&[], now, chance),
+            false => None,
+        };
+        let chosen = probed.unwrap_or_else(|| self.balance.choose(asker.daring(), now, chance));
+        let (turn, moved) = chosen;
         news.moved(turn.replica, moved);
         self.counts.attempts += 1;
         let grade = asker.grade;
@@ -185,31 +208,34 @@ impl Guards {
     pub(super) fn again(
         &mut self,
         asker: Asker,
-        is_failover: bool,
+        why: Elsewhere,
         tried: &[usize],
         now: Instant,
         chance: Chance<'_>,
         news: &mut Tidings,
     ) -> Option<Ticket> {
-        if !self.retries.take(now) {
+        let budget = match why {
+            Elsewhere::Retry => &mut self.retries,
+            Elsewhere::Failover | Elsewhere::Probe => &mut self.failovers,
+        };
+        if !budget.take(now) {
             return None;
         }
         let place = self.bulkhead.take(asker.is_required())?;
-        let (turn, moved) = match is_failover {
-            false => self.balance.choose_again(tried, now, chance),
-            true => match self.balance.choose_instead(tried, now, chance) {
-                Some(chosen) => chosen,
-                None => {
-                    self.bulkhead.give_back(place);
-                    return None;
-                }
-            },
+        let chosen = match why {
+            Elsewhere::Retry => Some(self.balance.choose_again(tried, now, chance)),
+            Elsewhere::Failover => self.balance.choose_instead(tried, now, chance),
+            Elsewhere::Probe => self.balance.choose_probed(tried, now, chance),
+        };
+        let Some((turn, moved)) = chosen else {
+            self.bulkhead.give_back(place);
+            return None;
         };
         news.moved(turn.replica, moved);
         self.counts.attempts += 1;
-        match is_failover {
-            true => self.counts.failovers += 1,
-            false => self.counts.retries += 1,
+        match why {
+            Elsewhere::Retry => self.counts.retries += 1,
+            Elsewhere::Failover | Elsewhere::Probe => self.counts.failovers += 1,
         }
         let place = Some(place);
         Some(Ticket { turn, place })

@@ -24,6 +24,9 @@ const LATELY: Duration = Duration::from_secs(30);
 /// The weight of one answer in what is typical of a replica.
 const TYPICAL_GAIN: f64 = 0.1;
 
+/// The same in what its last answers were like.
+const RECENT_GAIN: f64 = 0.3;
+
 /// What is known of one replica.
 #[derive(Debug)]
 pub(super) struct Replica {
@@ -35,7 +38,12 @@ pub(super) struct Replica {
     pub(super) peak: Peak,
     /// Typical time of a good answer, in seconds.
     pub(super) typical: Option<f64>,
+    /// Time of its last good answers, in seconds.
+    recent: f64,
+    answered_at: Instant,
     pub(super) is_healthy: bool,
+    /// Whether what it was asked last went well.
+    pub(super) is_answering: bool,
     /// Of a canary: how it compares, until it was found to be worse.
     pub(super) trial: Trial,
     pub(super) is_withdrawn: bool,
@@ -58,7 +66,10 @@ impl Replica {
             in_flight: 0,
             peak: Peak::none(now),
             typical: None,
+            recent: 0.0,
+            answered_at: now,
             is_healthy: true,
+            is_answering: true,
             trial: Trial::default(),
             is_withdrawn: false,
         }
@@ -79,13 +90,20 @@ impl Replica {
         self.role == Role::Primary && !self.is_canary()
     }
 
-    /// What it took lately, in seconds: the worse of what is typical and of the last peak. `None` if it
-    /// has not answered for a while.
+    /// What it took lately, in seconds: the worse of what is typical and of its last answers, which tell
+    /// sooner that it has become slow. `None` if it has not answered for a while.
     pub(super) fn lately(&self, now: Instant) -> Option<f64> {
-        let is_lately = now.saturating_duration_since(self.peak.at) < LATELY;
-        self.typical
-            .filter(|_| is_lately)
-            .map(|typical| typical.max(self.peak.at(now)))
+        let is_lately = now.saturating_duration_since(self.answered_at) < LATELY;
+        let typical = self.typical.filter(|_| is_lately);
+        typical.map(|typical| typical.max(self.recent))
+    }
+
+    /// What it has to show for itself when it comes back: what was typical, and not its failures.
+    pub(super) fn forgive(&mut self, now: Instant) {
+        self.peak = Peak {
+            value: self.typical.unwrap_or_default(),
+            at: now,
+        };
     }
 
     pub(super) fn is_out(&self) -> bool {
@@ -97,6 +115,8 @@ impl Replica {
         let took = took.as_secs_f64();
         let typical = self.typical.unwrap_or(took);
         self.typical = Some(typical + TYPICAL_GAIN * (took - typical));
+        self.recent += RECENT_GAIN * (took - self.recent);
+        self.answered_at = now;
     }
 
     pub(super) fn cost(&self, now: Instant) -> f64 {

@@ -6,10 +6,10 @@
 //! between nothing and the doubled backoff; Brooker, "Exponential Backoff And Jitter", 2015), never after
 //! the deadline, within the origin's [budget](super::budget), and not where its breaker is not closed.
 //!
-//! A replica that could not be reached has not seen the request: asking the next one is done at once,
-//! and is no attempt of its own. In each attempt all replicas may be asked once: what is down in the
-//! first may have been started again by the second. It is within the budget all the same: when all of
-//! them are gone, every request would knock at every door.
+//! A replica that could not be reached has not seen the request: asking the next one is no retry. It is
+//! done at once, and in each attempt once for each replica: what is down in the first may have been
+//! started again by the second. It has a budget of its own, which is as large as what is asked, so that
+//! not every request knocks at every door when all of them are gone.
 
 use std::time::{Duration, SystemTime};
 

@@ -111,7 +111,7 @@ async fn state_tells_what_is_served_and_how_it_goes() {
     ] {
         assert_eq!(cms_state[key], expected, "{key}: {cms_state:#}");
     }
-    assert_eq!(cms_state["breaker"]["state"], "closed");
+    assert_eq!(cms_state["breaker"]["core"]["state"], "closed");
     assert_eq!(state["flights"], 0);
     assert_eq!(state["tally"]["pages"], 2);
     assert_eq!(

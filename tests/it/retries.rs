@@ -224,7 +224,7 @@ async fn an_origin_that_is_left_alone_is_not_asked_twice() {
         .start()
         .await;
     let reader = site.regular();
-    while site.origin_state("cms").await["breaker"]["trips"] != 5 {
+    while site.origin_state("cms").await["breaker"]["optional"]["trips"] != 5 {
         reader.get("/").await.is(200, "<p>note</p>");
     }
     // four of two attempts each open it, and then there are four probes

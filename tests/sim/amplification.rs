@@ -15,7 +15,7 @@ use crate::service::{Course, Service};
 use crate::stage::{Stage, declaration};
 use crate::virtual_time;
 
-/// Asks for fifty pages a second for a minute; requests of fragments, attempts, retries.
+/// Asks for fifty pages a second for a minute; requests of fragments, attempts, failovers.
 async fn total_failure(replicas: usize, keys: &str, fault: Fault) -> (u64, u64, u64) {
     let urls: Vec<String> = (0..replicas)
         .map(|n| format!("\"http://b-{n}.invalid\""))
@@ -54,15 +54,19 @@ fn under_total_failure_retries_add_a_fifth_at_most() {
         virtual_time(async move {
             // nothing but the budget holds them
             let keys = "breaker.enabled = false\nretry.attempts = 5";
-            let (requests, attempts, again) = total_failure(replicas, keys, fault).await;
+            let (requests, attempts, failovers) = total_failure(replicas, keys, fault).await;
             assert_eq!(requests, 3000, "{fault:?}");
+            // what could not be reached has not been asked
             assert!(
-                attempts as f64 <= 1.2 * requests as f64,
-                "{replicas} {fault:?}: {attempts}"
+                failovers <= requests + 50,
+                "{replicas} {fault:?}: {failovers}"
             );
+            let asked = (attempts - failovers) as f64 / requests as f64;
+            assert!(asked <= 1.2, "{replicas} {fault:?}: {asked:.3}");
+            let is_used = asked > 1.1 || replicas > 1;
             assert!(
-                again > 500,
-                "{fault:?}: a budget that is never used proves nothing"
+                is_used,
+                "a budget that is never used proves nothing: {asked:.3}"
             );
             // and with the breaker there is next to nothing
             let keys = "retry.attempts = 5";
@@ -126,7 +130,7 @@ const THREE: &str =
 #[test]
 fn one_slow_replica_of_three_is_hardly_noticed_and_hedges_are_few() {
     let mut ratios = Vec::new();
-    for seed in 0..10 {
+    for seed in 0..12 {
         virtual_time(async {
             fastrand::seed(seed);
             let (healthy, ..) = three_replicas(seed, 1.0, THREE).await;

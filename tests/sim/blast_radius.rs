@@ -278,7 +278,7 @@ fn check_sick(run: &Run, sick: &str, way: Way) -> String {
             None,
             "{way:?}: what still gives is not given up"
         );
-        let expected = if way == Way::HalfDead { 0.995 } else { 0.6 };
+        let expected = if way == Way::HalfDead { 0.98 } else { 0.6 };
         assert!(whole >= expected, "{way:?}: {whole:.3} are whole");
         return format!("{way:?} of {sick}: not given up, {whole:.3} of its blocks are whole");
     }
@@ -325,7 +325,8 @@ fn recovery(run: &Run) -> (Duration, usize) {
 #[test]
 fn what_heals_is_back_within_thirty_seconds_and_does_not_trip_again() {
     const SEEDS: u64 = 20;
-    for way in WAYS.into_iter().filter(|way| is_out(*way)) {
+    let ways = WAYS.into_iter().filter(|way| is_out(*way));
+    for way in ways.chain([Way::HalfReturns]) {
         let (mut relapsed, mut longest) = (Vec::new(), Duration::ZERO);
         for seed in 0..SEEDS {
             let rate = [6.0, 12.0, 18.0][seed as usize % 3];
@@ -347,5 +348,58 @@ fn what_heals_is_back_within_thirty_seconds_and_does_not_trip_again() {
             relapsed.len() as u64 * 20 <= SEEDS,
             "{way:?}: a second trip in seeds {relapsed:?} of {SEEDS}"
         );
+    }
+}
+
+/// One origin for the article and for two blocks, whose timeouts are shorter than what it takes: the
+/// blocks are given up, and no article is.
+#[test]
+fn blocks_that_ask_too_much_of_an_origin_cost_it_no_article() {
+    for seed in 0..5 {
+        virtual_time(async {
+            fastrand::seed(seed);
+            let course = Course::seconds(0, 1, 0);
+            let mut toml = String::from(
+                "[pages.p]\nroute = \"/p/{id}\"\nlayout = \"layout.html\"\nbudget = \"1s\"\n\
+                 snapshot_keep = \"0s\"\n[origins.a]\nurls = [\"http://a.invalid\"]\n",
+            );
+            for (name, priority, timeout) in [
+                ("a", "\"core\"", "800ms"),
+                ("b", "40", "10ms"),
+                ("c", "30", "12ms"),
+            ] {
+                let _ = write!(
+                    toml,
+                    "[fragments.{name}]\npriority = {priority}\nsource = \"a:/{name}\"\n\
+                     timeout = \"{timeout}\"\nttl = \"0s\"\n"
+                );
+            }
+            let stage = Stage::with_replicas(&toml, &["a", "b", "c"], |_| {
+                vec![Arc::new(Service::new("a", seed, None, course, 0)) as Arc<dyn Origin>]
+            });
+            for _ in 0..600 {
+                let page = stage.ask(0).await;
+                assert_eq!(
+                    page.outcome("a"),
+                    "fetched",
+                    "seed {seed}: {:?}",
+                    page.report
+                );
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            let opened = stage.changes().into_iter().any(|(.., change)| {
+                matches!(
+                    change,
+                    OriginChange::Breaker {
+                        to: BreakerState::Open,
+                        ..
+                    }
+                )
+            });
+            assert!(
+                opened,
+                "seed {seed}: blocks that are never given up prove nothing"
+            );
+        });
     }
 }

@@ -42,8 +42,10 @@ pub(crate) enum Way {
     Flapping,
     /// Its name cannot be looked up, and the resolver does not even say so.
     DnsStall,
-    /// Half of its replicas refuse.
+    /// Of four replicas one refuses and one never answers.
     HalfDead,
+    /// All refuse; when it is well again, half of them still do.
+    HalfReturns,
     /// So slow that requests queue up, and go on being served when nobody waits any more.
     Overload,
 }
@@ -121,8 +123,7 @@ struct Inner {
     /// `None`: always well.
     way: Option<Way>,
     course: Course,
-    /// Whether it is of the half that dies.
-    dies: bool,
+    replica: usize,
     /// How many times slower than the others it is.
     slower: f64,
     resolver: Resolver,
@@ -158,7 +159,7 @@ impl Service {
             seed: seed ^ (replica as u64) << 32 ^ hash(name),
             way,
             course,
-            dies: replica.is_multiple_of(2),
+            replica,
             slower: 1.0,
             resolver,
             state: Mutex::new(State {
@@ -219,10 +220,16 @@ impl Inner {
         let is_sick = now >= self.course.sick_from && now < self.course.well_from;
         let way = self.way.filter(|_| is_sick);
         let refused = || Cause::Connect("refused".to_owned());
+        let stays_dead = self.way == Some(Way::HalfReturns) && self.replica.is_multiple_of(2);
+        if stays_dead && now >= self.course.well_from {
+            return Err(refused());
+        }
         match way {
             Some(Way::Refuse) => return Err(refused()),
             Some(Way::Flapping) if self.course.is_down(now) => return Err(refused()),
-            Some(Way::HalfDead) if self.dies => return Err(refused()),
+            Some(Way::HalfDead) if self.replica == 0 => return Err(refused()),
+            Some(Way::HalfDead) if self.replica == 2 => std::future::pending().await,
+            Some(Way::HalfReturns) => return Err(refused()),
             Some(Way::Reset) => return Err(Cause::Transport("reset".to_owned())),
             Some(Way::Hang) => std::future::pending().await,
             Some(Way::DnsStall) => {

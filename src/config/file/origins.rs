@@ -133,8 +133,8 @@ pub struct Retry {
     /// Attempts in all, the first included; 1 for no retry.
     #[schemars(range(min = 1, max = 10))]
     pub attempts: At<u32>,
-    /// Percent of the requests of the last ten seconds that may be made once more, here or at another
-    /// replica because one could not be reached; but five, unless it is 0.
+    /// Percent of the requests of the last ten seconds that may be made once more; but three, unless it
+    /// is 0. To ask the next replica where one could not be reached is not a retry.
     #[schemars(range(min = 0, max = 100))]
     pub budget: At<u8>,
     /// The pause before a retry is random below this, and below twice as much for each further one.
