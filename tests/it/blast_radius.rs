@@ -41,7 +41,7 @@ async fn site_with(url: &str, breaker: &str, agenda: &str) -> (Newsroom, Origin)
 }
 
 const PATIENT: &str = "timeout = \"20s\"\nttl = \"0s\"";
-const IMPATIENT: &str = "timeout = \"50ms\"\nttl = \"0s\"";
+const IMPATIENT: &str = "timeout = \"20ms\"\nttl = \"0s\"";
 
 /// Reads pages, all of them without the agenda, until its breaker has opened.
 async fn read_until_open(site: &Newsroom, at_once: usize) -> Value {

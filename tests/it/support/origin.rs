@@ -17,7 +17,11 @@ use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+
+/// What has not come by then does not come: a guard against tests that hang, not a measure.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One thing done to a connection.
 #[derive(Clone)]
@@ -372,13 +376,15 @@ impl Origin {
     /// Returns when the peer has closed this many connections before everything was sent.
     pub(crate) async fn cut_off(&self, count: usize) {
         let mut cut = self.sent.cut.subscribe();
-        let _ = cut.wait_for(|seen| *seen >= count).await;
+        let seen = timeout(PATIENCE, cut.wait_for(|seen| *seen >= count)).await;
+        assert!(seen.is_ok(), "{} connections were cut", self.cuts());
     }
 
     /// Returns when this many requests have arrived in all.
     pub(crate) async fn arrived(&self, count: usize) {
         let mut arrivals = self.arrivals.subscribe();
-        let _ = arrivals.wait_for(|seen| *seen >= count).await;
+        let seen = timeout(PATIENCE, arrivals.wait_for(|seen| *seen >= count)).await;
+        assert!(seen.is_ok(), "only these arrived: {:?}", self.targets());
     }
 
     /// Dead: the port is closed and so is every connection.
