@@ -190,6 +190,7 @@ async fn slow_site(cms: &Origin) -> Newsroom {
         .await;
     let reader = site.regular();
     reader.get("/").await.is(200, "<p>front</p>");
+    while !reader.get("/gossip").await.body.contains("<p>gossip</p>") {}
     cms.on("/gossip", raw("").then_hang());
     while breaker_of(&site, "optional").await == "closed" {
         let pages = (0..10).map(|_| reader.get("/gossip"));
