@@ -70,6 +70,7 @@
 //! | deadline, timeout, budget | an instant; a duration; what is left | |
 //! | Attempt, Flight | one try at an origin; the shared work several pages wait on | |
 //! | Replica, Canary | one of the hosts that answer for an origin; one on trial, with a small share | node, instance |
+//! | Grade | core, essential or optional: a priority without its rank; each has a breaker of its own at an origin | class, tier |
 //! | Breaker | whether an origin is asked: closed (healthy), open, half-open, recovering | fuse |
 //! | Bulkhead | the places for requests in flight at one origin, some of them reserved | pool, queue |
 //! | Retry, Failover, Hedge | asked again after a failure; elsewhere, as nobody could be reached; elsewhere too, as the first is slow | |

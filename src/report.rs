@@ -426,7 +426,8 @@ impl fmt::Display for OriginChange {
             Self::CanaryWithdrawn { why } => {
                 write!(
                     f,
-                    "is a canary and worse than the others, it gets nothing any more: {why}"
+                    "is a canary and worse than the others, it gets nothing any more until it is \
+                     declared anew: {why}"
                 )
             }
             Self::Health {

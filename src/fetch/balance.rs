@@ -438,6 +438,10 @@ impl Balance {
         self.replicas[turn.replica].is_answering = verdict != Verdict::Failed;
         let may_eject = self.may_eject(turn.replica);
         news.extend(self.found_worse(turn.replica, verdict, is_late));
+        if !news.is_empty() {
+            // that it is left alone for a while as well is no news
+            return news;
+        }
         let breaker = &mut self.replicas[turn.replica].breaker;
         if let Some(pass) = turn.pass {
             let moved = breaker.settle(pass, verdict, may_eject, now, chance);

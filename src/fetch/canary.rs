@@ -9,7 +9,7 @@
 use super::verdict::Verdict;
 
 /// Answers of either side below which nothing is said.
-const COUNT_MIN: u32 = 20;
+const COUNT_MIN: u32 = 10;
 
 /// Standard deviations: one chance in 3,000 for each look at a canary that is as good as the others.
 const Z: f64 = 3.4;

@@ -160,7 +160,7 @@ impl<'a> Exchange<'a> {
         self.is_missed = true;
         self.hedge_at = None;
         let is_own_fault =
-            self.door.means.lag.is_large() || Lag::was_kept_waiting(self.deadline, now);
+            self.is_late_itself() || Lag::was_kept_waiting(self.deadline, self.terms.timeout, now);
         let Some(mut leave) = self.leave.take() else {
             return;
         };
@@ -176,6 +176,11 @@ impl<'a> Exchange<'a> {
                 guards.failed(*ticket, now, fastrand::f64(), news);
             }
         });
+    }
+
+    /// Whether this process has been so late that an answer may seem late because of it.
+    fn is_late_itself(&self) -> bool {
+        self.door.means.lag.is_large_for(self.terms.timeout)
     }
 
     fn start(&mut self, under_way: UnderWay) {
@@ -199,8 +204,7 @@ impl<'a> Exchange<'a> {
             Err(refusal) => refusal,
         };
         // a connection that could not be made in time may be this process's own fault
-        let is_own_fault =
-            matches!(refusal.cause, Cause::Connect(_)) && self.door.means.lag.is_large();
+        let is_own_fault = matches!(refusal.cause, Cause::Connect(_)) && self.is_late_itself();
         match self.is_missed || is_own_fault {
             true => drop(under_way),
             false => under_way.settle(Verdict::of(&refusal.cause)),
@@ -225,7 +229,7 @@ impl<'a> Exchange<'a> {
         let (door, ticket) = (self.door, under_way.ticket);
         let now = door.means.clock.now();
         let took = now.saturating_duration_since(since);
-        let is_own_fault = door.means.lag.is_large();
+        let is_own_fault = self.is_late_itself();
         match self.is_missed || is_own_fault {
             true => drop(under_way),
             false => under_way.settle(Verdict::Good),

@@ -19,23 +19,27 @@ const TICK: Duration = Duration::from_millis(10);
 /// What is forgotten of a past lag at each look: half of it in 70 ms.
 const KEPT_PERCENT: u64 = 90;
 
-/// The lag beyond which a late answer says nothing of who gave it. A scheduler's turn is a few
-/// milliseconds on a busy machine.
-const MAX: Duration = Duration::from_millis(20);
+/// A lag that says nothing, however short the time was: a scheduler's turn is a few milliseconds on a
+/// busy machine.
+const MIN: Duration = Duration::from_millis(20);
+
+/// The share of the time that an origin had beyond which a lag may be why it seems late.
+const SHARE: u32 = 4;
 
 /// The present lag.
 #[derive(Debug, Default)]
 pub struct Lag(AtomicU64);
 
 impl Lag {
-    /// Whether what comes late now may be late because of this process.
-    pub(super) fn is_large(&self) -> bool {
-        u128::from(self.0.load(Ordering::Relaxed)) > MAX.as_micros()
+    /// Whether what comes late now, of what had so much time, may be late because of this process.
+    pub(super) fn is_large_for(&self, timeout: Duration) -> bool {
+        let lag = Duration::from_micros(self.0.load(Ordering::Relaxed));
+        lag > MIN.max(timeout / SHARE)
     }
 
-    /// Whether a timer that was set for `due` and is noticed at `now` was kept waiting.
-    pub(super) fn was_kept_waiting(due: Instant, now: Instant) -> bool {
-        now.saturating_duration_since(due) > MAX
+    /// Whether a timer that was set for `due`, after `timeout`, and is noticed at `now` was kept waiting.
+    pub(super) fn was_kept_waiting(due: Instant, timeout: Duration, now: Instant) -> bool {
+        now.saturating_duration_since(due) > MIN.max(timeout / SHARE)
     }
 
     /// Measures until `stop`.

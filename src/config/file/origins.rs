@@ -140,8 +140,9 @@ pub struct Retry {
     /// The pause before a retry is random below this, and below twice as much for each further one.
     #[schemars(extend("x-range" = ["0s", "10s"]))]
     pub backoff: At<TimeSpan>,
-    /// Statuses that another attempt may change.
-    #[schemars(inner(range(min = 429, max = 599)), example = [500, 502, 503, 504])]
+    /// Statuses that another attempt may change. What is an answer to a fragment (404, or 401 to a core)
+    /// never is tried again.
+    #[schemars(inner(range(min = 400, max = 599)), example = [500, 502, 503, 504])]
     pub statuses: Vec<At<u16>>,
 }
 
