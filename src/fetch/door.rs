@@ -193,6 +193,12 @@ impl UnderWay {
             guards.attempted(ticket, verdict, now, fastrand::f64(), news);
         });
     }
+
+    /// The same, together with what else is to be said; `work` gives the ticket back.
+    pub(super) fn settle_with<T>(mut self, work: impl FnOnce(&mut Guards, &mut Tidings) -> T) -> T {
+        self.is_settled = true;
+        self.door.with(work)
+    }
 }
 
 impl Drop for UnderWay {

@@ -11,11 +11,11 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
-use futures::stream::FuturesUnordered;
-use futures::{FutureExt as _, StreamExt as _};
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, poll_fn};
 use tokio::time::sleep_until;
 
 use crate::clock::Instant;
@@ -62,7 +62,7 @@ pub(super) async fn run(
         failovers: 0,
         round: 0,
         tickets: Vec::new(),
-        running: FuturesUnordered::new(),
+        running: Running::default(),
         leave: Some(leave),
     };
     exchange.hedge_at = exchange.hedge_after(began);
@@ -72,6 +72,37 @@ pub(super) async fn run(
 
 /// An attempt that has ended, when it was begun, and how it went.
 type Ended = (UnderWay, Instant, Result<Answer, Refusal>);
+
+/// An attempt, and perhaps one beside it.
+#[derive(Default)]
+struct Running<'a>([Option<BoxFuture<'a, Ended>>; 2]);
+
+impl<'a> Running<'a> {
+    fn len(&self) -> usize {
+        self.0.iter().flatten().count()
+    }
+
+    fn push(&mut self, attempt: BoxFuture<'a, Ended>) {
+        let free = self.0.iter_mut().find(|slot| slot.is_none());
+        *free.expect("there are never more than two at a time") = Some(attempt);
+    }
+
+    /// The first to end; never, if there is none.
+    async fn next(&mut self) -> Ended {
+        poll_fn(|cx| {
+            for slot in &mut self.0 {
+                if let Some(attempt) = slot
+                    && let Poll::Ready(ended) = attempt.poll_unpin(cx)
+                {
+                    *slot = None;
+                    return Poll::Ready(ended);
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
 
 struct Exchange<'a> {
     door: &'a Arc<Door>,
@@ -98,7 +129,7 @@ struct Exchange<'a> {
     round: usize,
     /// Attempts under way.
     tickets: Vec<Ticket>,
-    running: FuturesUnordered<BoxFuture<'a, Ended>>,
+    running: Running<'a>,
     /// Until it is settled, or goes with the answer.
     leave: Option<Leave>,
 }
@@ -109,7 +140,7 @@ impl<'a> Exchange<'a> {
         loop {
             let ended = tokio::select! {
                 biased;
-                Some(ended) = self.running.next() => Some(ended),
+                ended = self.running.next() => Some(ended),
                 () = &mut timer => None,
             };
             let result = match ended {
@@ -210,7 +241,7 @@ impl<'a> Exchange<'a> {
             false => under_way.settle(Verdict::of(&refusal.cause)),
         }
         let wait = self.wait_asked(&refusal);
-        if !self.running.is_empty() {
+        if self.running.len() > 0 {
             return None;
         }
         match self.decide(&refusal.cause, wait) {
@@ -230,13 +261,15 @@ impl<'a> Exchange<'a> {
         let now = door.means.clock.now();
         let took = now.saturating_duration_since(since);
         let is_own_fault = self.is_late_itself();
-        match self.is_missed || is_own_fault {
-            true => drop(under_way),
-            false => under_way.settle(Verdict::Good),
-        }
+        let says_nothing = self.is_missed || is_own_fault;
         let permit = self.leave.as_ref().and_then(Leave::permit);
-        let is_slow = door.with(|guards, news| {
+        let is_slow = under_way.settle_with(|guards, news| {
             let is_slow = guards.is_slow(took, self.terms.timeout, now);
+            if says_nothing {
+                guards.abandoned(ticket);
+            } else {
+                guards.attempted(ticket, Verdict::Good, now, fastrand::f64(), news);
+            }
             if !is_own_fault {
                 guards.answered(permit, ticket, took, self.hedged, now);
                 for loser in &self.tickets {
