@@ -95,7 +95,8 @@ pub struct Breaker {
     /// of the fragment's timeout.
     #[schemars(range(min = 2, max = 1000))]
     pub slow_factor: At<u32>,
-    /// So many failures one after another are enough, however few requests there are.
+    /// So many bad answers one after another, over 200 ms at least, are enough, however few requests
+    /// there are. Of a replica that is not the only one 5 are, and 10 requests in the window.
     #[schemars(range(min = 2, max = 100_000))]
     pub in_a_row: At<u32>,
     /// How long it is left alone at first; twice as long after each further trip.
