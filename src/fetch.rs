@@ -202,13 +202,6 @@ impl Fetcher {
     pub fn state(&self, id: OriginId) -> state::OriginState {
         state::of(&self.doors[id.index()])
     }
-
-    /// Requests in flight at an origin, and how many it may have.
-    pub fn in_flight(&self, id: OriginId) -> (usize, usize) {
-        let door = &self.doors[id.index()];
-        let taken = door.guards.lock().bulkhead.in_flight();
-        (taken, door.spec.max_in_flight)
-    }
 }
 
 /// What a sick replica says, and what no reader's request can make a well one say.

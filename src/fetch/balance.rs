@@ -4,8 +4,8 @@
 //! # The choice
 //!
 //! Of two primaries at random the one with the lower cost is asked ("power of two choices";
-//! Mitzenmacher, 2001), where cost is the peak-sensitive moving average of its answer times times the
-//! requests it has: what Finagle and linkerd call *peak EWMA*. A failure counts as an answer that took
+//! Mitzenmacher, 2001), where cost is the peak-sensitive moving average of its answer times,
+//! multiplied by the requests it has: what Finagle and linkerd call *peak EWMA*. A failure counts as an answer that took
 //! several times as long as usual, so a replica that fails fast does not look fast. A canary gets its share
 //! by lot and is not compared by cost: its weight is what was declared.
 //!
@@ -49,7 +49,7 @@ pub(super) enum Daring {
     Little,
     /// Whose reader has nothing else, when nobody else has found out for five.
     Least,
-    /// What is to find out how the origin is, and what cannot be sent twice.
+    /// What cannot be sent twice.
     None,
 }
 

@@ -46,6 +46,7 @@ impl Asker {
         self.grade != Grade::Optional
     }
 
+    /// Whether it may be what finds out that an ejected replica is well again.
     fn daring(self) -> Daring {
         match (self.grade, self.need) {
             (_, Need::LastResort) => Daring::Least,
@@ -87,7 +88,7 @@ pub(super) struct Ticket {
     place: Option<Place>,
 }
 
-/// How often what has happened, since the origin was declared as it is.
+/// How often what has happened, since the origin has these replicas.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct Counts {
     /// Requests that fragments have asked for.
@@ -128,7 +129,7 @@ pub(super) struct Guards {
 }
 
 impl Guards {
-    /// All open, nothing known.
+    /// Everybody is let in, and nothing is known.
     pub(super) fn new(spec: &OriginSpec, now: Instant) -> Self {
         Self {
             breakers: Grade::ALL

@@ -27,7 +27,7 @@ pub(super) struct Failed<'f> {
     pub(super) wait: Option<Duration>,
     /// Attempts so far, this one included; asking the next replica was none.
     pub(super) attempts: u32,
-    /// Replicas that have been asked so far, and whether there is another one worth asking.
+    /// Whether there is a replica that was not asked in this attempt.
     pub(super) has_other: bool,
     /// What is left until the deadline.
     pub(super) left: Duration,

@@ -185,7 +185,7 @@ impl Stage {
 
     /// Requests in flight at the origin of this name.
     pub(crate) fn in_flight(&self, origin: &str) -> usize {
-        self.edition.fetcher.in_flight(self.origin_id(origin)).0
+        self.origin_state(origin).in_flight
     }
 
     /// The origin of the fragment that has its name.

@@ -445,7 +445,9 @@ async fn ask(
     let now = order.composer.clock.now();
     let terms = Terms {
         priority: fragment.priority,
-        has_instead: !fragment.fallback.is_empty()
+        // of others it makes no difference
+        has_instead: !fragment.priority.is_core()
+            || !fragment.fallback.is_empty()
             || order.composer.copy(request, fragment, now).is_some(),
         timeout: fragment.timeout,
         end_after: order.edition.site.origin(origin).timeout,
