@@ -21,6 +21,7 @@
 pub mod ladder;
 pub mod law;
 pub mod level;
+pub mod reading;
 pub mod sample;
 pub mod share;
 pub mod switches;
@@ -28,6 +29,7 @@ pub mod switches;
 pub use ladder::{Ladder, NoSuchLevel};
 pub use law::{Decision, Law};
 pub use level::{Level, LevelPin};
+pub use reading::BlockReading;
 pub use sample::Sample;
 pub use share::{Cut, Reader};
 pub use switches::{Overrides, Switches};

@@ -33,6 +33,7 @@ mod health;
 pub mod http;
 mod lag;
 mod latency;
+pub(crate) mod limiter;
 pub mod origin;
 mod replica;
 mod retry;
