@@ -18,7 +18,9 @@
 //! Theta becomes a [`Cut`](share::Cut) of the [ladder](ladder): so many of its steps are given up by
 //! everybody, one by a share of the readers, which are always the same ones, and the rest by nobody.
 
+pub mod executor;
 pub mod ladder;
+pub mod lag;
 pub mod law;
 pub mod level;
 pub mod reading;
@@ -26,7 +28,9 @@ pub mod sample;
 pub mod share;
 pub mod switches;
 
+pub use executor::{Executor, Job, Turn};
 pub use ladder::{Ladder, NoSuchLevel};
+pub use lag::Lag;
 pub use law::{Decision, Law};
 pub use level::{Level, LevelPin};
 pub use reading::BlockReading;

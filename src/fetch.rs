@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
+use crate::degradation::Lag;
 use crate::fragment::{OriginId, Priority};
 use crate::report::{Cause, Observer};
 use crate::site::{OriginSpec, Site};
@@ -31,7 +32,6 @@ mod exchange;
 mod guards;
 mod health;
 pub mod http;
-mod lag;
 mod latency;
 pub(crate) mod limiter;
 pub mod origin;
@@ -43,7 +43,6 @@ mod window;
 
 pub use attempt::{Answer, Ask, Content, Expect, WithoutContent};
 pub use door::Receipt;
-pub use lag::Lag;
 pub use origin::{Origin, OriginRequest, OriginResponse};
 
 use door::{Door, UnderWay};
