@@ -35,6 +35,7 @@ pub mod http;
 mod latency;
 pub(crate) mod limiter;
 pub mod origin;
+pub(crate) mod rehearsal;
 mod replica;
 mod retry;
 pub mod state;
