@@ -20,7 +20,7 @@ const FLOORS: [&[&str]; 8] = [
 ];
 
 /// Files and folders whose code takes time and chance as arguments and touches nothing outside.
-const PURE: [&str; 46] = [
+const PURE: [&str; 48] = [
     "fragment",
     "fragment.rs",
     "layout",
@@ -33,6 +33,7 @@ const PURE: [&str; 46] = [
     "degradation/level.rs",
     "degradation/meters.rs",
     "degradation/mode.rs",
+    "degradation/reading.rs",
     "degradation/sample.rs",
     "degradation/share.rs",
     "degradation/switches.rs",
@@ -59,6 +60,8 @@ const PURE: [&str; 46] = [
     "fetch/canary.rs",
     "fetch/guards.rs",
     "fetch/latency.rs",
+    "fetch/limiter.rs",
+    "fetch/limiter",
     "fetch/replica.rs",
     "fetch/retry.rs",
     "fetch/verdict.rs",

@@ -23,8 +23,8 @@ use crate::layout::parts::Parts;
 use crate::site::Page;
 
 use super::account::Account;
-use super::{Order, flight};
 use super::slot::Fill;
+use super::{Order, flight};
 
 /// Between two snapshots of whatever pages: 50 a second, which writes a few megabytes and costs a
 /// core less than a hundredth of its time.

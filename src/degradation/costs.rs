@@ -52,6 +52,20 @@ pub struct Shape {
     pub steps: Vec<Vec<usize>>,
     /// Of each fragment its name.
     pub names: Vec<String>,
+    /// Of each list the fragment that its items are.
+    pub items: Vec<Option<usize>>,
+}
+
+/// What is to be made of the cost of a fragment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Charge {
+    /// It is paid for, and is given up in its turn.
+    #[default]
+    Usual,
+    /// It costs nothing at present: its origin is left alone, or it is switched off.
+    Nothing,
+    /// It is paid for like the core: no level gives it up.
+    Kept,
 }
 
 /// What is known of the costs of one site.
@@ -60,6 +74,8 @@ pub struct CostBook {
     page: Ratio,
     exchange: Ratio,
     blocks: Vec<BlockCost>,
+    /// Of each list the fragment that its items are.
+    items: Vec<Option<usize>>,
     mix: Vec<f64>,
 }
 
@@ -67,6 +83,8 @@ pub struct CostBook {
 struct BlockCost {
     work: Ratio,
     fetches: Ratio,
+    /// Of a list.
+    items: Ratio,
 }
 
 impl CostBook {
@@ -86,6 +104,7 @@ impl CostBook {
                 .iter()
                 .map(|name| known(name).unwrap_or_default())
                 .collect(),
+            items: shape.items.clone(),
             mix: vec![0.0; shape.pages.len()],
         }
     }
@@ -102,7 +121,8 @@ impl CostBook {
         let usual = self.usual(seen);
         let inflation = (usual > 0.0).then(|| (work + unseen) / usual);
         let costs = kept(COST_TIME);
-        self.page.add(ms(seen.page_work), seen.composed as f64, costs);
+        self.page
+            .add(ms(seen.page_work), seen.composed as f64, costs);
         if cpu.is_some() {
             self.exchange.add(unseen, exchanges, costs);
         }
@@ -110,6 +130,7 @@ impl CostBook {
             let uses = block.uses as f64;
             known.work.add(ms(block.work), uses, costs);
             known.fetches.add(block.fetches as f64, uses, costs);
+            known.items.add(block.items as f64, uses, costs);
         }
         let mix = kept(MIX_TIME);
         for (known, pages) in self.mix.iter_mut().zip(&seen.pages) {
@@ -121,29 +142,39 @@ impl CostBook {
     fn usual(&self, seen: &Counted) -> f64 {
         let page = self.page.value() + self.exchange.value();
         let blocks = seen.blocks.iter().enumerate();
-        let blocks = blocks.map(|(place, seen)| seen.uses as f64 * self.block(place));
+        let blocks = blocks.map(|(place, seen)| seen.uses as f64 * self.alone(place));
         seen.composed as f64 * page + blocks.sum::<f64>()
     }
 
-    /// What one use of a fragment costs, in milliseconds of work.
+    /// What one use of a fragment costs, in milliseconds of work; of a list with all its items.
     pub fn block(&self, place: usize) -> f64 {
+        let own = self.alone(place);
+        let item = self.items.get(place).copied().flatten();
+        own + item.map_or(0.0, |item| {
+            self.blocks[place].items.value() * self.alone(item)
+        })
+    }
+
+    fn alone(&self, place: usize) -> f64 {
         let known = &self.blocks[place];
         known.work.value() + known.fetches.value() * self.exchange.value()
     }
 
-    /// What a page of the present mix costs. `is_free` tells which fragments cost nothing at present.
-    pub fn costs(&self, shape: &Shape, is_free: impl Fn(usize) -> bool) -> (Costs, Vec<f64>) {
+    /// What a page of the present mix costs, and what each step of the ladder does. `charges` are those
+    /// of the fragments; one that is not there is the usual one.
+    pub fn costs(&self, shape: &Shape, charges: &[Charge]) -> (Costs, Vec<f64>) {
         let shares = self.shares(shape);
-        let cost = |place: &usize| match is_free(*place) {
-            true => 0.0,
-            false => self.block(*place) * shares[*place],
+        let charge = |place: usize| charges.get(place).copied().unwrap_or_default();
+        let cost = |place: usize| match charge(place) {
+            Charge::Nothing => 0.0,
+            Charge::Usual | Charge::Kept => self.block(place) * shares[place],
         };
-        let steps: Vec<f64> = shape
-            .steps
-            .iter()
-            .map(|step| step.iter().map(cost).sum())
-            .collect();
-        let all: f64 = (0..shape.names.len()).map(|place| cost(&place)).sum();
+        let steps = shape.steps.iter().map(|step| {
+            let given_up = step.iter().filter(|place| charge(**place) != Charge::Kept);
+            given_up.map(|place| cost(*place)).sum()
+        });
+        let steps: Vec<f64> = steps.collect();
+        let all: f64 = (0..shape.names.len()).map(cost).sum();
         let optional_ms = steps.iter().sum::<f64>();
         let costs = Costs {
             base_ms: self.page.value() + self.exchange.value() + (all - optional_ms).max(0.0),
@@ -181,6 +212,7 @@ mod tests {
             pages: vec![vec![0, 1, 2], vec![0, 2]],
             steps: vec![vec![1], vec![2]],
             names: ["article", "ads", "live"].map(str::to_owned).to_vec(),
+            items: vec![None; 3],
         }
     }
 
@@ -190,6 +222,7 @@ mod tests {
             uses,
             fetches: uses,
             work,
+            items: 0,
         };
         Counted {
             pages: pages.to_vec(),
@@ -208,13 +241,16 @@ mod tests {
         let shape = shape();
         let mut book = CostBook::new(&shape, None);
         assert_eq!(book.learn(&seen([3, 1], 8_000_000), None, TICK), None);
-        let (costs, steps) = book.costs(&shape, |_| false);
+        let (costs, steps) = book.costs(&shape, &[]);
         assert!((costs.base_ms - 3.0).abs() < 1e-9);
         // three of four pages show the ads
         assert_eq!(steps, [6.0, 4.0]);
         assert!((costs.optional_ms - 10.0).abs() < 1e-9);
-        let (free, steps) = book.costs(&shape, |place| place == 1);
+        let (free, steps) = book.costs(&shape, &[Charge::Usual, Charge::Nothing]);
         assert_eq!((steps[0], free.base_ms), (0.0, costs.base_ms));
+        let (kept, steps) = book.costs(&shape, &[Charge::Usual, Charge::Kept]);
+        assert_eq!(steps, [0.0, 4.0]);
+        assert!((kept.base_ms - 9.0).abs() < 1e-9);
     }
 
     #[test]
@@ -234,10 +270,44 @@ mod tests {
         let shape = shape();
         let mut book = CostBook::new(&shape, None);
         // 1 + 2 + 1 + 4 ms were seen of 16; a page and three fetches share the rest
-        book.learn(&seen([1, 0], 1_000_000), Some(Duration::from_millis(16)), TICK);
-        let (costs, steps) = book.costs(&shape, |_| false);
+        book.learn(
+            &seen([1, 0], 1_000_000),
+            Some(Duration::from_millis(16)),
+            TICK,
+        );
+        let (costs, steps) = book.costs(&shape, &[]);
         assert_eq!(steps, [3.0, 6.0]);
         assert!((costs.base_ms - 7.0).abs() < 1e-9, "1 + 2 and twice 2");
+    }
+
+    #[test]
+    fn a_list_costs_what_its_items_cost() {
+        let shape = Shape {
+            pages: vec![vec![0]],
+            steps: Vec::new(),
+            names: ["latest", "teaser"].map(str::to_owned).to_vec(),
+            items: vec![Some(1), None],
+        };
+        let mut book = CostBook::new(&shape, None);
+        let list = BlockCounted {
+            uses: 2,
+            work: 2_000_000,
+            items: 20,
+            fetches: 0,
+        };
+        let item = BlockCounted {
+            uses: 20,
+            work: 10_000_000,
+            ..BlockCounted::default()
+        };
+        let seen = Counted {
+            pages: vec![2],
+            composed: 2,
+            page_work: 0,
+            blocks: vec![list, item],
+        };
+        book.learn(&seen, None, TICK);
+        assert!((book.block(0) - 6.0).abs() < 1e-9, "1 and ten times 0.5");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::costs::{CostBook, Shape};
+use super::costs::{Charge, CostBook, Shape};
 use super::law::{Law, State};
 use super::meters::Counted;
 use super::mode::Mode;
@@ -30,9 +30,8 @@ pub struct Seen {
     pub lateness: Option<f64>,
     /// Processor time of the process; `None` where it cannot be known.
     pub cpu: Option<Duration>,
-    /// Of each fragment, whether it costs nothing at present because its origin is left alone or it is
-    /// switched off.
-    pub is_free: Vec<bool>,
+    /// Of each fragment, what is to be made of its cost.
+    pub charges: Vec<Charge>,
     /// What operators have decided.
     pub overrides: Arc<Overrides>,
 }
@@ -73,7 +72,7 @@ impl Governor {
     pub fn declare(&mut self, law: Law, shape: Shape, is_dry_run: bool) {
         self.is_dry_run = is_dry_run;
         if law != self.law {
-            self.state = law.begin(Some(self.state.rate()));
+            self.state = law.begin(self.state.rate());
             self.law = law;
         }
         if shape != self.shape {
@@ -82,8 +81,8 @@ impl Governor {
         }
     }
 
-    /// The work that can be done without a queue, as far as it is known, in milliseconds a second.
-    pub fn rate(&self) -> f64 {
+    /// What is worth keeping over a restart, see [`State::rate`].
+    pub fn rate(&self) -> Option<f64> {
         self.state.rate()
     }
 
@@ -101,13 +100,11 @@ impl Governor {
             queue_delay,
             lateness,
             cpu,
-            is_free,
+            charges,
             overrides,
         } = seen;
         let inflation = self.costs.learn(&counted, cpu, span);
-        let (costs, steps) = self
-            .costs
-            .costs(&self.shape, |place| is_free.get(place) == Some(&true));
+        let (costs, steps) = self.costs.costs(&self.shape, &charges);
         let arrivals = counted.pages.iter().sum::<u64>();
         let sample = Sample {
             span,
@@ -117,12 +114,9 @@ impl Governor {
             inflation,
             costs,
         };
-        let before = self.state.clone();
-        let (state, decision) = self.law.step(before.clone(), &sample);
-        self.state = match overrides.is_frozen {
-            true => state.with_rate_of(&before),
-            false => state,
-        };
+        let state = self.state.clone().freeze(overrides.is_frozen);
+        let (state, decision) = self.law.step(state, &sample);
+        self.state = state;
         let mode = Mode {
             cut: Cut::at(decision.theta, &steps),
             decision,

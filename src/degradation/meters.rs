@@ -22,6 +22,7 @@ pub struct Meters {
 struct BlockMeter {
     uses: AtomicU64,
     fetches: AtomicU64,
+    items: AtomicU64,
     /// Nanoseconds.
     work: AtomicU64,
 }
@@ -46,6 +47,8 @@ pub struct BlockCounted {
     pub uses: u64,
     /// Times that its origin was asked.
     pub fetches: u64,
+    /// Of a list: slots of its items.
+    pub items: u64,
     /// Nanoseconds of work on it.
     pub work: u64,
 }
@@ -82,6 +85,15 @@ impl Meters {
         self.blocks[fragment].uses.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A list is to show so many items, which are fragments too.
+    pub fn listed(&self, fragment: usize, item: usize, items: usize) {
+        let items = items as u64;
+        self.blocks[fragment]
+            .items
+            .fetch_add(items, Ordering::Relaxed);
+        self.blocks[item].uses.fetch_add(items, Ordering::Relaxed);
+    }
+
     /// The origin of a fragment is being asked.
     pub fn fetched(&self, fragment: usize) {
         self.blocks[fragment]
@@ -109,6 +121,7 @@ impl Meters {
                 .map(|block| BlockCounted {
                     uses: read(&block.uses),
                     fetches: read(&block.fetches),
+                    items: read(&block.items),
                     work: read(&block.work),
                 })
                 .collect(),
@@ -134,6 +147,7 @@ impl Counted {
                 .map(|(now, then)| BlockCounted {
                     uses: now.uses - then.uses,
                     fetches: now.fetches - then.fetches,
+                    items: now.items - then.items,
                     work: now.work - then.work,
                 })
                 .collect(),
@@ -235,6 +249,7 @@ mod tests {
         let block = BlockCounted {
             uses: 1,
             fetches: 1,
+            items: 0,
             work: 5000,
         };
         let expected = Counted {

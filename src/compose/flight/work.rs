@@ -194,7 +194,7 @@ async fn land(
             html?
         }
         Some(list) => {
-            let assembled = list::assemble(order, fragment, list, request, &body, by).await?;
+            let assembled = list::assemble(order, id, list, request, &body, by).await?;
             answer.take_over(order, assembled)
         }
     };
