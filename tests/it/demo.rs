@@ -380,7 +380,7 @@ async fn a_slideshow_that_hangs_is_left_out_of_a_whole_page() {
         ("fragments.slideshow" | "origins.media", _) => value,
         (origin, "timeout") if origin.starts_with("origins") => "25s",
         (_, "timeout") => "20s",
-        (_, "budget") => "25s",
+        (_, "budget" | "target") => "25s",
         _ => value,
     })
     .await;
@@ -436,7 +436,7 @@ async fn readers_do_not_notice_a_dead_cms() {
     let newspaper = started(0, |name, key, value| match key {
         "timeout" if name.starts_with("origins") => "25s",
         "timeout" => "20s",
-        "budget" => "25s",
+        "budget" | "target" => "25s",
         "ttl" if name == "fragments.article" || name == "fragments.front" => "1ms",
         _ => value,
     })
