@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::cache::{Cache, Copy, Entry};
 use crate::clock::{Clock, Instant};
-use crate::degradation::Level;
+use crate::degradation::{Level, Reader};
 use crate::fetch::Fetcher;
 use crate::fragment::facts::{Facts, Trace};
 use crate::fragment::{Fragment, SourceRequest};
@@ -133,6 +133,8 @@ pub(crate) struct Order {
     /// may be taken from it that is not part of the key of what is obtained.
     pub(crate) facts: Arc<Facts>,
     pub(crate) level: Level,
+    /// Who gets what is composed; `None` where it is for nobody in particular, as within a flight.
+    pub(crate) reader: Option<Reader>,
     /// The page whose slots may tell the browser to ask again; `None` where it has just done so, or
     /// where nobody will answer.
     pub(crate) lazy_on: Option<PageId>,
@@ -170,6 +172,7 @@ pub async fn compose<G: Send + 'static>(
         trace: facts.trace.clone(),
         facts: Arc::new(facts),
         level: plan.level,
+        reader: plan.reader,
         lazy_on: composer.is_asked_again.then_some(plan.page),
     };
     let mut account = Account::new(order, &plan, path);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Instant;
-use crate::degradation::Level;
+use crate::degradation::{Level, Reader};
 use crate::fragment::facts::Facts;
 use crate::fragment::{Fragment, FragmentId, Rung, Source, SourceRequest};
 use crate::report::OmitReason;
@@ -25,6 +25,9 @@ pub struct Plan {
     pub page: PageId,
     /// The level it was planned at.
     pub level: Level,
+    /// For whom, where that decides what is asked for while an origin is slower than usual; `None`: for
+    /// somebody who gets everything that can be had.
+    pub reader: Option<Reader>,
     /// When the request came in.
     pub started: Instant,
     /// One step for each member of the page, in the same order.
@@ -104,6 +107,7 @@ pub fn plan(site: &Site, page_id: PageId, facts: &Facts, level: Level, now: Inst
     Plan {
         page: page_id,
         level,
+        reader: None,
         started: now,
         steps,
     }

@@ -139,6 +139,7 @@ pub async fn block(
         trace: facts.trace.clone(),
         facts: Arc::new(facts),
         level: plan.level,
+        reader: plan.reader,
         lazy_on: None,
     };
     let now = composer.clock.moment(plan.started);

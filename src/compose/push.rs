@@ -121,6 +121,7 @@ impl Composer {
                 trace: Trace::default(),
                 facts: Arc::default(),
                 level: Level::FULL,
+                reader: None,
             };
             let request = SourceRequest {
                 params: brought.params.clone(),

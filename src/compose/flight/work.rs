@@ -70,7 +70,7 @@ pub(super) async fn fly(
             });
         }
     };
-    let landing = fetch(&order, fragment, origin, &request, by).await;
+    let landing = fetch(&order, id, origin, &request, by).await;
     drop(turn);
     landing
 }
@@ -130,11 +130,12 @@ async fn take_turn<'o>(
 
 async fn fetch(
     order: &Order,
-    fragment: &Fragment,
+    id: FragmentId,
     origin: OriginId,
     request: &Arc<SourceRequest>,
     by: Instant,
 ) -> Landing {
+    let fragment = order.edition.site.fragment(id);
     // not when this node's turn was waited for: what came meanwhile is older than this answer
     let began = order.composer.clock.now();
     // a list is made of other answers too, of which a 304 says nothing
@@ -143,7 +144,7 @@ async fn fetch(
         None => renewable(order, request),
     };
     let validators = known.as_deref().map(|known| &known.validators);
-    let Fetched { answer, receipt } = ask(order, fragment, origin, request, validators).await?;
+    let Fetched { answer, receipt } = ask(order, id, origin, request, validators).await?;
     let content = match answer {
         Answer::Content(content) => content,
         Answer::NotModified(headers) => {
@@ -421,11 +422,12 @@ fn no_page(why: NoPage, headers: &HeaderMap) -> Landed {
 
 async fn ask(
     order: &Order,
-    fragment: &Fragment,
+    id: FragmentId,
     origin: OriginId,
     request: &SourceRequest,
     known: Option<&Validators>,
 ) -> Result<Fetched, Cause> {
+    let fragment = order.edition.site.fragment(id);
     let json = fragment.takes_json();
     let without_content = match fragment.priority {
         Priority::Core => WithoutContent::Verdict,
@@ -444,6 +446,7 @@ async fn ask(
     };
     let now = order.composer.clock.now();
     let terms = Terms {
+        fragment: id,
         priority: fragment.priority,
         // of others it makes no difference
         has_instead: !fragment.priority.is_core()
@@ -454,6 +457,7 @@ async fn ask(
         hedge: fragment.hedge,
         // a page that gives blocks up does not spend more on those that are left
         is_frugal: order.level > Level::FULL && !fragment.is_required(),
+        is_probe: false,
     };
     let fetcher = &order.edition.fetcher;
     fetcher.fetch(origin, &ask, &expect, terms).await
