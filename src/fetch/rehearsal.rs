@@ -13,10 +13,28 @@ use crate::site::{
 
 use super::breaker::Need;
 use super::guards::{Asker, Guards, Permit, Ticket, Tidings};
+use super::shared_fault::SharedFault;
 use super::verdict::Verdict;
 
 /// Uniform in 0..1, as often as it is asked.
 pub(crate) type Chance<'c> = &'c mut dyn FnMut() -> f64;
+
+/// Looks at all origins at a tick, as [`Fetcher::tick`](super::Fetcher::tick) does: whether they are late
+/// for a common reason.
+#[derive(Debug, Default)]
+pub(crate) struct Witness(SharedFault);
+
+impl Witness {
+    /// What comes late from now on is held against the origins, or is not. Tells which.
+    pub(crate) fn look(&mut self, gates: &mut [Gate], now: Instant) -> bool {
+        let late: Vec<_> = gates.iter_mut().map(|gate| gate.guards.lately(now)).collect();
+        let is_shared = self.0.look(late, now);
+        for gate in gates {
+            gate.guards.inhibit(is_shared);
+        }
+        is_shared
+    }
+}
 
 /// What stands before an origin of one replica.
 #[derive(Debug)]
@@ -34,6 +52,13 @@ pub(crate) struct Leave {
     since: Instant,
     /// How long it may take.
     timeout: Duration,
+}
+
+impl Leave {
+    /// How long the request may take.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
 }
 
 impl Gate {
@@ -90,7 +115,7 @@ impl Gate {
     ) -> Option<Leave> {
         match self.is_open(grade) {
             true => None,
-            false => self.enter(grade, timeout, now, chance),
+            false => self.enter(grade, Need::Wanted, timeout, now, chance),
         }
     }
 
@@ -103,20 +128,18 @@ impl Gate {
         chance: Chance<'_>,
     ) -> Option<Leave> {
         self.guards.breaker(grade).probe_due(now)?;
-        self.enter(grade, timeout, now, chance)
+        self.enter(grade, Need::Probe, timeout, now, chance)
     }
 
     fn enter(
         &mut self,
         grade: Grade,
+        need: Need,
         timeout: Duration,
         now: Instant,
         chance: Chance<'_>,
     ) -> Option<Leave> {
-        let asker = Asker {
-            grade,
-            need: Need::Wanted,
-        };
+        let asker = Asker { grade, need };
         let mut news = Tidings::default();
         let entered = self.guards.enter(asker, now, chance, &mut news);
         self.note(&news);
@@ -156,7 +179,7 @@ impl Gate {
         let Leave { permit, ticket, .. } = leave;
         let mut news = Tidings::default();
         self.guards
-            .settled(permit, Verdict::Failed, now, chance(), &mut news);
+            .settled(permit, Verdict::Missed, now, chance(), &mut news);
         self.guards.failed(ticket, now, chance(), &mut news);
         self.guards.abandoned(ticket);
         self.note(&news);
@@ -170,6 +193,11 @@ impl Gate {
     /// Whether nothing is asked for a grade, but for what finds out whether it should be.
     pub(crate) fn is_open(&self, grade: Grade) -> bool {
         self.guards.breaker(grade).is_open()
+    }
+
+    /// Whether it is to be found out now how the origin is.
+    pub(crate) fn is_probe_due(&self, grade: Grade, now: Instant) -> bool {
+        self.guards.breaker(grade).probe_due(now).is_some()
     }
 
     /// Changes of its breakers so far.

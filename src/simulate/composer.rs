@@ -124,18 +124,25 @@ impl Composer {
         Ok(running)
     }
 
+    /// Whether the page that was added last has not begun.
+    pub(super) fn is_waiting(&self, page: usize) -> bool {
+        let last = [self.new.back(), self.begun.back()];
+        let mut last = last.into_iter().flatten();
+        last.any(|waiting| waiting.job == Job::Plan(page))
+    }
+
     /// A page that has not begun has waited for as long as it may. Whether it is still there; it is
     /// not any more.
     pub(super) fn give_up(&mut self, page: usize, now: At) -> bool {
-        let lines = [&mut self.new, &mut self.begun];
-        for line in lines {
-            if let Some(place) = line.iter().position(|w| w.job == Job::Plan(page)) {
-                let waiting = line.remove(place).expect("it is there");
-                self.record(now.since(waiting.since));
-                return true;
-            }
+        let take = |line: &mut VecDeque<Waiting>| {
+            let place = line.iter().position(|w| w.job == Job::Plan(page))?;
+            line.remove(place)
+        };
+        let waiting = take(&mut self.new).or_else(|| take(&mut self.begun));
+        if let Some(waiting) = waiting {
+            self.record(now.since(waiting.since));
         }
-        false
+        waiting.is_some()
     }
 
     /// All of it stands still for a while.

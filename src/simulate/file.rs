@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::config::file::{At, Breaker, Name, Priority, TimeSpan};
+use crate::config::file::{At, Breaker, Constants, Name, Priority, TimeSpan};
+use crate::degradation::law::{aimd, work_rate};
 
 use super::expect::Expect;
 
 /// A scenario for `marbre simulate`.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "scenario")]
 pub struct File {
@@ -240,41 +241,9 @@ pub struct Degradation {
     /// Whether there are snapshots to answer with.
     pub snapshots: Option<bool>,
     /// The constants of the work-rate law.
-    pub work_rate: Constants,
+    pub work_rate: Constants<work_rate::Constants>,
     /// The constants of AIMD.
-    pub aimd: Constants,
-}
-
-/// Constants of a law by their keys: numbers, and durations in strings.
-#[derive(Debug, Default, Deserialize)]
-#[serde(transparent)]
-pub struct Constants(pub BTreeMap<String, At<Constant>>);
-
-/// A constant of a law.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-pub enum Constant {
-    /// A number.
-    Number(f64),
-    /// A duration.
-    Time(TimeSpan),
-}
-
-impl JsonSchema for Constants {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Constants".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({
-            "type": "object",
-            "patternProperties": { "": { "anyOf": [{ "type": "number" }, { "type": "string" }] } },
-        })
-    }
+    pub aimd: Constants<aimd::Constants>,
 }
 
 /// What decides.

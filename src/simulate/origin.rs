@@ -14,12 +14,12 @@ use super::time::Span;
 pub(super) struct Station {
     servers: usize,
     busy: usize,
-    queue: VecDeque<usize>,
+    queue: VecDeque<(usize, Mean)>,
     spread: Spread,
     slowness: f64,
     is_hung: bool,
     /// What was begun and is not done, because it hangs.
-    stuck: Vec<usize>,
+    stuck: Vec<(usize, Mean)>,
 }
 
 /// A request that is being served now, and for how long; `None` where it hangs.
@@ -43,9 +43,9 @@ impl Station {
     }
 
     /// Somebody asks.
-    pub(super) fn ask(&mut self, request: usize, mean: &Mean, by: &mut Normal) -> Option<Served> {
+    pub(super) fn ask(&mut self, request: usize, mean: Mean, by: &mut Normal) -> Option<Served> {
         if self.busy >= self.servers {
-            self.queue.push_back(request);
+            self.queue.push_back((request, mean));
             return None;
         }
         self.busy += 1;
@@ -55,13 +55,12 @@ impl Station {
     /// A place has become free: who is next, of those who are `wanted` still.
     pub(super) fn next(
         &mut self,
-        mean: &Mean,
         by: &mut Normal,
         wanted: impl Fn(usize) -> bool,
     ) -> (Option<Served>, Vec<usize>) {
         self.busy -= 1;
         let mut dropped = Vec::new();
-        while let Some(request) = self.queue.pop_front() {
+        while let Some((request, mean)) = self.queue.pop_front() {
             if wanted(request) {
                 self.busy += 1;
                 return (self.serve(request, mean, by), dropped);
@@ -71,9 +70,9 @@ impl Station {
         (None, dropped)
     }
 
-    fn serve(&mut self, request: usize, mean: &Mean, by: &mut Normal) -> Option<Served> {
+    fn serve(&mut self, request: usize, mean: Mean, by: &mut Normal) -> Option<Served> {
         if self.is_hung {
-            self.stuck.push(request);
+            self.stuck.push((request, mean));
             return None;
         }
         let spread = match mean {
@@ -97,12 +96,17 @@ impl Station {
     pub(super) fn mend(&mut self, by: &mut Normal) -> Vec<Served> {
         self.is_hung = false;
         let stuck = std::mem::take(&mut self.stuck);
-        let served = stuck.into_iter().filter_map(|request| self.serve(request, &Mean::Own, by));
+        let served = stuck
+            .into_iter()
+            .filter_map(|(request, mean)| self.serve(request, mean, by));
         served.collect()
     }
 
-    /// Whether it does not answer.
-    pub(super) fn is_hung(&self) -> bool {
+    /// What should have been done by now is not, because it hangs since; whether that is so.
+    pub(super) fn is_stuck(&mut self, request: usize, mean: Mean) -> bool {
+        if self.is_hung {
+            self.stuck.push((request, mean));
+        }
         self.is_hung
     }
 }

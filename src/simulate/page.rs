@@ -1,7 +1,7 @@
 //! Pages and requests under way. Owns their books and the places in which they are kept; decides
 //! nothing.
 
-use crate::degradation::{Level, Reader};
+use crate::degradation::Level;
 use crate::fetch::rehearsal::Leave;
 
 use super::time::At;
@@ -11,10 +11,11 @@ use super::time::At;
 pub(super) struct Page {
     /// Who reads, by number.
     pub(super) reader_number: u32,
-    pub(super) reader: Reader,
+    /// The user who waits for it, and then reads.
+    pub(super) user: Option<usize>,
     pub(super) asked: At,
-    /// Whether a user waits for it, who then reads.
-    pub(super) is_users: bool,
+    /// When its blocks were asked for.
+    pub(super) planned: At,
     pub(super) level: Level,
     /// Blocks that were decided to be shown.
     pub(super) wanted: Set,
@@ -29,6 +30,32 @@ pub(super) struct Page {
     pub(super) core: Core,
     /// The requests of what is awaited, by block.
     pub(super) requests: Vec<Option<Key>>,
+}
+
+impl Page {
+    /// Nothing is done yet.
+    pub(super) fn asked(
+        reader_number: u32,
+        user: Option<usize>,
+        level: Level,
+        now: At,
+        blocks: usize,
+    ) -> Self {
+        Self {
+            reader_number,
+            user,
+            asked: now,
+            planned: now,
+            level,
+            wanted: Set::default(),
+            sick: Set::default(),
+            awaited: Set::default(),
+            raw: Set::default(),
+            shown: Set::default(),
+            core: Core::Fresh,
+            requests: vec![None; blocks],
+        }
+    }
 }
 
 /// What became of a page's article.

@@ -4,14 +4,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::config::file::{At, Breaker, TimeSpan};
-use crate::config::{Diagnostic, Diagnostics, diagnose::FileId, diagnose::Place, document};
+use crate::config::diagnose::{FileId, Place};
+use crate::config::file::{At, Breaker, Constants, TimeSpan, Tunable};
+use crate::config::{Diagnostic, Diagnostics, document};
 use crate::degradation::Law;
-use crate::degradation::law::{Knob, Unit, aimd, work_rate};
+use crate::degradation::law::{aimd, work_rate};
 use crate::fragment::{Grade, Priority, Rank};
 use crate::site::BreakerPolicy;
 
-use super::file::{self, Constant, Constants, FaultName, File, LawName};
+use super::file::{self, FaultName, File, LawName};
 use super::scenario::{
     Block, Composer, Control, Degradation, Fault, FaultKind, Load, LoadKind, Origin, Scenario,
     Shared, With,
@@ -382,10 +383,8 @@ impl Reading<'_> {
         let mut aimd = aimd::Constants::default();
         // the lower one first, so that the upper one's count
         for (id, file) in [layers.below.as_ref(), Some(&layers.own)].into_iter().flatten() {
-            let knobs = work_rate::Constants::KNOBS;
-            self.turn(*id, &file.degradation.work_rate, knobs, &mut work_rate);
-            let knobs = aimd::Constants::KNOBS;
-            self.turn(*id, &file.degradation.aimd, knobs, &mut aimd);
+            self.turn(*id, &file.degradation.work_rate, &mut work_rate);
+            self.turn(*id, &file.degradation.aimd, &mut aimd);
         }
         let law = layers.one(|f| f.degradation.law.as_ref());
         let control = control(law.map_or(LawName::WorkRate, |law| **law), work_rate, aimd);
@@ -412,30 +411,11 @@ impl Reading<'_> {
     }
 
     /// Sets the constants of a law.
-    fn turn<C>(&mut self, file: FileId, written: &Constants, knobs: &[Knob<C>], law: &mut C) {
-        for (key, at) in &written.0 {
-            let place = place(file, at);
-            let Some(knob) = knobs.iter().find(|knob| knob.key == key) else {
-                let finding = Diagnostic::error(format!("the law has no constant `{key}`"))
-                    .at(place, "not a key that marbre knows");
-                let known = knobs.iter().map(|knob| knob.key);
-                self.found.push(finding.did_you_mean(key, known));
-                continue;
-            };
-            let value = match (&**at, knob.unit) {
-                (Constant::Time(span), Unit::Time) => span.0.as_secs_f64(),
-                (Constant::Number(number), Unit::Ratio | Unit::PerSecond | Unit::Work) => *number,
-                (Constant::Number(_), Unit::Time) => {
-                    self.error(place, format!("`{key}` is a duration"), "such as `\"25ms\"`");
-                    continue;
-                }
-                (Constant::Time(_), _) => {
-                    self.error(place, format!("`{key}` is a number"), "without quotes");
-                    continue;
-                }
-            };
-            if let Err(why) = knob.put(law, value) {
-                self.error(place, format!("`{key}` is out of range"), why.to_string());
+    fn turn<L: Tunable>(&mut self, file: FileId, written: &Constants<L>, law: &mut L) {
+        for (knob, at) in written.written() {
+            if let Err(why) = knob.put(law, at.0) {
+                let message = format!("`{}` cannot be set", knob.key);
+                self.error(place(file, at), message, why.to_string());
             }
         }
     }
