@@ -25,6 +25,7 @@ mod origin;
 mod page;
 mod plant;
 mod read;
+mod record;
 pub mod scenario;
 pub mod summary;
 mod text;
@@ -70,6 +71,14 @@ pub fn run(scenario: &Scenario, seed: u64, start: Instant) -> Run {
 }
 
 impl Run {
+    /// What the law was told and what it answered at each tick, as JSON lines.
+    pub fn samples(&self) -> String {
+        let ticks = self.meter.ticks.iter();
+        let lines = ticks.map(|ticked| serde_json::to_string(&record::Recorded::of(&ticked.tick)));
+        let lines = lines.map(|line| line.expect("a tick has string keys") + "\n");
+        lines.collect()
+    }
+
     /// How much has happened in it.
     pub fn events(&self) -> u64 {
         self.meter.events

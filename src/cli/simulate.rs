@@ -18,6 +18,10 @@ pub(super) struct Simulate {
     /// Where chance begins [default: as the scenario says].
     #[arg(long)]
     seed: Option<u64>,
+    /// Write what the law was told and what it answered at each tick, as JSON lines; `-` is standard
+    /// output.
+    #[arg(long, value_name = "FILE")]
+    samples: Option<PathBuf>,
 }
 
 impl Simulate {
@@ -31,6 +35,9 @@ impl Simulate {
         };
         let seed = self.seed.unwrap_or(scenario.seed);
         let run = simulate::run(&scenario, seed, Clock::start().now());
+        if let Some(path) = &self.samples {
+            std::fs::write(path, run.samples()).expect("TODO");
+        }
         output::result(&simulate::trace(&scenario, &run));
         match run.broken.is_empty() {
             true => ExitCode::SUCCESS,
