@@ -29,8 +29,26 @@ pub(super) struct Composer {
     begun: VecDeque<Waiting>,
     /// Of pages that have not.
     new: VecDeque<Waiting>,
-    wait_sum: Span,
-    waits: u32,
+    /// Waits of the two, since they were asked for last.
+    begun_waits: Waits,
+    new_waits: Waits,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Waits {
+    sum: Span,
+    count: u32,
+}
+
+impl Waits {
+    fn record(&mut self, wait: Span) {
+        self.sum = self.sum + wait;
+        self.count += 1;
+    }
+
+    fn mean_ms(self) -> f64 {
+        self.sum.ms() / f64::from(self.count.max(1))
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -64,8 +82,8 @@ impl Composer {
             still: At::default(),
             begun: VecDeque::new(),
             new: VecDeque::new(),
-            wait_sum: Span::default(),
-            waits: 0,
+            begun_waits: Waits::default(),
+            new_waits: Waits::default(),
         }
     }
 
@@ -90,9 +108,7 @@ impl Composer {
     pub(super) fn begin(&mut self, now: At) -> Option<Begun> {
         let core = self.cores.iter().position(Option::is_none)?;
         let next = self.next(now)?;
-        if !matches!(next.job, Job::Snapshot(_)) {
-            self.record(now.since(next.since));
-        }
+        self.record(&next, now);
         let takes = Span::from_ms(next.takes.ms() / self.speed);
         let ends = now.max(self.still) + takes;
         self.cores[core] = Some(Running {
@@ -140,7 +156,7 @@ impl Composer {
         };
         let waiting = take(&mut self.new).or_else(|| take(&mut self.begun));
         if let Some(waiting) = waiting {
-            self.record(now.since(waiting.since));
+            self.record(&waiting, now);
         }
         waiting.is_some()
     }
@@ -157,22 +173,25 @@ impl Composer {
         self.speed = speed;
     }
 
-    /// The mean wait of what has begun or was given up since this was asked last; not less than half of
-    /// what the oldest has waited for.
+    /// The mean wait of pages that have begun or were given up since this was asked last, or of work
+    /// for pages that have begun where that is more; not less than half of what the oldest has waited.
     pub(super) fn take_queue_delay(&mut self, now: At) -> Span {
-        let mean = match self.waits {
-            0 => 0.0,
-            waits => self.wait_sum.ms() / f64::from(waits),
-        };
-        (self.wait_sum, self.waits) = (Span::default(), 0);
+        let begun = std::mem::take(&mut self.begun_waits);
+        let new = std::mem::take(&mut self.new_waits);
+        let mean = begun.mean_ms().max(new.mean_ms());
         let oldest = [self.begun.front(), self.new.front()];
         let ages = oldest.into_iter().flatten().map(|w| now.since(w.since).ms());
         Span::from_ms(ages.fold(mean, |most, age| most.max(age / 2.0)))
     }
 
-    fn record(&mut self, wait: Span) {
-        self.wait_sum = self.wait_sum + wait;
-        self.waits += 1;
+    fn record(&mut self, waited: &Waiting, now: At) {
+        let wait = now.since(waited.since);
+        match waited.job {
+            // in one line it is one wait
+            Job::Plan(_) if !self.is_fifo => self.new_waits.record(wait),
+            Job::Plan(_) | Job::Render(..) | Job::Assemble(_) => self.begun_waits.record(wait),
+            Job::Snapshot(_) => {}
+        }
     }
 }
 

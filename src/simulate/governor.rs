@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::degradation::costs::{Charge, Shape};
-use crate::degradation::governor::{Effect, Seen};
+use crate::degradation::governor::Seen;
 use crate::degradation::law::Reason;
 use crate::degradation::meters::{Counted, Meters};
+use crate::degradation::mode::Effect;
 use crate::degradation::{Cut, Decision, Governor, Level, Mode, Overrides, Sample};
 
 use super::scenario::{Control, Scenario};
