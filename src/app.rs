@@ -29,7 +29,7 @@ use crate::clock::Clock;
 use crate::compose::{Composer, Edition};
 use crate::config::{self, Diagnostics, Loaded};
 use crate::degradation::executor::Emulation;
-use crate::degradation::{Executor, Level, LevelPin, Mode, NoSuchLevel};
+use crate::degradation::{Executor, Level, LevelPin, NoSuchLevel};
 use crate::fetch::dns::{self, Resolver};
 use crate::fetch::{Fetcher, Means, Origin, http::HttpOrigin};
 use crate::report::{Cause, Event, Observer};
@@ -220,7 +220,7 @@ impl App {
         let lag = Arc::clone(&world.means.lag);
         let edition = Arc::new(ArcSwap::from_pointee(edition));
         let level = Arc::new(LevelPin::new(options.level));
-        let mode = Arc::new(ArcSwap::from_pointee(Mode::full()));
+        let mode = Arc::new(ArcSwap::from_pointee(govern::first(&edition.load().site)));
         let samples = Arc::new(Samples::default());
         let governing = Governing {
             edition: Arc::clone(&edition),
@@ -298,16 +298,9 @@ impl App {
             admin_stop.clone(),
         ));
         tasks.spawn(Arc::clone(&core).follow_changes(stop.clone()));
-        // the thread ends with the server, also where nobody has stopped it
-        let governed = CancellationToken::new();
         governing
-            .begin(governed.clone())
+            .begin(&tasks, stop.clone())
             .map_err(StartError::Thread)?;
-        let (governed, stopping) = (governed.drop_guard(), stop.clone());
-        tasks.spawn(async move {
-            let _governed = governed;
-            stopping.cancelled().await;
-        });
         let measuring = stop.clone();
         tasks.spawn(async move { lag.measure(clock, measuring).await });
         tasks.spawn(tend(Arc::clone(&core.composer), stop.clone()));
