@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::{Clock, Instant};
-use crate::degradation::{BlockReading, Reader};
+use crate::degradation::{BlockReading, Lag, Reader};
 use crate::fragment::{FragmentId, Grade, OriginId, Priority};
 use crate::report::{Cause, Observer};
 use crate::site::{OriginSpec, Site};
@@ -37,7 +37,6 @@ mod exchange;
 mod guards;
 mod health;
 pub mod http;
-mod lag;
 mod latency;
 pub(crate) mod limiter;
 pub mod origin;
@@ -50,7 +49,6 @@ mod window;
 
 pub use attempt::{Answer, Ask, Content, Expect, WithoutContent};
 pub use door::Receipt;
-pub use lag::Lag;
 pub use origin::{Origin, OriginRequest, OriginResponse};
 
 use blocks::Blocks;
@@ -291,6 +289,12 @@ impl Fetcher {
         for door in &self.doors {
             health::begin(door, tasks, stop);
         }
+    }
+
+    /// Whether requests of this grade are not made at present, but for those that find out how the
+    /// origin is.
+    pub fn is_left_alone(&self, id: OriginId, grade: Grade) -> bool {
+        self.doors[id.index()].is_left_alone(grade)
     }
 
     /// How an origin is.

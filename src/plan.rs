@@ -25,9 +25,10 @@ pub struct Plan {
     pub page: PageId,
     /// The level it was planned at.
     pub level: Level,
-    /// For whom, where that decides what is asked for while an origin is slower than usual; `None`: for
-    /// somebody who gets everything that can be had.
-    pub reader: Option<Reader>,
+    /// Who is to see it.
+    pub reader: Reader,
+    /// Whether nothing may be asked twice for it.
+    pub is_frugal: bool,
     /// When the request came in.
     pub started: Instant,
     /// One step for each member of the page, in the same order.
@@ -107,9 +108,28 @@ pub fn plan(site: &Site, page_id: PageId, facts: &Facts, level: Level, now: Inst
     Plan {
         page: page_id,
         level,
-        reader: None,
+        reader: Reader::NOBODY,
+        is_frugal: level > Level::FULL,
         started: now,
         steps,
+    }
+}
+
+/// The plan of a page that is not composed, because a copy of it is shown as a whole.
+pub fn nothing(site: &Site, page: PageId, level: Level, now: Instant) -> Plan {
+    let members = site.page(page).members.iter();
+    Plan {
+        page,
+        level,
+        reader: Reader::NOBODY,
+        is_frugal: true,
+        started: now,
+        steps: members
+            .map(|member| Step {
+                fragment: member.fragment,
+                action: Action::Omit(OmitReason::Unneeded),
+            })
+            .collect(),
     }
 }
 
