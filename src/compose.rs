@@ -31,6 +31,7 @@ pub mod assemble;
 mod flight;
 pub mod head;
 pub mod lazy;
+pub mod probe;
 pub mod push;
 mod slot;
 mod snapshot;
@@ -71,6 +72,8 @@ pub struct Composer {
     pub(crate) clock: Clock,
     pub(crate) executor: Arc<Executor>,
     flights: Flights,
+    /// What can be asked off the page.
+    requests: probe::Memory,
     tasks: TaskTracker,
     snapshots: snapshot::Gate,
     observers: Vec<Arc<dyn Observer>>,
@@ -92,6 +95,7 @@ impl Composer {
             clock,
             executor: Arc::new(Executor::new(cores, clock, Arc::<Lag>::default())),
             flights: Flights::default(),
+            requests: probe::Memory::default(),
             snapshots: snapshot::Gate::default(),
             tasks,
             observers,

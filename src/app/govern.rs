@@ -83,6 +83,8 @@ impl Governing {
                 charges: charges(&followed.edition, &overrides),
                 overrides,
             });
+            let span = now.saturating_duration_since(then);
+            followed.edition.fetcher.tick(span, false);
             (then, cpu) = (now, used);
             self.tell(site, &turned, &mut told, now);
             self.samples
