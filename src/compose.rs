@@ -32,6 +32,7 @@ pub mod assemble;
 mod flight;
 pub mod head;
 pub mod lazy;
+pub mod probe;
 pub mod push;
 mod slot;
 mod snapshot;
@@ -72,6 +73,8 @@ pub struct Composer {
     pub(crate) clock: Clock,
     pub(crate) executor: Arc<Executor>,
     flights: Flights,
+    /// What can be asked off the page.
+    requests: probe::Memory,
     tasks: TaskTracker,
     snapshots: snapshot::Gate,
     observers: Vec<Arc<dyn Observer>>,
@@ -93,6 +96,7 @@ impl Composer {
             clock,
             executor: Arc::new(Executor::new(cores, clock, Arc::<Lag>::default())),
             flights: Flights::default(),
+            requests: probe::Memory::default(),
             snapshots: snapshot::Gate::default(),
             tasks,
             observers,
@@ -162,8 +166,8 @@ pub(crate) struct Order {
     /// may be taken from it that is not part of the key of what is obtained.
     pub(crate) facts: Arc<Facts>,
     pub(crate) level: Level,
-    /// Who gets what is composed; `None` where it is for nobody in particular, as within a flight.
-    pub(crate) reader: Option<Reader>,
+    /// Who is to see it, where readers are told apart.
+    pub(crate) reader: Reader,
     /// Whether nothing may be asked twice: there is more to do than can be done.
     pub(crate) is_frugal: bool,
     /// The page whose slots may tell the browser to ask again; `None` where it has just done so, or

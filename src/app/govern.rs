@@ -105,6 +105,8 @@ impl Governing {
                 effect: effect(site.degradation.mode),
                 overrides,
             });
+            let span = now.saturating_duration_since(then);
+            followed.edition.fetcher.tick(span, false);
             (then, cpu) = (now, used);
             self.tell(site, &turned, &mut told, now);
             self.samples
