@@ -25,6 +25,7 @@ pub mod ladder;
 pub mod lag;
 pub mod law;
 pub mod level;
+pub mod line;
 pub mod meters;
 pub mod mode;
 pub mod reading;
