@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::degradation::Lag;
-use crate::fragment::{OriginId, Priority};
+use crate::fragment::{Grade, OriginId, Priority};
 use crate::report::{Cause, Observer};
 use crate::site::{OriginSpec, Site};
 
@@ -196,6 +196,12 @@ impl Fetcher {
         for door in &self.doors {
             health::begin(door, tasks, stop);
         }
+    }
+
+    /// Whether requests of this grade are not made at present, but for those that find out how the
+    /// origin is.
+    pub fn is_left_alone(&self, id: OriginId, grade: Grade) -> bool {
+        self.doors[id.index()].is_left_alone(grade)
     }
 
     /// How an origin is.

@@ -19,12 +19,13 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
-use tokio::task::yield_now;
-use tokio::time::{sleep, timeout_at};
+use tokio::task::{spawn_blocking, yield_now};
+use tokio::time::timeout_at;
 
 use crate::clock::{Clock, Instant};
 
@@ -300,7 +301,10 @@ impl Turn {
     /// Gives it back, and tells how long it was held.
     pub async fn end(self, job: Job<'_>) -> Duration {
         if let Some(emulation) = &self.executor.emulation {
-            sleep(emulation(job)).await;
+            let span = emulation(job);
+            // a timer of the runtime counts in whole milliseconds, which is as long as a job
+            let slept = spawn_blocking(move || thread::sleep(span)).await;
+            slept.expect("sleeping does not panic");
         }
         let now = self.executor.clock.now();
         now.saturating_duration_since(self.began)

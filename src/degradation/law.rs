@@ -143,6 +143,14 @@ impl State {
 }
 
 impl Decision {
+    /// The full page for everybody.
+    pub const FULL: Self = Self {
+        theta: 1.0,
+        admit: 1.0,
+        rate: 0.0,
+        reason: Reason::Ample,
+    };
+
     /// Whether something is given up.
     pub fn is_limited(&self) -> bool {
         self.theta < 1.0 || self.admit < 1.0

@@ -62,6 +62,9 @@ fn sound(cost: f64) -> f64 {
 pub struct Reader(u64);
 
 impl Reader {
+    /// Nobody in particular.
+    pub const NOBODY: Self = Self(0);
+
     /// The reader of this name, which is a cookie's value or an address. `day` changes whom it hits.
     pub fn new(name: &[u8], day: u64) -> Self {
         Self(xxh3_64_with_seed(name, day))

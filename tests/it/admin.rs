@@ -140,7 +140,7 @@ async fn the_level_can_be_set_and_is_obeyed() {
         assert_eq!((status, said), (200, expected));
         let answer = site.reader().get("/").await;
         answer.is(200, page);
-        assert_eq!(answer.header("marbre-level"), Some(&*level.to_string()));
+        assert_eq!(answer.level(), level);
     }
     let (status, _) = operator
         .ask(

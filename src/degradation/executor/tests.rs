@@ -91,7 +91,7 @@ async fn a_turn_granted_to_who_has_left_goes_to_the_next() {
     assert_eq!(executor.waiting.load(Ordering::SeqCst), 0);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn emulated_work_holds_the_turn() {
     let emulation: Emulation = Arc::new(|job| match job {
         Job::Render("ads") => 40 * MS,
