@@ -25,8 +25,9 @@ pub struct Plan {
     pub page: PageId,
     /// The level it was planned at.
     pub level: Level,
-    /// Who is to see it.
-    pub reader: Reader,
+    /// For whom, where that decides what is asked for while an origin is slower than usual; `None`: for
+    /// somebody who gets everything that can be had.
+    pub reader: Option<Reader>,
     /// Whether nothing may be asked twice for it.
     pub is_frugal: bool,
     /// When the request came in.
@@ -107,7 +108,7 @@ pub fn plan(site: &Site, page_id: PageId, facts: &Facts, level: Level, now: Inst
     Plan {
         page: page_id,
         level,
-        reader: Reader::NOBODY,
+        reader: None,
         is_frugal: level > Level::FULL,
         started: now,
         steps,
@@ -120,7 +121,7 @@ pub fn nothing(site: &Site, page: PageId, level: Level, now: Instant) -> Plan {
     Plan {
         page,
         level,
-        reader: Reader::NOBODY,
+        reader: None,
         is_frugal: true,
         started: now,
         steps: members

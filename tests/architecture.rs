@@ -64,6 +64,7 @@ const PURE: &[&str] = &[
     "fetch/limiter",
     "fetch/replica.rs",
     "fetch/retry.rs",
+    "fetch/shared_fault.rs",
     "fetch/verdict.rs",
     "fetch/window.rs",
     "render",
