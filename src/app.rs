@@ -29,12 +29,13 @@ use crate::clock::Clock;
 use crate::compose::{Composer, Edition};
 use crate::config::{self, Diagnostics, Loaded};
 use crate::degradation::executor::Emulation;
-use crate::degradation::{Executor, Level, LevelPin, Mode, NoSuchLevel};
+use crate::degradation::{Executor, Level, Mode, NoSuchLevel};
 use crate::fetch::dns::{self, Resolver};
 use crate::fetch::{Fetcher, Means, Origin, http::HttpOrigin};
 use crate::report::{Cause, Event, Observer};
 use crate::server::{self, InFlight, ServerState, accept};
 use crate::site::{OriginSpec, ServerSettings, SharedSettings, Site};
+use crate::switchboard::Switchboard;
 use crate::telemetry::{Samples, Tally, Throttle};
 
 mod govern;
@@ -219,14 +220,17 @@ impl App {
         edition.fetcher.check_health(&tasks, &stop);
         let lag = Arc::clone(&world.means.lag);
         let edition = Arc::new(ArcSwap::from_pointee(edition));
-        let level = Arc::new(LevelPin::new(options.level));
         let mode = Arc::new(ArcSwap::from_pointee(Mode::full()));
+        let switches = open_switches(&settings, &composer, &mode).await;
+        if options.level > Level::FULL {
+            switches.pin_for_this_run(options.level);
+        }
         let samples = Arc::new(Samples::default());
         let governing = Governing {
             edition: Arc::clone(&edition),
             composer: Arc::clone(&composer),
             lag: Arc::clone(&lag),
-            overrides: Arc::default(),
+            overrides: Arc::clone(switches.in_force()),
             mode: Arc::clone(&mode),
             samples: Arc::clone(&samples),
             is_limiting: Arc::clone(&world.means.is_limiting),
@@ -255,7 +259,6 @@ impl App {
             complaints: Throttle::default(),
             composer: Arc::clone(&composer),
             edition: Arc::clone(&edition),
-            level: Arc::clone(&level),
             mode: Arc::clone(&mode),
             tasks: tasks.clone(),
             stop: stop.clone(),
@@ -268,7 +271,7 @@ impl App {
         let operators = AdminState {
             composer,
             edition,
-            level,
+            switches: Arc::clone(&switches),
             mode,
             samples,
             tally,
@@ -311,6 +314,7 @@ impl App {
         let measuring = stop.clone();
         tasks.spawn(async move { lag.measure(clock, measuring).await });
         tasks.spawn(tend(Arc::clone(&core.composer), stop.clone()));
+        tasks.spawn(switches.tend(stop.clone()));
         tasks.spawn(follow_nodes(Arc::clone(&core.composer), stop.clone()));
         Ok(Self {
             address,
@@ -390,6 +394,27 @@ async fn open_cache(
         let _ = timeout(FIRST_WORD, cache.exchange_purges(clock)).await;
     }
     Ok(cache)
+}
+
+/// What operators have decided before. What is in force is known to the next page, and to the governor.
+async fn open_switches(
+    settings: &ServerSettings,
+    composer: &Arc<Composer>,
+    mode: &Arc<ArcSwap<Mode>>,
+) -> Arc<Switchboard> {
+    let (folder, clock) = (settings.state_dir.clone(), composer.clock());
+    let observers = composer.observers().to_vec();
+    let open = move || Switchboard::open(folder.as_deref(), clock, observers);
+    let opened = tokio::task::spawn_blocking(open).await;
+    let board = opened.expect("opening a file does not panic");
+    let (composer, mode) = (Arc::clone(composer), Arc::clone(mode));
+    Arc::new(board.publishing(move |overrides| {
+        composer.cache().stretch(overrides.ttl_factor);
+        mode.rcu(|mode| Mode {
+            overrides: Arc::clone(overrides),
+            ..Mode::clone(mode)
+        });
+    }))
 }
 
 /// The store that the nodes share. The connection is made behind the caller's back, now and whenever

@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::cache::{Cache, Copy, Entry};
 use crate::clock::{Clock, Instant};
-use crate::degradation::{Executor, Job, Lag, Level, Meters, Reader, Turn};
+use crate::degradation::{Executor, Job, Lag, Level, Meters, Overrides, Reader, Turn};
 use crate::fetch::Fetcher;
 use crate::fragment::facts::{Facts, Trace};
 use crate::fragment::{Fragment, SourceRequest};
@@ -161,6 +161,8 @@ pub(crate) struct Order {
     /// may be taken from it that is not part of the key of what is obtained.
     pub(crate) facts: Arc<Facts>,
     pub(crate) level: Level,
+    /// What operators have decided.
+    pub(crate) overrides: Arc<Overrides>,
     /// Who gets what is composed; `None` where it is for nobody in particular, as within a flight.
     pub(crate) reader: Option<Reader>,
     /// Whether nothing may be asked twice: there is more to do than can be done.
@@ -271,6 +273,7 @@ impl Order {
             trace: facts.trace.clone(),
             facts: Arc::new(facts),
             level: plan.level,
+            overrides: Arc::clone(&plan.overrides),
             reader: plan.reader,
             is_frugal: plan.is_frugal,
             lazy_on: composer.is_asked_again.then_some(plan.page),
@@ -303,6 +306,12 @@ fn start(plan: Plan, account: &mut Account) -> Waiting {
         let serve = match step.action {
             Action::Omit(reason) => {
                 account.settle(member, Settled::omitted(reason, now));
+                continue;
+            }
+            Action::StandIn(serve) => {
+                account.order().edition.meters.used(step.fragment.index());
+                let settled = slot::stand_in(account.order().clone(), step.fragment, serve);
+                waiting.push(async move { (member, settled.await) }.boxed());
                 continue;
             }
             Action::Serve(serve) => serve,

@@ -78,7 +78,7 @@ impl Render {
             let (uri, chance) = (asked.uri, fastrand::u128(..));
             let facts = request::facts(site, &uri, &asked.headers, asked.params, chance);
             let turn = composer.executor().go_on().await;
-            let plan = plan::plan(site, id, &facts, level, clock.now());
+            let plan = plan::plan(site, id, &facts, level, &Arc::default(), clock.now());
             let edition = Arc::clone(&edition);
             let page =
                 compose::compose(&composer, edition, plan, uri.path(), facts, (turn, ())).await;

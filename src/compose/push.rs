@@ -121,6 +121,7 @@ impl Composer {
                 trace: Trace::default(),
                 facts: Arc::default(),
                 level: Level::FULL,
+                overrides: Arc::default(),
                 reader: None,
                 is_frugal: false,
             };

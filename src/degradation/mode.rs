@@ -67,6 +67,11 @@ impl Mode {
         self.overrides.level(Level::new(level))
     }
 
+    /// The level that everybody's pages have at least, by the law alone.
+    pub fn given_up(&self) -> Level {
+        self.cut.given_up.max(self.origins_cut.given_up)
+    }
+
     /// The level of a page of this reader by the law alone.
     pub fn would_be(&self, reader: Reader) -> Level {
         self.cut.level(reader).max(self.origins_cut.level(reader))

@@ -127,12 +127,9 @@ impl Asked<'_> {
 
     fn admission(&self) -> Admission {
         let text_only = self.edition.site.ladder.text_only();
-        match self.state.level.level() {
-            Level::FULL => match self.mode.admit(self.reader, 0) {
-                Admission::Compose(level) => Admission::Compose(level.min(text_only)),
-                Admission::Snapshot => Admission::Snapshot,
-            },
-            pinned => Admission::Compose(pinned.min(text_only)),
+        match self.mode.admit(self.reader, 0) {
+            Admission::Compose(level) => Admission::Compose(level.min(text_only)),
+            Admission::Snapshot => Admission::Snapshot,
         }
     }
 
@@ -153,7 +150,14 @@ impl Asked<'_> {
         let plan = Plan {
             reader: Some(self.reader),
             is_frugal: level > Level::FULL || self.mode.is_frugal(),
-            ..plan::plan(&self.edition.site, self.id, &facts, level, now)
+            ..plan::plan(
+                &self.edition.site,
+                self.id,
+                &facts,
+                level,
+                &self.mode.overrides,
+                now,
+            )
         };
         let says = self.level_header(level, Some(&plan));
         let (composer, edition) = (&self.state.composer, Arc::clone(self.edition));
