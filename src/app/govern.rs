@@ -14,8 +14,9 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Instant;
 use crate::compose::{Composer, Edition};
 use crate::degradation::costs::{Charge, Shape};
-use crate::degradation::governor::{Effect, Seen, TICK, Turned};
+use crate::degradation::governor::{Seen, TICK, Turned};
 use crate::degradation::meters::Counted;
+use crate::degradation::mode::Effect;
 use crate::degradation::{BlockReading, Governor, Lag, Law, Level, Mode, Overrides, Step};
 use crate::fragment::{Fragment, FragmentId};
 use crate::report::Event;
@@ -157,7 +158,7 @@ impl Governing {
             from: told.level,
             to: level,
             decision: mode.decision,
-            is_dry_run: mode.is_dry_run(),
+            is_dry_run: !mode.gives_up(),
         };
         let observers = self.composer.observers();
         observers.iter().for_each(|observer| observer.event(&event));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::costs::{Charge, CostBook, Shape};
 use super::law::{Law, State};
 use super::meters::Counted;
-use super::mode::Mode;
+use super::mode::{Effect, Mode};
 use super::{Cut, Overrides, Sample};
 
 /// Between two ticks.
@@ -36,17 +36,6 @@ pub struct Seen {
     pub effect: Effect,
     /// What operators have decided.
     pub overrides: Arc<Overrides>,
-}
-
-/// What is done with what the law decides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Effect {
-    /// Blocks and pages are given up.
-    GivesUp,
-    /// Nothing, but it is said what would be.
-    DryRun,
-    /// Nothing is decided: full pages, but for what operators have decided.
-    None,
 }
 
 /// What the governor makes of a tick.
@@ -134,7 +123,7 @@ impl Governor {
             phi: 1.0,
             origins_cut: Cut::NONE,
             overrides,
-            is_dry_run: effect == Effect::DryRun,
+            effect,
         };
         let mode = match effect {
             Effect::GivesUp | Effect::DryRun => decided,

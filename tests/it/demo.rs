@@ -327,7 +327,7 @@ async fn every_page_is_valid_html_at_every_level() {
         for path in KINDS {
             let page = reader.get(path).await;
             pile.add(&format!("level {level} {path}"), &page, 200);
-            assert_eq!(page.level(), level);
+            assert_eq!(u64::from(page.level()), level);
             if path == STORY {
                 assert!(page.body.contains("class=\"story-body\""));
                 assert!(
