@@ -19,6 +19,7 @@ mod output;
 mod render;
 mod serve;
 mod snapshot;
+mod switch;
 
 /// A page-fragment composition server for news sites: the article always, the rest as time allows.
 #[derive(Parser)]
@@ -44,6 +45,8 @@ enum Command {
     Explain(explain::Explain),
     /// Compose one page and print it; its report goes to standard error.
     Render(render::Render),
+    /// Switch blocks off and on, hold the level, stretch ttls, on a running server.
+    Switch(switch::Switch),
     /// Write the site into a folder that any web server can serve.
     Snapshot(snapshot::Snapshot),
     /// Print the JSON schema of fragments.toml, for editors.
@@ -77,6 +80,7 @@ pub fn run() -> ExitCode {
         Command::Check(check) => check.run(),
         Command::Explain(explain) => explain.run(),
         Command::Render(render) => render.run(),
+        Command::Switch(switch) => switch.run(),
         Command::Snapshot(snapshot) => snapshot.run(),
         Command::Schema => {
             output::json(&crate::config::schema());

@@ -167,6 +167,8 @@ pub(crate) struct Order {
     pub(crate) reader: Option<Reader>,
     /// Whether nothing may be asked twice: there is more to do than can be done.
     pub(crate) is_frugal: bool,
+    /// Whether the page is at a level that its reader has chosen.
+    pub(crate) is_rehearsal: bool,
     /// The page whose slots may tell the browser to ask again; `None` where it has just done so, or
     /// where nobody will answer.
     pub(crate) lazy_on: Option<PageId>,
@@ -276,6 +278,7 @@ impl Order {
             overrides: Arc::clone(&plan.overrides),
             reader: plan.reader,
             is_frugal: plan.is_frugal,
+            is_rehearsal: plan.is_rehearsal,
             lazy_on: composer.is_asked_again.then_some(plan.page),
         }
     }

@@ -33,6 +33,9 @@ pub struct Plan {
     pub reader: Option<Reader>,
     /// Whether nothing may be asked twice for it.
     pub is_frugal: bool,
+    /// Whether it is at a level that its reader has chosen: it is nobody else's, and nothing of it is
+    /// kept as the page.
+    pub is_rehearsal: bool,
     /// When the request came in.
     pub started: Instant,
     /// One step for each member of the page, in the same order.
@@ -135,6 +138,7 @@ pub fn plan(
         overrides: Arc::clone(overrides),
         reader: None,
         is_frugal: level > Level::FULL,
+        is_rehearsal: false,
         started: now,
     }
 }
@@ -167,6 +171,7 @@ pub fn nothing(site: &Site, page: PageId, level: Level, now: Instant) -> Plan {
         overrides: Arc::default(),
         reader: None,
         is_frugal: true,
+        is_rehearsal: false,
         started: now,
         steps: members
             .map(|member| Step {

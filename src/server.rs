@@ -33,6 +33,7 @@ mod files;
 mod in_flight;
 mod page;
 mod proxy;
+mod reader;
 
 pub use in_flight::InFlight;
 

@@ -72,6 +72,7 @@ const PURE: &[&str] = &[
     "config/diagnose",
     "config/diff",
     "config/diff.rs",
+    "server/reader.rs",
     "switchboard/fit.rs",
     "switchboard/record.rs",
 ];

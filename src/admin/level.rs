@@ -45,13 +45,8 @@ struct StepState {
 
 /// The level that everybody's pages have at least.
 pub(super) fn present(state: &AdminState) -> Level {
-    let mode = state.mode.load();
-    let by_law = match mode.is_dry_run() {
-        true => Level::FULL,
-        false => mode.given_up(),
-    };
     let text_only = state.edition.load().site.ladder.text_only();
-    mode.overrides.level(by_law).min(text_only)
+    state.mode.load().level_of_all().min(text_only)
 }
 
 pub(super) fn level_state(state: &AdminState) -> LevelState {

@@ -124,6 +124,7 @@ impl Composer {
                 overrides: Arc::default(),
                 reader: None,
                 is_frugal: false,
+                is_rehearsal: false,
             };
             let request = SourceRequest {
                 params: brought.params.clone(),
