@@ -28,9 +28,8 @@ pub struct Plan {
     pub level: Level,
     /// What operators have decided.
     pub overrides: Arc<Overrides>,
-    /// For whom, where that decides what is asked for while an origin is slower than usual; `None`: for
-    /// somebody who gets everything that can be had.
-    pub reader: Option<Reader>,
+    /// Who is to see it.
+    pub reader: Reader,
     /// Whether nothing may be asked twice for it.
     pub is_frugal: bool,
     /// Whether it is at a level that its reader has chosen: it is nobody else's, and nothing of it is
@@ -136,7 +135,7 @@ pub fn plan(
         steps: steps.collect(),
         level,
         overrides: Arc::clone(overrides),
-        reader: None,
+        reader: Reader::NOBODY,
         is_frugal: level > Level::FULL,
         is_rehearsal: false,
         started: now,
@@ -169,7 +168,7 @@ pub fn nothing(site: &Site, page: PageId, level: Level, now: Instant) -> Plan {
         page,
         level,
         overrides: Arc::default(),
-        reader: None,
+        reader: Reader::NOBODY,
         is_frugal: true,
         is_rehearsal: false,
         started: now,

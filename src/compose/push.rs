@@ -14,7 +14,7 @@ use http::header::{ETAG, LAST_MODIFIED, SET_COOKIE};
 use crate::cache::freshness::CacheControl;
 use crate::cache::{Content, Entry, Older, Purge, Pushed, Selector, Validators};
 use crate::clock::Moment;
-use crate::degradation::Level;
+use crate::degradation::{Level, Reader};
 use crate::fetch::attempt;
 use crate::fragment::facts::Trace;
 use crate::fragment::{Fragment, FragmentId, Source, SourceRequest};
@@ -122,7 +122,7 @@ impl Composer {
                 facts: Arc::default(),
                 level: Level::FULL,
                 overrides: Arc::default(),
-                reader: None,
+                reader: Reader::NOBODY,
                 is_frugal: false,
                 is_rehearsal: false,
             };

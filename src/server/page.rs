@@ -152,7 +152,7 @@ impl Asked<'_> {
         let facts = self.facts(params);
         let now = self.state.composer.clock().now();
         let plan = Plan {
-            reader: Some(self.reading.reader),
+            reader: self.reading.reader,
             is_rehearsal: self.reading.rehearsal.is_some(),
             is_frugal: level > Level::FULL || self.mode.is_frugal(),
             ..plan::plan(
