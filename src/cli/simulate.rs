@@ -50,9 +50,8 @@ fn read(path: &Path) -> Result<Scenario, String> {
     let text = std::fs::read_to_string(path)
         .map_err(|why| format!("{} cannot be read: {why}", path.display()))?;
     let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-    let fetch = |name: &str| {
-        std::fs::read_to_string(folder.join(name)).map_err(|why| why.to_string())
-    };
+    let fetch =
+        |name: &str| std::fs::read_to_string(folder.join(name)).map_err(|why| why.to_string());
     simulate::read(&path.display().to_string(), &text, &fetch)
         .map_err(|found| found.render(output::colours()))
 }

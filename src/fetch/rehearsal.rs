@@ -27,7 +27,10 @@ pub(crate) struct Witness(SharedFault);
 impl Witness {
     /// What comes late from now on is held against the origins, or is not. Tells which.
     pub(crate) fn look(&mut self, gates: &mut [Gate], now: Instant) -> bool {
-        let late: Vec<_> = gates.iter_mut().map(|gate| gate.guards.lately(now)).collect();
+        let late: Vec<_> = gates
+            .iter_mut()
+            .map(|gate| gate.guards.lately(now))
+            .collect();
         let is_shared = self.0.look(late, now);
         for gate in gates {
             gate.guards.inhibit(is_shared);

@@ -180,7 +180,10 @@ impl Composer {
         let new = std::mem::take(&mut self.new_waits);
         let mean = begun.mean_ms().max(new.mean_ms());
         let oldest = [self.begun.front(), self.new.front()];
-        let ages = oldest.into_iter().flatten().map(|w| now.since(w.since).ms());
+        let ages = oldest
+            .into_iter()
+            .flatten()
+            .map(|w| now.since(w.since).ms());
         Span::from_ms(ages.fold(mean, |most, age| most.max(age / 2.0)))
     }
 

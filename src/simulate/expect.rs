@@ -74,7 +74,11 @@ impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.got {
             Some(got) => write!(f, "{} = {}, and it is {got:.2}", self.key, self.bound),
-            None => write!(f, "{} = {}, and it never came to that", self.key, self.bound),
+            None => write!(
+                f,
+                "{} = {}, and it never came to that",
+                self.key, self.bound
+            ),
         }
     }
 }
@@ -103,7 +107,11 @@ impl Expect {
         most("descends_within", self.descends_within, s.descends_s);
         most("recovers_within", self.recovers_within, s.recovers_s);
         most("swings_max", self.swings_max, Some(s.swings));
-        most("breaker_moves_max", self.breaker_moves_max, Some(s.breaker_moves));
+        most(
+            "breaker_moves_max",
+            self.breaker_moves_max,
+            Some(s.breaker_moves),
+        );
         most("flips_max", self.flips_max, Some(s.flips));
         most("wasted_max", self.wasted_max, Some(s.wasted));
         let mut least = |key, bound: Option<f64>, got: Option<f64>| {
@@ -118,11 +126,19 @@ impl Expect {
         least("value_min", self.value_min, Some(s.value));
         least("kept_min", self.kept_min, s.kept);
         // where nothing was given up the order was kept
-        least("prefix_min", self.prefix_min, Some(s.prefix.unwrap_or(100.0)));
+        least(
+            "prefix_min",
+            self.prefix_min,
+            Some(s.prefix.unwrap_or(100.0)),
+        );
         least("utility_min", self.utility_min, Some(s.utility));
         least("theta_min", self.theta_min, Some(s.theta_least));
         let full = self.full_at_end.map(|full| f64::from(u8::from(full)));
-        least("full_at_end", full, Some(f64::from(u8::from(s.is_full_at_end))));
+        least(
+            "full_at_end",
+            full,
+            Some(f64::from(u8::from(s.is_full_at_end))),
+        );
         broken
     }
 }

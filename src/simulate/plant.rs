@@ -254,7 +254,10 @@ impl<'s> Plant<'s> {
         self.agenda.plan(self.after(tick), Event::Tick);
         let now = self.now.duration();
         let stalls = &self.scenario.stalls;
-        if stalls.iter().any(|(at, lasts)| now >= *at && now < *at + *lasts) {
+        if stalls
+            .iter()
+            .any(|(at, lasts)| now >= *at && now < *at + *lasts)
+        {
             return;
         }
         let instant = self.instant();

@@ -25,11 +25,7 @@ const BLOCKS_MAX: usize = 32;
 pub(super) type Fetch<'f> = &'f dyn Fn(&str) -> Result<String, String>;
 
 /// Reads a scenario; `fetch` gives the text of the plant that it builds upon.
-pub(super) fn read(
-    shown: &str,
-    text: &str,
-    fetch: Fetch<'_>,
-) -> Result<Scenario, Diagnostics> {
+pub(super) fn read(shown: &str, text: &str, fetch: Fetch<'_>) -> Result<Scenario, Diagnostics> {
     let mut found = Diagnostics::new();
     let scenario = assemble(shown, text, fetch, &mut found);
     found.sort();
@@ -105,7 +101,10 @@ impl Layers {
     }
 
     /// The same, with where it is written.
-    fn at<'l, T>(&'l self, of: impl Fn(&'l File) -> Option<&'l At<T>>) -> Option<(&'l At<T>, Place)> {
+    fn at<'l, T>(
+        &'l self,
+        of: impl Fn(&'l File) -> Option<&'l At<T>>,
+    ) -> Option<(&'l At<T>, Place)> {
         self.all().find_map(|(id, file)| {
             let at = of(file)?;
             Some((at, place(*id, at)))
@@ -141,10 +140,13 @@ struct Reading<'r> {
 
 impl Reading<'_> {
     fn scenario(mut self, shown: &str) -> Option<Scenario> {
-        let layers = std::mem::replace(&mut self.layers, Layers {
-            own: (self.found.add_file("", ""), File::default()),
-            below: None,
-        });
+        let layers = std::mem::replace(
+            &mut self.layers,
+            Layers {
+                own: (self.found.add_file("", ""), File::default()),
+                below: None,
+            },
+        );
         let scale = self.scale(&layers);
         let lasts = layers.one(|file| file.run.lasts.as_ref());
         let lasts = lasts.map_or(Duration::from_secs(180), |lasts| lasts.0);
@@ -166,7 +168,9 @@ impl Reading<'_> {
             lasts,
             event,
             seed: u64::from(layers.one(|f| f.run.seed.as_ref()).map_or(1, |seed| **seed)),
-            readers: layers.one(|f| f.run.readers.as_ref()).map_or(2000, |readers| **readers),
+            readers: layers
+                .one(|f| f.run.readers.as_ref())
+                .map_or(2000, |readers| **readers),
             learned_rate: layers.one(|f| f.run.learned_rate),
             stalls: own.run.stalls.iter().map(spans).collect(),
             composer,
@@ -197,16 +201,19 @@ impl Reading<'_> {
         };
         let (min, max) = range;
         if !(min..=max).contains(&**at) {
-            self.error(place, "this number is out of range", format!("expected {min} to {max}"));
+            self.error(
+                place,
+                "this number is out of range",
+                format!("expected {min} to {max}"),
+            );
             return default;
         }
         **at
     }
 
     fn scale(&mut self, layers: &Layers) -> Scale {
-        let mut factor = |of: fn(&File) -> Option<&At<f64>>| {
-            self.number(layers.at(of), 1.0, (1e-3, 1e3))
-        };
+        let mut factor =
+            |of: fn(&File) -> Option<&At<f64>>| self.number(layers.at(of), 1.0, (1e-3, 1e3));
         Scale {
             servers: factor(|f| f.scale.servers.as_ref()),
             costs: factor(|f| f.scale.costs.as_ref()),
@@ -239,10 +246,17 @@ impl Reading<'_> {
                     let known = shared.iter().map(|shared| shared.name.as_str());
                     self.found.push(finding.did_you_mean(at, known));
                 }
-                Some((index?, origin.shared_latency.as_ref().map_or(1.0, |at| ms(at))))
+                Some((
+                    index?,
+                    origin.shared_latency.as_ref().map_or(1.0, |at| ms(at)),
+                ))
             });
             if let (None, Some(at)) = (&origin.shared, &origin.shared_latency) {
-                self.error(place(id, at), "`shared_latency` without `shared`", "of what?");
+                self.error(
+                    place(id, at),
+                    "`shared_latency` without `shared`",
+                    "of what?",
+                );
             }
             let max_in_flight = origin.max_in_flight.as_ref().map_or(256, |max| **max);
             origins.push(Origin {
@@ -284,7 +298,10 @@ impl Reading<'_> {
             };
             let cost = Some((&fragment.cost_ms, place(id, &fragment.cost_ms)));
             let cost_ms = self.number(cost, 1.0, (0.0, 10_000.0)) * scale.costs;
-            let timeout = fragment.timeout.as_ref().map_or(Duration::from_secs(1), |t| t.0);
+            let timeout = fragment
+                .timeout
+                .as_ref()
+                .map_or(Duration::from_secs(1), |t| t.0);
             blocks.push(Block {
                 name: name.to_owned(),
                 priority: fragment.priority.0,
@@ -302,10 +319,14 @@ impl Reading<'_> {
         if !blocks.iter().any(is_core) && !self.found.has_errors() {
             let message = "there is no core fragment, and so no page";
             let finding = Diagnostic::error(message);
-            self.found.push(finding.help("give one `priority = \"core\"`"));
+            self.found
+                .push(finding.help("give one `priority = \"core\"`"));
         }
         if blocks.len() > BLOCKS_MAX {
-            let message = format!("{} fragments are too many: at most {BLOCKS_MAX}", blocks.len());
+            let message = format!(
+                "{} fragments are too many: at most {BLOCKS_MAX}",
+                blocks.len()
+            );
             self.found.push(Diagnostic::error(message));
         }
         let place_of = |block: &Block| match (block.priority.grade(), block.priority.rank()) {
@@ -348,7 +369,8 @@ impl Reading<'_> {
                 match blocks.iter().position(|block| block.name == **name) {
                     Some(block) => deploy.push((entry.at.0, block, factor)),
                     None => {
-                        let finding = Diagnostic::error(format!("there is no fragment `{}`", **name));
+                        let finding =
+                            Diagnostic::error(format!("there is no fragment `{}`", **name));
                         let known = blocks.iter().map(|block| block.name.as_str());
                         let finding = finding.at(place(*id, name), "not declared");
                         self.found.push(finding.did_you_mean(name, known));
@@ -365,7 +387,9 @@ impl Reading<'_> {
             assemble_ms,
             snapshot_ms,
             cv,
-            is_fifo: layers.one(|f| f.composer.fifo.as_ref()).is_some_and(|fifo| **fifo),
+            is_fifo: layers
+                .one(|f| f.composer.fifo.as_ref())
+                .is_some_and(|fifo| **fifo),
             stutter: stutter.map(|stutter| (stutter.every.0, stutter.lasts.0)),
             speed,
             deploy,
@@ -382,7 +406,10 @@ impl Reading<'_> {
         let mut work_rate = work_rate::Constants::for_cores(workers);
         let mut aimd = aimd::Constants::default();
         // the lower one first, so that the upper one's count
-        for (id, file) in [layers.below.as_ref(), Some(&layers.own)].into_iter().flatten() {
+        for (id, file) in [layers.below.as_ref(), Some(&layers.own)]
+            .into_iter()
+            .flatten()
+        {
             self.turn(*id, &file.degradation.work_rate, &mut work_rate);
             self.turn(*id, &file.degradation.aimd, &mut aimd);
         }
@@ -395,7 +422,11 @@ impl Reading<'_> {
         if margin >= target
             && let Some((_, place)) = layers.at(|f| f.degradation.margin.as_ref())
         {
-            self.error(place, "the margin leaves nothing of the target", "make it less");
+            self.error(
+                place,
+                "the margin leaves nothing of the target",
+                "make it less",
+            );
             return None;
         }
         Some(Degradation {
@@ -440,7 +471,10 @@ impl Reading<'_> {
                 },
                 (None, Some(users)) => LoadKind::Users {
                     count: (f64::from(**users) * scale.load).round() as u32,
-                    think_ms: entry.think.as_ref().map_or(3000.0, |t| t.0.as_secs_f64() * 1e3),
+                    think_ms: entry
+                        .think
+                        .as_ref()
+                        .map_or(3000.0, |t| t.0.as_secs_f64() * 1e3),
                 },
                 (Some(_), Some(_)) | (None, None) => {
                     let message = "a load has a `rate` or it has `users`";
@@ -457,7 +491,8 @@ impl Reading<'_> {
         }
         if own.load.is_empty() {
             let finding = Diagnostic::error("nobody reads: there is no `[[load]]`");
-            self.found.push(finding.help("for example `[[load]]`, `at = \"0s\"`, `rate = 120`"));
+            self.found
+                .push(finding.help("for example `[[load]]`, `at = \"0s\"`, `rate = 120`"));
         }
         loads
     }
@@ -494,7 +529,10 @@ impl Reading<'_> {
             };
             let factor = entry.factor.as_ref().map(|at| (at, place(*id, at)));
             let factor = self.number(factor, 10.0, (0.01, 1000.0));
-            let every = entry.every.as_ref().map_or(Duration::from_secs(5), |every| every.0);
+            let every = entry
+                .every
+                .as_ref()
+                .map_or(Duration::from_secs(5), |every| every.0);
             let kind = match *entry.kind {
                 FaultName::Slow => FaultKind::Slow(factor),
                 FaultName::Hang => FaultKind::Hang,
@@ -528,10 +566,17 @@ impl Reading<'_> {
                 return (from.0, to.0);
             }
             let at = event.first().map_or_else(
-                || Place { file: *id, span: 0..0 },
+                || Place {
+                    file: *id,
+                    span: 0..0,
+                },
                 |first| place(*id, first),
             );
-            self.error(at, "`event` is two moments of the run, one after the other", "here");
+            self.error(
+                at,
+                "`event` is two moments of the run, one after the other",
+                "here",
+            );
         }
         let mut moments: Vec<Duration> = loads.iter().skip(1).map(|load| load.at).collect();
         moments.extend(faults.iter().flat_map(|fault| [fault.at, fault.until]));

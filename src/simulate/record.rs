@@ -45,7 +45,15 @@ struct Answered {
 
 impl Recorded {
     pub(super) fn of(tick: &Tick) -> Self {
-        let (sample, Decision { theta, admit, rate, reason }) = (&tick.sample, tick.mode.decision);
+        let (
+            sample,
+            Decision {
+                theta,
+                admit,
+                rate,
+                reason,
+            },
+        ) = (&tick.sample, tick.mode.decision);
         Self {
             at_ms: u64::try_from(tick.at.duration().as_millis()).unwrap_or(u64::MAX),
             told: Told {

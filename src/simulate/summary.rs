@@ -132,8 +132,21 @@ impl Summary {
             fresh_core: percent(&|page| page.core == Core::Fresh),
             snapshots: percent(&|page| page.core == Core::Snapshot),
             value: 100.0 * mean(&|page| worth.share(page)),
-            goodput: 100.0 * mean(&|page| if is_late(page) { 0.0 } else { worth.share(page) }),
-            utility: mean(&|page| if is_late(page) { 0.0 } else { worth.utility(page) }),
+            goodput: 100.0
+                * mean(&|page| {
+                    if is_late(page) {
+                        0.0
+                    } else {
+                        worth.share(page)
+                    }
+                }),
+            utility: mean(&|page| {
+                if is_late(page) {
+                    0.0
+                } else {
+                    worth.utility(page)
+                }
+            }),
             kept: worth.kept(&pages),
             prefix: worth.prefix(&pages),
             skipped: 100.0 * worth.skipped(&pages),
@@ -227,7 +240,8 @@ impl Worth {
                 continue;
             };
             degraded += 1;
-            let is_below = |(place, step): &(usize, usize)| *step < highest && page.shown.has(*place);
+            let is_below =
+                |(place, step): &(usize, usize)| *step < highest && page.shown.has(*place);
             kept += u32::from(!here.any(is_below));
         }
         (degraded > 0).then(|| 100.0 * f64::from(kept) / f64::from(degraded))

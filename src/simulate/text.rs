@@ -84,13 +84,19 @@ fn figures(summary: &Summary) -> Vec<(&'static str, String)> {
         .map(|(name, share)| format!("{name} {share:.0}"))
         .collect();
     vec![
-        ("pages", format!("{:.0}, {:.0} unanswered", s.pages, s.unanswered)),
+        (
+            "pages",
+            format!("{:.0}, {:.0} unanswered", s.pages, s.unanswered),
+        ),
         ("bad seconds", format!("{:.0}", s.bad_seconds)),
         (
             "p50, p95, p99",
             format!("{:.0}, {:.0}, {:.0} ms", s.p50_ms, s.p95_ms, s.p99_ms),
         ),
-        ("worst second's p99", format!("{:.0} ms", s.worst_second_p99_ms)),
+        (
+            "worst second's p99",
+            format!("{:.0} ms", s.worst_second_p99_ms),
+        ),
         ("slowest", format!("{:.0} ms", s.slowest_ms)),
         ("within target", format!("{:.1} %", s.in_target)),
         ("fresh article", format!("{:.1} %", s.fresh_core)),

@@ -145,7 +145,9 @@ mod tests {
         for (when, what) in [(2.0, 'c'), (1.0, 'a'), (2.0, 'd'), (1.5, 'b')] {
             agenda.plan(at(when), what);
         }
-        let order: String = std::iter::from_fn(|| agenda.next()).map(|(_, e)| e).collect();
+        let order: String = std::iter::from_fn(|| agenda.next())
+            .map(|(_, e)| e)
+            .collect();
         assert_eq!(order, "abcd");
     }
 }

@@ -267,7 +267,9 @@ impl Plant<'_> {
         for block in 0..self.blocks.len() {
             let known = &self.blocks[block];
             let gate = &self.gates[known.origin];
-            let is_off = known.step.is_some_and(|step| step < usize::from(given_up.get()));
+            let is_off = known
+                .step
+                .is_some_and(|step| step < usize::from(given_up.get()));
             let is_due = match gate.is_open(known.grade) {
                 true => gate.is_probe_due(known.grade, now),
                 false => is_off && self.now.since(known.kept_alive).duration() >= KEEP_ALIVE,

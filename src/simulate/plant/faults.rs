@@ -97,7 +97,10 @@ fn changes(fault: &Fault) -> Vec<(Duration, Change)> {
     let (with, at, until) = (fault.with, fault.at, fault.until);
     match fault.kind {
         FaultKind::Slow(factor) => {
-            vec![(at, Change::Slow(with, factor)), (until, Change::Slow(with, 1.0))]
+            vec![
+                (at, Change::Slow(with, factor)),
+                (until, Change::Slow(with, 1.0)),
+            ]
         }
         FaultKind::Hang => vec![(at, Change::Hang(with)), (until, Change::Mend(with))],
         FaultKind::Flap(every) => {
