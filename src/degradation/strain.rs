@@ -525,7 +525,6 @@ impl State {
                 false => PATIENCE_S.0,
             };
             self.ceiling = capacity;
-            self.careful = None;
             self.judged = (self.phi >= 1.0).then_some((slowness, 0.0));
         }
         let (least, most) = CUT;
