@@ -18,6 +18,7 @@ mod explain;
 mod output;
 mod render;
 mod serve;
+mod simulate;
 mod snapshot;
 mod switch;
 
@@ -47,6 +48,9 @@ enum Command {
     Render(render::Render),
     /// Switch blocks off and on, hold the level, stretch ttls, on a running server.
     Switch(switch::Switch),
+    /// Play a scenario of readers, origins and faults in virtual time, or a trace that was recorded, and
+    /// show what is given up and when it comes back.
+    Simulate(simulate::Simulate),
     /// Write the site into a folder that any web server can serve.
     Snapshot(snapshot::Snapshot),
     /// Print the JSON schema of fragments.toml, for editors.
@@ -81,6 +85,7 @@ pub fn run() -> ExitCode {
         Command::Explain(explain) => explain.run(),
         Command::Render(render) => render.run(),
         Command::Switch(switch) => switch.run(),
+        Command::Simulate(simulate) => simulate.run(),
         Command::Snapshot(snapshot) => snapshot.run(),
         Command::Schema => {
             output::json(&crate::config::schema());

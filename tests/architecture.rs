@@ -14,7 +14,7 @@ const FLOORS: [&[&str]; 8] = [
     &["site", "report"],
     &["plan", "cache", "fetch", "render"],
     &["compose", "config", "telemetry", "switchboard"],
-    &["server", "admin"],
+    &["server", "admin", "simulate"],
     &["app", "demo"],
     &["cli", "main"],
 ];

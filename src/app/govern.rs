@@ -105,8 +105,6 @@ impl Governing {
                 effect: effect(site.degradation.mode),
                 overrides,
             });
-            let span = now.saturating_duration_since(then);
-            followed.edition.fetcher.tick(span, false);
             (then, cpu) = (now, used);
             self.tell(site, &turned, &mut told, now);
             self.samples

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::program::unpooled;
-use crate::support::{Newsroom, Operator, Origin, Program, html, newsroom, origin};
+use crate::support::{Newsroom, Operator, Origin, Program, html, newsroom, origin, status};
 
 /// A page of a core, an essential and two optional blocks, of which nothing is kept.
 async fn site(cms: &Origin) -> Newsroom {
@@ -116,6 +116,41 @@ async fn an_essential_block_that_is_off_is_filled_by_what_stands_in() {
     let page = reader.get("/x").await;
     page.is(200, "<header>reserve</header><i>article</i><i>more</i>");
     assert_eq!(page.outcome("header"), Some("switched"));
+}
+
+#[tokio::test]
+async fn a_snapshot_shows_what_was_on_the_page_until_it_is_purged() {
+    let cms = origin()
+        .on("/a", html("<p>a</p>"))
+        .on("/b", html("<b>b</b>"))
+        .start()
+        .await;
+    let site = newsroom()
+        .origin("cms", &cms)
+        .core("article", "cms:/a")
+        .optional("block", 10, "cms:/b")
+        .page("page", "/", "[article][block]")
+        .start()
+        .await;
+    let (operator, reader) = (Operator::of(&site), site.reader());
+    let twice = async |body: &str| {
+        for _ in 0..2 {
+            reader.get("/").await.is(200, body);
+        }
+    };
+    twice("<p>a</p><b>b</b>").await;
+    operator.switch("block/block", "\"off\": true, ").await;
+    cms.on("/a", status(500));
+    reader.get("/").await.is(200, "<p>a</p><b>b</b>");
+    let purge = r#"{"fragment": "block", "hard": true}"#;
+    assert_eq!(operator.ask("POST", "/purge", purge, &[]).await.0, 200);
+    assert_eq!(reader.get("/").await.status, 503);
+
+    // without it the page is as it is meant to be, and worth a snapshot
+    cms.on("/a", html("<p>new</p>"));
+    twice("<p>new</p>").await;
+    cms.on("/a", status(500));
+    reader.get("/").await.is(200, "<p>new</p>");
 }
 
 #[tokio::test]
