@@ -154,6 +154,30 @@ async fn a_snapshot_shows_what_was_on_the_page_until_it_is_purged() {
 }
 
 #[tokio::test]
+async fn what_is_off_still_stands_in_for_a_core_that_has_nothing_else() {
+    let cms = origin()
+        .on("/a", status(500))
+        .on("/wire", html("<p>wire</p>"))
+        .start()
+        .await;
+    let site = newsroom()
+        .origin("cms", &cms)
+        .fragment(
+            "article",
+            "\"core\"",
+            "cms:/a",
+            "ttl = \"0s\"\nfallback = [\"fragment:wire\"]",
+        )
+        .optional("wire", 10, "cms:/wire")
+        .page("page", "/", "[article][wire]")
+        .start()
+        .await;
+    let operator = Operator::of(&site);
+    operator.switch("block/wire", "\"off\": true, ").await;
+    site.reader().get("/").await.is(200, "<p>wire</p>");
+}
+
+#[tokio::test]
 async fn the_core_cannot_be_switched_off() {
     let cms = cms().await;
     let site = site(&cms).await;
