@@ -9,7 +9,6 @@ use std::net::SocketAddr;
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -211,6 +210,7 @@ impl App {
         let observers = vec![Arc::clone(&tally) as Arc<dyn Observer>];
         let world = World::new(clock, observers.clone());
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let cores = site.degradation.workers.unwrap_or(cores);
         let executor = Executor::new(cores, clock, Arc::clone(&world.means.lag));
         let executor = Arc::new(executor.emulating(options.emulated_work));
         let composer = Composer::new(cache, clock, TaskTracker::new(), observers);
@@ -222,11 +222,10 @@ impl App {
         edition.fetcher.check_health(&tasks, &stop);
         let (learned_file, learned) = recall_learned(&settings).await;
         edition.fetcher.restore(&learned.baselines);
-        world.means.is_limiting.store(true, Ordering::Relaxed);
         let lag = Arc::clone(&world.means.lag);
         let edition = Arc::new(ArcSwap::from_pointee(edition));
         let level = Arc::new(LevelPin::new(options.level));
-        let mode = Arc::new(ArcSwap::from_pointee(Mode::full()));
+        let mode = Arc::new(ArcSwap::from_pointee(govern::first(&edition.load().site)));
         let samples = Arc::new(Samples::default());
         let governing = Governing {
             edition: Arc::clone(&edition),
@@ -235,6 +234,7 @@ impl App {
             overrides: Arc::default(),
             mode: Arc::clone(&mode),
             samples: Arc::clone(&samples),
+            is_limiting: Arc::clone(&world.means.is_limiting),
             rate: learned.rate_of(cores),
         };
 
@@ -318,16 +318,9 @@ impl App {
             admin_stop.clone(),
         ));
         tasks.spawn(Arc::clone(&core).follow_changes(stop.clone()));
-        // the thread ends with the server, also where nobody has stopped it
-        let governed = CancellationToken::new();
         governing
-            .begin(governed.clone())
+            .begin(&tasks, stop.clone())
             .map_err(StartError::Thread)?;
-        let (governed, stopping) = (governed.drop_guard(), stop.clone());
-        tasks.spawn(async move {
-            let _governed = governed;
-            stopping.cancelled().await;
-        });
         let measuring = stop.clone();
         tasks.spawn(async move { lag.measure(clock, measuring).await });
         tasks.spawn(tend(Arc::clone(&core.composer), stop.clone()));
@@ -389,13 +382,13 @@ fn is_given_up(
     move |site, id| {
         let mode = mode.load();
         let cut = mode.cut.given_up.max(mode.origins_cut.given_up);
-        let cut = if mode.is_dry_run() { Level::FULL } else { cut };
+        let cut = if mode.gives_up() { cut } else { Level::FULL };
         let level = match level.level() {
             Level::FULL => mode.overrides.level(cut),
             pinned => pinned,
         };
         let fragment = site.fragment(id);
-        let is_shed = site.ladder.sheds(level, fragment.priority);
+        let is_shed = site.ladder.sheds(level, id);
         (is_shed && !mode.overrides.on.contains(&fragment.name))
             || mode.overrides.off.contains(&fragment.name)
     }

@@ -6,6 +6,7 @@
 //! [`PageReport`](crate::report::PageReport), also when the reader leaves half-way.
 
 use std::num::NonZero;
+use std::pin::pin;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -231,7 +232,17 @@ pub async fn compose<G: Send + 'static>(
     if is_page {
         gather(&mut waiting, &mut account).await;
     }
-    let turn = composer.executor.go_on().await;
+    let turn = {
+        // the slots go on meanwhile: one of them may have been granted the turn that this waits for
+        let mut turn = pin!(composer.executor.go_on());
+        loop {
+            tokio::select! {
+                biased;
+                turn = &mut turn => break turn,
+                Some((member, settled)) = waiting.next() => account.settle(member, settled),
+            }
+        }
+    };
     let head = head::head(&account, verdict);
     account.head_settled(&head, composer.clock.now());
     let body = if is_page && !waiting.is_empty() {

@@ -294,7 +294,8 @@ impl Fetcher {
     /// Whether requests of this grade are not made at present, but for those that find out how the
     /// origin is.
     pub fn is_left_alone(&self, id: OriginId, grade: Grade) -> bool {
-        self.doors[id.index()].is_left_alone(grade)
+        let guards = self.doors[id.index()].guards.lock();
+        guards.breaker(grade).is_open()
     }
 
     /// How an origin is.

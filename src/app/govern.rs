@@ -3,27 +3,34 @@
 //!
 //! It is a thread of its own: on an overloaded machine the runtime is late, and this must not be.
 
-use std::num::NonZero;
+use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::clock::Instant;
 use crate::compose::{Composer, Edition};
 use crate::degradation::costs::{Charge, Shape};
 use crate::degradation::governor::{Seen, TICK, Turned};
 use crate::degradation::meters::Counted;
-use crate::degradation::{Governor, Lag, Law, Level, Mode, Overrides};
-use crate::fragment::Source;
+use crate::degradation::mode::Effect;
+use crate::degradation::{BlockReading, Governor, Lag, Law, Level, Mode, Overrides, Step};
+use crate::fragment::{Fragment, FragmentId};
 use crate::report::Event;
-use crate::site::Site;
+use crate::site::{self, Site};
 use crate::telemetry::Samples;
 
 /// Between two changes of the level that are told: a step that some readers keep and others do not
 /// moves every tick.
-const TOLD_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
+const TOLD_EVERY: Duration = Duration::from_secs(1);
 
 /// What the loop looks at, and where it puts what it finds.
 pub(super) struct Governing {
@@ -33,6 +40,8 @@ pub(super) struct Governing {
     pub(super) overrides: Arc<ArcSwap<Overrides>>,
     pub(super) mode: Arc<ArcSwap<Mode>>,
     pub(super) samples: Arc<Samples>,
+    /// Whether origins are spared.
+    pub(super) is_limiting: Arc<AtomicBool>,
     /// What was learned before a restart.
     pub(super) rate: Option<f64>,
 }
@@ -50,41 +59,52 @@ struct Told {
 }
 
 impl Governing {
-    /// Begins, until `stop`.
-    pub(super) fn begin(self, stop: CancellationToken) -> std::io::Result<()> {
+    /// Begins, until `stop` or the end of the runtime. `tasks` tells when it has ended: it holds what
+    /// the next server on the same folder needs for itself.
+    pub(super) fn begin(self, tasks: &TaskTracker, stop: CancellationToken) -> io::Result<()> {
+        let (goes_on, stopped) = mpsc::channel::<Infallible>();
         let thread = thread::Builder::new().name("marbre-governor".to_owned());
-        thread.spawn(move || self.run(&stop)).map(drop)
+        let thread = thread.spawn(move || self.run(&stopped))?;
+        tasks.spawn(async move {
+            stop.cancelled().await;
+            drop(goes_on);
+            let _ = spawn_blocking(move || thread.join()).await;
+        });
+        Ok(())
     }
 
-    fn run(self, stop: &CancellationToken) {
+    fn run(self, stopped: &Receiver<Infallible>) {
         let clock = self.composer.clock();
         let mut followed = self.follow();
-        let mut governor = Governor::new(law(), shape(&followed.edition.site), self.rate);
+        let site = &followed.edition.site;
+        let mut governor = Governor::new(self.law(site), shape(site), self.rate);
         let (mut then, mut cpu) = (clock.now(), clock.cpu());
         let mut told = Told {
             level: Level::FULL,
             at: then,
         };
-        while !stop.is_cancelled() {
-            thread::sleep(TICK);
+        while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
             let now = clock.now();
             let used = clock.cpu();
             let counted = self.counted(&mut followed, &mut governor);
             let site = &followed.edition.site;
             let overrides = self.overrides.load_full();
+            let span = now.saturating_duration_since(then);
+            let is_on = site.degradation.mode == site::Mode::On && !overrides.is_dry_run;
+            self.is_limiting.store(is_on, Ordering::Relaxed);
+            let readings = followed.edition.fetcher.tick(span, false);
             let turned = governor.tick(Seen {
-                span: now.saturating_duration_since(then),
+                span,
                 counted,
                 queue_delay: self.queue_delay(),
                 lateness: followed.edition.meters.times.turn(),
                 cpu: used
                     .zip(cpu)
                     .map(|(used, before)| used.saturating_sub(before)),
-                charges: charges(&followed.edition, &overrides),
+                charges: charges(site, &overrides, &readings),
+                effect: effect(site.degradation.mode),
                 overrides,
             });
-            let span = now.saturating_duration_since(then);
-            followed.edition.fetcher.tick(span, false);
             (then, cpu) = (now, used);
             self.tell(site, &turned, &mut told, now);
             self.samples
@@ -106,7 +126,8 @@ impl Governing {
     fn counted(&self, followed: &mut Followed, governor: &mut Governor) -> Counted {
         if !Arc::ptr_eq(&followed.edition, &self.edition.load()) {
             *followed = self.follow();
-            governor.declare(law(), shape(&followed.edition.site), false);
+            let site = &followed.edition.site;
+            governor.declare(self.law(site), shape(site));
         }
         let counted = followed.edition.meters.counted();
         let since = counted.since(&followed.counted);
@@ -114,7 +135,12 @@ impl Governing {
         since
     }
 
-    fn queue_delay(&self) -> std::time::Duration {
+    fn law(&self, site: &Site) -> Law {
+        let cores = self.composer.executor().permits();
+        site.degradation.law.for_cores(cores)
+    }
+
+    fn queue_delay(&self) -> Duration {
         let waits = self.composer.executor().take_queue_delay();
         waits.max(self.lag.take_mean())
     }
@@ -130,7 +156,7 @@ impl Governing {
             from: told.level,
             to: level,
             decision: mode.decision,
-            is_dry_run: mode.is_dry_run(),
+            is_dry_run: !mode.gives_up(),
         };
         let observers = self.composer.observers();
         observers.iter().for_each(|observer| observer.event(&event));
@@ -146,25 +172,32 @@ fn people_level(site: &Site, mode: &Mode) -> Level {
     }
 }
 
-fn law() -> Law {
-    let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    Law::for_cores(cores)
+/// What the first pages are planned by, before there was a tick.
+pub(super) fn first(site: &Site) -> Mode {
+    Mode {
+        effect: effect(site.degradation.mode),
+        ..Mode::full()
+    }
+}
+
+fn effect(mode: site::Mode) -> Effect {
+    match mode {
+        site::Mode::On => Effect::GivesUp,
+        site::Mode::DryRun => Effect::DryRun,
+        site::Mode::Off => Effect::None,
+    }
 }
 
 /// What is declared, as far as costs are concerned.
 fn shape(site: &Site) -> Shape {
-    let members = |page: &crate::site::Page| {
+    let members = |page: &site::Page| {
         let members = page.members.iter();
         members.map(|member| member.fragment.index()).collect()
     };
-    let step = |rank| {
-        let fragments = site.fragments.iter().enumerate();
-        let of_rank = fragments.filter(|(_, fragment)| fragment.priority.rank() == Some(rank));
-        of_rank.map(|(place, _)| place).collect()
-    };
+    let blocks = |step: &Step| step.blocks.iter().map(|block| block.index()).collect();
     Shape {
         pages: site.pages.iter().map(members).collect(),
-        steps: site.ladder.steps().iter().map(|rank| step(*rank)).collect(),
+        steps: site.ladder.steps().iter().map(blocks).collect(),
         names: site.fragments.iter().map(|f| f.name.clone()).collect(),
         items: site
             .fragments
@@ -174,22 +207,20 @@ fn shape(site: &Site) -> Shape {
     }
 }
 
-fn charges(edition: &Edition, overrides: &Overrides) -> Vec<Charge> {
-    let charge = |fragment: &crate::fragment::Fragment| {
-        let is_left_alone = match fragment.source {
-            Source::Http { origin, .. } => {
-                let grade = fragment.priority.grade();
-                edition.fetcher.is_left_alone(origin, grade)
-            }
-            Source::Push(_) | Source::Ready(_) => false,
-        };
-        if is_left_alone || overrides.off.contains(&fragment.name) {
-            return Charge::Nothing;
-        }
-        match overrides.on.contains(&fragment.name) {
-            true => Charge::Kept,
-            false => Charge::Usual,
-        }
+/// What is to be made of the cost of each fragment.
+fn charges(
+    site: &Site,
+    overrides: &Overrides,
+    readings: &[(FragmentId, BlockReading)],
+) -> Vec<Charge> {
+    let charge = |fragment: &Fragment| match () {
+        () if overrides.off.contains(&fragment.name) => Charge::Nothing,
+        () if overrides.on.contains(&fragment.name) => Charge::Kept,
+        () => Charge::Usual,
     };
-    edition.site.fragments.iter().map(charge).collect()
+    let mut charges: Vec<Charge> = site.fragments.iter().map(charge).collect();
+    for (id, _) in readings.iter().filter(|(_, reading)| reading.is_open) {
+        charges[id.index()] = Charge::Nothing;
+    }
+    charges
 }

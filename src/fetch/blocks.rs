@@ -69,8 +69,8 @@ impl Blocks {
             .flatten()
             .map(|placed| (placed.block.name.as_str(), &placed.block))
             .collect();
-        let placed = site.fragments.iter().map(|fragment| {
-            let level = site.ladder.level_of(fragment.priority)?;
+        let placed = site.fragments.iter().zip(0..).map(|(fragment, place)| {
+            let level = site.ladder.level_of(FragmentId(place))?;
             let Source::Http { origin, .. } = fragment.source else {
                 return None;
             };

@@ -46,6 +46,7 @@ async fn a_slow_block_gives_way_and_the_article_of_the_same_origin_does_not() {
         .fragment("article", "\"core\"", "cms:/article", PATIENT)
         .fragment("related", "40", "cms:/related", PATIENT)
         .page_within("page", "/", "[article][related]", "25s")
+        .degradation("")
         .knowing(&[("related", 5.0)])
         .start()
         .await;
@@ -112,6 +113,7 @@ async fn a_block_is_kept_from_the_same_readers() {
         .fragment("article", "\"core\"", "cms:/article", PATIENT)
         .fragment("related", "40", "cms:/related/{who}", PATIENT)
         .page_within("page", "/{who}", "[article][related]", "25s")
+        .degradation("")
         .knowing(&[("related", 5.0)])
         .start()
         .await;
@@ -169,6 +171,7 @@ async fn site_with(sick: &Origin, keys: &str) -> (Newsroom, Origin) {
         .fragment("live", "60", "live:/live", PATIENT)
         .fragment("block", "40", "sick:/block", keys)
         .page_within("page", "/", "[article][photos][live][block]", "25s")
+        .degradation("")
         .knowing(&[("block", 5.0), ("photos", 5.0), ("live", 5.0)])
         .start()
         .await;
@@ -291,6 +294,7 @@ async fn a_block_that_is_given_up_is_asked_for_all_the_same() {
         .fragment("article", "\"core\"", "cms:/article", PATIENT)
         .fragment("ad", "10", "ads:/ad", PATIENT)
         .page_within("page", "/", "[article][ad]", "25s")
+        .degradation("")
         .level(1)
         .start()
         .await;
@@ -320,6 +324,7 @@ async fn what_is_usual_is_known_after_a_restart() {
         .fragment("article", "\"core\"", "cms:/article", PATIENT)
         .fragment("related", "40", "cms:/related", PATIENT)
         .page_within("page", "/", "[article][related]", "25s")
+        .degradation("")
         .start()
         .await;
     let usual = |state: &Value| block(state, "related")["baseline_ms"].as_f64();

@@ -144,8 +144,10 @@ async fn fetch(
         None => renewable(order, request),
     };
     let validators = known.as_deref().map(|known| &known.validators);
-    order.edition.meters.fetched(id.index());
     let asked = ask(order, id, origin, request, validators, Purpose::Content).await;
+    if !matches!(asked, Err(Cause::Open | Cause::Busy | Cause::Limited)) {
+        order.edition.meters.fetched(id.index());
+    }
     let Fetched { answer, receipt } = asked?;
     if matches!(answer, Answer::Content(_) | Answer::NotModified(_)) {
         order.composer.requests.answered(fragment, request);

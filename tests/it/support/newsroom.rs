@@ -11,10 +11,12 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use marbre::app::{App, Options, StartError};
-use marbre::degradation::Level;
+use marbre::degradation::executor::Emulation;
+use marbre::degradation::{Job, Level};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
@@ -34,6 +36,7 @@ pub(crate) struct Draft {
     toml: String,
     level: u8,
     routes: Option<axum::Router>,
+    emulated_work: Option<Emulation>,
 }
 
 pub(crate) fn newsroom() -> Draft {
@@ -43,6 +46,7 @@ pub(crate) fn newsroom() -> Draft {
         toml: String::new(),
         level: 0,
         routes: None,
+        emulated_work: None,
     };
     draft.toml("[server]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n")
 }
@@ -156,16 +160,38 @@ impl Draft {
         self
     }
 
+    /// `[degradation]`, on, with these keys.
+    pub(crate) fn degradation(self, keys: &str) -> Self {
+        self.toml(&format!("[degradation]\n{keys}"))
+    }
+
+    /// Jobs take so many milliseconds besides what they take.
+    pub(crate) fn work(mut self, ms: impl Fn(Job<'_>) -> u64 + Send + Sync + 'static) -> Self {
+        let emulation = move |job: Job<'_>| Duration::from_millis(ms(job));
+        self.emulated_work = Some(Arc::new(emulation));
+        self
+    }
+
     pub(crate) fn level(mut self, level: u8) -> Self {
         self.level = level;
         self
     }
 
+    /// On a machine that runs hundreds of tests at once a server would give up blocks, and rightly so:
+    /// where a test says nothing of that, it does not.
+    fn calm(self) -> Self {
+        match self.toml.contains("[degradation]") {
+            true => self,
+            false => self.toml("[degradation]\nmode = \"off\""),
+        }
+    }
+
     /// The folder of the site, for a program of its own to serve.
     pub(crate) fn written(self) -> TempDir {
-        let file = self.folder.path().join("fragments.toml");
-        std::fs::write(&file, &self.toml).expect("the temporary folder is writable");
-        self.folder
+        let this = self.calm();
+        let file = this.folder.path().join("fragments.toml");
+        std::fs::write(&file, &this.toml).expect("the temporary folder is writable");
+        this.folder
     }
 
     pub(crate) async fn start(self) -> Newsroom {
@@ -177,18 +203,20 @@ impl Draft {
     }
 
     pub(crate) async fn try_start(self) -> Result<Newsroom, StartError> {
-        let file = self.folder.path().join("fragments.toml");
-        std::fs::write(&file, &self.toml).expect("the temporary folder is writable");
+        let this = self.calm();
+        let file = this.folder.path().join("fragments.toml");
+        std::fs::write(&file, &this.toml).expect("the temporary folder is writable");
         let options = Options {
-            level: Level::new(self.level),
-            admin_routes: self.routes,
+            level: Level::new(this.level),
+            admin_routes: this.routes,
+            emulated_work: this.emulated_work,
             ..Options::new(&file)
         };
         let app = App::start(options).await?;
         Ok(Newsroom {
             app,
-            folder: self.folder,
-            toml: self.toml,
+            folder: this.folder,
+            toml: this.toml,
             client: client(),
         })
     }
@@ -307,6 +335,16 @@ impl Newsroom {
         let answer = self.client.get(url).send().await;
         let body = answer.expect("the admin listener answers").bytes().await;
         serde_json::from_slice(&body.expect("/state ends")).expect("/state is JSON")
+    }
+
+    /// What the admin listener answers to this path.
+    pub(crate) async fn admin_text(&self, path: &str) -> String {
+        let answer = self
+            .client
+            .get(format!("{}{path}", self.admin_url()))
+            .send();
+        let answer = answer.await.expect("the admin listener answers");
+        answer.text().await.expect("its answer ends")
     }
 
     /// The state once it is so.
