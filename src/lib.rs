@@ -73,6 +73,9 @@
 //! | Grade | core, essential or optional: a priority without its rank; each has a breaker of its own at an origin | class, tier |
 //! | Breaker | whether an origin is asked: closed (healthy), open, half-open, recovering | fuse |
 //! | Bulkhead | the places for requests in flight at one origin, some of them reserved | pool, queue |
+//! | Limiter, Baseline | how much one optional fragment may ask of its origin at present; what an answer takes usually | throttle |
+//! | Share | of a block that gives way to a slow origin: how many of the readers keep it, always the same ones | quota |
+//! | Probe | a request that finds out how an origin is, off the page where that can be | ping |
 //! | Retry, Failover, Hedge | asked again after a failure; elsewhere, as nobody could be reached; elsewhere too, as the first is slow | |
 //! | Copy, Entry | a fragment as it was answered, rendered, with all that says how good it still is | cached object |
 //! | Snapshot | the last complete copy of a whole page | dump |
