@@ -48,8 +48,10 @@
 //!   another node, a push out of order.
 //! - One sick origin costs its own blocks only: nothing in front of an origin is shared with another.
 //! - What is one reader's own stays in memory, under that reader's key.
-//! - Only [`clock`] reads the time, only [`fetch::origin`] is a way to the network, and only files
-//!   whose module doc says *shell* touch anything else outside.
+//! - Only [`clock`] reads the time, only [`fetch::origin`] is a server's way to the network, and only
+//!   files whose module doc says *shell* touch anything else outside.
+//! - An operator's switch is in force before anything else is done about it, has an owner, a reason and
+//!   an end, and never takes the core off a page.
 //!
 //! # Words
 //!
