@@ -20,8 +20,8 @@ use http::{HeaderMap, StatusCode};
 use tokio_util::sync::CancellationToken;
 
 use crate::compose::{Composer, Edition};
-use crate::degradation::LevelPin;
-use crate::telemetry::Tally;
+use crate::degradation::{LevelPin, Mode};
+use crate::telemetry::{Samples, Tally};
 
 mod api;
 mod copies;
@@ -37,6 +37,10 @@ pub struct AdminState {
     pub edition: Arc<ArcSwap<Edition>>,
     /// The level that pages are planned at.
     pub level: Arc<LevelPin>,
+    /// What pages are planned by.
+    pub mode: Arc<ArcSwap<Mode>>,
+    /// What the law was told and has answered.
+    pub samples: Arc<Samples>,
     /// Counts.
     pub tally: Arc<Tally>,
     /// Reads the site again.
@@ -59,6 +63,7 @@ pub fn router(state: Arc<AdminState>, more: Option<Router>) -> Router {
             "/level",
             get(api::level).put(api::set_level).post(api::set_level),
         )
+        .route("/samples", get(api::samples))
         .route("/explain", get(api::explain))
         .route("/reload", post(api::reload))
         .route(

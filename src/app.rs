@@ -28,13 +28,18 @@ use crate::cache::shared::{self, Shared, SharedError};
 use crate::clock::Clock;
 use crate::compose::{Composer, Edition};
 use crate::config::{self, Diagnostics, Loaded};
-use crate::degradation::{Level, LevelPin, NoSuchLevel};
+use crate::degradation::executor::Emulation;
+use crate::degradation::{Executor, Level, LevelPin, Mode, NoSuchLevel};
 use crate::fetch::dns::{self, Resolver};
 use crate::fetch::{Fetcher, Means, Origin, http::HttpOrigin};
 use crate::report::{Cause, Event, Observer};
 use crate::server::{self, InFlight, ServerState, accept};
 use crate::site::{OriginSpec, ServerSettings, SharedSettings, Site};
-use crate::telemetry::{Tally, Throttle};
+use crate::telemetry::{Samples, Tally, Throttle};
+
+mod govern;
+
+use govern::Governing;
 
 /// How long a stopped server lets operators finish what they are being told.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -64,6 +69,8 @@ pub struct Options {
     pub any_port: bool,
     /// Mounted on the admin listener.
     pub admin_routes: Option<Router>,
+    /// What each job takes besides what it does, for rehearsals of load.
+    pub emulated_work: Option<Emulation>,
 }
 
 impl Options {
@@ -77,6 +84,7 @@ impl Options {
             env: Arc::new(|name| std::env::var(name).ok()),
             any_port: false,
             admin_routes: None,
+            emulated_work: None,
         }
     }
 }
@@ -103,6 +111,9 @@ pub enum StartError {
     /// The address of the shared store cannot be read.
     #[error("[shared]: {0}")]
     Shared(SharedError),
+    /// A thread cannot be had.
+    #[error("cannot begin a thread: {0}")]
+    Thread(io::Error),
     /// A client for an origin cannot be made.
     #[error("cannot prepare the connections to the origins: {0}")]
     Origin(Cause),
@@ -171,7 +182,7 @@ pub fn edition(site: Site, previous: Option<&Edition>, world: &World) -> Result<
     let previous = previous.map(|edition| &edition.fetcher);
     let connect = |spec: &OriginSpec| connect(spec, &world.names);
     let fetcher = Fetcher::new(&site, previous, &world.means, connect)?;
-    Ok(Edition { site, fetcher })
+    Ok(Edition::new(site, fetcher))
 }
 
 impl App {
@@ -193,21 +204,32 @@ impl App {
         let (clock, tasks, stop) = (Clock::start(), TaskTracker::new(), CancellationToken::new());
         let tally = Arc::new(Tally::new(clock));
         let cache = open_cache(&site, &settings, clock, &tasks, &stop).await?;
-        let composer = Arc::new(Composer::new(
-            cache,
-            clock,
-            TaskTracker::new(),
-            vec![Arc::clone(&tally) as Arc<dyn Observer>],
-        ));
+        let observers = vec![Arc::clone(&tally) as Arc<dyn Observer>];
+        let world = World::new(clock, observers.clone());
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let executor = Executor::new(cores, clock, Arc::clone(&world.means.lag));
+        let executor = Arc::new(executor.emulating(options.emulated_work));
+        let composer = Composer::new(cache, clock, TaskTracker::new(), observers);
+        let composer = Arc::new(composer.at(executor));
         site.ladder
             .level(options.level.get())
             .map_err(StartError::Level)?;
-        let world = World::new(clock, composer.observers().to_vec());
         let edition = edition(site, None, &world).map_err(StartError::Origin)?;
         edition.fetcher.check_health(&tasks, &stop);
         let lag = Arc::clone(&world.means.lag);
         let edition = Arc::new(ArcSwap::from_pointee(edition));
         let level = Arc::new(LevelPin::new(options.level));
+        let mode = Arc::new(ArcSwap::from_pointee(Mode::full()));
+        let samples = Arc::new(Samples::default());
+        let governing = Governing {
+            edition: Arc::clone(&edition),
+            composer: Arc::clone(&composer),
+            lag: Arc::clone(&lag),
+            overrides: Arc::default(),
+            mode: Arc::clone(&mode),
+            samples: Arc::clone(&samples),
+            rate: None,
+        };
 
         let listen = options.listen.unwrap_or(settings.listen);
         let (listener, address) = bind("readers", listen, options.any_port)?;
@@ -232,6 +254,7 @@ impl App {
             composer: Arc::clone(&composer),
             edition: Arc::clone(&edition),
             level: Arc::clone(&level),
+            mode: Arc::clone(&mode),
             tasks: tasks.clone(),
             stop: stop.clone(),
             pages: Arc::new(InFlight::new(pages_in_flight_max(&settings))),
@@ -244,6 +267,8 @@ impl App {
             composer,
             edition,
             level,
+            mode,
+            samples,
             tally,
             reload: Box::new(move || Arc::clone(&reloader).reload_as_asked().boxed()),
             stop: stop.clone(),
@@ -271,6 +296,16 @@ impl App {
             admin_stop.clone(),
         ));
         tasks.spawn(Arc::clone(&core).follow_changes(stop.clone()));
+        // the thread ends with the server, also where nobody has stopped it
+        let governed = CancellationToken::new();
+        governing
+            .begin(governed.clone())
+            .map_err(StartError::Thread)?;
+        let (governed, stopping) = (governed.drop_guard(), stop.clone());
+        tasks.spawn(async move {
+            let _governed = governed;
+            stopping.cancelled().await;
+        });
         let measuring = stop.clone();
         tasks.spawn(async move { lag.measure(clock, measuring).await });
         tasks.spawn(tend(Arc::clone(&core.composer), stop.clone()));

@@ -50,6 +50,13 @@ impl Clock {
         Moment::of(self.wall(at))
     }
 
+    /// The processor time that this process has used, of all its threads; `None` where the system does
+    /// not tell.
+    pub fn cpu(&self) -> Option<Duration> {
+        let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        used.try_into().ok()
+    }
+
     /// How long this clock has been running at `now`.
     pub fn uptime(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.started)

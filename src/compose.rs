@@ -5,6 +5,7 @@
 //! decides what it looks like. Invariant: every page that was started ends in one
 //! [`PageReport`](crate::report::PageReport), also when the reader leaves half-way.
 
+use std::num::NonZero;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -17,11 +18,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::cache::{Cache, Copy, Entry};
 use crate::clock::{Clock, Instant};
-use crate::degradation::Level;
+use crate::degradation::{Executor, Job, Lag, Level, Meters, Reader, Turn};
 use crate::fetch::Fetcher;
 use crate::fragment::facts::{Facts, Trace};
 use crate::fragment::{Fragment, SourceRequest};
-use crate::plan::{Action, Plan};
+use crate::plan::{self, Action, Plan};
 use crate::report::Observer;
 use crate::site::{PageId, Site};
 
@@ -49,12 +50,26 @@ pub struct Edition {
     pub site: Site,
     /// The doors to its origins.
     pub fetcher: Fetcher,
+    /// What is counted while its pages are composed.
+    pub meters: Meters,
+}
+
+impl Edition {
+    /// An edition of which nothing has been counted.
+    pub fn new(site: Site, fetcher: Fetcher) -> Self {
+        Self {
+            meters: Meters::new(site.pages.len(), site.fragments.len()),
+            site,
+            fetcher,
+        }
+    }
 }
 
 /// What outlives editions: copies, flights, time, and those who want to know.
 pub struct Composer {
     pub(crate) cache: Cache,
     pub(crate) clock: Clock,
+    pub(crate) executor: Arc<Executor>,
     flights: Flights,
     tasks: TaskTracker,
     snapshots: snapshot::Gate,
@@ -71,15 +86,28 @@ impl Composer {
         tasks: TaskTracker,
         observers: Vec<Arc<dyn Observer>>,
     ) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         Self {
             cache,
             clock,
+            executor: Arc::new(Executor::new(cores, clock, Arc::<Lag>::default())),
             flights: Flights::default(),
             snapshots: snapshot::Gate::default(),
             tasks,
             observers,
             is_asked_again: true,
         }
+    }
+
+    /// The same, whose work takes turns at another executor than one of its own.
+    #[must_use]
+    pub fn at(self, executor: Arc<Executor>) -> Self {
+        Self { executor, ..self }
+    }
+
+    /// Where its work takes turns.
+    pub fn executor(&self) -> &Arc<Executor> {
+        &self.executor
     }
 
     /// The same for pages that are put down in files: nobody can be asked for their blocks later.
@@ -133,6 +161,10 @@ pub(crate) struct Order {
     /// may be taken from it that is not part of the key of what is obtained.
     pub(crate) facts: Arc<Facts>,
     pub(crate) level: Level,
+    /// Who is to see it, where readers are told apart.
+    pub(crate) reader: Reader,
+    /// Whether nothing may be asked twice: there is more to do than can be done.
+    pub(crate) is_frugal: bool,
     /// The page whose slots may tell the browser to ask again; `None` where it has just done so, or
     /// where nobody will answer.
     pub(crate) lazy_on: Option<PageId>,
@@ -155,25 +187,21 @@ type Waiting = FuturesUnordered<BoxFuture<'static, (usize, Settled)>>;
 const GATHER_TURNS: usize = 2;
 
 /// Starts every step of a plan, and returns when the core's verdict is known. `path` is for the
-/// report; `facts` are those of the plan; `in_flight` is dropped when the last slot is settled.
+/// report; `facts` are those of the plan, which was made in `turn`; `in_flight` is dropped when the
+/// last slot is settled.
 pub async fn compose<G: Send + 'static>(
     composer: &Arc<Composer>,
     edition: Arc<Edition>,
     plan: Plan,
     path: &str,
     facts: Facts,
-    in_flight: G,
+    (turn, in_flight): (Turn, G),
 ) -> Composed {
-    let order = Order {
-        composer: Arc::clone(composer),
-        edition,
-        trace: facts.trace.clone(),
-        facts: Arc::new(facts),
-        level: plan.level,
-        lazy_on: composer.is_asked_again.then_some(plan.page),
-    };
+    let order = Order::new(composer, &edition, &plan, facts);
     let mut account = Account::new(order, &plan, path);
     let mut waiting = start(plan, &mut account);
+    edition.meters.composing();
+    edition.meters.page_worked(turn.end(Job::Plan).await);
     let verdict = loop {
         if let Some(verdict) = head::decide(&account) {
             break verdict;
@@ -184,7 +212,9 @@ pub async fn compose<G: Send + 'static>(
     };
     match verdict {
         Verdict::Unavailable => {
-            if let Some(entry) = snapshot::recall(&account).await {
+            let until = account.started() + account.declared().budget;
+            let found = snapshot::find(account.order(), account.declared(), until).await;
+            if let Some(entry) = found {
                 return instead(account, entry);
             }
         }
@@ -197,6 +227,7 @@ pub async fn compose<G: Send + 'static>(
     if is_page {
         gather(&mut waiting, &mut account).await;
     }
+    let turn = composer.executor.go_on().await;
     let head = head::head(&account, verdict);
     account.head_settled(&head, composer.clock.now());
     let body = if is_page && !waiting.is_empty() {
@@ -205,7 +236,46 @@ pub async fn compose<G: Send + 'static>(
     } else {
         PageBody::settled(account, is_page)
     };
+    edition.meters.page_worked(turn.end(Job::Assemble).await);
     Composed { head, body }
+}
+
+/// The page as it was when it could be composed last, in the place of one that cannot be composed in
+/// time; `None` if there is no such copy. What is not in memory is looked for until `until`.
+pub async fn snapshot_instead(
+    composer: &Arc<Composer>,
+    edition: &Arc<Edition>,
+    page: PageId,
+    path: &str,
+    facts: &Facts,
+    (now, until): (Instant, Instant),
+) -> Option<Composed> {
+    let level = edition.site.ladder.snapshot();
+    let plan = plan::nothing(&edition.site, page, level, now);
+    let order = Order::new(composer, edition, &plan, facts.clone());
+    let entry = snapshot::find(&order, edition.site.page(page), until).await?;
+    let mut account = Account::new(order, &plan, path);
+    for (member, step) in plan.steps.iter().enumerate() {
+        if let Action::Omit(reason) = &step.action {
+            account.settle(member, Settled::omitted(reason.clone(), now));
+        }
+    }
+    Some(instead(account, entry))
+}
+
+impl Order {
+    fn new(composer: &Arc<Composer>, edition: &Arc<Edition>, plan: &Plan, facts: Facts) -> Self {
+        Self {
+            composer: Arc::clone(composer),
+            edition: Arc::clone(edition),
+            trace: facts.trace.clone(),
+            facts: Arc::new(facts),
+            level: plan.level,
+            reader: plan.reader,
+            is_frugal: plan.is_frugal,
+            lazy_on: composer.is_asked_again.then_some(plan.page),
+        }
+    }
 }
 
 /// The page as it was when its core could be had last.
@@ -237,6 +307,7 @@ fn start(plan: Plan, account: &mut Account) -> Waiting {
             }
             Action::Serve(serve) => serve,
         };
+        account.order().edition.meters.used(step.fragment.index());
         match slot::at_hand(account.order(), step.fragment, &serve, now, moment) {
             Some(settled) => account.settle(member, settled),
             None => {

@@ -18,16 +18,29 @@
 //! Theta becomes a [`Cut`](share::Cut) of the [ladder](ladder): so many of its steps are given up by
 //! everybody, one by a share of the readers, which are always the same ones, and the rest by nobody.
 
+pub mod costs;
+pub mod executor;
+pub mod governor;
 pub mod ladder;
+pub mod lag;
 pub mod law;
 pub mod level;
+pub mod meters;
+pub mod mode;
+pub mod reading;
 pub mod sample;
 pub mod share;
 pub mod switches;
 
+pub use executor::{Executor, Job, Turn};
+pub use governor::Governor;
 pub use ladder::{Ladder, NoSuchLevel};
+pub use lag::Lag;
 pub use law::{Decision, Law};
 pub use level::{Level, LevelPin};
+pub use meters::Meters;
+pub use mode::{Admission, Mode};
+pub use reading::BlockReading;
 pub use sample::Sample;
 pub use share::{Cut, Reader};
 pub use switches::{Overrides, Switches};

@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
-use crate::fragment::{OriginId, Priority};
+use crate::degradation::Lag;
+use crate::fragment::{Grade, OriginId, Priority};
 use crate::report::{Cause, Observer};
 use crate::site::{OriginSpec, Site};
 
@@ -31,8 +32,8 @@ mod exchange;
 mod guards;
 mod health;
 pub mod http;
-mod lag;
 mod latency;
+pub(crate) mod limiter;
 pub mod origin;
 mod replica;
 mod retry;
@@ -42,7 +43,6 @@ mod window;
 
 pub use attempt::{Answer, Ask, Content, Expect, WithoutContent};
 pub use door::Receipt;
-pub use lag::Lag;
 pub use origin::{Origin, OriginRequest, OriginResponse};
 
 use door::{Door, UnderWay};
@@ -196,6 +196,12 @@ impl Fetcher {
         for door in &self.doors {
             health::begin(door, tasks, stop);
         }
+    }
+
+    /// Whether requests of this grade are not made at present, but for those that find out how the
+    /// origin is.
+    pub fn is_left_alone(&self, id: OriginId, grade: Grade) -> bool {
+        self.doors[id.index()].is_left_alone(grade)
     }
 
     /// How an origin is.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Instant;
-use crate::degradation::Level;
+use crate::degradation::{Level, Reader};
 use crate::fragment::facts::Facts;
 use crate::fragment::{Fragment, FragmentId, Rung, Source, SourceRequest};
 use crate::report::OmitReason;
@@ -25,6 +25,10 @@ pub struct Plan {
     pub page: PageId,
     /// The level it was planned at.
     pub level: Level,
+    /// Who is to see it.
+    pub reader: Reader,
+    /// Whether nothing may be asked twice for it.
+    pub is_frugal: bool,
     /// When the request came in.
     pub started: Instant,
     /// One step for each member of the page, in the same order.
@@ -104,8 +108,28 @@ pub fn plan(site: &Site, page_id: PageId, facts: &Facts, level: Level, now: Inst
     Plan {
         page: page_id,
         level,
+        reader: Reader::NOBODY,
+        is_frugal: level > Level::FULL,
         started: now,
         steps,
+    }
+}
+
+/// The plan of a page that is not composed, because a copy of it is shown as a whole.
+pub fn nothing(site: &Site, page: PageId, level: Level, now: Instant) -> Plan {
+    let members = site.page(page).members.iter();
+    Plan {
+        page,
+        level,
+        reader: Reader::NOBODY,
+        is_frugal: true,
+        started: now,
+        steps: members
+            .map(|member| Step {
+                fragment: member.fragment,
+                action: Action::Omit(OmitReason::Unneeded),
+            })
+            .collect(),
     }
 }
 

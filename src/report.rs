@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use crate::degradation::Level;
+use crate::degradation::{Decision, Level};
 use crate::fragment::Grade;
 
 /// Why content could not be had from a source.
@@ -309,7 +309,7 @@ impl PageReport<'_> {
 }
 
 /// Something an operator would want in the record that is not about one page.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// A new site is served.
     Reloaded(Vec<String>),
@@ -323,6 +323,17 @@ pub enum Event {
         to: Level,
         /// Who or what did it.
         by: String,
+    },
+    /// The law has moved the level that everybody's pages have at least.
+    Degraded {
+        /// Before.
+        from: Level,
+        /// After; one more than the ladder has where pages are answered from snapshots.
+        to: Level,
+        /// What the law says.
+        decision: Decision,
+        /// Whether it only says so.
+        is_dry_run: bool,
     },
     /// Copies were purged.
     Purged {

@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 use tower::{BoxError, Service, service_fn};
 
 use crate::compose::{Composer, Edition};
-use crate::degradation::LevelPin;
+use crate::degradation::{LevelPin, Mode};
 use crate::site::{Found, Target, route};
 use crate::telemetry::Throttle;
 
@@ -46,6 +46,8 @@ pub struct ServerState {
     pub edition: Arc<ArcSwap<Edition>>,
     /// The level that pages are planned at.
     pub level: Arc<LevelPin>,
+    /// What pages are planned by.
+    pub mode: Arc<ArcSwap<Mode>>,
     /// Connections that have left HTTP run here, so that a stopping server waits for them.
     pub tasks: TaskTracker,
     /// Whether the server is stopping: what could go on for ever then ends.
@@ -116,7 +118,7 @@ where
             params,
         } => {
             let (head, _) = request.into_parts();
-            page::answer(state, edition, id, params, &head).await
+            page::answer(state, who, edition, id, params, &head).await
         }
         Found::Match {
             target: Target::Proxy(index),

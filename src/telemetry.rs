@@ -8,10 +8,12 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 mod lossy;
+pub mod samples;
 pub mod tally;
 mod throttle;
 
 pub use lossy::LogGuard;
+pub use samples::Samples;
 pub use tally::Tally;
 pub use throttle::Throttle;
 

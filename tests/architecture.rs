@@ -20,12 +20,23 @@ const FLOORS: [&[&str]; 8] = [
 ];
 
 /// Files and folders whose code takes time and chance as arguments and touches nothing outside.
-const PURE: [&str; 36] = [
+const PURE: [&str; 48] = [
     "fragment",
     "fragment.rs",
     "layout",
     "layout.rs",
-    "degradation",
+    "degradation/costs.rs",
+    "degradation/governor.rs",
+    "degradation/ladder.rs",
+    "degradation/law.rs",
+    "degradation/law",
+    "degradation/level.rs",
+    "degradation/meters.rs",
+    "degradation/mode.rs",
+    "degradation/reading.rs",
+    "degradation/sample.rs",
+    "degradation/share.rs",
+    "degradation/switches.rs",
     "site",
     "report.rs",
     "plan",
@@ -49,6 +60,8 @@ const PURE: [&str; 36] = [
     "fetch/canary.rs",
     "fetch/guards.rs",
     "fetch/latency.rs",
+    "fetch/limiter.rs",
+    "fetch/limiter",
     "fetch/replica.rs",
     "fetch/retry.rs",
     "fetch/verdict.rs",

@@ -8,6 +8,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse as _, Response};
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -41,6 +42,7 @@ pub(super) async fn index() -> &'static str {
      GET  /readyz               pages can be served\n\
      GET  /state                what is served and how it goes, JSON\n\
      GET  /level                the level of degradation, JSON\n\
+     GET  /samples?since=MS     what the law saw and decided, tick by tick, JSON lines; since 1970\n\
      PUT  /level                set it: body `2` or {\"level\": 2, \"by\": \"who\"}\n\
      GET  /explain?path=/…      what a page would do, JSON; &level=N at another level\n\
      POST /reload               read fragments.toml again\n\
@@ -74,6 +76,7 @@ pub(super) async fn state(State(state): Shared) -> Response {
         "uptime_s": clock.uptime(clock.now()).as_secs(),
         "stopping": state.stop.is_cancelled(),
         "level": level_state(&state),
+        "law": state.samples.last(),
         "cache": state.composer.cache().stats(),
         "disk": state.composer.cache().disk().map(|disk| disk.state()),
         "shared": state.composer.cache().shared().map(|shared| shared.state()),
@@ -116,6 +119,22 @@ fn level_state(state: &AdminState) -> LevelState {
 
 pub(super) async fn level(State(state): Shared) -> Response {
     Json(level_state(&state)).into_response()
+}
+
+#[derive(Deserialize)]
+pub(super) struct SamplesQuery {
+    #[serde(default)]
+    since: u64,
+}
+
+/// What the law was told and has answered, one tick a line.
+pub(super) async fn samples(State(state): Shared, Query(query): Query<SamplesQuery>) -> Response {
+    let mut lines = String::new();
+    for tick in state.samples.since(query.since) {
+        lines += &serde_json::to_string(&tick).expect("numbers and words are JSON");
+        lines.push('\n');
+    }
+    ([(CONTENT_TYPE, "application/jsonl")], lines).into_response()
 }
 
 #[derive(Deserialize)]

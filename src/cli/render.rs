@@ -77,9 +77,11 @@ impl Render {
             let site = &edition.site;
             let (uri, chance) = (asked.uri, fastrand::u128(..));
             let facts = request::facts(site, &uri, &asked.headers, asked.params, chance);
+            let turn = composer.executor().go_on().await;
             let plan = plan::plan(site, id, &facts, level, clock.now());
             let edition = Arc::clone(&edition);
-            let page = compose::compose(&composer, edition, plan, uri.path(), facts, ()).await;
+            let page =
+                compose::compose(&composer, edition, plan, uri.path(), facts, (turn, ())).await;
             let verdict = page.head.verdict.clone();
             let Ok(body) = page.body.collect().await;
             output::bytes(&body.to_bytes());

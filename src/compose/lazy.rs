@@ -133,13 +133,11 @@ pub async fn block(
             personal: declared,
         };
     };
+    edition.meters.used(step.fragment.index());
+    let order = Order::new(composer, &edition, &plan, facts);
     let order = Order {
-        composer: Arc::clone(composer),
-        edition: Arc::clone(&edition),
-        trace: facts.trace.clone(),
-        facts: Arc::new(facts),
-        level: plan.level,
         lazy_on: None,
+        ..order
     };
     let now = composer.clock.moment(plan.started);
     let settled = match slot::at_hand(&order, step.fragment, &serve, plan.started, now) {

@@ -15,7 +15,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::cache::beyond::DISK_TIME;
 use crate::cache::{Content, Entry, Head, State};
-use crate::clock::Moment;
+use crate::clock::{Instant, Moment};
 use crate::degradation::Level;
 use crate::fragment::facts::Facts;
 use crate::fragment::{Freshness, Reach, SourceRequest, Tags};
@@ -23,8 +23,8 @@ use crate::layout::parts::Parts;
 use crate::site::Page;
 
 use super::account::Account;
-use super::flight;
 use super::slot::Fill;
+use super::{Order, flight};
 
 /// Between two snapshots of whatever pages: 50 a second, which writes a few megabytes and costs a
 /// core less than a hundredth of its time.
@@ -150,16 +150,13 @@ fn name(page: &Page) -> String {
     format!("page:{}", page.name)
 }
 
-/// The snapshot that takes the place of a page whose core cannot be had.
-pub(super) async fn recall(account: &Account) -> Option<Arc<Entry>> {
-    let (composer, page) = (&account.order().composer, account.declared());
+/// The snapshot that takes the place of a page that cannot be composed.
+pub(super) async fn find(order: &Order, page: &Page, until: Instant) -> Option<Arc<Entry>> {
+    let composer = &order.composer;
     if page.snapshots.keep.is_zero() {
         return None;
     }
-    let (until, key) = (
-        account.started() + page.budget,
-        Arc::new(key(page, account.facts())),
-    );
+    let key = Arc::new(key(page, &order.facts));
     let at_hand = || {
         let now = composer.clock.moment(composer.clock.now());
         let copy = composer.cache.lookup(&key, &freshness(page), now)?;
@@ -170,7 +167,7 @@ pub(super) async fn recall(account: &Account) -> Option<Arc<Entry>> {
         return Some(found);
     }
     let left = until.saturating_duration_since(composer.clock.now());
-    let search = flight::recall(account.order(), REACH, &key, left);
+    let search = flight::recall(order, REACH, &key, left);
     let _ = timeout_at(until, search).await;
     at_hand()
 }

@@ -37,6 +37,11 @@ impl Ladder {
         Level::new(u8::try_from(self.steps.len()).expect("there are at most 99 ranks"))
     }
 
+    /// What people call the level beyond: the page as it was when it could be composed last.
+    pub fn snapshot(&self) -> Level {
+        Level::new(self.text_only().get().saturating_add(1))
+    }
+
     /// The level of this number, if this ladder has it.
     pub fn level(&self, number: u8) -> Result<Level, NoSuchLevel> {
         let (asked, text_only) = (Level::new(number), self.text_only());

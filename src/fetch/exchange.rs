@@ -25,10 +25,10 @@ use super::attempt::{self, Answer, Ask, Expect, Refusal};
 use super::breaker::Need;
 use super::door::{Door, Leave, Receipt, UnderWay};
 use super::guards::{Asker, Elsewhere, Permit, Ticket};
-use super::lag::Lag;
 use super::retry::{self, Again, Failed};
 use super::verdict::Verdict;
 use super::{Fetched, Terms};
+use crate::degradation::Lag;
 
 /// Asks, and asks again where that is worth it.
 pub(super) async fn run(

@@ -26,9 +26,19 @@ impl InFlight {
 
     /// A place, if one is free.
     pub fn enter(self: &Arc<Self>) -> Option<PagePlace> {
+        self.enter_under(self.max)
+    }
+
+    /// A place for a page of which only the text is composed: it takes a fraction of the work, and
+    /// there are as many of these places beyond those of all pages as there are of those.
+    pub fn enter_as_text(self: &Arc<Self>) -> Option<PagePlace> {
+        self.enter_under(self.max.saturating_mul(2))
+    }
+
+    fn enter_under(self: &Arc<Self>, max: usize) -> Option<PagePlace> {
         // whoever finds it full has counted itself for a moment, at which another may find it full
         // too; that other one came at the limit as well
-        if self.count.fetch_add(1, Ordering::Relaxed) >= self.max {
+        if self.count.fetch_add(1, Ordering::Relaxed) >= max {
             self.count.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
@@ -54,5 +64,7 @@ mod tests {
         assert!(pages.enter().is_none(), "whoever is refused takes no place");
         drop(first);
         assert!(pages.enter().is_some());
+        let (_third, _fourth) = (pages.enter_as_text().unwrap(), pages.enter_as_text());
+        assert!(pages.enter_as_text().is_none());
     }
 }

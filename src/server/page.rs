@@ -1,7 +1,9 @@
 //! The page handler: one request, one edition, one level, one plan, one page. Owns the journey and
 //! the response head; every decision on the way is made elsewhere.
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
@@ -9,22 +11,36 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
+use crate::clock::Clock;
 use crate::compose::{self, Composed, Edition, PageHead, Verdict};
-use crate::plan::{self, request};
+use crate::degradation::{Admission, Level, Mode, Reader, Turn};
+use crate::fragment::facts::Facts;
+use crate::plan::{self, Action, Plan, request};
 use crate::site::PageId;
 
+use super::accept::Who;
+use super::in_flight::PagePlace;
 use super::{ServerState, error_page};
+
+/// A page that has waited longer before it was planned is answered from its snapshot.
+const WAIT_MAX: Duration = Duration::from_millis(60);
 
 const LEVEL: HeaderName = HeaderName::from_static("marbre-level");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 pub(super) const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 /// A page is made for each request; whoever keeps it must ask again.
 pub(super) const REVALIDATE: HeaderValue = HeaderValue::from_static("no-cache");
+/// A page of which something was given up: whoever kept it would show it as the page.
+const NOT_TO_BE_KEPT: HeaderValue = HeaderValue::from_static("no-store");
 /// The same for a page that is one reader's own.
 pub(super) const PERSONAL: HeaderValue = HeaderValue::from_static("private, no-cache");
 
+/// How long a page that cannot be composed waits for its snapshot where that is not in memory.
+const SNAPSHOT_TIME: Duration = Duration::from_millis(50);
+
 pub(super) async fn answer(
     state: &ServerState,
+    who: &Who,
     edition: Arc<Edition>,
     id: PageId,
     params: Vec<(String, String)>,
@@ -39,40 +55,150 @@ pub(super) async fn answer(
             .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return refused;
     }
-    let Some(place) = state.pages.enter() else {
+    edition.meters.arrived(id.index());
+    let page = Asked {
+        state,
+        edition: &edition,
+        mode: state.mode.load_full(),
+        reader: reader(who, state.composer.clock()),
+        id,
+        head,
+    };
+    let answered = page.answer(params).await;
+    let Some((mut composed, level)) = answered else {
         return error_page::unavailable(site);
     };
-    let now = state.composer.clock().now();
-    let facts = request::facts(site, &head.uri, &head.headers, params, fastrand::u128(..));
-    let plan = plan::plan(
-        site,
-        id,
-        &facts,
-        state.level.level().min(site.ladder.text_only()),
-        now,
-    );
-    let path = head.uri.path();
-    let mut composed = compose::compose(
-        &state.composer,
-        Arc::clone(&edition),
-        plan,
-        path,
-        facts,
-        place,
-    )
-    .await;
     if head.method == Method::HEAD {
         composed.body.leave_unread();
     }
-    respond(&edition, composed)
+    respond(&edition, composed, level)
 }
 
-fn respond(edition: &Edition, composed: Composed) -> Response {
+/// Who reads, as far as it is known.
+fn reader(who: &Who, clock: Clock) -> Reader {
+    const DAY: u64 = 24 * 60 * 60 * 1_000_000;
+    let day = clock.moment(clock.now()).micros() / DAY;
+    match who.peer().map(|peer| peer.ip()) {
+        Some(IpAddr::V4(address)) => Reader::new(&address.octets(), day),
+        Some(IpAddr::V6(address)) => Reader::new(&address.octets(), day),
+        None => Reader::NOBODY,
+    }
+}
+
+/// A page that is asked for.
+struct Asked<'a> {
+    state: &'a ServerState,
+    edition: &'a Arc<Edition>,
+    mode: Arc<Mode>,
+    reader: Reader,
+    id: PageId,
+    head: &'a Parts,
+}
+
+impl Asked<'_> {
+    /// The page: composed, or its snapshot, or at least its text. `None` where not even that can be
+    /// begun. With what it says of its level.
+    async fn answer(&self, params: Vec<(String, String)>) -> Option<(Composed, HeaderValue)> {
+        let executor = self.state.composer.executor();
+        let place = self.state.pages.enter();
+        if let (Admission::Compose(level), Some(place)) = (self.admission(), place) {
+            let turn = match self.mode.gives_up_pages() {
+                true => executor.begin(WAIT_MAX).await.ok(),
+                false => Some(executor.go_on().await),
+            };
+            if let Some(turn) = turn {
+                return Some(self.compose(params, level, turn, place).await);
+            }
+        }
+        let facts = self.facts(params.clone());
+        let now = self.state.composer.clock().now();
+        let (composer, path) = (&self.state.composer, self.head.uri.path());
+        let times = (now, now + SNAPSHOT_TIME);
+        let found =
+            compose::snapshot_instead(composer, self.edition, self.id, path, &facts, times).await;
+        if let Some(composed) = found {
+            let level = self.level_header(composed.head.level, None);
+            return Some((composed, level));
+        }
+        // nobody has been refused so far, and the article is worth more than the rest of the page
+        let place = self.state.pages.enter_as_text()?;
+        let turn = executor.go_on().await;
+        let text_only = self.edition.site.ladder.text_only();
+        Some(self.compose(params, text_only, turn, place).await)
+    }
+
+    fn admission(&self) -> Admission {
+        let text_only = self.edition.site.ladder.text_only();
+        match self.state.level.level() {
+            Level::FULL => match self.mode.admit(self.reader, 0) {
+                Admission::Compose(level) => Admission::Compose(level.min(text_only)),
+                Admission::Snapshot => Admission::Snapshot,
+            },
+            pinned => Admission::Compose(pinned.min(text_only)),
+        }
+    }
+
+    fn facts(&self, params: Vec<(String, String)>) -> Facts {
+        let (site, head) = (&self.edition.site, self.head);
+        request::facts(site, &head.uri, &head.headers, params, fastrand::u128(..))
+    }
+
+    async fn compose(
+        &self,
+        params: Vec<(String, String)>,
+        level: Level,
+        turn: Turn,
+        place: PagePlace,
+    ) -> (Composed, HeaderValue) {
+        let facts = self.facts(params);
+        let now = self.state.composer.clock().now();
+        let plan = Plan {
+            reader: self.reader,
+            is_frugal: level > Level::FULL || self.mode.is_frugal(),
+            ..plan::plan(&self.edition.site, self.id, &facts, level, now)
+        };
+        let says = self.level_header(level, Some(&plan));
+        let (composer, edition) = (&self.state.composer, Arc::clone(self.edition));
+        let path = self.head.uri.path();
+        let composed = compose::compose(composer, edition, plan, path, facts, (turn, place)).await;
+        (composed, says)
+    }
+
+    /// What the page says of its level: the level, and, where something is given up, theta and what this
+    /// reader does not get; without a plan, that it is a snapshot. An item with parameters (RFC 9651,
+    /// 3.3).
+    fn level_header(&self, level: Level, plan: Option<&Plan>) -> HeaderValue {
+        if level == Level::FULL && !self.mode.is_frugal() {
+            return HeaderValue::from_static("0");
+        }
+        let site = &self.edition.site;
+        let mut text = format!("{level};theta={:.3}", self.mode.decision.theta);
+        let off = plan.map(|plan| {
+            let steps = plan.steps.iter();
+            let off = steps.filter(|step| matches!(step.action, Action::Omit(_)));
+            let names = off.map(|step| site.fragment(step.fragment).name.as_str());
+            names.collect::<Vec<_>>().join(" ")
+        });
+        match off.as_deref() {
+            Some("") => {}
+            Some(names) => text += &format!(";off=\"{names}\""),
+            None => text += ";snapshot",
+        }
+        // names are letters, digits and dashes
+        HeaderValue::try_from(text).unwrap_or(HeaderValue::from(u16::from(level.get())))
+    }
+}
+
+fn respond(edition: &Edition, composed: Composed, level: HeaderValue) -> Response {
     let Composed { head, body } = composed;
     let mut response = match &head.verdict {
         Verdict::Page => {
             let mut page = Response::new(Body::new(body));
-            let control = if head.personal { PERSONAL } else { REVALIDATE };
+            let control = match (head.level, head.personal) {
+                (Level::FULL, true) => PERSONAL,
+                (Level::FULL, false) => REVALIDATE,
+                _ => NOT_TO_BE_KEPT,
+            };
             page.headers_mut().insert(CONTENT_TYPE, HTML);
             page.headers_mut().insert(CACHE_CONTROL, control);
             page
@@ -90,15 +216,15 @@ fn respond(edition: &Edition, composed: Composed) -> Response {
         }
         Verdict::Unavailable => error_page::unavailable(&edition.site),
     };
-    add_headers(response.headers_mut(), head);
+    add_headers(response.headers_mut(), head, level);
     response
 }
 
-fn add_headers(headers: &mut HeaderMap, head: PageHead) {
+fn add_headers(headers: &mut HeaderMap, head: PageHead, level: HeaderValue) {
     for (name, value) in head.headers {
         headers.append(name, value);
     }
-    headers.insert(LEVEL, HeaderValue::from(u16::from(head.level.get())));
+    headers.insert(LEVEL, level);
     if let Ok(timing) = HeaderValue::try_from(head.server_timing) {
         headers.insert(SERVER_TIMING, timing);
     }

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::clock::Clock;
+use crate::degradation::Decision;
 use crate::report::{
     BreakerState, Event, FragmentReport, Observer, OriginChange, Outcome, PageReport,
 };
@@ -283,6 +284,30 @@ impl Observer for Tally {
             Event::LevelSet { from, to, by } => {
                 tracing::warn!(%from, %to, by, "level set from {from} to {to} by {by}");
                 format!("level set from {from} to {to} by {by}")
+            }
+            Event::Degraded {
+                from,
+                to,
+                decision,
+                is_dry_run,
+            } => {
+                let Decision {
+                    theta,
+                    admit,
+                    rate,
+                    reason,
+                } = decision;
+                let would = if *is_dry_run { "would go" } else { "goes" };
+                let text = format!(
+                    "level {would} from {from} to {to}: {reason} (theta {theta:.2}, {:.0} % of pages \
+                     composed, {rate:.0} ms of work a second)",
+                    admit * 100.0
+                );
+                match to > from {
+                    true => tracing::warn!(%from, %to, theta, admit, rate, "{text}"),
+                    false => tracing::info!(%from, %to, theta, admit, rate, "{text}"),
+                }
+                text
             }
             Event::Purged { what, hard, copies } => {
                 let how = if *hard { "hard" } else { "softly" };

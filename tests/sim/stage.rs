@@ -137,7 +137,7 @@ impl Stage {
         let cache = Cache::new(site.limits.cache_bytes_max);
         let composer = Composer::new(cache, means.clock, TaskTracker::new(), observers);
         Self {
-            edition: Arc::new(Edition { site, fetcher }),
+            edition: Arc::new(Edition::new(site, fetcher)),
             origins: BTreeMap::new(),
             composer: Arc::new(composer),
             reports,
@@ -180,7 +180,8 @@ impl Stage {
     /// being filled.
     pub(crate) async fn begin<G: Send + 'static>(&self, path: &str, guard: G) -> Composed {
         let ((plan, facts), edition) = (self.planned(path, 0), Arc::clone(&self.edition));
-        compose::compose(&self.composer, edition, plan, path, facts, guard).await
+        let turn = self.composer.executor().go_on().await;
+        compose::compose(&self.composer, edition, plan, path, facts, (turn, guard)).await
     }
 
     /// Requests in flight at the origin of this name.
@@ -212,7 +213,8 @@ impl Stage {
     pub(crate) async fn read(&self, path: &str, level: u8) -> Asked {
         let (plan, facts) = self.planned(path, level);
         let edition = Arc::clone(&self.edition);
-        let page = compose::compose(&self.composer, edition, plan, path, facts, ()).await;
+        let turn = self.composer.executor().go_on().await;
+        let page = compose::compose(&self.composer, edition, plan, path, facts, (turn, ())).await;
         let verdict = page.head.verdict.clone();
         let Ok(body) = page.body.collect().await;
         let report = self.reports.pages.lock().remove(path);

@@ -21,6 +21,7 @@ use crate::cache::{Content, Ingredient};
 use crate::clock::Instant;
 use crate::compose::Order;
 use crate::compose::slot::{self, Fill, Settled};
+use crate::degradation::Job;
 use crate::fragment::facts::Facts;
 use crate::fragment::source::Variable;
 use crate::fragment::{Fragment, FragmentId, List, Source, SourceRequest, Tags};
@@ -60,16 +61,18 @@ struct Obtained<'l> {
 /// over at `by`.
 pub(super) async fn assemble(
     order: &Order,
-    fragment: &Fragment,
+    id: FragmentId,
     list: &List,
     request: &SourceRequest,
     body: &[u8],
     by: Instant,
 ) -> Result<Assembled, Cause> {
+    let (fragment, meters) = (order.edition.site.fragment(id), &order.edition.meters);
     let json = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     let json: Value =
         serde_json::from_slice(json).map_err(|error| Cause::Unreadable(error.to_string()))?;
     let values = values(&json, list)?;
+    meters.listed(id.index(), list.item.index(), values.len());
     let obtained = obtain(order, fragment, list, values, by).await;
     let had = obtained.iter().filter(|item| item.is_had()).count();
     let missing = obtained.iter().filter(|item| item.is_missing()).count();
@@ -78,7 +81,11 @@ pub(super) async fn assemble(
     if !is_empty && had < list.items_min {
         return Err(Cause::TooFew { had, of });
     }
-    let html = html(order, fragment, request, &obtained, missing)?;
+    let job = Job::Render(&fragment.name);
+    let work = || html(order, fragment, request, &obtained, missing);
+    let (html, took) = order.composer.executor.run(job, work).await;
+    meters.worked(id.index(), took);
+    let html = html?;
     match &html {
         None if missing > 0 => return Err(Cause::TooFew { had, of }),
         Some(_) if is_empty => return Err(Cause::Empty),

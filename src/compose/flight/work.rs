@@ -19,7 +19,7 @@ use crate::cache::freshness::{CacheControl, delta_seconds, initial_age, parse_da
 use crate::cache::{Entry, Head, State, Validators, entry};
 use crate::clock::{Instant, Moment};
 use crate::compose::{Composer, Order};
-use crate::degradation::Level;
+use crate::degradation::Job;
 use crate::fetch::{self, Answer, Ask, Content, Expect, Fetched, Terms, WithoutContent};
 use crate::fragment::{Fragment, FragmentId, OriginId, Priority, Source, SourceRequest, Tags};
 use crate::layout::parts::Parts;
@@ -70,7 +70,7 @@ pub(super) async fn fly(
             });
         }
     };
-    let landing = fetch(&order, fragment, origin, &request, by).await;
+    let landing = fetch(&order, id, origin, &request, by).await;
     drop(turn);
     landing
 }
@@ -130,11 +130,12 @@ async fn take_turn<'o>(
 
 async fn fetch(
     order: &Order,
-    fragment: &Fragment,
+    id: FragmentId,
     origin: OriginId,
     request: &Arc<SourceRequest>,
     by: Instant,
 ) -> Landing {
+    let fragment = order.edition.site.fragment(id);
     // not when this node's turn was waited for: what came meanwhile is older than this answer
     let began = order.composer.clock.now();
     // a list is made of other answers too, of which a 304 says nothing
@@ -143,6 +144,7 @@ async fn fetch(
         None => renewable(order, request),
     };
     let validators = known.as_deref().map(|known| &known.validators);
+    order.edition.meters.fetched(id.index());
     let Fetched { answer, receipt } = ask(order, fragment, origin, request, validators).await?;
     let content = match answer {
         Answer::Content(content) => content,
@@ -163,7 +165,7 @@ async fn fetch(
             return Ok(answer.store(order, Arc::clone(request), entry::Content::Absent));
         }
     };
-    let landing = land(order, fragment, request, content, began, by).await;
+    let landing = land(order, id, request, content, began, by).await;
     if let Err(cause) = &landing {
         receipt.spoiled_by(cause);
     }
@@ -173,18 +175,26 @@ async fn fetch(
 /// Makes of an answer what the fragment is.
 async fn land(
     order: &Order,
-    fragment: &Fragment,
+    id: FragmentId,
     request: &Arc<SourceRequest>,
     content: Content,
     began: Instant,
     by: Instant,
 ) -> Landing {
+    let fragment = order.edition.site.fragment(id);
     let Content { headers, body } = content;
     let mut answer = Answered::new(order, fragment, &headers, began);
     let html = match &fragment.list {
-        None => html(order, fragment, request, body)?,
+        None if is_of_no_use(order, fragment, by) => return Err(Cause::Timeout),
+        None => {
+            let job = Job::Render(&fragment.name);
+            let work = || html(order, fragment, request, body);
+            let (html, took) = order.composer.executor.run(job, work).await;
+            order.edition.meters.worked(id.index(), took);
+            html?
+        }
         Some(list) => {
-            let assembled = list::assemble(order, fragment, list, request, &body, by).await?;
+            let assembled = list::assemble(order, id, list, request, &body, by).await?;
             answer.take_over(order, assembled)
         }
     };
@@ -207,6 +217,11 @@ async fn land(
         return Err(Cause::Empty);
     }
     Ok(answer.store(order, Arc::clone(request), entry::Content::Html(parts)))
+}
+
+/// Whether the page that asked has gone on without it, and no other may have it.
+fn is_of_no_use(order: &Order, fragment: &Fragment, by: Instant) -> bool {
+    !super::may_share(fragment) && order.composer.clock.now() >= by
 }
 
 /// The copy whose validators may spare the origin a whole answer.
@@ -453,7 +468,7 @@ async fn ask(
         end_after: order.edition.site.origin(origin).timeout,
         hedge: fragment.hedge,
         // a page that gives blocks up does not spend more on those that are left
-        is_frugal: order.level > Level::FULL && !fragment.is_required(),
+        is_frugal: order.is_frugal && !fragment.is_required(),
     };
     let fetcher = &order.edition.fetcher;
     fetcher.fetch(origin, &ask, &expect, terms).await

@@ -1,5 +1,5 @@
 //! How late this process is at its own work. Owns the measure: shell, for it sleeps; what is made of it
-//! is the guards' affair.
+//! is the affair of the law, and of the guards of origins.
 //!
 //! An overloaded composer finds all its origins slow, because answers wait for its attention; were that
 //! held against them, it would give up one healthy origin after another. So what is measured while the
@@ -26,19 +26,43 @@ const MIN: Duration = Duration::from_millis(20);
 /// The share of the time that an origin had beyond which a lag may be why it seems late.
 const SHARE: u32 = 4;
 
+/// A lag by which one can tell that work has to wait: more than a timer's own coarseness.
+const NOTABLE: Duration = Duration::from_millis(5);
+
 /// The present lag.
 #[derive(Debug, Default)]
-pub struct Lag(AtomicU64);
+pub struct Lag {
+    /// The greatest of late, in microseconds.
+    present: AtomicU64,
+    /// Of all looks since the last one who asked: their lags and their number.
+    sum: AtomicU64,
+    looks: AtomicU64,
+}
 
 impl Lag {
     /// Whether what comes late now, of what had so much time, may be late because of this process.
-    pub(super) fn is_large_for(&self, timeout: Duration) -> bool {
-        let lag = Duration::from_micros(self.0.load(Ordering::Relaxed));
-        lag > MIN.max(timeout / SHARE)
+    pub(crate) fn is_large_for(&self, timeout: Duration) -> bool {
+        self.present() > MIN.max(timeout / SHARE)
+    }
+
+    /// Whether what is ready to be done has to wait at present.
+    pub(crate) fn is_notable(&self) -> bool {
+        self.present() > NOTABLE
+    }
+
+    fn present(&self) -> Duration {
+        Duration::from_micros(self.present.load(Ordering::Relaxed))
+    }
+
+    /// The mean of the lags that were seen since this was asked last.
+    pub fn take_mean(&self) -> Duration {
+        let looks = self.looks.swap(0, Ordering::Relaxed);
+        let sum = self.sum.swap(0, Ordering::Relaxed);
+        Duration::from_micros(sum.checked_div(looks).unwrap_or(0))
     }
 
     /// Whether a timer that was set for `due`, after `timeout`, and is noticed at `now` was kept waiting.
-    pub(super) fn was_kept_waiting(due: Instant, timeout: Duration, now: Instant) -> bool {
+    pub(crate) fn was_kept_waiting(due: Instant, timeout: Duration, now: Instant) -> bool {
         now.saturating_duration_since(due) > MIN.max(timeout / SHARE)
     }
 
@@ -49,8 +73,10 @@ impl Lag {
             sleep_until(due).await;
             let late = clock.now().saturating_duration_since(due);
             let late = u64::try_from(late.as_micros()).unwrap_or(u64::MAX);
-            let before = self.0.load(Ordering::Relaxed) * KEPT_PERCENT / 100;
-            self.0.store(late.max(before), Ordering::Relaxed);
+            let before = self.present.load(Ordering::Relaxed) * KEPT_PERCENT / 100;
+            self.present.store(late.max(before), Ordering::Relaxed);
+            self.sum.fetch_add(late, Ordering::Relaxed);
+            self.looks.fetch_add(1, Ordering::Relaxed);
         }
     }
 }

@@ -1,0 +1,193 @@
+//! The loop of the [governor](crate::degradation::Governor) (shell): looks at the sensors every tick,
+//! and publishes what pages are planned by. Owns the tick; what is made of it is decided elsewhere.
+//!
+//! It is a thread of its own: on an overloaded machine the runtime is late, and this must not be.
+
+use std::num::NonZero;
+use std::sync::Arc;
+use std::thread;
+
+use arc_swap::ArcSwap;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Instant;
+use crate::compose::{Composer, Edition};
+use crate::degradation::costs::{Charge, Shape};
+use crate::degradation::governor::{Seen, TICK, Turned};
+use crate::degradation::meters::Counted;
+use crate::degradation::{Governor, Lag, Law, Level, Mode, Overrides};
+use crate::fragment::Source;
+use crate::report::Event;
+use crate::site::Site;
+use crate::telemetry::Samples;
+
+/// Between two changes of the level that are told: a step that some readers keep and others do not
+/// moves every tick.
+const TOLD_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// What the loop looks at, and where it puts what it finds.
+pub(super) struct Governing {
+    pub(super) edition: Arc<ArcSwap<Edition>>,
+    pub(super) composer: Arc<Composer>,
+    pub(super) lag: Arc<Lag>,
+    pub(super) overrides: Arc<ArcSwap<Overrides>>,
+    pub(super) mode: Arc<ArcSwap<Mode>>,
+    pub(super) samples: Arc<Samples>,
+    /// What was learned before a restart.
+    pub(super) rate: Option<f64>,
+}
+
+/// What one edition was seen to have at the last tick.
+struct Followed {
+    edition: Arc<Edition>,
+    counted: Counted,
+}
+
+/// The level that people were told.
+struct Told {
+    level: Level,
+    at: Instant,
+}
+
+impl Governing {
+    /// Begins, until `stop`.
+    pub(super) fn begin(self, stop: CancellationToken) -> std::io::Result<()> {
+        let thread = thread::Builder::new().name("marbre-governor".to_owned());
+        thread.spawn(move || self.run(&stop)).map(drop)
+    }
+
+    fn run(self, stop: &CancellationToken) {
+        let clock = self.composer.clock();
+        let mut followed = self.follow();
+        let mut governor = Governor::new(law(), shape(&followed.edition.site), self.rate);
+        let (mut then, mut cpu) = (clock.now(), clock.cpu());
+        let mut told = Told {
+            level: Level::FULL,
+            at: then,
+        };
+        while !stop.is_cancelled() {
+            thread::sleep(TICK);
+            let now = clock.now();
+            let used = clock.cpu();
+            let counted = self.counted(&mut followed, &mut governor);
+            let site = &followed.edition.site;
+            let overrides = self.overrides.load_full();
+            let turned = governor.tick(Seen {
+                span: now.saturating_duration_since(then),
+                counted,
+                queue_delay: self.queue_delay(),
+                lateness: followed.edition.meters.times.turn(),
+                cpu: used
+                    .zip(cpu)
+                    .map(|(used, before)| used.saturating_sub(before)),
+                charges: charges(&followed.edition, &overrides),
+                overrides,
+            });
+            (then, cpu) = (now, used);
+            self.tell(site, &turned, &mut told, now);
+            self.samples
+                .add(&turned, clock.moment(now), site.ladder.text_only());
+            self.mode.store(Arc::new(turned.mode));
+        }
+    }
+
+    fn follow(&self) -> Followed {
+        let edition = self.edition.load_full();
+        Followed {
+            counted: edition.meters.counted(),
+            edition,
+        }
+    }
+
+    /// What was counted since the last tick. What the last moments of a site before a reload have
+    /// counted is not counted.
+    fn counted(&self, followed: &mut Followed, governor: &mut Governor) -> Counted {
+        if !Arc::ptr_eq(&followed.edition, &self.edition.load()) {
+            *followed = self.follow();
+            governor.declare(law(), shape(&followed.edition.site), false);
+        }
+        let counted = followed.edition.meters.counted();
+        let since = counted.since(&followed.counted);
+        followed.counted = counted;
+        since
+    }
+
+    fn queue_delay(&self) -> std::time::Duration {
+        let waits = self.composer.executor().take_queue_delay();
+        waits.max(self.lag.take_mean())
+    }
+
+    fn tell(&self, site: &Site, turned: &Turned, told: &mut Told, now: Instant) {
+        let mode = &turned.mode;
+        let level = people_level(site, mode);
+        let is_soon = now.saturating_duration_since(told.at) < TOLD_EVERY;
+        if level == told.level || is_soon {
+            return;
+        }
+        let event = Event::Degraded {
+            from: told.level,
+            to: level,
+            decision: mode.decision,
+            is_dry_run: mode.is_dry_run(),
+        };
+        let observers = self.composer.observers();
+        observers.iter().for_each(|observer| observer.event(&event));
+        *told = Told { level, at: now };
+    }
+}
+
+/// What people call the level of the site: what everybody gives up, or more.
+fn people_level(site: &Site, mode: &Mode) -> Level {
+    match mode.decision.admit < 1.0 {
+        true => site.ladder.snapshot(),
+        false => mode.cut.given_up.max(mode.origins_cut.given_up),
+    }
+}
+
+fn law() -> Law {
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    Law::for_cores(cores)
+}
+
+/// What is declared, as far as costs are concerned.
+fn shape(site: &Site) -> Shape {
+    let members = |page: &crate::site::Page| {
+        let members = page.members.iter();
+        members.map(|member| member.fragment.index()).collect()
+    };
+    let step = |rank| {
+        let fragments = site.fragments.iter().enumerate();
+        let of_rank = fragments.filter(|(_, fragment)| fragment.priority.rank() == Some(rank));
+        of_rank.map(|(place, _)| place).collect()
+    };
+    Shape {
+        pages: site.pages.iter().map(members).collect(),
+        steps: site.ladder.steps().iter().map(|rank| step(*rank)).collect(),
+        names: site.fragments.iter().map(|f| f.name.clone()).collect(),
+        items: site
+            .fragments
+            .iter()
+            .map(|f| f.list.as_ref().map(|list| list.item.index()))
+            .collect(),
+    }
+}
+
+fn charges(edition: &Edition, overrides: &Overrides) -> Vec<Charge> {
+    let charge = |fragment: &crate::fragment::Fragment| {
+        let is_left_alone = match fragment.source {
+            Source::Http { origin, .. } => {
+                let grade = fragment.priority.grade();
+                edition.fetcher.is_left_alone(origin, grade)
+            }
+            Source::Push(_) | Source::Ready(_) => false,
+        };
+        if is_left_alone || overrides.off.contains(&fragment.name) {
+            return Charge::Nothing;
+        }
+        match overrides.on.contains(&fragment.name) {
+            true => Charge::Kept,
+            false => Charge::Usual,
+        }
+    };
+    edition.site.fragments.iter().map(charge).collect()
+}

@@ -1,0 +1,331 @@
+//! The bounded executor (shell): planning, rendering and assembling take turns, as many at once as
+//! there are permits. Owns who is next, and how long everybody has waited: that wait is the signal of
+//! the [law](super::law).
+//!
+//! Work of a page that has begun goes before a page that has not: a page that is nearly done serves a
+//! reader sooner than one that is begun. Of pages that have not begun the oldest is next while the wait
+//! is short, and the newest once it is long ([`NEWEST_FIRST_AFTER`]): whoever has waited long has
+//! perhaps left, and serving in order would make everybody late instead of some. A page that has waited
+//! too long is not begun at all ([`Overdue`]).
+//!
+//! The turns alone do not tell of a machine whose cores are busy with other things: work that is ready
+//! then waits in the runtime. So while the [lag](super::Lag) is notable a new page goes to the end of
+//! what is ready before it takes its turn, and the time that takes is part of its wait.
+//!
+//! Invariants: there are never more turns than permits; a turn that is granted to somebody who has left
+//! goes to the next; nobody waits while a permit is free.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use tokio::task::{spawn_blocking, yield_now};
+use tokio::time::timeout_at;
+
+use crate::clock::{Clock, Instant};
+
+use super::Lag;
+
+/// Once the oldest of the pages that have not begun has waited for so long the newest is next. Maurer,
+/// "Fail at Scale", ACM Queue 13(8), 2015, calls this adaptive LIFO; the span is the law's target.
+const NEWEST_FIRST_AFTER: Duration = Duration::from_millis(25);
+
+/// Work that takes a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Job<'j> {
+    /// Reading the request, planning the page, taking the copies that are at hand.
+    Plan,
+    /// Making a fragment, of this name, of an answer.
+    Render(&'j str),
+    /// Putting the page together.
+    Assemble,
+}
+
+/// What a job takes besides what it does: for rehearsals of load on a machine that is faster than the
+/// load, whose results are then the same on any machine.
+pub type Emulation = Arc<dyn Fn(Job<'_>) -> Duration + Send + Sync>;
+
+/// The permits, and who waits for them.
+pub struct Executor {
+    permits: usize,
+    busy: AtomicUsize,
+    /// Those in the queue, so that whoever gives a turn back need not look.
+    waiting: AtomicUsize,
+    queue: Mutex<Queue>,
+    waits: Waits,
+    clock: Clock,
+    lag: Arc<Lag>,
+    emulation: Option<Emulation>,
+}
+
+#[derive(Default)]
+struct Queue {
+    begun: VecDeque<Waiter>,
+    /// Pages that have not begun, the oldest first.
+    new: VecDeque<Waiter>,
+}
+
+struct Waiter {
+    since: Instant,
+    turn: oneshot::Sender<Turn>,
+}
+
+/// Waits since they were asked for last.
+#[derive(Debug, Default)]
+struct Waits {
+    sum_us: AtomicU64,
+    count: AtomicU64,
+}
+
+/// A page has waited too long to be begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Overdue;
+
+/// A permit, held. Given back when it is dropped.
+pub struct Turn {
+    executor: Arc<Executor>,
+    began: Instant,
+}
+
+impl Executor {
+    /// An executor that nobody waits for yet.
+    pub fn new(permits: usize, clock: Clock, lag: Arc<Lag>) -> Self {
+        Self {
+            permits: permits.max(1),
+            busy: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            queue: Mutex::default(),
+            waits: Waits::default(),
+            clock,
+            lag,
+            emulation: None,
+        }
+    }
+
+    /// The same with jobs that take longer than they do.
+    #[must_use]
+    pub fn emulating(self, emulation: Option<Emulation>) -> Self {
+        Self { emulation, ..self }
+    }
+
+    /// How many turns there are at once.
+    pub fn permits(&self) -> usize {
+        self.permits
+    }
+
+    /// A turn for a page that has not begun, which is worth nothing after `patience`.
+    pub async fn begin(self: &Arc<Self>, patience: Duration) -> Result<Turn, Overdue> {
+        let is_late = self.lag.is_notable();
+        if !is_late && let Some(turn) = self.take_at_once() {
+            return Ok(turn);
+        }
+        let since = self.clock.now();
+        if is_late {
+            yield_now().await;
+            if self.clock.now().saturating_duration_since(since) > patience {
+                self.waits.record(patience);
+                return Err(Overdue);
+            }
+            if let Some(turn) = self.take_at_once() {
+                self.waits
+                    .lengthen(turn.began.saturating_duration_since(since));
+                return Ok(turn);
+            }
+        }
+        let turn = self.wait(since, |queue| &mut queue.new);
+        match timeout_at(since + patience, turn).await {
+            Ok(Ok(turn)) => Ok(turn),
+            Ok(Err(_)) | Err(_) => {
+                self.waits.record(patience);
+                Err(Overdue)
+            }
+        }
+    }
+
+    /// A turn for a page that has begun.
+    pub async fn go_on(self: &Arc<Self>) -> Turn {
+        if let Some(turn) = self.take_at_once() {
+            return turn;
+        }
+        let turn = self.wait(self.clock.now(), |queue| &mut queue.begun);
+        turn.await.expect("who waits for a turn is not forgotten")
+    }
+
+    /// Does a job of a page that has begun, when it is its turn, and tells how long it took.
+    pub async fn run<T>(self: &Arc<Self>, job: Job<'_>, work: impl FnOnce() -> T) -> (T, Duration) {
+        let turn = self.go_on().await;
+        let done = work();
+        (done, turn.end(job).await)
+    }
+
+    /// The mean wait of what has begun, or was given up, since this was asked last; not less than half
+    /// of what the oldest has waited for already.
+    pub fn take_queue_delay(&self) -> Duration {
+        let mean = self.waits.take_mean();
+        if self.waiting.load(Ordering::SeqCst) == 0 {
+            return mean;
+        }
+        let now = self.clock.now();
+        let queue = self.queue.lock();
+        let here = |waiter: &&Waiter| !waiter.turn.is_closed();
+        let oldest = [queue.begun.iter().find(here), queue.new.iter().find(here)];
+        let ages = oldest.into_iter().flatten();
+        let ages = ages.map(|waiter| now.saturating_duration_since(waiter.since));
+        mean.max(ages.max().unwrap_or_default() / 2)
+    }
+
+    /// A turn, if nobody waits.
+    fn take_at_once(self: &Arc<Self>) -> Option<Turn> {
+        if self.waiting.load(Ordering::SeqCst) > 0 || !self.take_permit() {
+            return None;
+        }
+        self.waits.record(Duration::ZERO);
+        Some(Turn::new(self))
+    }
+
+    fn take_permit(&self) -> bool {
+        // whoever finds none has counted itself for a moment, and makes up for it in `give_back`
+        if self.busy.fetch_add(1, Ordering::SeqCst) < self.permits {
+            return true;
+        }
+        self.busy.fetch_sub(1, Ordering::SeqCst);
+        false
+    }
+
+    fn wait(
+        self: &Arc<Self>,
+        since: Instant,
+        line: impl FnOnce(&mut Queue) -> &mut VecDeque<Waiter>,
+    ) -> oneshot::Receiver<Turn> {
+        let (sender, receiver) = oneshot::channel();
+        {
+            let mut queue = self.queue.lock();
+            let line = line(&mut queue);
+            // those whose patience has ended are the oldest
+            while line.front().is_some_and(|oldest| oldest.turn.is_closed()) {
+                line.pop_front();
+                self.waiting.fetch_sub(1, Ordering::SeqCst);
+            }
+            line.push_back(Waiter {
+                since,
+                turn: sender,
+            });
+            self.waiting.fetch_add(1, Ordering::SeqCst);
+        }
+        // a permit may have been given back before anybody could see that there is who waits
+        self.dispatch();
+        receiver
+    }
+
+    /// Gives free permits to those who wait.
+    fn dispatch(self: &Arc<Self>) {
+        while self.waiting.load(Ordering::SeqCst) > 0 && self.take_permit() {
+            let now = self.clock.now();
+            let Some(next) = self.next(now) else {
+                self.busy.fetch_sub(1, Ordering::SeqCst);
+                continue;
+            };
+            self.waits.record(now.saturating_duration_since(next.since));
+            // who has left in this very moment gives it back, which begins this anew
+            drop(next.turn.send(Turn::new(self)));
+        }
+    }
+
+    /// Takes who is next off the queue, and those before them who have left.
+    fn next(&self, now: Instant) -> Option<Waiter> {
+        let mut queue = self.queue.lock();
+        loop {
+            let next = queue.next(now)?;
+            self.waiting.fetch_sub(1, Ordering::SeqCst);
+            if !next.turn.is_closed() {
+                return Some(next);
+            }
+        }
+    }
+
+    fn give_back(self: &Arc<Self>) {
+        self.busy.fetch_sub(1, Ordering::SeqCst);
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            self.dispatch();
+        }
+    }
+}
+
+impl Queue {
+    fn next(&mut self, now: Instant) -> Option<Waiter> {
+        if let Some(begun) = self.begun.pop_front() {
+            return Some(begun);
+        }
+        let oldest = self.new.front()?.since;
+        match now.saturating_duration_since(oldest) > NEWEST_FIRST_AFTER {
+            true => self.new.pop_back(),
+            false => self.new.pop_front(),
+        }
+    }
+}
+
+impl Waits {
+    fn record(&self, wait: Duration) {
+        self.lengthen(wait);
+        self.count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One that was recorded already has waited so much more.
+    fn lengthen(&self, wait: Duration) {
+        if !wait.is_zero() {
+            let wait = u64::try_from(wait.as_micros()).unwrap_or(u64::MAX);
+            self.sum_us.fetch_add(wait, Ordering::Relaxed);
+        }
+    }
+
+    fn take_mean(&self) -> Duration {
+        let count = self.count.swap(0, Ordering::Relaxed);
+        let sum = self.sum_us.swap(0, Ordering::Relaxed);
+        Duration::from_micros(sum.checked_div(count).unwrap_or(0))
+    }
+}
+
+impl Turn {
+    fn new(executor: &Arc<Executor>) -> Self {
+        Self {
+            began: executor.clock.now(),
+            executor: Arc::clone(executor),
+        }
+    }
+
+    /// Gives it back, and tells how long it was held.
+    pub async fn end(self, job: Job<'_>) -> Duration {
+        if let Some(emulation) = &self.executor.emulation {
+            let span = emulation(job);
+            // a timer of the runtime counts in whole milliseconds, which is as long as a job
+            let slept = spawn_blocking(move || thread::sleep(span)).await;
+            slept.expect("sleeping does not panic");
+        }
+        let now = self.executor.clock.now();
+        now.saturating_duration_since(self.began)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.executor.give_back();
+    }
+}
+
+impl fmt::Debug for Executor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Executor")
+            .field("permits", &self.permits)
+            .field("busy", &self.busy)
+            .field("waiting", &self.waiting)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

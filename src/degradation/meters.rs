@@ -1,0 +1,297 @@
+//! What is counted while pages are composed, to be read once a tick. Owns the counters: each is one
+//! atomic number that only grows, so that nobody waits for a lock or for a reader.
+//!
+//! One set belongs to one declaration of a site; its places are the indices of that declaration.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// The counters of one site.
+#[derive(Debug)]
+pub struct Meters {
+    pages: Vec<AtomicU64>,
+    composed: AtomicU64,
+    /// Nanoseconds of planning and assembling.
+    page_work: AtomicU64,
+    blocks: Vec<BlockMeter>,
+    /// How long pages took.
+    pub times: PageTimes,
+}
+
+#[derive(Debug, Default)]
+struct BlockMeter {
+    uses: AtomicU64,
+    fetches: AtomicU64,
+    items: AtomicU64,
+    /// Nanoseconds.
+    work: AtomicU64,
+}
+
+/// What was counted since the counters were made.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Counted {
+    /// Requests of each page, however they were answered.
+    pub pages: Vec<u64>,
+    /// Pages that were composed.
+    pub composed: u64,
+    /// Nanoseconds of planning and assembling them.
+    pub page_work: u64,
+    /// Of each fragment.
+    pub blocks: Vec<BlockCounted>,
+}
+
+/// What was counted of one fragment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BlockCounted {
+    /// Slots that were to show it.
+    pub uses: u64,
+    /// Times that its origin was asked.
+    pub fetches: u64,
+    /// Of a list: slots of its items.
+    pub items: u64,
+    /// Nanoseconds of work on it.
+    pub work: u64,
+}
+
+impl Meters {
+    /// For a site of so many pages and fragments.
+    pub fn new(pages: usize, fragments: usize) -> Self {
+        Self {
+            pages: (0..pages).map(|_| AtomicU64::new(0)).collect(),
+            composed: AtomicU64::new(0),
+            page_work: AtomicU64::new(0),
+            blocks: (0..fragments).map(|_| BlockMeter::default()).collect(),
+            times: PageTimes::default(),
+        }
+    }
+
+    /// A page was asked for.
+    pub fn arrived(&self, page: usize) {
+        self.pages[page].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A page is being composed.
+    pub fn composing(&self) {
+        self.composed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A page was planned or assembled.
+    pub fn page_worked(&self, took: Duration) {
+        self.page_work.fetch_add(nanos(took), Ordering::Relaxed);
+    }
+
+    /// A slot is to show a fragment.
+    pub fn used(&self, fragment: usize) {
+        self.blocks[fragment].uses.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A list is to show so many items, which are fragments too.
+    pub fn listed(&self, fragment: usize, item: usize, items: usize) {
+        let items = items as u64;
+        self.blocks[fragment]
+            .items
+            .fetch_add(items, Ordering::Relaxed);
+        self.blocks[item].uses.fetch_add(items, Ordering::Relaxed);
+    }
+
+    /// The origin of a fragment is being asked.
+    pub fn fetched(&self, fragment: usize) {
+        self.blocks[fragment]
+            .fetches
+            .fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A fragment was made of an answer.
+    pub fn worked(&self, fragment: usize, took: Duration) {
+        self.blocks[fragment]
+            .work
+            .fetch_add(nanos(took), Ordering::Relaxed);
+    }
+
+    /// What was counted until now.
+    pub fn counted(&self) -> Counted {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counted {
+            pages: self.pages.iter().map(read).collect(),
+            composed: read(&self.composed),
+            page_work: read(&self.page_work),
+            blocks: self
+                .blocks
+                .iter()
+                .map(|block| BlockCounted {
+                    uses: read(&block.uses),
+                    fetches: read(&block.fetches),
+                    items: read(&block.items),
+                    work: read(&block.work),
+                })
+                .collect(),
+        }
+    }
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl Counted {
+    /// What was counted since `earlier`, of the same counters.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let pages = self.pages.iter().zip(&earlier.pages);
+        let blocks = self.blocks.iter().zip(&earlier.blocks);
+        Self {
+            pages: pages.map(|(now, then)| now - then).collect(),
+            composed: self.composed - earlier.composed,
+            page_work: self.page_work - earlier.page_work,
+            blocks: blocks
+                .map(|(now, then)| BlockCounted {
+                    uses: now.uses - then.uses,
+                    fetches: now.fetches - then.fetches,
+                    items: now.items - then.items,
+                    work: now.work - then.work,
+                })
+                .collect(),
+        }
+    }
+}
+
+/// Buckets of page times: each is a twelfth longer than the one before, from a thirty-second of the
+/// target to thirty-two times it.
+const BUCKETS: usize = 88;
+const BUCKETS_PER_OCTAVE: f64 = 8.65;
+const OCTAVES_BELOW: f64 = 5.0;
+
+/// Spans that are kept apart, each as long as a tick.
+const SPANS: usize = 10;
+
+/// Pages under which a percentile says nothing.
+const PAGES_MIN: u32 = 20;
+
+/// How long the pages of the last ticks took, each as a share of its target.
+#[derive(Debug)]
+pub struct PageTimes {
+    spans: [[AtomicU32; BUCKETS]; SPANS],
+    /// Where pages that end now are counted.
+    present: AtomicU64,
+}
+
+impl Default for PageTimes {
+    fn default() -> Self {
+        Self {
+            spans: std::array::from_fn(|_| std::array::from_fn(|_| AtomicU32::new(0))),
+            present: AtomicU64::new(0),
+        }
+    }
+}
+
+impl PageTimes {
+    /// A page took so long, of so much.
+    pub fn record(&self, took: Duration, target: Duration) {
+        let share = took.as_secs_f64() / target.as_secs_f64().max(1e-6);
+        let octave = share.max(1e-9).log2() + OCTAVES_BELOW;
+        let bucket = (octave * BUCKETS_PER_OCTAVE).clamp(0.0, (BUCKETS - 1) as f64) as usize;
+        self.spans[self.present()][bucket].fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn present(&self) -> usize {
+        self.present.load(Ordering::Relaxed) as usize % SPANS
+    }
+
+    /// The 95th percentile of what was recorded in the last [`SPANS`] spans, and the end of the present
+    /// one. `None` where there were fewer than [`PAGES_MIN`] pages.
+    pub fn turn(&self) -> Option<f64> {
+        let mut counts = [0u32; BUCKETS];
+        for span in &self.spans {
+            for (sum, bucket) in counts.iter_mut().zip(span) {
+                *sum += bucket.load(Ordering::Relaxed);
+            }
+        }
+        let next = (self.present() + 1) % SPANS;
+        for bucket in &self.spans[next] {
+            bucket.store(0, Ordering::Relaxed);
+        }
+        self.present.store(next as u64, Ordering::Relaxed);
+        let pages: u32 = counts.iter().sum();
+        if pages < PAGES_MIN {
+            return None;
+        }
+        let rank = (f64::from(pages) * 0.95).ceil();
+        let mut seen = 0.0;
+        let bucket = counts.iter().position(|count| {
+            seen += f64::from(*count);
+            seen >= rank
+        })?;
+        // the middle of the bucket
+        let octave = (bucket as f64 + 0.5) / BUCKETS_PER_OCTAVE - OCTAVES_BELOW;
+        Some(octave.exp2())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const TARGET: Duration = Duration::from_millis(300);
+
+    #[test]
+    fn what_was_counted_since() {
+        let meters = Meters::new(2, 1);
+        meters.arrived(1);
+        let before = meters.counted();
+        meters.arrived(1);
+        meters.composing();
+        meters.page_worked(Duration::from_micros(3));
+        meters.used(0);
+        meters.fetched(0);
+        meters.worked(0, Duration::from_micros(5));
+        let since = meters.counted().since(&before);
+        let block = BlockCounted {
+            uses: 1,
+            fetches: 1,
+            items: 0,
+            work: 5000,
+        };
+        let expected = Counted {
+            pages: vec![0, 1],
+            composed: 1,
+            page_work: 3000,
+            blocks: vec![block],
+        };
+        assert_eq!(since, expected);
+    }
+
+    #[test]
+    fn page_times_are_forgotten_after_ten_turns() {
+        let times = PageTimes::default();
+        for _ in 0..30 {
+            times.record(TARGET * 2, TARGET);
+        }
+        for turn in 0..SPANS {
+            assert!(times.turn().is_some_and(|p95| p95 > 1.8), "turn {turn}");
+        }
+        assert_eq!(times.turn(), None);
+    }
+
+    #[test]
+    fn a_few_pages_say_nothing() {
+        let times = PageTimes::default();
+        for _ in 0..PAGES_MIN - 1 {
+            times.record(TARGET, TARGET);
+        }
+        assert_eq!(times.turn(), None);
+    }
+
+    proptest! {
+        #[test]
+        fn the_percentile_is_right_within_a_bucket(share in 0.04f64..30.0, outliers in 0usize..5) {
+            let times = PageTimes::default();
+            for page in 0..100 {
+                let took = if page < outliers { TARGET * 40 } else { TARGET.mul_f64(share) };
+                times.record(took, TARGET);
+            }
+            let p95 = times.turn().unwrap();
+            prop_assert!((p95 / share).ln().abs() < 0.09, "{p95} for {share}");
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! What pages are planned by at present: what the law has decided and what operators have. Owns how the
+//! two come together for one reader; pure, and read by every page.
+
+use std::sync::Arc;
+
+use super::{Cut, Decision, Level, Overrides, Reader};
+
+/// The matter of a reader's draw by which a page is composed or answered from its snapshot. No ladder
+/// has so many steps.
+const ADMISSION: u64 = u64::MAX;
+
+/// What pages are planned by.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mode {
+    /// What the law says.
+    pub decision: Decision,
+    /// Where theta cuts the ladder.
+    pub cut: Cut,
+    /// The share of the requests of optional blocks that origins can take, while several are short of
+    /// breath at once; 1 while they are not.
+    pub phi: f64,
+    /// Where that cuts the ladder.
+    pub origins_cut: Cut,
+    /// What operators have decided.
+    pub overrides: Arc<Overrides>,
+    /// Whether the law only says what it would do.
+    pub is_dry_run: bool,
+}
+
+/// What one page is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// Composed, at this level.
+    Compose(Level),
+    /// Its snapshot, if there is one.
+    Snapshot,
+}
+
+impl Mode {
+    /// Full pages, whatever comes.
+    pub fn full() -> Self {
+        Self {
+            decision: Decision::FULL,
+            cut: Cut::NONE,
+            phi: 1.0,
+            origins_cut: Cut::NONE,
+            overrides: Arc::default(),
+            is_dry_run: false,
+        }
+    }
+
+    /// What a page of this reader is to be, who asks for so many levels less than the others get.
+    pub fn admit(&self, reader: Reader, lower_by: u8) -> Admission {
+        if self.gives_up_pages() && reader.draw(ADMISSION) >= self.decision.admit {
+            return Admission::Snapshot;
+        }
+        Admission::Compose(self.level(reader, lower_by))
+    }
+
+    /// The level of a page of this reader.
+    pub fn level(&self, reader: Reader, lower_by: u8) -> Level {
+        let by_law = match self.is_dry_run() {
+            true => Level::FULL,
+            false => self.would_be(reader),
+        };
+        let level = by_law.get().saturating_add(lower_by);
+        self.overrides.level(Level::new(level))
+    }
+
+    /// The level of a page of this reader by the law alone.
+    pub fn would_be(&self, reader: Reader) -> Level {
+        self.cut.level(reader).max(self.origins_cut.level(reader))
+    }
+
+    /// Whether the law only says what it would do.
+    pub fn is_dry_run(&self) -> bool {
+        self.is_dry_run || self.overrides.is_dry_run
+    }
+
+    /// Whether a page that cannot be composed in time is answered from its snapshot: an operator who
+    /// holds the level down has said that it is to be composed.
+    pub fn gives_up_pages(&self) -> bool {
+        let held = self.overrides.pin.is_some() || self.overrides.cap.is_some();
+        !self.is_dry_run() && !held
+    }
+
+    /// Whether there is more to do than can be done, so that nothing is done twice.
+    pub fn is_frugal(&self) -> bool {
+        self.decision.theta < 1.0 || self.decision.admit < 1.0 || self.phi < 1.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn readers() -> impl Iterator<Item = Reader> {
+        (0..2000u32).map(|n| Reader::new(&n.to_le_bytes(), 20_000))
+    }
+
+    fn degraded(theta: f64, admit: f64) -> Mode {
+        let decision = Decision {
+            theta,
+            admit,
+            ..Decision::FULL
+        };
+        Mode {
+            decision,
+            cut: Cut::at(theta, &[1.0, 1.0, 2.0]),
+            ..Mode::full()
+        }
+    }
+
+    #[test]
+    fn as_many_readers_get_a_snapshot_as_cannot_be_served() {
+        let mode = degraded(0.0, 0.7);
+        let refused = readers().filter(|r| mode.admit(*r, 0) == Admission::Snapshot);
+        let refused = refused.count() as f64 / 2000.0;
+        assert!((refused - 0.3).abs() < 0.05, "{refused}");
+        for reader in readers() {
+            if let Admission::Compose(level) = mode.admit(reader, 0) {
+                assert_eq!(level, Level::new(3));
+            }
+        }
+    }
+
+    #[test]
+    fn the_cut_that_gives_up_more_counts() {
+        let origins_cut = Cut::at(0.0, &[1.0, 1.0, 1.0]);
+        let mode = Mode {
+            origins_cut,
+            ..degraded(0.5, 1.0)
+        };
+        assert!(readers().all(|reader| mode.level(reader, 0) == Level::new(3)));
+    }
+
+    #[test]
+    fn a_dry_run_gives_nothing_up() {
+        let mode = Mode {
+            is_dry_run: true,
+            ..degraded(0.0, 0.1)
+        };
+        for reader in readers() {
+            assert_eq!(mode.admit(reader, 0), Admission::Compose(Level::FULL));
+            assert_eq!(mode.would_be(reader), Level::new(3));
+        }
+    }
+
+    #[test]
+    fn operators_are_above_the_law() {
+        let by = |overrides| Mode {
+            overrides: Arc::new(overrides),
+            ..degraded(0.0, 0.1)
+        };
+        let cap = by(Overrides {
+            cap: Some(Level::new(1)),
+            ..Overrides::default()
+        });
+        let pin = by(Overrides {
+            pin: Some(Level::FULL),
+            ..Overrides::default()
+        });
+        for reader in readers() {
+            assert_eq!(cap.admit(reader, 0), Admission::Compose(Level::new(1)));
+            assert_eq!(pin.admit(reader, 2), Admission::Compose(Level::FULL));
+        }
+    }
+
+    #[test]
+    fn readers_who_save_data_get_less() {
+        let mode = Mode::full();
+        assert!(readers().all(|reader| mode.level(reader, 2) == Level::new(2)));
+    }
+}

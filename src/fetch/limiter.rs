@@ -1,0 +1,397 @@
+//! How many requests of one optional fragment its origin may have at present. Owns what is usual of it,
+//! the limit, and the share of the readers that ask at all; pure: time is an argument.
+//!
+//! Each optional fragment has one of its own, as those of one origin differ in what is usual. Core and
+//! essential fragments have none: nothing here ever stands between a reader and the article.
+//!
+//! # When the limit moves
+//!
+//! The mean of a few answers is held against what is usual. While it is within the fragment's
+//! *tolerance* the limit grows, if it is made use of; beyond, the limit shrinks in proportion. The
+//! tolerance is graded by the fragment's place in the ladder: all that ask an origin, or a database
+//! behind several of them, see the same slowness, and the least important ones give way first without
+//! anybody telling them.
+//!
+//! # Who goes without
+//!
+//! A limit alone refuses whoever comes next, and a reader's block would come and go. So while more than
+//! a few requests are refused, the *share* of the readers that ask shrinks until hardly anybody is
+//! refused, and it is always the same readers that keep the block. It grows back within seconds. Where
+//! many blocks are short at once the whole ladder is cut instead (that is decided elsewhere), and the
+//! shares recover meanwhile.
+//!
+//! # What is usual
+//!
+//! Learned quickly at first, then slowly and only from what looks usual. An origin that stays slow with
+//! next to nothing asked of it is not slow because of that: after a while its speed is learned anew.
+//!
+//! Invariants: the limit stays within [`LIMIT_MIN`] and its ceiling, the share within [`SHARE_MIN`] and
+//! 1, and no more requests are under way than the limit was when the last of them was let in.
+
+use std::time::Duration;
+
+use crate::clock::Instant;
+use crate::degradation::BlockReading;
+
+#[cfg(test)]
+mod tests;
+
+/// Answers that are judged together.
+const SAMPLE: u32 = 16;
+
+/// With fewer answers than that, how long is waited for them; and what one sample counts for at most.
+const SAMPLE_TIME: Duration = Duration::from_secs(1);
+
+/// With fewer answers than this nothing is judged, however long that takes.
+const SAMPLE_MIN: u32 = 2;
+
+/// What a request that has missed its deadline is taken to have lasted, in deadlines: it has taken
+/// longer, and how much longer is not known.
+const MISS: f64 = 1.5;
+
+/// For how long what is usual is learned quickly, and how quickly.
+const LEARNING: Duration = Duration::from_secs(20);
+const LEARNING_TAU: Duration = Duration::from_secs(4);
+
+/// How quickly what is usual follows later.
+const USUAL_TAU: Duration = Duration::from_secs(120);
+
+/// Times what is usual, up to which an answer time looks usual.
+const USUAL_MAX: f64 = 1.25;
+
+/// What is quicker than this is measured of the network and of this machine's scheduler more than of an
+/// origin, in milliseconds.
+const USUAL_MIN_MS: f64 = 10.0;
+
+/// For how long an origin is slow with next to nothing asked of it before that is its speed.
+const SLOW_FOR_GOOD: Duration = Duration::from_secs(120);
+
+/// The limit to begin with, and its bounds: the ceiling is raised where an origin may have more.
+const LIMIT_BEGIN: f64 = 20.0;
+/// At so many requests at once nothing is slow because of them.
+pub(crate) const LIMIT_MIN: f64 = 2.0;
+const LIMIT_MAX: f64 = 400.0;
+
+/// What a sample moves the limit by at most: the sample's share in the new limit, and the least that it
+/// leaves of the old one.
+const SAMPLE_WEIGHT: f64 = 0.3;
+const GRADIENT_MIN: f64 = 0.5;
+
+/// The tolerance of the least important optional fragment, and of the most important one: times what is
+/// usual.
+const TOLERANCE: (f64, f64) = (1.5, 4.5);
+
+/// How quickly the refused share of the requests is forgotten.
+const REFUSED_TAU: Duration = Duration::from_millis(300);
+
+/// The refused share beyond which fewer readers ask.
+const REFUSED_MAX: f64 = 0.05;
+
+/// What of the share is given up in a tenth of a second where everything is refused; no more than for
+/// [`REFUSED_CAP`] of the requests, so that it takes a second to halve.
+const SHARE_CUT: f64 = 0.1;
+const REFUSED_CAP: f64 = 0.8;
+const SHARE_CUT_SPAN: f64 = 0.1;
+
+/// What the share grows by in a second, at nothing and in addition at 1.
+const SHARE_GROWTH: (f64, f64) = (0.2, 0.2);
+
+/// The share that always asks, so that it is known how the origin is.
+pub(crate) const SHARE_MIN: f64 = 0.02;
+
+/// The longest span of a tick that counts: beyond, the machine was asleep.
+const SPAN_MAX: Duration = Duration::from_secs(1);
+
+/// How much slower than usual a fragment's answers may be before it gives way, in times what is usual:
+/// that of the fragment in this `step` of so many, first given up first.
+pub(crate) fn tolerance(step: usize, steps: usize) -> f64 {
+    let (least, most) = TOLERANCE;
+    // who is alone is the most important one
+    let place = match steps.saturating_sub(1) {
+        0 => 1.0,
+        last => step.min(last) as f64 / last as f64,
+    };
+    least + (most - least) * place
+}
+
+/// What has become of a request that was let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It was answered after so long, whether the answer was of use or not.
+    Answered(Duration),
+    /// It has missed its deadline, after so long.
+    Missed(Duration),
+    /// Nothing that says how long an answer takes: it failed, was not made at all, or this process had
+    /// no time for it.
+    Abandoned,
+}
+
+/// What stands between the pages and one optional fragment.
+#[derive(Debug)]
+pub(crate) struct Limiter {
+    tolerance: f64,
+    limit: f64,
+    ceiling: f64,
+    in_flight: usize,
+    usual: Usual,
+    sample: Sample,
+    /// Since when it is slow with next to nothing asked of it.
+    slow_since: Option<Instant>,
+    /// The refused share of the requests, lately.
+    refused: f64,
+    share: f64,
+    reading: BlockReading,
+    /// Requests that were refused since it exists.
+    refused_in_all: u64,
+}
+
+impl Limiter {
+    /// A limiter that lets in what comes, until it knows what is usual. `baseline` is what was known of
+    /// that before a restart.
+    pub(crate) fn new(tolerance: f64, baseline: Option<Duration>, now: Instant) -> Self {
+        Self {
+            tolerance,
+            limit: LIMIT_BEGIN,
+            ceiling: LIMIT_MAX,
+            in_flight: 0,
+            usual: Usual::new(baseline, now),
+            sample: Sample::begin(0, now),
+            slow_since: None,
+            refused: 0.0,
+            share: 1.0,
+            reading: BlockReading::default(),
+            refused_in_all: 0,
+        }
+    }
+
+    /// Its place in the ladder is another one.
+    pub(crate) fn declare(&mut self, tolerance: f64) {
+        self.tolerance = tolerance;
+    }
+
+    /// Its origin may have so many requests at once: where that is more than the ceiling, the limit may
+    /// grow up to it.
+    pub(crate) fn raise_ceiling(&mut self, max_in_flight: usize) {
+        self.ceiling = LIMIT_MAX.max(max_in_flight as f64);
+        self.limit = self.limit.min(self.ceiling);
+    }
+
+    /// What was known before a restart, where nothing has been learned since.
+    pub(crate) fn restore(&mut self, baseline: Duration, now: Instant) {
+        if self.usual.ms.is_none() {
+            self.usual = Usual::new(Some(baseline), now);
+        }
+    }
+
+    /// Lets a request in, or not; what was let in is to be settled once.
+    pub(crate) fn admit(&mut self) -> bool {
+        self.reading.asked = self.reading.asked.saturating_add(1);
+        if self.in_flight >= self.limit() {
+            self.reading.refused = self.reading.refused.saturating_add(1);
+            self.sample.has_refused = true;
+            self.refused_in_all += 1;
+            return false;
+        }
+        self.in_flight += 1;
+        self.sample.peak = self.sample.peak.max(self.in_flight);
+        true
+    }
+
+    /// Says what has become of a request that was let in.
+    pub(crate) fn settle(&mut self, outcome: Outcome, now: Instant) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        match outcome {
+            Outcome::Abandoned => return,
+            Outcome::Answered(took) => self.sample.add(ms(took)),
+            Outcome::Missed(deadline) => {
+                self.reading.missed = self.reading.missed.saturating_add(1);
+                self.sample.has_missed = true;
+                self.sample.add(ms(deadline) * MISS);
+            }
+        }
+        if self.sample.is_whole(now) {
+            let next = Sample::begin(self.in_flight, now);
+            let sample = std::mem::replace(&mut self.sample, next);
+            self.judge(&sample, now);
+        }
+    }
+
+    /// What was seen since the tick before, which was `span` ago; moves the share. Where the shortage
+    /// `is_shared` with many other blocks, fewer blocks are asked for instead, and the share recovers.
+    pub(crate) fn tick(&mut self, span: Duration, is_shared: bool) -> BlockReading {
+        let span = span.min(SPAN_MAX).as_secs_f64();
+        let BlockReading { asked, refused, .. } = self.reading;
+        // that nobody asks is forgotten like that nobody is refused: or a quiet night would keep it
+        let seen = f64::from(refused) / f64::from(asked.max(1));
+        self.refused += (seen - self.refused) * weight(span, REFUSED_TAU);
+        if self.refused > REFUSED_MAX && !is_shared {
+            let kept = 1.0 - SHARE_CUT * self.refused.min(REFUSED_CAP);
+            self.share *= kept.powf(span / SHARE_CUT_SPAN);
+        } else {
+            let (least, more) = SHARE_GROWTH;
+            self.share += (least + more * self.share) * span;
+        }
+        self.share = self.share.clamp(SHARE_MIN, 1.0);
+        let fresh = BlockReading {
+            share: self.share,
+            ..BlockReading::default()
+        };
+        let seen = std::mem::replace(&mut self.reading, fresh);
+        BlockReading {
+            share: self.share,
+            ..seen
+        }
+    }
+
+    /// What an answer takes usually, when that is known.
+    pub(crate) fn baseline(&self) -> Option<Duration> {
+        self.usual.ms.map(|ms| Duration::from_secs_f64(ms / 1e3))
+    }
+
+    /// The share of the readers whose pages ask.
+    pub(crate) fn share(&self) -> f64 {
+        self.share
+    }
+
+    /// Requests that may be under way at once.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit as usize
+    }
+
+    /// Requests that are under way.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// Requests that were refused since it exists.
+    pub(crate) fn refused_in_all(&self) -> u64 {
+        self.refused_in_all
+    }
+
+    fn judge(&mut self, sample: &Sample, now: Instant) {
+        let Some(mean) = sample.mean() else { return };
+        let is_free = !sample.has_refused && self.share >= 1.0;
+        // what has missed its deadline is no answer time: nothing is learned from that
+        if !sample.has_missed {
+            self.usual.learn(mean, is_free, now);
+        }
+        // who has never answered is the breaker's affair
+        let Some(usual) = self.usual.ms else { return };
+        let gradient = self.tolerance * usual.max(USUAL_MIN_MS) / mean.max(f64::MIN_POSITIVE);
+        let gradient = gradient.clamp(GRADIENT_MIN, 1.0);
+        let is_used = sample.peak as f64 >= self.limit / 2.0;
+        let target = match gradient >= 1.0 {
+            true if is_used => self.limit + self.limit.sqrt(),
+            true => self.limit,
+            false => self.limit * gradient,
+        };
+        let limit = self.limit + SAMPLE_WEIGHT * (target - self.limit);
+        self.limit = limit.clamp(LIMIT_MIN, self.ceiling);
+        self.note_slow(gradient < 1.0, now);
+    }
+
+    /// Nothing is asked of it that could make it slow, and yet it is: that is its speed some time later.
+    fn note_slow(&mut self, is_slow: bool, now: Instant) {
+        if !is_slow || self.limit() > LIMIT_MIN as usize {
+            self.slow_since = None;
+            return;
+        }
+        let since = *self.slow_since.get_or_insert(now);
+        if now.saturating_duration_since(since) >= SLOW_FOR_GOOD {
+            self.slow_since = None;
+            self.usual.forget();
+        }
+    }
+}
+
+/// What an answer takes usually.
+#[derive(Debug)]
+struct Usual {
+    ms: Option<f64>,
+    /// For how long it is learned quickly still.
+    learning: Duration,
+    learned: Instant,
+}
+
+impl Usual {
+    fn new(baseline: Option<Duration>, now: Instant) -> Self {
+        Self {
+            ms: baseline.map(ms),
+            learning: match baseline {
+                Some(_) => Duration::ZERO,
+                None => LEARNING,
+            },
+            learned: now,
+        }
+    }
+
+    fn learn(&mut self, mean: f64, is_free: bool, now: Instant) {
+        // few answers far apart do not say more than many
+        let since = now.saturating_duration_since(self.learned).min(SAMPLE_TIME);
+        self.learned = now;
+        let Some(usual) = &mut self.ms else {
+            self.ms = Some(mean);
+            return;
+        };
+        let tau = match self.learning.is_zero() {
+            false => LEARNING_TAU,
+            true if is_free && mean < *usual * USUAL_MAX => USUAL_TAU,
+            true => return,
+        };
+        self.learning = self.learning.saturating_sub(since);
+        *usual += (mean - *usual) * weight(since.as_secs_f64(), tau);
+    }
+
+    fn forget(&mut self) {
+        self.ms = None;
+        self.learning = LEARNING;
+    }
+}
+
+/// Answers that are judged together.
+#[derive(Debug)]
+struct Sample {
+    begun: Instant,
+    count: u32,
+    sum_ms: f64,
+    /// The most that were under way at once.
+    peak: usize,
+    has_refused: bool,
+    has_missed: bool,
+}
+
+impl Sample {
+    fn begin(in_flight: usize, now: Instant) -> Self {
+        Self {
+            begun: now,
+            count: 0,
+            sum_ms: 0.0,
+            peak: in_flight,
+            has_refused: false,
+            has_missed: false,
+        }
+    }
+
+    fn add(&mut self, ms: f64) {
+        self.count += 1;
+        self.sum_ms += ms;
+    }
+
+    fn is_whole(&self, now: Instant) -> bool {
+        let is_time = now.saturating_duration_since(self.begun) >= SAMPLE_TIME;
+        self.count >= SAMPLE || (is_time && self.count >= SAMPLE_MIN)
+    }
+
+    fn mean(&self) -> Option<f64> {
+        (self.count > 0).then(|| self.sum_ms / f64::from(self.count))
+    }
+}
+
+/// The weight of what was seen for `span` seconds, in a mean over `tau`.
+fn weight(span: f64, tau: Duration) -> f64 {
+    -(-span / tau.as_secs_f64()).exp_m1()
+}
+
+fn ms(span: Duration) -> f64 {
+    span.as_secs_f64() * 1e3
+}
