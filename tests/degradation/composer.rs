@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use marbre::app::{App, Options};
 use marbre::clock::{Clock, Instant};
+use marbre::degradation::executor::Job;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
@@ -62,8 +63,14 @@ pub(crate) fn run() {
 async fn serve() {
     let mut orders = Orders::listen();
     let beginning: Beginning = orders.next().await.expect("it is told how to begin");
-    let machine = Arc::new(Machine::new(&beginning));
-    let app = App::start(Options::new(beginning.file)).await;
+    let late = overshoot(Clock::start()).await;
+    let machine = Arc::new(Machine::new(&beginning, late));
+    let working = Arc::clone(&machine);
+    let options = Options {
+        emulated_work: Some(Arc::new(move |job| working.span(job))),
+        ..Options::new(beginning.file)
+    };
+    let app = App::start(options).await;
     let app = app.unwrap_or_else(|error| panic!("the server does not start: {error}"));
     say(&Listening {
         pages: app.address,
@@ -80,7 +87,7 @@ struct Machine {
     costs: Costs,
     clock: Clock,
     mood: Mutex<Mood>,
-    /// How much longer than asked for a thread sleeps.
+    /// How much longer than asked for a job sleeps.
     overshoot: Duration,
 }
 
@@ -98,7 +105,7 @@ struct Noise {
 }
 
 impl Machine {
-    fn new(beginning: &Beginning) -> Self {
+    fn new(beginning: &Beginning, overshoot: Duration) -> Self {
         Self {
             costs: beginning.costs,
             clock: Clock::start(),
@@ -108,7 +115,7 @@ impl Machine {
                 is_scrambled: false,
                 noise: None,
             }),
-            overshoot: overshoot(Clock::start()),
+            overshoot,
         }
     }
 
@@ -126,16 +133,20 @@ impl Machine {
         }
     }
 
-    /// Takes as long as a job takes.
-    fn work(&self, work: Work) {
-        let span = self.span(work).saturating_sub(self.overshoot);
-        if !span.is_zero() {
-            // the runtime's own timer knows whole milliseconds only, which is what a job takes
-            tokio::task::block_in_place(|| std::thread::sleep(span));
-        }
+    /// How long the server is to sleep for a job.
+    fn span(&self, job: Job<'_>) -> Duration {
+        let work = match job {
+            Job::Plan => Work::Plan,
+            Job::Render(name) => match plant::block_named(name) {
+                Some(block) => Work::Render(block),
+                None => return Duration::ZERO,
+            },
+            Job::Assemble => Work::Assemble,
+        };
+        self.meant(work).saturating_sub(self.overshoot)
     }
 
-    fn span(&self, work: Work) -> Duration {
+    fn meant(&self, work: Work) -> Duration {
         let mut mood = self.mood.lock();
         let mood = &mut *mood;
         let scramble = match work {
@@ -161,11 +172,13 @@ impl Machine {
 /// Sleeps that are measured to know how late they are.
 const SAMPLES: u32 = 200;
 
-fn overshoot(clock: Clock) -> Duration {
+/// How much longer than asked for a job of the server sleeps, with the way to the thread and back.
+async fn overshoot(clock: Clock) -> Duration {
     let asked = Duration::from_micros(500);
     let began = clock.now();
     for _ in 0..SAMPLES {
-        std::thread::sleep(asked);
+        let sleep = tokio::task::spawn_blocking(move || std::thread::sleep(asked));
+        sleep.await.expect("sleeping does not panic");
     }
     (clock.now() - began).saturating_sub(asked * SAMPLES) / SAMPLES
 }

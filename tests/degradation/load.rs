@@ -11,11 +11,12 @@ use std::time::{Duration, SystemTime};
 
 use http::header::COOKIE;
 use marbre::clock::{Clock, Instant};
-use tokio::task::{JoinSet, spawn_local};
+use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until, timeout};
 
 use super::page::Page;
 use super::plant::exponential;
+use super::script::Phases;
 use super::site::STORIES;
 
 /// Nobody waits longer.
@@ -45,13 +46,11 @@ pub(crate) enum Cookie {
 pub(crate) enum Demand {
     /// Pages a second at each second of the run, whatever becomes of them.
     Open {
-        rate: fn(f64, &super::script::Phases) -> f64,
+        rate: fn(f64, &Phases) -> f64,
         is_impatient: bool,
     },
     /// Users at each second of the run.
-    Closed {
-        users: fn(f64, &super::script::Phases) -> u32,
-    },
+    Closed { users: fn(f64, &Phases) -> u32 },
 }
 
 /// The readers and what they got.
@@ -60,11 +59,12 @@ pub(crate) struct Readers {
     url: String,
     pub(crate) clock: Clock,
     pub(crate) began: Instant,
+    began_ms: f64,
     pages: RefCell<Vec<Page>>,
     rng: RefCell<fastrand::Rng>,
     /// How cookies are at a second of the run.
-    cookie: fn(f64, &super::script::Phases) -> Cookie,
-    phases: super::script::Phases,
+    cookie: fn(f64, &Phases) -> Cookie,
+    phases: Phases,
 }
 
 impl Readers {
@@ -72,15 +72,15 @@ impl Readers {
         pages: std::net::SocketAddr,
         clock: Clock,
         seed: u64,
-        cookie: fn(f64, &super::script::Phases) -> Cookie,
-        phases: super::script::Phases,
+        cookie: fn(f64, &Phases) -> Cookie,
+        phases: Phases,
     ) -> Rc<Self> {
-        let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE);
         Rc::new(Self {
-            client: client.tcp_nodelay(true).build().expect("a client"),
+            client: client(PATIENCE),
             url: format!("http://{pages}/page"),
             clock,
             began: clock.now(),
+            began_ms: since_1970().as_secs_f64() * 1000.0,
             pages: RefCell::default(),
             rng: RefCell::new(fastrand::Rng::with_seed(seed)),
             cookie,
@@ -91,6 +91,11 @@ impl Readers {
     /// Seconds since the load began.
     pub(crate) fn elapsed(&self) -> f64 {
         (self.clock.now() - self.began).as_secs_f64()
+    }
+
+    /// When it began, in milliseconds since 1970.
+    pub(crate) fn began_ms(&self) -> f64 {
+        self.began_ms
     }
 
     /// What everybody got, by when it was due.
@@ -108,11 +113,7 @@ impl Readers {
         }
     }
 
-    async fn open(
-        self: &Rc<Self>,
-        rate: fn(f64, &super::script::Phases) -> f64,
-        is_impatient: bool,
-    ) {
+    async fn open(self: &Rc<Self>, rate: fn(f64, &Phases) -> f64, is_impatient: bool) {
         let end = self.phases.end();
         // the highest rate of the run, from which the others are thinned
         let seconds = (0..(end * 10.0) as u32).map(|tenth| f64::from(tenth) / 10.0);
@@ -149,7 +150,7 @@ impl Readers {
         while readers.join_next().await.is_some() {}
     }
 
-    async fn closed(self: &Rc<Self>, users: fn(f64, &super::script::Phases) -> u32) {
+    async fn closed(self: &Rc<Self>, users: fn(f64, &Phases) -> u32) {
         let mut there = JoinSet::new();
         let end = self.phases.end();
         let mut number = 0;
@@ -171,7 +172,7 @@ impl Readers {
     }
 
     /// A user, until there are too many or the run is over.
-    async fn use_site(self: &Rc<Self>, number: u32, users: fn(f64, &super::script::Phases) -> u32) {
+    async fn use_site(self: &Rc<Self>, number: u32, users: fn(f64, &Phases) -> u32) {
         loop {
             let thinking = exponential(&mut self.rng.borrow_mut(), THINKING_S);
             sleep(Duration::from_secs_f64(thinking)).await;
@@ -205,8 +206,7 @@ impl Readers {
             Cookie::Steady => format!("session={session}"),
             Cookie::Random => format!("session={random:x}"),
         };
-        let asked_at = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-        let asked_at = u64::try_from(asked_at.as_micros()).unwrap_or(u64::MAX);
+        let asked_at = u64::try_from(since_1970().as_micros()).unwrap_or(u64::MAX);
         let mut page = Page::missing(due, session, retry);
         let request = self.client.get(format!("{}/{story}", self.url));
         let request = request.header(COOKIE, name);
@@ -225,7 +225,14 @@ impl Readers {
     }
 }
 
-/// Does something on this thread beside everything else.
-pub(crate) fn beside(work: impl Future<Output = ()> + 'static) {
-    drop(spawn_local(work));
+/// A client that keeps its connections.
+pub(crate) fn client(patience: Duration) -> reqwest::Client {
+    // the first caller installs it; later calls find it installed
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = reqwest::Client::builder().no_proxy().timeout(patience);
+    client.build().expect("a client can be made")
+}
+
+fn since_1970() -> Duration {
+    SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default()
 }

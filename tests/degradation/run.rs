@@ -10,13 +10,16 @@ use tokio::task::LocalSet;
 use tokio::time::sleep_until;
 
 use super::composer;
-use super::load::Readers;
+use super::load::{Readers, client};
 use super::measure::Recording;
 use super::orders::Helper;
 use super::origins::{self, AllCounts};
 use super::script::{Deed, Scene};
 use super::site::Site;
 use super::watch::{Seen, watch};
+
+/// How long an operator waits for an answer.
+const OPERATOR_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Plays a scene.
 pub(crate) fn play(scene: &Scene, seed: u64) -> Recording {
@@ -116,9 +119,9 @@ async fn count(origins: &mut Helper) -> AllCounts {
 
 async fn operate(listening: composer::Listening, path: &str, body: &'static str) {
     let url = format!("http://{}{path}", listening.admin);
-    let client = reqwest::Client::builder().no_proxy().build();
-    let client = client.expect("a client");
-    let put = client.put(&url).header("content-type", "application/json");
+    let put = client(OPERATOR_PATIENCE)
+        .put(&url)
+        .header("content-type", "application/json");
     match put.body(body).send().await {
         Ok(answer) if answer.status().is_success() => {}
         Ok(answer) => println!("PUT {path}: {}", answer.status()),

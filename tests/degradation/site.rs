@@ -83,12 +83,21 @@ fn declaration(settings: Settings, origins: &[SocketAddr]) -> String {
          max_connections = 20000\n\
          [admin]\n\
          listen = \"127.0.0.1:0\"\n\
-         [degradation]\n\
+         "
+    );
+    if marbre::config::schema()
+        .to_string()
+        .contains("reader_cookie")
+    {
+        let _ = write!(
+            toml,
+            "[degradation]\n\
          mode = \"{mode}\"\n\
          target = \"{TARGET_MS:.0}ms\"\n\
          workers = {WORKERS}\n\
          reader_cookie = \"session\"\n"
-    );
+        );
+    }
     if settings.rate_max_factor > 1.0 {
         let _ = write!(
             toml,

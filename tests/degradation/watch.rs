@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::load::Readers;
+use super::load::{Readers, client};
 use super::plant;
 
 /// One tick of the controller.
@@ -56,6 +56,9 @@ pub(crate) struct Seen {
     pub(crate) busy: Vec<Busy>,
 }
 
+/// An answer that takes longer is not waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// Between two looks at the breakers.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -73,11 +76,11 @@ pub(crate) async fn watch(
     origins: u32,
     seen: Rc<RefCell<Seen>>,
 ) {
-    let client = reqwest::Client::builder().no_proxy().build();
-    let client = client.expect("a client");
+    let client = client(PATIENCE);
     let mut every = interval(LOOK);
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut ticks = Ticks::default();
+    let began_ms = readers.began_ms();
+    let mut since = began_ms;
     let mut open = BTreeMap::new();
     let mut before = Used::now(server, origins);
     for look in 0_u64.. {
@@ -88,11 +91,13 @@ pub(crate) async fn watch(
             seen.borrow_mut().turns.extend(turns);
         }
         if look % LOOKS_A_FETCH == 0 {
-            let url = format!("http://{admin}/samples?since={}", ticks.since);
-            if let Some(text) = get(&client, url).await {
-                let new = ticks.read(&text, readers.elapsed());
-                seen.borrow_mut().ticks.extend(new);
+            let url = format!("http://{admin}/samples?since={since:.0}");
+            let text = get(&client, url).await.unwrap_or_default();
+            let new = ticks(&text, began_ms);
+            if let Some(last) = new.last() {
+                since = last.at * 1000.0 + began_ms;
             }
+            seen.borrow_mut().ticks.extend(new);
         }
         if look % LOOKS_A_SECOND == LOOKS_A_SECOND - 1 {
             let now = Used::now(server, origins);
@@ -108,42 +113,20 @@ async fn get(client: &reqwest::Client, url: String) -> Option<String> {
     answer.text().await.ok()
 }
 
-/// Ticks as they come, a line of JSON each.
-#[derive(Default)]
-struct Ticks {
-    /// The server's time of the last one that is known.
-    since: f64,
-    /// What is added to the server's time to get that of the run, in seconds: the least that was ever
-    /// seen, which is when the last tick of an answer was newest.
-    offset: Option<f64>,
-}
-
-impl Ticks {
-    fn read(&mut self, lines: &str, now: f64) -> Vec<Tick> {
-        let ticks = lines
-            .lines()
-            .filter_map(|line| serde_json::from_str(line).ok());
-        let ticks: Vec<Value> = ticks.collect();
-        let Some(last) = ticks.last().and_then(|tick| tick["at_ms"].as_f64()) else {
-            return Vec::new();
-        };
-        let offset = now - last / 1000.0;
-        let offset = self.offset.map_or(offset, |known| known.min(offset));
-        self.offset = Some(offset);
-        let since = std::mem::replace(&mut self.since, last);
-        let number = |tick: &Value, name: &str| tick[name].as_f64();
-        let tick = |tick: &Value| {
-            let at_ms = number(tick, "at_ms").filter(|at_ms| *at_ms > since)?;
-            Some(Tick {
-                at: offset + at_ms / 1000.0,
-                theta: number(tick, "theta")?,
-                admit: number(tick, "admit")?,
-                rate: number(tick, "rate").unwrap_or(f64::NAN),
-                queue_delay_ms: number(tick, "queue_delay_ms").unwrap_or(f64::NAN),
-            })
-        };
-        ticks.iter().filter_map(tick).collect()
-    }
+/// Ticks of these lines, each of JSON; `began_ms` is when the run began, in milliseconds since 1970.
+fn ticks(lines: &str, began_ms: f64) -> Vec<Tick> {
+    let tick = |line: &str| {
+        let tick: Value = serde_json::from_str(line).ok()?;
+        let number = |name: &str| tick[name].as_f64();
+        Some(Tick {
+            at: (number("at_ms")? - began_ms) / 1000.0,
+            theta: number("theta")?,
+            admit: number("admit")?,
+            rate: number("rate").unwrap_or(f64::NAN),
+            queue_delay_ms: number("queue_delay_ms").unwrap_or(f64::NAN),
+        })
+    };
+    lines.lines().filter_map(tick).collect()
 }
 
 /// Breakers that have turned since `open`, which says of each whether it was open. Whether an origin is

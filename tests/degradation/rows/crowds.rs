@@ -5,7 +5,7 @@ use super::{AS_IN_THE_TABLE, COMPOSER_BOUND, ON, Row, USUAL};
 use crate::composer;
 use crate::judge::{Hold, Unit, at_least, at_most, between};
 use crate::load::Demand;
-use crate::measure::{Recording, has_fresh_core, mean, share, value};
+use crate::measure::{Recording, has_fresh_core, mean, share};
 use crate::plant::{self, ADS, Costs, HEADLINES, NORMAL_RATE, OPTIONAL};
 use crate::script::{Deed, Phases, Scene, Window, crowd, slow};
 use crate::site::Settings;
@@ -360,9 +360,4 @@ fn impatient(run: &Recording) -> Vec<Hold> {
 /// The mean share of pages of an optional block, the same for each.
 pub(super) fn mean_shown(run: &Recording, window: &Window) -> f64 {
     mean(OPTIONAL.map(|block| run.shown(window, block)))
-}
-
-/// What a second of pages is worth, for the graph.
-pub(crate) fn worth(pages: &[crate::page::Page]) -> f64 {
-    value(pages)
 }
