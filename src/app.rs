@@ -207,6 +207,7 @@ impl App {
         let observers = vec![Arc::clone(&tally) as Arc<dyn Observer>];
         let world = World::new(clock, observers.clone());
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let cores = site.degradation.workers.unwrap_or(cores);
         let executor = Executor::new(cores, clock, Arc::clone(&world.means.lag));
         let executor = Arc::new(executor.emulating(options.emulated_work));
         let composer = Composer::new(cache, clock, TaskTracker::new(), observers);
@@ -228,6 +229,7 @@ impl App {
             overrides: Arc::default(),
             mode: Arc::clone(&mode),
             samples: Arc::clone(&samples),
+            is_limiting: Arc::clone(&world.means.is_limiting),
             rate: None,
         };
 

@@ -161,8 +161,8 @@ pub(crate) struct Order {
     /// may be taken from it that is not part of the key of what is obtained.
     pub(crate) facts: Arc<Facts>,
     pub(crate) level: Level,
-    /// Who is to see it, where readers are told apart.
-    pub(crate) reader: Reader,
+    /// Who gets what is composed; `None` where it is for nobody in particular, as within a flight.
+    pub(crate) reader: Option<Reader>,
     /// Whether nothing may be asked twice: there is more to do than can be done.
     pub(crate) is_frugal: bool,
     /// The page whose slots may tell the browser to ask again; `None` where it has just done so, or

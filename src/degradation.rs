@@ -34,7 +34,7 @@ pub mod switches;
 
 pub use executor::{Executor, Job, Turn};
 pub use governor::Governor;
-pub use ladder::{Ladder, NoSuchLevel};
+pub use ladder::{Ladder, NoSuchLevel, Step};
 pub use lag::Lag;
 pub use law::{Decision, Law};
 pub use level::{Level, LevelPin};

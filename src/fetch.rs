@@ -1,27 +1,32 @@
-//! Asking origins. Owns the one door to each origin and the guards in front of it, in order: breaker,
-//! bulkhead, choice of a replica, attempt under a deadline, retry, hedge. Knows nothing of caches, pages
-//! or templates.
+//! Asking origins. Owns the limiter of each optional fragment, the one door to each origin and the guards
+//! in front of it, in order: breaker, bulkhead, choice of a replica, attempt under a deadline, retry,
+//! hedge. Knows nothing of caches, pages or templates.
 //!
 //! What is decided (by breaker, bulkhead, balance, budgets) is pure and behind one lock for each
 //! origin; what is done is in the exchange. Invariants: what comes out is a whole answer that satisfied
 //! every limit, or a [`Cause`], never a part of a body; and what one origin does costs no other one
-//! anything, because nothing here is shared between two of them.
+//! anything, because nothing here is shared between two of them but the knowledge that many are late at
+//! once.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use ::http::StatusCode;
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::clock::Clock;
-use crate::degradation::Lag;
-use crate::fragment::{Grade, OriginId, Priority};
+use crate::clock::{Clock, Instant};
+use crate::degradation::{BlockReading, Lag, Reader};
+use crate::fragment::{FragmentId, Grade, OriginId, Priority};
 use crate::report::{Cause, Observer};
 use crate::site::{OriginSpec, Site};
 
 pub mod attempt;
 mod balance;
+mod blocks;
 mod breaker;
 mod budget;
 mod bulkhead;
@@ -37,6 +42,7 @@ pub(crate) mod limiter;
 pub mod origin;
 mod replica;
 mod retry;
+mod shared_fault;
 pub mod state;
 mod verdict;
 mod window;
@@ -45,12 +51,17 @@ pub use attempt::{Answer, Ask, Content, Expect, WithoutContent};
 pub use door::Receipt;
 pub use origin::{Origin, OriginRequest, OriginResponse};
 
+use blocks::Blocks;
 use door::{Door, UnderWay};
+use shared_fault::SharedFault;
 use verdict::Verdict;
 
 /// The doors to the origins of one site.
 pub struct Fetcher {
     doors: Vec<Arc<Door>>,
+    blocks: Blocks,
+    shared_fault: Mutex<SharedFault>,
+    clock: Clock,
 }
 
 /// What the doors need of the world.
@@ -60,16 +71,21 @@ pub struct Means {
     pub clock: Clock,
     /// How late this process is.
     pub lag: Arc<Lag>,
+    /// Whether blocks whose origin is slower than usual give way. That needs somebody who
+    /// [ticks](Fetcher::tick), and is worse than nothing where the work of pages is not looked after as
+    /// well: origins that answer again under a crowd would drown whoever composes.
+    pub is_limiting: Arc<AtomicBool>,
     /// Who is told what happens to an origin.
     pub observers: Vec<Arc<dyn Observer>>,
 }
 
 impl Means {
-    /// A process that is not late, until somebody measures it.
+    /// A process that is not late, until somebody measures it, and limits nobody.
     pub fn new(clock: Clock, observers: Vec<Arc<dyn Observer>>) -> Self {
         Self {
             clock,
             lag: Arc::default(),
+            is_limiting: Arc::default(),
             observers,
         }
     }
@@ -78,6 +94,8 @@ impl Means {
 /// On which terms something is fetched.
 #[derive(Debug, Clone, Copy)]
 pub struct Terms {
+    /// For which fragment.
+    pub fragment: FragmentId,
     /// How much the page wants it.
     pub priority: Priority,
     /// Whether there is something to show instead, if nothing comes.
@@ -90,6 +108,8 @@ pub struct Terms {
     pub hedge: bool,
     /// Whether nothing may be asked twice: the page gives blocks up already.
     pub is_frugal: bool,
+    /// Whether nobody waits for it: it is to find out how the origin is.
+    pub is_probe: bool,
 }
 
 /// A whole answer.
@@ -122,12 +142,23 @@ impl Fetcher {
             let replicas = connect(spec)?;
             Ok(Arc::new(Door::new(spec.clone(), replicas, means.clone())))
         };
+        let doors: Vec<Arc<Door>> = site.origins.iter().map(open).collect::<Result<_, _>>()?;
+        let is_known = |origin: usize| {
+            let mut known = previous.map(|p| p.doors.iter()).into_iter().flatten();
+            known.any(|door| Arc::ptr_eq(&door.guards, &doors[origin].guards))
+        };
+        let blocks = Blocks::new(
+            site,
+            previous.map(|previous| &previous.blocks),
+            means.clock,
+            Arc::clone(&means.is_limiting),
+            is_known,
+        );
         Ok(Self {
-            doors: site
-                .origins
-                .iter()
-                .map(open)
-                .collect::<Result<_, Cause>>()?,
+            doors,
+            blocks,
+            shared_fault: Mutex::default(),
+            clock: means.clock,
         })
     }
 
@@ -137,9 +168,71 @@ impl Fetcher {
         id: OriginId,
         ask: &Ask<'_>,
         expect: &Expect<'_>,
-        terms: Terms,
+        mut terms: Terms,
     ) -> Result<Fetched, Cause> {
-        exchange::run(&self.doors[id.index()], ask, expect, terms).await
+        let admission = self.blocks.admit(terms.fragment)?;
+        // what gives way does not ask twice
+        terms.is_frugal |= self.blocks.gives_way(terms.fragment);
+        exchange::run(&self.doors[id.index()], ask, expect, terms, admission).await
+    }
+
+    /// Whether the pages of this reader ask for a fragment: while its origin is slower than usual, only
+    /// those of some readers do, and always the same ones.
+    pub fn is_asked_by(&self, id: FragmentId, reader: Reader) -> bool {
+        self.blocks.is_asked_by(id, reader)
+    }
+
+    /// Looks at what has happened since the tick before, which was `span` ago: at whether origins are
+    /// late for a common reason, and at each optional fragment. Where the shortage of blocks `is_shared`
+    /// by many of them, whole blocks are given up elsewhere and their shares recover. To be called ten
+    /// times a second.
+    pub fn tick(&self, span: Duration, is_shared: bool) -> Vec<(FragmentId, BlockReading)> {
+        let now = self.clock.now();
+        let late = self.doors.iter().map(|door| door.guards.lock().lately(now));
+        let is_late_together =
+            self.blocks.is_limiting() && self.shared_fault.lock().look(late, now);
+        let mut is_open = Vec::with_capacity(self.doors.len());
+        for door in &self.doors {
+            let mut guards = door.guards.lock();
+            guards.inhibit(is_late_together);
+            is_open.push(guards.breaker(Grade::Optional).is_open());
+        }
+        self.blocks.tick(span, is_shared, |origin| is_open[origin])
+    }
+
+    /// The origins, and the grades of those who ask, of which it is to be found out now how they are.
+    /// For those that are `known` to be asked apart until `until`, no page does it.
+    pub fn probes_due(
+        &self,
+        known: impl Fn(OriginId, Grade) -> bool,
+        until: Instant,
+    ) -> Vec<(OriginId, Grade)> {
+        let now = self.clock.now();
+        let doors = self.doors.iter().enumerate();
+        let due = doors.flat_map(|(index, door)| {
+            let id = OriginId(index);
+            let mut guards = door.guards.lock();
+            let due = guards.probes_due(&|grade| known(id, grade), until, now);
+            due.into_iter().map(move |grade| (id, grade))
+        });
+        due.collect()
+    }
+
+    /// What an answer takes usually, by the fragment's name, in milliseconds: what is worth knowing
+    /// after a restart.
+    pub fn baselines(&self) -> BTreeMap<String, f64> {
+        self.blocks.baselines()
+    }
+
+    /// What was known before a restart, for what has not been learned since. Names that the site does
+    /// not have, and what cannot be a time, are left out.
+    pub fn restore(&self, baselines: &BTreeMap<String, f64>) {
+        self.blocks.restore(baselines, self.clock.now());
+    }
+
+    /// How each optional fragment is, by its name.
+    pub fn block_states(&self) -> BTreeMap<String, state::BlockState> {
+        self.blocks.state()
     }
 
     /// Passes a request through to an origin; the answer is streamed. As many streams may be open
@@ -198,15 +291,10 @@ impl Fetcher {
         }
     }
 
-    /// Whether requests of this grade are not made at present, but for those that find out how the
-    /// origin is.
-    pub fn is_left_alone(&self, id: OriginId, grade: Grade) -> bool {
-        self.doors[id.index()].is_left_alone(grade)
-    }
-
     /// How an origin is.
     pub fn state(&self, id: OriginId) -> state::OriginState {
-        state::of(&self.doors[id.index()])
+        let shared_fault = self.shared_fault.lock().is_present(self.clock.now());
+        state::of(&self.doors[id.index()], shared_fault)
     }
 }
 

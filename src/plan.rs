@@ -25,8 +25,9 @@ pub struct Plan {
     pub page: PageId,
     /// The level it was planned at.
     pub level: Level,
-    /// Who is to see it.
-    pub reader: Reader,
+    /// For whom, where that decides what is asked for while an origin is slower than usual; `None`: for
+    /// somebody who gets everything that can be had.
+    pub reader: Option<Reader>,
     /// Whether nothing may be asked twice for it.
     pub is_frugal: bool,
     /// When the request came in.
@@ -88,16 +89,15 @@ pub struct Sibling {
 /// Plans a page that was asked for at `now`.
 pub fn plan(site: &Site, page_id: PageId, facts: &Facts, level: Level, now: Instant) -> Plan {
     let page = site.page(page_id);
-    let longest = budget::slot_time(page.budget, page.budget);
     let steps = page
         .members
         .iter()
         .map(|member| {
             let fragment = site.fragment(member.fragment);
-            let action = if site.ladder.sheds(level, fragment.priority) {
+            let action = if site.ladder.sheds(level, member.fragment) {
                 Action::Omit(OmitReason::Shed(level))
             } else {
-                Action::Serve(serve(site, fragment, facts, level, longest, now))
+                Action::Serve(serve(site, page, fragment, facts, level, now))
             };
             Step {
                 fragment: member.fragment,
@@ -108,7 +108,7 @@ pub fn plan(site: &Site, page_id: PageId, facts: &Facts, level: Level, now: Inst
     Plan {
         page: page_id,
         level,
-        reader: Reader::NOBODY,
+        reader: None,
         is_frugal: level > Level::FULL,
         started: now,
         steps,
@@ -121,7 +121,7 @@ pub fn nothing(site: &Site, page: PageId, level: Level, now: Instant) -> Plan {
     Plan {
         page,
         level,
-        reader: Reader::NOBODY,
+        reader: None,
         is_frugal: true,
         started: now,
         steps: members
@@ -135,12 +135,13 @@ pub fn nothing(site: &Site, page: PageId, level: Level, now: Instant) -> Plan {
 
 fn serve(
     site: &Site,
+    page: &Page,
     fragment: &Fragment,
     facts: &Facts,
     level: Level,
-    longest: Duration,
     now: Instant,
 ) -> Serve {
+    let longest = page_time(page, fragment);
     let mut siblings = Vec::new();
     add_siblings(site, fragment, facts, level, &mut siblings);
     Serve {
@@ -182,13 +183,22 @@ pub fn serve_item(
 
 /// The longest that a slot of this page waits for this fragment's own source.
 pub fn slot_time(page: &Page, fragment: &Fragment) -> Duration {
-    budget::slot_time(page.budget, fragment.timeout)
+    fragment.timeout.min(page_time(page, fragment))
+}
+
+/// What the page has for a fragment: its budget, and for an optional one no more than its target.
+fn page_time(page: &Page, fragment: &Fragment) -> Duration {
+    let longest = budget::slot_time(page.budget, page.budget);
+    match page.optional_time {
+        Some(time) if !fragment.is_required() => time.min(longest),
+        _ => longest,
+    }
 }
 
 /// The longest that a slot of this page waits in all: for its source, then for each sibling of its
 /// chain in turn, within what the page can afford.
 pub fn worst_time(site: &Site, page: &Page, fragment: &Fragment) -> Duration {
-    budget::slot_time(page.budget, asking_time(site, fragment))
+    asking_time(site, fragment).min(page_time(page, fragment))
 }
 
 fn asking_time(site: &Site, fragment: &Fragment) -> Duration {
@@ -219,7 +229,7 @@ fn add_siblings(
         found.push(Sibling {
             fragment: *id,
             request: fragment_request(sibling, facts),
-            may_ask: !site.ladder.sheds(level, sibling.priority),
+            may_ask: !site.ladder.sheds(level, *id),
         });
         add_siblings(site, sibling, facts, level, found);
     }

@@ -67,6 +67,9 @@ pub enum Cause {
     /// The origin already has as many requests in flight as it may have.
     #[error("origin is at its limit in flight")]
     Busy,
+    /// The origin is slower than usual, and this block asks less of it, or nothing for this reader.
+    #[error("its origin is slower than usual, and this block gives way")]
+    Limited,
     /// The origin fails or is slow, and is left alone for a while.
     #[error("breaker open")]
     Open,
@@ -98,6 +101,7 @@ impl Cause {
             Self::Template(_) => "template",
             Self::NotPushed => "not_pushed",
             Self::Busy => "busy",
+            Self::Limited => "limited",
             Self::Open => "open",
             Self::Panic => "panic",
             Self::Stopping => "stopping",

@@ -18,10 +18,12 @@ use crate::degradation::Ladder;
 use crate::fragment::source::Variable;
 use crate::fragment::{Fragment, FragmentId, OriginId};
 
+pub mod degradation;
 pub mod origin;
 pub mod page;
 pub mod route;
 
+pub use degradation::{DegradationSpec, LawSpec, Mode, RehearseToken};
 pub use origin::{
     Address, BreakerPolicy, Connections, HealthCheck, OriginSpec, ReplicaSpec, RetryPolicy, Role,
 };
@@ -47,6 +49,8 @@ pub struct Site {
     pub routes: Routes,
     /// What each level gives up.
     pub ladder: Ladder,
+    /// What it aims at, by which law, and who may see it.
+    pub degradation: DegradationSpec,
     /// The compiled templates; [`render`](crate::render) runs them.
     pub templates: minijinja::Environment<'static>,
     /// The site's own page for "the article cannot be had"; the built-in one otherwise.
@@ -65,6 +69,12 @@ impl Site {
     /// A fragment.
     pub fn fragment(&self, id: FragmentId) -> &Fragment {
         &self.fragments[id.index()]
+    }
+
+    /// The fragment of this name.
+    pub fn fragment_named(&self, name: &str) -> Option<FragmentId> {
+        let index = self.fragments.iter().position(|f| f.name == name);
+        index.map(FragmentId)
     }
 
     /// A page.

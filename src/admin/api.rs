@@ -13,6 +13,7 @@ use http::{HeaderMap, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::degradation::Step;
 use crate::fetch::state::OriginState;
 use crate::fragment::OriginId;
 use crate::plan::{self, explain::Explanation, request};
@@ -92,28 +93,29 @@ struct LevelState {
     level: u8,
     text_only: u8,
     /// What each level gives up, from level 1 on.
-    ladder: Vec<Vec<String>>,
+    ladder: Vec<StepState>,
+}
+
+#[derive(Serialize)]
+struct StepState {
+    name: String,
+    blocks: Vec<String>,
 }
 
 fn level_state(state: &AdminState) -> LevelState {
     let edition = state.edition.load();
     let site = &edition.site;
-    let given_up = |rank| {
-        let blocks = site
-            .fragments
-            .iter()
-            .filter(|f| f.priority.rank() == Some(rank));
-        blocks.map(|f| f.name.clone()).collect()
+    let given_up = |step: &Step| {
+        let blocks = step.blocks.iter().map(|id| site.fragment(*id).name.clone());
+        StepState {
+            name: step.name.clone(),
+            blocks: blocks.collect(),
+        }
     };
     LevelState {
         level: state.level.level().get(),
         text_only: site.ladder.text_only().get(),
-        ladder: site
-            .ladder
-            .steps()
-            .iter()
-            .map(|rank| given_up(*rank))
-            .collect(),
+        ladder: site.ladder.steps().iter().map(given_up).collect(),
     }
 }
 

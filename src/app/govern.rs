@@ -3,9 +3,10 @@
 //!
 //! It is a thread of its own: on an overloaded machine the runtime is late, and this must not be.
 
-use std::num::NonZero;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
@@ -15,15 +16,16 @@ use crate::compose::{Composer, Edition};
 use crate::degradation::costs::{Charge, Shape};
 use crate::degradation::governor::{Seen, TICK, Turned};
 use crate::degradation::meters::Counted;
-use crate::degradation::{Governor, Lag, Law, Level, Mode, Overrides};
-use crate::fragment::Source;
+use crate::degradation::mode::Effect;
+use crate::degradation::{BlockReading, Governor, Lag, Law, Level, Mode, Overrides, Step};
+use crate::fragment::{Fragment, FragmentId};
 use crate::report::Event;
-use crate::site::Site;
+use crate::site::{self, Site};
 use crate::telemetry::Samples;
 
 /// Between two changes of the level that are told: a step that some readers keep and others do not
 /// moves every tick.
-const TOLD_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
+const TOLD_EVERY: Duration = Duration::from_secs(1);
 
 /// What the loop looks at, and where it puts what it finds.
 pub(super) struct Governing {
@@ -33,6 +35,8 @@ pub(super) struct Governing {
     pub(super) overrides: Arc<ArcSwap<Overrides>>,
     pub(super) mode: Arc<ArcSwap<Mode>>,
     pub(super) samples: Arc<Samples>,
+    /// Whether origins are spared.
+    pub(super) is_limiting: Arc<AtomicBool>,
     /// What was learned before a restart.
     pub(super) rate: Option<f64>,
 }
@@ -59,7 +63,8 @@ impl Governing {
     fn run(self, stop: &CancellationToken) {
         let clock = self.composer.clock();
         let mut followed = self.follow();
-        let mut governor = Governor::new(law(), shape(&followed.edition.site), self.rate);
+        let site = &followed.edition.site;
+        let mut governor = Governor::new(self.law(site), shape(site), self.rate);
         let (mut then, mut cpu) = (clock.now(), clock.cpu());
         let mut told = Told {
             level: Level::FULL,
@@ -72,15 +77,20 @@ impl Governing {
             let counted = self.counted(&mut followed, &mut governor);
             let site = &followed.edition.site;
             let overrides = self.overrides.load_full();
+            let span = now.saturating_duration_since(then);
+            let is_on = site.degradation.mode == site::Mode::On && !overrides.is_dry_run;
+            self.is_limiting.store(is_on, Ordering::Relaxed);
+            let readings = followed.edition.fetcher.tick(span, false);
             let turned = governor.tick(Seen {
-                span: now.saturating_duration_since(then),
+                span,
                 counted,
                 queue_delay: self.queue_delay(),
                 lateness: followed.edition.meters.times.turn(),
                 cpu: used
                     .zip(cpu)
                     .map(|(used, before)| used.saturating_sub(before)),
-                charges: charges(&followed.edition, &overrides),
+                charges: charges(site, &overrides, &readings),
+                effect: effect(site.degradation.mode),
                 overrides,
             });
             (then, cpu) = (now, used);
@@ -104,7 +114,8 @@ impl Governing {
     fn counted(&self, followed: &mut Followed, governor: &mut Governor) -> Counted {
         if !Arc::ptr_eq(&followed.edition, &self.edition.load()) {
             *followed = self.follow();
-            governor.declare(law(), shape(&followed.edition.site), false);
+            let site = &followed.edition.site;
+            governor.declare(self.law(site), shape(site));
         }
         let counted = followed.edition.meters.counted();
         let since = counted.since(&followed.counted);
@@ -112,7 +123,12 @@ impl Governing {
         since
     }
 
-    fn queue_delay(&self) -> std::time::Duration {
+    fn law(&self, site: &Site) -> Law {
+        let cores = self.composer.executor().permits();
+        site.degradation.law.for_cores(cores)
+    }
+
+    fn queue_delay(&self) -> Duration {
         let waits = self.composer.executor().take_queue_delay();
         waits.max(self.lag.take_mean())
     }
@@ -128,7 +144,7 @@ impl Governing {
             from: told.level,
             to: level,
             decision: mode.decision,
-            is_dry_run: mode.is_dry_run(),
+            is_dry_run: !mode.gives_up(),
         };
         let observers = self.composer.observers();
         observers.iter().for_each(|observer| observer.event(&event));
@@ -144,25 +160,24 @@ fn people_level(site: &Site, mode: &Mode) -> Level {
     }
 }
 
-fn law() -> Law {
-    let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    Law::for_cores(cores)
+fn effect(mode: site::Mode) -> Effect {
+    match mode {
+        site::Mode::On => Effect::GivesUp,
+        site::Mode::DryRun => Effect::DryRun,
+        site::Mode::Off => Effect::None,
+    }
 }
 
 /// What is declared, as far as costs are concerned.
 fn shape(site: &Site) -> Shape {
-    let members = |page: &crate::site::Page| {
+    let members = |page: &site::Page| {
         let members = page.members.iter();
         members.map(|member| member.fragment.index()).collect()
     };
-    let step = |rank| {
-        let fragments = site.fragments.iter().enumerate();
-        let of_rank = fragments.filter(|(_, fragment)| fragment.priority.rank() == Some(rank));
-        of_rank.map(|(place, _)| place).collect()
-    };
+    let blocks = |step: &Step| step.blocks.iter().map(|block| block.index()).collect();
     Shape {
         pages: site.pages.iter().map(members).collect(),
-        steps: site.ladder.steps().iter().map(|rank| step(*rank)).collect(),
+        steps: site.ladder.steps().iter().map(blocks).collect(),
         names: site.fragments.iter().map(|f| f.name.clone()).collect(),
         items: site
             .fragments
@@ -172,22 +187,20 @@ fn shape(site: &Site) -> Shape {
     }
 }
 
-fn charges(edition: &Edition, overrides: &Overrides) -> Vec<Charge> {
-    let charge = |fragment: &crate::fragment::Fragment| {
-        let is_left_alone = match fragment.source {
-            Source::Http { origin, .. } => {
-                let grade = fragment.priority.grade();
-                edition.fetcher.is_left_alone(origin, grade)
-            }
-            Source::Push(_) | Source::Ready(_) => false,
-        };
-        if is_left_alone || overrides.off.contains(&fragment.name) {
-            return Charge::Nothing;
-        }
-        match overrides.on.contains(&fragment.name) {
-            true => Charge::Kept,
-            false => Charge::Usual,
-        }
+/// What is to be made of the cost of each fragment.
+fn charges(
+    site: &Site,
+    overrides: &Overrides,
+    readings: &[(FragmentId, BlockReading)],
+) -> Vec<Charge> {
+    let charge = |fragment: &Fragment| match () {
+        () if overrides.off.contains(&fragment.name) => Charge::Nothing,
+        () if overrides.on.contains(&fragment.name) => Charge::Kept,
+        () => Charge::Usual,
     };
-    edition.site.fragments.iter().map(charge).collect()
+    let mut charges: Vec<Charge> = site.fragments.iter().map(charge).collect();
+    for (id, _) in readings.iter().filter(|(_, reading)| reading.is_open) {
+        charges[id.index()] = Charge::Nothing;
+    }
+    charges
 }

@@ -8,7 +8,8 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::config::{self, Loaded};
-use crate::fragment::{Fragment, Source};
+use crate::degradation::Level;
+use crate::fragment::{Fragment, FragmentId, Source};
 use crate::plan::{self, explain};
 use crate::site::{OriginSpec, Page, Role, Site};
 
@@ -29,7 +30,17 @@ pub(super) struct Check {
 #[derive(Serialize)]
 struct Summary {
     pages: Vec<PageSummary>,
+    /// What is given up, in this order.
+    ladder: Vec<StepSummary>,
     origins: Vec<OriginSummary>,
+}
+
+/// A step of the ladder.
+#[derive(Serialize)]
+struct StepSummary {
+    level: usize,
+    name: String,
+    blocks: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -61,6 +72,8 @@ struct PageSummary {
     page: String,
     route: String,
     budget_ms: u128,
+    /// What it should take at the 95th percentile.
+    target_ms: u128,
     /// The longest that the head can take: the slowest core.
     worst_head_ms: u128,
     /// The longest that the body can take: the slowest block.
@@ -74,6 +87,8 @@ struct Block {
     fragment: String,
     priority: String,
     shed_at_level: Option<u8>,
+    /// The step of the ladder that it is in.
+    step: Option<String>,
     /// Whether it comes by being pushed.
     pushed: bool,
     origin: Option<String>,
@@ -92,6 +107,12 @@ struct Items {
     owner: Option<String>,
     timeout_ms: u128,
     max: usize,
+}
+
+impl Block {
+    fn given_up(&self) -> String {
+        explain::given_up(&self.fragment, self.shed_at_level, self.step.as_deref())
+    }
 }
 
 impl Check {
@@ -119,6 +140,7 @@ impl Check {
                 .iter()
                 .map(|page| page_summary(&site, page))
                 .collect(),
+            ladder: ladder(&site),
             origins: site.origins.iter().map(origin_summary).collect(),
         };
         if self.json {
@@ -131,20 +153,23 @@ impl Check {
 }
 
 fn page_summary(site: &Site, page: &Page) -> PageSummary {
-    let mut members: Vec<_> = site.members(page).collect();
+    let members = page.members.iter();
+    let mut members: Vec<_> = members
+        .map(|member| (member.fragment, site.fragment(member.fragment)))
+        .collect();
     // what is kept longest comes first; the order of the page decides between equals
-    members.sort_by_key(|fragment| {
-        let rank = fragment.priority.rank().map_or(u8::MAX, |rank| rank.get());
-        (!fragment.priority.is_core(), std::cmp::Reverse(rank))
+    members.sort_by_key(|(id, fragment)| {
+        let step = site.ladder.step_of(*id).unwrap_or(usize::MAX);
+        (!fragment.priority.is_core(), std::cmp::Reverse(step))
     });
     let worst = |core_only: bool| {
         let waits = members
             .iter()
-            .filter(|f| !core_only || f.priority.is_core())
-            .map(|f| plan::worst_time(site, page, f).as_millis());
+            .filter(|(_, f)| !core_only || f.priority.is_core())
+            .map(|(_, f)| plan::worst_time(site, page, f).as_millis());
         waits.max().unwrap_or(0)
     };
-    let block = |fragment: &&Fragment| {
+    let block = |(id, fragment): &(FragmentId, &Fragment)| {
         let origin = origin(site, fragment);
         let items = fragment.list.as_ref().map(|list| {
             let item = site.fragment(list.item);
@@ -160,10 +185,8 @@ fn page_summary(site: &Site, page: &Page) -> PageSummary {
         Block {
             fragment: fragment.name.clone(),
             priority: fragment.priority.to_string(),
-            shed_at_level: site
-                .ladder
-                .level_of(fragment.priority)
-                .map(|level| level.get()),
+            shed_at_level: site.ladder.level_of(*id).map(Level::get),
+            step: site.ladder.step(*id).map(|step| step.name.clone()),
             pushed: matches!(fragment.source, Source::Push(_)),
             origin: origin.map(|o| o.name.clone()),
             owner: origin.and_then(|o| o.owner.clone()),
@@ -176,10 +199,24 @@ fn page_summary(site: &Site, page: &Page) -> PageSummary {
         page: page.name.clone(),
         route: page.route.clone(),
         budget_ms: page.budget.as_millis(),
+        target_ms: page.target.as_millis(),
         worst_head_ms: worst(true),
         worst_page_ms: worst(false),
         blocks: members.iter().map(block).collect(),
     }
+}
+
+fn ladder(site: &Site) -> Vec<StepSummary> {
+    let steps = site.ladder.steps().iter().enumerate();
+    let summary = steps.map(|(index, step)| {
+        let blocks = step.blocks.iter().map(|id| site.fragment(*id).name.clone());
+        StepSummary {
+            level: index + 1,
+            name: step.name.clone(),
+            blocks: blocks.collect(),
+        }
+    });
+    summary.collect()
 }
 
 fn origin_summary(origin: &OriginSpec) -> OriginSummary {
@@ -227,21 +264,24 @@ fn text(declared: config::Summary, summary: &Summary) -> String {
         |line: String| writeln!(text, "{line}").expect("writing to a string cannot fail");
     for page in &summary.pages {
         line(format!("\npage {} ({})", page.page, page.route));
+        let target = match page.target_ms < page.budget_ms {
+            true => format!(", target {} ms", page.target_ms),
+            false => String::new(),
+        };
         line(format!(
-            "  budget {} ms; at worst the head leaves after {} ms and the last block after {} ms",
+            "  budget {} ms{target}; at worst the head leaves after {} ms and the last block after {} ms",
             page.budget_ms, page.worst_head_ms, page.worst_page_ms
         ));
-        let width = page
-            .blocks
-            .iter()
-            .map(|b| b.fragment.chars().count())
-            .max()
-            .unwrap_or(0);
-        for block in &page.blocks {
-            let shed = match block.shed_at_level {
-                Some(level) => format!("given up at level {level}"),
-                None => "never given up".to_owned(),
-            };
+        let sheds: Vec<String> = page.blocks.iter().map(Block::given_up).collect();
+        let longest = |texts: Vec<usize>| texts.into_iter().max().unwrap_or(0);
+        let width = longest(
+            page.blocks
+                .iter()
+                .map(|b| b.fragment.chars().count())
+                .collect(),
+        );
+        let shed_width = longest(sheds.iter().map(|shed| shed.chars().count()).collect());
+        for (block, shed) in page.blocks.iter().zip(sheds) {
             let mut who = who(&block.origin, &block.owner, block.pushed);
             if let Some(items) = &block.items {
                 let (max, name, ms) = (items.max, &items.fragment, items.timeout_ms);
@@ -250,10 +290,16 @@ fn text(declared: config::Summary, summary: &Summary) -> String {
             }
             let (name, priority, ms) = (&block.fragment, &block.priority, block.timeout_ms);
             line(format!(
-                "  {name:width$}  {priority:<11}  {shed:<20}  {ms:>5} ms  {who}; then {}",
+                "  {name:width$}  {priority:<11}  {shed:<shed_width$}  {ms:>5} ms  {who}; then {}",
                 block.chain.join(" > ")
             ));
         }
+    }
+    if !summary.ladder.is_empty() {
+        line("\nladder, first given up first".to_owned());
+    }
+    for step in &summary.ladder {
+        line(format!("  {}", of_step(step, summary.ladder.len())));
     }
     if !summary.origins.is_empty() {
         line("\norigins".to_owned());
@@ -262,6 +308,20 @@ fn text(declared: config::Summary, summary: &Summary) -> String {
         line(format!("  {}", of_origin(origin)));
     }
     text
+}
+
+fn of_step(step: &StepSummary, steps: usize) -> String {
+    let blocks = step.blocks.join(", ");
+    let blocks = match blocks == step.name {
+        true => String::new(),
+        false => format!(": {blocks}"),
+    };
+    let end = if step.level == steps {
+        "; text only"
+    } else {
+        ""
+    };
+    format!("level {:>2}  {}{blocks}{end}", step.level, step.name)
 }
 
 fn of_origin(origin: &OriginSummary) -> String {

@@ -159,7 +159,7 @@ impl Account {
             let slots = slots.filter(|f| f.outcome != Outcome::Omitted(OmitReason::Unneeded));
             let settled = slots.map(|fragment| fragment.duration).max();
             let took = report.head_after.max(settled.unwrap_or_default());
-            let target = self.declared().budget;
+            let target = self.declared().target;
             self.order.edition.meters.times.record(took, target);
         }
         for observer in self.order.composer.observers() {

@@ -345,7 +345,7 @@ fn note(composer: &Composer, request: &Arc<SourceRequest>, landing: &Landing) {
     let notes = &mut composer.flights.table.lock().notes;
     match landing {
         // nobody was asked: says nothing of the next one
-        Err(Cause::Busy | Cause::Open | Cause::Stopping) => {}
+        Err(Cause::Busy | Cause::Limited | Cause::Open | Cause::Stopping) => {}
         Err(cause) => notes.failed(request, cause.clone(), fastrand::f64(), now),
         Ok(Landed::Entry { shared: false, .. }) => notes.personal(request, now),
         Ok(Landed::Entry {

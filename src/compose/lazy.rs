@@ -171,6 +171,8 @@ mod tests {
             route: route.to_owned(),
             layout: String::new(),
             budget: Duration::ZERO,
+            target: Duration::ZERO,
+            optional_time: None,
             members: Vec::new(),
             pieces: Vec::new(),
             snapshots: Snapshots {

@@ -184,7 +184,11 @@ pub(super) async fn fill(order: Order, id: FragmentId, serve: Serve, now: Instan
             .min(clock.now() + fragment.freshness.patience),
         Some(_) | None => serve.source_deadline,
     };
-    let cause = match obtain(&order, id, request, until, serve.source_deadline).await {
+    let obtained = match is_asked(&order, id) {
+        true => obtain(&order, id, request, until, serve.source_deadline).await,
+        false => Err(Cause::Limited),
+    };
+    let cause = match obtained {
         Ok(landed) => return Settled::landed(&order, landed, clock.now()),
         Err(cause) => cause,
     };
@@ -199,6 +203,14 @@ pub(super) async fn fill(order: Order, id: FragmentId, serve: Serve, now: Instan
         Some(copy) => Settled::copy(&order, copy.entry, Outcome::Stale(cause), clock.now()),
         None => fall_back(&order, id, &serve, cause).await,
     }
+}
+
+/// Whether the pages of this reader ask for the fragment.
+fn is_asked(order: &Order, id: FragmentId) -> bool {
+    let fetcher = &order.edition.fetcher;
+    order
+        .reader
+        .is_none_or(|reader| fetcher.is_asked_by(id, reader))
 }
 
 /// What was pushed is good until something else is: whether it is stale is for the record.
@@ -311,6 +323,8 @@ async fn fall_back(order: &Order, id: FragmentId, serve: &Serve, cause: Cause) -
                     return settled;
                 }
             }
+            // whoever gives way is not to ask once more
+            Rung::Lazy if cause == Cause::Limited => {}
             Rung::Lazy => {
                 if let Some(tag) = lazy::tag(order, id) {
                     return Settled::ready(tag, Outcome::Lazy(cause), clock.now());
@@ -357,6 +371,7 @@ async fn from_sibling(order: &Order, id: FragmentId, serve: &Serve) -> Option<Se
     let until = serve.deadline.min(now + sibling.timeout);
     if copy.as_ref().is_none_or(|copy| copy.state != State::Fresh)
         && *may_ask
+        && is_asked(order, id)
         && now < until
         && let Ok(landed) = obtain(order, id, request, until, until).await
     {

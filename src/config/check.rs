@@ -22,10 +22,21 @@ use expected::{accepts, article, expected, written};
 /// What had to be taken out of a table.
 #[derive(Debug, Default)]
 pub(super) struct Removed {
-    /// Whole entries such as `[fragments.x]`: section, name, and where the name is written.
+    /// Whole entries such as `[fragments.x]`, or keys such as `server.listen`: section, name, and where the name is written.
     pub(super) lost: Vec<(String, String, Range<usize>)>,
     /// Entries that stay but lack something that was written, by section and name.
     pub(super) partial: BTreeSet<(String, String)>,
+}
+
+impl Removed {
+    /// Whether anything had to be taken out of an entry, or all of it.
+    pub(super) fn touches(&self, section: &str, name: &str) -> bool {
+        let lost = self.lost.iter();
+        let mut names = lost
+            .map(|(section, name, _)| (section, name))
+            .chain(self.partial.iter().map(|(section, name)| (section, name)));
+        names.any(|(s, n)| s == section && n == name)
+    }
 }
 
 /// Checks a file's table and takes out of it what is wrong.
@@ -192,13 +203,17 @@ impl Walk<'_> {
                         items.push(item);
                     }
                 }
-                if items.len() < written && self.path.len() > 2 {
+                if items.len() < written && self.path.len() > 1 {
                     self.note_removal(key);
                 }
                 true
             }
             DeValue::Table(table) => self.table(table, schema, key),
-            DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => true,
+            DeValue::Float(number) => {
+                let parsed = number.as_str().parse();
+                self.number(parsed.unwrap_or(f64::NAN), span, schema, whole)
+            }
+            DeValue::Boolean(_) | DeValue::Datetime(_) => true,
         }
     }
 
@@ -294,7 +309,8 @@ fn unquoted(text: &str, schema: &Value) -> Option<String> {
     is_wanted.then(|| format!("write it without quotes: `{text}`"))
 }
 
-fn is_name(name: &str) -> bool {
+/// Whether a text can be the name of an origin, a fragment, a page or a step of the ladder.
+pub(super) fn is_name(name: &str) -> bool {
     (1..=64).contains(&name.len())
         && name
             .bytes()

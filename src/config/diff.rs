@@ -12,10 +12,13 @@ use super::values::{show_duration, show_size};
 use crate::fragment::{Fragment, Rung, RungKind, Source};
 use crate::site::{BreakerPolicy, OriginSpec, Page, Proxy, RetryPolicy, Role, Site, StaticFolder};
 
+mod degradation;
+
 /// One line for each difference, such as `fragment slideshow: timeout 250ms → 400ms`.
 pub fn diff(old: &Site, new: &Site) -> Vec<String> {
     let mut lines = Lines(Vec::new());
     site(old, new, &mut lines);
+    degradation::degradation(old, new, &mut lines);
     let by_name = |o: &OriginSpec| o.name.clone();
     lines.each("origin", &old.origins, &new.origins, by_name, origin);
     let by_name = |f: &Fragment| f.name.clone();
@@ -59,6 +62,12 @@ pub fn diff(old: &Site, new: &Site) -> Vec<String> {
 struct Lines(Vec<String>);
 
 impl Lines {
+    fn add(&mut self, what: &str, changes: Changes) {
+        let changes = changes.0.into_iter();
+        self.0
+            .extend(changes.map(|change| format!("{what}: {change}")));
+    }
+
     /// Compares two lists by name.
     fn each<T>(
         &mut self,
@@ -84,12 +93,7 @@ impl Lines {
                 (Some(&a), Some(&b)) => {
                     let mut changes = Changes(Vec::new());
                     compare(&old[a], &new[b], &mut changes);
-                    self.0.extend(
-                        changes
-                            .0
-                            .into_iter()
-                            .map(|change| format!("{what}: {change}")),
-                    );
+                    self.add(&what, changes);
                 }
                 (None, None) => {}
             }
@@ -140,12 +144,7 @@ fn site(old: &Site, new: &Site, lines: &mut Lines) {
         size(a.cache_bytes_max),
         size(b.cache_bytes_max),
     );
-    lines.0.extend(
-        changes
-            .0
-            .into_iter()
-            .map(|change| format!("site: {change}")),
-    );
+    lines.add("site", changes);
 }
 
 fn origin(old: &OriginSpec, new: &OriginSpec, out: &mut Changes) {
@@ -320,6 +319,9 @@ fn listed(words: &[impl Debug + AsRef<str>]) -> String {
 fn page((old_site, old): (&Site, &Page), (new_site, new): (&Site, &Page), out: &mut Changes) {
     out.value("route", &old.route, &new.route);
     out.time("budget", old.budget, new.budget);
+    out.time("target", old.target, new.target);
+    let cut = |page: &Page| page.optional_time.map_or("never".to_owned(), show_duration);
+    out.value("blocks cut after", cut(old), cut(new));
     out.value("layout", &old.layout, &new.layout);
     out.time("snapshot_every", old.snapshots.every, new.snapshots.every);
     out.time("snapshot_keep", old.snapshots.keep, new.snapshots.keep);

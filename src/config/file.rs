@@ -10,13 +10,17 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 
 mod at;
+mod degradation;
 mod entries;
+mod laws;
 mod origins;
 mod settings;
 mod words;
 
 pub use at::At;
+pub use degradation::{Degradation, LadderStep, LawName, Mode};
 pub use entries::{Fragment, Page, Proxy, Static};
+pub use laws::{Constant, Constants, Tunable};
 pub use origins::{Breaker, Health, Origin, Replica, Retry, Role};
 pub use settings::{Admin, Limits, Server, Shared, Site};
 pub use words::{ByteSize, Name, Priority, TimeSpan};
@@ -25,7 +29,7 @@ pub use words::{ByteSize, Name, Priority, TimeSpan};
 ///
 /// Durations are written "250ms", "30s", "1h30m"; sizes "512KiB", "2MiB". `${ENV}` and
 /// `${ENV:-default}` are replaced in listen addresses, origin URLs, the
-/// shared store's URL and the admin token only.
+/// shared store's URL, the admin token and the rehearsal token only.
 #[derive(Debug, Default, JsonSchema)]
 #[schemars(default, deny_unknown_fields, title = "fragments.toml")]
 pub struct File {
@@ -41,6 +45,8 @@ pub struct File {
     pub shared: Shared,
     /// The site as a whole.
     pub site: Site,
+    /// What is given up when there is too much to do, in which order, and when.
+    pub degradation: Degradation,
     /// Limits that hold for the whole site.
     pub limits: Limits,
     /// Named services that answer for fragments.

@@ -22,7 +22,15 @@ mod include;
 mod syntax;
 
 /// What only the main file may hold.
-const MAIN_ONLY: [&str; 6] = ["include", "server", "admin", "shared", "site", "limits"];
+const MAIN_ONLY: [&str; 7] = [
+    "include",
+    "server",
+    "admin",
+    "shared",
+    "site",
+    "degradation",
+    "limits",
+];
 
 /// Something declared under a name, or one of `[[proxy]]` and `[[static]]`.
 #[derive(Debug)]
@@ -57,6 +65,9 @@ pub(super) struct Declared {
     pub(super) admin: file::Admin,
     pub(super) shared: file::Shared,
     pub(super) site: file::Site,
+    pub(super) degradation: file::Degradation,
+    /// Whether nothing had to be taken out of the ladder.
+    pub(super) ladder_is_whole: bool,
     pub(super) limits: file::Limits,
     pub(super) origins: Vec<Entry<file::Origin>>,
     pub(super) fragments: Vec<Entry<file::Fragment>>,
@@ -141,6 +152,8 @@ fn empty(main: FileId) -> Declared {
         admin: file::Admin::default(),
         shared: file::Shared::default(),
         site: file::Site::default(),
+        degradation: file::Degradation::default(),
+        ladder_is_whole: true,
         limits: file::Limits::default(),
         origins: Vec::new(),
         fragments: Vec::new(),
@@ -199,6 +212,8 @@ impl Merge<'_> {
             self.declared.admin = self.one(take("admin"));
             self.declared.shared = self.one(take("shared"));
             self.declared.site = self.one(take("site"));
+            self.declared.degradation = self.one(take("degradation"));
+            self.declared.ladder_is_whole = !removed.touches("degradation", "ladder");
             self.declared.limits = self.one(take("limits"));
         }
         let includes = take("include")

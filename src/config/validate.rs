@@ -5,7 +5,6 @@
 //! Invariant: a site is built only if no error was found, and then nothing in it can fail later for
 //! a reason that could have been known now.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -14,15 +13,17 @@ use minijinja::Environment;
 use super::diagnose::{Diagnostic, Diagnostics, Place};
 use super::files::Remembering;
 use super::read::{Declared, Entry};
-use crate::degradation::Ladder;
-use crate::fragment::{Fragment, Priority, SourceRequest};
-use crate::site::{OriginSpec, Page, ServerSettings, Site, Wants};
+use crate::degradation::{Ladder, Step};
+use crate::fragment::{Fragment, SourceRequest};
+use crate::site::{DegradationSpec, OriginSpec, Page, ServerSettings, Site, Wants};
 
 mod assets;
 mod declared;
+mod degradation;
 mod fallbacks;
 mod forwards;
 mod fragments;
+mod ladder;
 mod links;
 mod lists;
 mod names;
@@ -68,6 +69,7 @@ pub(super) fn validate(
     check_serves(declared, cx);
     let server = settings::server(declared, cx);
     let site = settings::site(declared, cx);
+    let degradation = degradation::degradation(declared, cx);
     let origin_names = Names::new("origin", &declared.origins, cx);
     let fragment_names = Names::new("fragment", &declared.fragments, cx);
     Names::new("page", &declared.pages, cx);
@@ -95,11 +97,13 @@ pub(super) fn validate(
     usage::check_lazy(declared, &pages, &links, cx);
     usage::note_what_pages_vary_with(&mut pages, &fragments, &links);
     let routes = routes::routes(declared, &origin_names, cx);
+    let ladder = ladder::declared(declared, &fragment_names, cx);
 
     if cx.found.has_errors() {
         return None;
     }
     usage::warn_unused(declared, &pages, &fragments, &links, cx);
+    degradation::warn_cut(declared, &pages, &fragments, cx);
     let site = Built {
         origins,
         fragments,
@@ -107,6 +111,8 @@ pub(super) fn validate(
         engine: templates.engine,
         routes,
         site,
+        ladder,
+        degradation,
     };
     let made = site.finish(limits).zip(server);
     if made.is_none() {
@@ -139,6 +145,9 @@ struct Built {
     engine: Environment<'static>,
     routes: routes::Routing,
     site: settings::SiteSettings,
+    /// As it is declared.
+    ladder: Option<Vec<Step>>,
+    degradation: Option<DegradationSpec>,
 }
 
 impl Built {
@@ -163,7 +172,11 @@ impl Built {
                 .into_iter()
                 .collect::<Option<Vec<_>>>()?,
             routes: self.routes.routes,
-            ladder: Ladder::new(priorities(&fragments)),
+            ladder: match self.ladder {
+                Some(steps) => Ladder::new(steps),
+                None => ladder::by_priority(&fragments),
+            },
+            degradation: self.degradation?,
             templates: self.engine,
             error_page: self.site.error_page,
             not_found_page: self.site.not_found_page,
@@ -173,16 +186,6 @@ impl Built {
             retry_after: self.site.retry_after,
         })
     }
-}
-
-/// An item goes with its list.
-fn priorities(fragments: &[Fragment]) -> impl Iterator<Item = Priority> {
-    let lists = fragments.iter().filter_map(|f| f.list.as_ref());
-    let items: BTreeSet<usize> = lists.map(|list| list.item.index()).collect();
-    let fragments = fragments.iter().enumerate();
-    fragments
-        .filter(move |(index, _)| !items.contains(index))
-        .map(|(_, fragment)| fragment.priority)
 }
 
 /// The entry that a name stands for, if it is known and can be examined.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::costs::{Charge, CostBook, Shape};
 use super::law::{Law, State};
 use super::meters::Counted;
-use super::mode::Mode;
+use super::mode::{Effect, Mode};
 use super::{Cut, Overrides, Sample};
 
 /// Between two ticks.
@@ -32,6 +32,8 @@ pub struct Seen {
     pub cpu: Option<Duration>,
     /// Of each fragment, what is to be made of its cost.
     pub charges: Vec<Charge>,
+    /// What is done with what the law decides.
+    pub effect: Effect,
     /// What operators have decided.
     pub overrides: Arc<Overrides>,
 }
@@ -52,7 +54,6 @@ pub struct Governor {
     state: State,
     shape: Shape,
     costs: CostBook,
-    is_dry_run: bool,
 }
 
 impl Governor {
@@ -63,14 +64,12 @@ impl Governor {
             costs: CostBook::new(&shape, None),
             law,
             shape,
-            is_dry_run: false,
         }
     }
 
     /// The site was declared anew: what is known of fragments stays, by their names, and so does the
     /// rate, within the bounds of the law that is declared now.
-    pub fn declare(&mut self, law: Law, shape: Shape, is_dry_run: bool) {
-        self.is_dry_run = is_dry_run;
+    pub fn declare(&mut self, law: Law, shape: Shape) {
         if law != self.law {
             self.state = law.begin(self.state.rate());
             self.law = law;
@@ -101,6 +100,7 @@ impl Governor {
             lateness,
             cpu,
             charges,
+            effect,
             overrides,
         } = seen;
         let inflation = self.costs.learn(&counted, cpu, span);
@@ -117,13 +117,20 @@ impl Governor {
         let state = self.state.clone().freeze(overrides.is_frozen);
         let (state, decision) = self.law.step(state, &sample);
         self.state = state;
-        let mode = Mode {
+        let decided = Mode {
             cut: Cut::at(decision.theta, &steps),
             decision,
             phi: 1.0,
             origins_cut: Cut::NONE,
             overrides,
-            is_dry_run: self.is_dry_run,
+            effect,
+        };
+        let mode = match effect {
+            Effect::GivesUp | Effect::DryRun => decided,
+            Effect::None => Mode {
+                overrides: decided.overrides,
+                ..Mode::full()
+            },
         };
         Turned { mode, sample }
     }

@@ -23,8 +23,19 @@ pub struct Mode {
     pub origins_cut: Cut,
     /// What operators have decided.
     pub overrides: Arc<Overrides>,
-    /// Whether the law only says what it would do.
-    pub is_dry_run: bool,
+    /// What is done with it.
+    pub effect: Effect,
+}
+
+/// What is done with what the law decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Blocks and pages are given up.
+    GivesUp,
+    /// Nothing, but it is said what would be.
+    DryRun,
+    /// Nothing is decided: full pages, but for what operators have decided.
+    None,
 }
 
 /// What one page is to be.
@@ -45,7 +56,7 @@ impl Mode {
             phi: 1.0,
             origins_cut: Cut::NONE,
             overrides: Arc::default(),
-            is_dry_run: false,
+            effect: Effect::None,
         }
     }
 
@@ -59,9 +70,9 @@ impl Mode {
 
     /// The level of a page of this reader.
     pub fn level(&self, reader: Reader, lower_by: u8) -> Level {
-        let by_law = match self.is_dry_run() {
-            true => Level::FULL,
-            false => self.would_be(reader),
+        let by_law = match self.gives_up() {
+            true => self.would_be(reader),
+            false => Level::FULL,
         };
         let level = by_law.get().saturating_add(lower_by);
         self.overrides.level(Level::new(level))
@@ -72,21 +83,22 @@ impl Mode {
         self.cut.level(reader).max(self.origins_cut.level(reader))
     }
 
-    /// Whether the law only says what it would do.
-    pub fn is_dry_run(&self) -> bool {
-        self.is_dry_run || self.overrides.is_dry_run
+    /// Whether what the law decides is done.
+    pub fn gives_up(&self) -> bool {
+        self.effect == Effect::GivesUp && !self.overrides.is_dry_run
     }
 
     /// Whether a page that cannot be composed in time is answered from its snapshot: an operator who
     /// holds the level down has said that it is to be composed.
     pub fn gives_up_pages(&self) -> bool {
         let held = self.overrides.pin.is_some() || self.overrides.cap.is_some();
-        !self.is_dry_run() && !held
+        self.gives_up() && !held
     }
 
     /// Whether there is more to do than can be done, so that nothing is done twice.
     pub fn is_frugal(&self) -> bool {
-        self.decision.theta < 1.0 || self.decision.admit < 1.0 || self.phi < 1.0
+        let is_short = self.decision.theta < 1.0 || self.decision.admit < 1.0 || self.phi < 1.0;
+        is_short && self.gives_up()
     }
 }
 
@@ -107,6 +119,7 @@ mod tests {
         Mode {
             decision,
             cut: Cut::at(theta, &[1.0, 1.0, 2.0]),
+            effect: Effect::GivesUp,
             ..Mode::full()
         }
     }
@@ -137,7 +150,7 @@ mod tests {
     #[test]
     fn a_dry_run_gives_nothing_up() {
         let mode = Mode {
-            is_dry_run: true,
+            effect: Effect::DryRun,
             ..degraded(0.0, 0.1)
         };
         for reader in readers() {

@@ -335,7 +335,9 @@ impl Balance {
         let replica = &mut self.replicas[turn.replica];
         replica.in_flight = replica.in_flight.saturating_sub(1);
         match verdict {
-            Verdict::Failed => replica.peak.observe(took.max(as_long_as), now),
+            Verdict::Missed | Verdict::Failed => {
+                replica.peak.observe(took.max(as_long_as), now);
+            }
             Verdict::Good | Verdict::Slow => replica.answered(took, now),
         }
         self.judge(
@@ -397,7 +399,7 @@ impl Balance {
         });
         // slow by the origin's past is no reason to go elsewhere
         match (verdict, is_outlier) {
-            (Verdict::Failed, _) => Verdict::Failed,
+            (Verdict::Missed | Verdict::Failed, _) => Verdict::Failed,
             (Verdict::Good | Verdict::Slow, true) => Verdict::Slow,
             (Verdict::Good | Verdict::Slow, false) => Verdict::Good,
         }

@@ -22,6 +22,17 @@
 //! one request at a time and no more than one in [`EARLY_PAUSE`]: that costs the origin little, and the
 //! reader would get an error page. On the way back it is always let through.
 //!
+//! # What is held against nobody
+//!
+//! Where many origins are late at once the reason is elsewhere: a database behind all of them, or a
+//! network. While that is so ([`inhibit`](Breaker::inhibit)) what was missed or slow is not counted: less
+//! is asked of each of them meanwhile, and by what may be missed least. Errors count as ever.
+//!
+//! # Who finds out
+//!
+//! The request that finds out how an origin is should not be one that a reader waits for. Where somebody
+//! [asks apart](Breaker::ask_apart) pages leave it to them, but for a core that has nothing else.
+//!
 //! # How it recovers
 //!
 //! After a pause (twice as long each time, up to `open_max`, a random quarter more, so that the nodes
@@ -108,6 +119,8 @@ pub(super) enum Need {
     Wanted,
     /// Without it there is no page.
     LastResort,
+    /// Nobody waits for it: it is to find out how the other side is.
+    Probe,
 }
 
 impl Pass {
@@ -148,6 +161,10 @@ pub(super) struct Breaker {
     /// What opened it last.
     why: Option<Why>,
     early: Early,
+    /// Until when somebody apart from pages finds out how the other side is.
+    asked_apart: Option<Instant>,
+    /// Whether what comes late is the fault of something that many have in common.
+    is_inhibited: bool,
     /// Until when the other side has asked to be left alone.
     hold: Option<Instant>,
     changed: Instant,
@@ -204,6 +221,8 @@ impl Breaker {
             trips: 0,
             why: None,
             early: Early::default(),
+            asked_apart: None,
+            is_inhibited: false,
             hold: None,
             changed: now,
         }
@@ -282,7 +301,9 @@ impl Breaker {
         chance: f64,
     ) -> (Option<Pass>, Option<Move>) {
         let mut moved = self.advance(now);
-        if self.probe_due(now).is_some() {
+        let is_apart = self.asked_apart.is_some_and(|until| now < until);
+        let leaves_it = is_apart && need == Need::Wanted;
+        if self.probe_due(now).is_some() && !leaves_it {
             let good = match self.phase {
                 Phase::HalfOpen { good, .. } => good,
                 Phase::Closed | Phase::Open { .. } | Phase::Recovering { .. } => 0,
@@ -300,7 +321,7 @@ impl Breaker {
         let is_drawn = self.lets_through(chance);
         let kind = match self.phase {
             _ if is_drawn => Some(Kind::Normal),
-            Phase::Recovering { .. } if need == Need::LastResort => Some(Kind::Normal),
+            Phase::Recovering { .. } if need != Need::Wanted => Some(Kind::Normal),
             Phase::Open { .. } | Phase::HalfOpen { .. } if need == Need::LastResort => {
                 self.early.take(now).then_some(Kind::LastResort)
             }
@@ -331,6 +352,10 @@ impl Breaker {
     ) -> Option<Move> {
         if pass.epoch != self.epoch || !self.policy.enabled {
             return None;
+        }
+        let is_late = matches!(verdict, Verdict::Slow | Verdict::Missed);
+        if self.is_inhibited && is_late && pass.kind == Kind::Normal {
+            return self.advance(now);
         }
         self.run.note(verdict, now);
         match pass.kind {
@@ -365,6 +390,16 @@ impl Breaker {
     pub(super) fn hold(&mut self, span: Duration, now: Instant) {
         let until = now + span.min(self.policy.open_max);
         self.hold = self.hold.max(Some(until));
+    }
+
+    /// Until then somebody apart from pages finds out how the other side is.
+    pub(super) fn ask_apart(&mut self, until: Instant) {
+        self.asked_apart = Some(until);
+    }
+
+    /// Whether what comes late from now on is the fault of something that many have in common.
+    pub(super) fn inhibit(&mut self, is_inhibited: bool) {
+        self.is_inhibited = is_inhibited;
     }
 
     /// What was away is back: it gets its share a step at a time.
@@ -419,7 +454,10 @@ impl Breaker {
         let (good, is_asked) = match (self.phase, verdict) {
             (Phase::Open { .. }, Verdict::Good) => (1, false),
             (Phase::HalfOpen { good, is_asked }, Verdict::Good) => (good + 1, is_asked),
-            (Phase::Open { .. } | Phase::HalfOpen { .. }, Verdict::Slow | Verdict::Failed)
+            (
+                Phase::Open { .. } | Phase::HalfOpen { .. },
+                Verdict::Slow | Verdict::Missed | Verdict::Failed,
+            )
             | (Phase::Closed | Phase::Recovering { .. }, _) => return None,
         };
         // whoever has good news may bring more
@@ -453,7 +491,9 @@ impl Breaker {
                 None
             }
             Verdict::Slow => self.open(Why::Slow { slow: 1, of: 1 }, now, chance),
-            Verdict::Failed => self.open(Why::Failing { failed: 1, of: 1 }, now, chance),
+            Verdict::Missed | Verdict::Failed => {
+                self.open(Why::Failing { failed: 1, of: 1 }, now, chance)
+            }
         }
     }
 
@@ -539,9 +579,8 @@ impl Run {
             self.since = now;
         }
         self.bad = self.bad.saturating_add(1);
-        self.failed = self
-            .failed
-            .saturating_add(u32::from(verdict == Verdict::Failed));
+        let is_failed = matches!(verdict, Verdict::Missed | Verdict::Failed);
+        self.failed = self.failed.saturating_add(u32::from(is_failed));
     }
 }
 
@@ -549,7 +588,7 @@ fn kind_of(verdict: Verdict) -> usize {
     match verdict {
         Verdict::Good => GOOD,
         Verdict::Slow => SLOW,
-        Verdict::Failed => FAILED,
+        Verdict::Missed | Verdict::Failed => FAILED,
     }
 }
 

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use crate::fragment::Grade;
-use crate::report::{BreakerState, Cause, Event, Observer, OriginChange};
+use crate::report::{Cause, Event, Observer, OriginChange};
 use crate::site::OriginSpec;
 
 use super::Means;
@@ -43,11 +43,6 @@ impl Door {
             means,
             is_checked: AtomicBool::new(false),
         }
-    }
-
-    pub(super) fn is_left_alone(&self, grade: Grade) -> bool {
-        let (state, ..) = self.guards.lock().breaker(grade).state();
-        matches!(state, BreakerState::Open | BreakerState::HalfOpen)
     }
 
     /// The same origin, declared anew; `None` if its replicas, or the connections to them, are others.

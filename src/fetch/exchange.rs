@@ -22,9 +22,11 @@ use crate::clock::Instant;
 use crate::report::Cause;
 
 use super::attempt::{self, Answer, Ask, Expect, Refusal};
+use super::blocks::Admission;
 use super::breaker::Need;
 use super::door::{Door, Leave, Receipt, UnderWay};
 use super::guards::{Asker, Elsewhere, Permit, Ticket};
+use super::limiter::Outcome;
 use super::retry::{self, Again, Failed};
 use super::verdict::Verdict;
 use super::{Fetched, Terms};
@@ -36,10 +38,12 @@ pub(super) async fn run(
     ask: &Ask<'_>,
     expect: &Expect<'_>,
     terms: Terms,
+    admission: Admission,
 ) -> Result<Fetched, Cause> {
     let asker = Asker {
         grade: terms.priority.grade(),
         need: match (terms.priority.is_core(), terms.has_instead) {
+            _ if terms.is_probe => Need::Probe,
             (true, false) => Need::LastResort,
             (true, true) | (false, _) => Need::Wanted,
         },
@@ -64,6 +68,7 @@ pub(super) async fn run(
         tickets: Vec::new(),
         running: Running::default(),
         leave: Some(leave),
+        admission,
     };
     exchange.hedge_at = exchange.hedge_after(began);
     exchange.start(first);
@@ -132,6 +137,8 @@ struct Exchange<'a> {
     running: Running<'a>,
     /// Until it is settled, or goes with the answer.
     leave: Option<Leave>,
+    /// What the fragment's limiter is to be told.
+    admission: Admission,
 }
 
 impl<'a> Exchange<'a> {
@@ -192,6 +199,10 @@ impl<'a> Exchange<'a> {
         self.hedge_at = None;
         let is_own_fault =
             self.is_late_itself() || Lag::was_kept_waiting(self.deadline, self.terms.timeout, now);
+        self.admission.settle(match is_own_fault {
+            true => Outcome::Abandoned,
+            false => Outcome::Missed(self.terms.timeout),
+        });
         let Some(mut leave) = self.leave.take() else {
             return;
         };
@@ -199,7 +210,7 @@ impl<'a> Exchange<'a> {
             leave.abandon();
             return;
         }
-        leave.settle(Verdict::Failed);
+        leave.settle(Verdict::Missed);
         // whoever was asked a moment ago has missed nothing
         let had_time = |ticket: &&Ticket| now >= ticket.turn.since + self.terms.timeout / 2;
         self.door.with(|guards, news| {
@@ -262,6 +273,10 @@ impl<'a> Exchange<'a> {
         let took = now.saturating_duration_since(since);
         let is_own_fault = self.is_late_itself();
         let says_nothing = self.is_missed || is_own_fault;
+        self.admission.settle(match says_nothing {
+            true => Outcome::Abandoned,
+            false => Outcome::Answered(took),
+        });
         let permit = self.leave.as_ref().and_then(Leave::permit);
         let is_slow = under_way.settle_with(|guards, news| {
             let is_slow = guards.is_slow(took, self.terms.timeout, now);

@@ -18,6 +18,7 @@ use super::breaker::{self, Breaker, Need, Pass};
 use super::budget::Budget;
 use super::bulkhead::{Bulkhead, Place};
 use super::latency::Latency;
+use super::shared_fault::{Late, Lateness};
 use super::verdict::Verdict;
 
 /// Retries in ten seconds that a quiet origin is allowed.
@@ -51,7 +52,7 @@ impl Asker {
         match (self.grade, self.need) {
             (_, Need::LastResort) => Daring::Least,
             (Grade::Core | Grade::Essential, Need::Wanted) => Daring::Little,
-            (Grade::Optional, Need::Wanted) => Daring::Some,
+            (Grade::Optional, Need::Wanted) | (_, Need::Probe) => Daring::Some,
         }
     }
 }
@@ -122,6 +123,7 @@ pub(super) struct Guards {
     pub(super) balance: Balance,
     pub(super) latency: Latency,
     pub(super) counts: Counts,
+    lateness: Lateness,
     retries: Budget,
     failovers: Budget,
     hedges: Budget,
@@ -138,6 +140,7 @@ impl Guards {
             balance: Balance::new(spec, now),
             latency: Latency::new(now),
             counts: Counts::default(),
+            lateness: Lateness::new(now),
             retries: Budget::new(spec.retry.budget_percent, RETRY_FLOOR, now),
             failovers: Budget::new(FAILOVER_PERCENT, FAILOVER_FLOOR, now),
             hedges: Budget::new(spec.hedge_percent, HEDGE_FLOOR, now),
@@ -380,8 +383,9 @@ impl Guards {
         match verdict {
             Verdict::Good => {}
             Verdict::Slow => self.counts.slow += 1,
-            Verdict::Failed => self.counts.failed += 1,
+            Verdict::Missed | Verdict::Failed => self.counts.failed += 1,
         }
+        self.lateness.note(verdict, now);
         let verdict = match (grade, verdict) {
             // late is better than not at all
             (Grade::Core, Verdict::Slow) => Verdict::Good,
@@ -395,6 +399,37 @@ impl Guards {
     /// A request has come to no end that says anything.
     pub(super) fn let_go(&mut self, permit: Permit) {
         self.breakers[permit.grade as usize].abandon(permit.pass);
+    }
+
+    /// How many requests there were lately, and how many of them were late.
+    pub(super) fn lately(&mut self, now: Instant) -> Late {
+        self.lateness.lately(now)
+    }
+
+    /// Whether what comes late from now on is the fault of something that origins have in common.
+    pub(super) fn inhibit(&mut self, is_inhibited: bool) {
+        for breaker in &mut self.breakers {
+            breaker.inhibit(is_inhibited);
+        }
+    }
+
+    /// The grades for which it is to be found out now how the origin is. For those that are `known` to
+    /// be asked apart until then, no page does it.
+    pub(super) fn probes_due(
+        &mut self,
+        known: &dyn Fn(Grade) -> bool,
+        until: Instant,
+        now: Instant,
+    ) -> Vec<Grade> {
+        let mut due = Vec::new();
+        for grade in Grade::ALL.into_iter().filter(|grade| known(*grade)) {
+            let breaker = &mut self.breakers[grade as usize];
+            breaker.ask_apart(until);
+            if breaker.probe_due(now).is_some() {
+                due.push(grade);
+            }
+        }
+        due
     }
 
     /// The origin has asked to be left alone for so long.

@@ -26,7 +26,7 @@
 //! next to nothing asked of it is not slow because of that: after a while its speed is learned anew.
 //!
 //! Invariants: the limit stays within [`LIMIT_MIN`] and its ceiling, the share within [`SHARE_MIN`] and
-//! 1, and no more requests are under way than the limit was when the last of them was let in.
+//! 1, and no request is admitted while as many as the limit are under way.
 
 use std::time::Duration;
 
@@ -192,9 +192,20 @@ impl Limiter {
             self.refused_in_all += 1;
             return false;
         }
+        self.enter();
+        true
+    }
+
+    /// Lets a request in whatever the limit is, where nobody is to be refused: what is usual is learned
+    /// all the same.
+    pub(crate) fn let_in(&mut self) {
+        self.reading.asked = self.reading.asked.saturating_add(1);
+        self.enter();
+    }
+
+    fn enter(&mut self) {
         self.in_flight += 1;
         self.sample.peak = self.sample.peak.max(self.in_flight);
-        true
     }
 
     /// Says what has become of a request that was let in.

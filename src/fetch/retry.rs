@@ -81,6 +81,7 @@ fn may_help(policy: &RetryPolicy, cause: &Cause) -> bool {
         | Cause::Template(_)
         | Cause::NotPushed
         | Cause::Busy
+        | Cause::Limited
         | Cause::Open
         | Cause::Panic
         | Cause::Stopping => false,

@@ -18,6 +18,9 @@ use super::guards::{Counts, Guards};
 /// How an origin is.
 #[derive(Debug, Clone, Serialize)]
 pub struct OriginState {
+    /// Whether it is late because of something that it has in common with others, so that this is not
+    /// held against it.
+    pub shared_fault: bool,
     /// Requests in flight.
     pub in_flight: usize,
     /// How many it may have.
@@ -73,7 +76,24 @@ pub struct ReplicaState {
     pub breaker: BreakerReport,
 }
 
-pub(super) fn of(door: &Door) -> OriginState {
+/// How an optional fragment is.
+#[derive(Debug, Clone, Serialize)]
+pub struct BlockState {
+    /// The origin that is asked for it.
+    pub origin: String,
+    /// Requests that may be in flight for it at once, at present.
+    pub limit: usize,
+    /// Requests that are.
+    pub in_flight: usize,
+    /// The share of the readers whose pages ask for it.
+    pub share: f64,
+    /// What an answer takes usually, in milliseconds; `None` before there were any.
+    pub baseline_ms: Option<f64>,
+    /// Requests that were refused because its origin is slower than usual.
+    pub refused: u64,
+}
+
+pub(super) fn of(door: &Door, shared_fault: bool) -> OriginState {
     let now = door.means.clock.now();
     let guards = door.guards.lock();
     let known = guards.latency.quantiles(now);
@@ -101,6 +121,7 @@ pub(super) fn of(door: &Door) -> OriginState {
         }
     });
     OriginState {
+        shared_fault,
         in_flight: guards.bulkhead.in_flight(),
         max_in_flight: door.spec.max_in_flight,
         reserved: door.spec.reserved,
@@ -131,7 +152,7 @@ fn report(breaker: &Breaker, now: Instant) -> BreakerReport {
     }
 }
 
-fn ms(span: Duration) -> f64 {
+pub(super) fn ms(span: Duration) -> f64 {
     // a hundredth of a millisecond is more than anybody needs
     (span.as_secs_f64() * 1e5).round() / 1e2
 }

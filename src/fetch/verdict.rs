@@ -9,7 +9,9 @@ pub(super) enum Verdict {
     Good,
     /// A whole answer, but much later than usual.
     Slow,
-    /// No answer, a wrong one, or none by the deadline.
+    /// No answer by the deadline.
+    Missed,
+    /// No answer, or a wrong one.
     Failed,
 }
 
@@ -46,6 +48,7 @@ pub(super) fn is_failure(cause: &Cause) -> bool {
         | Cause::Template(_)
         | Cause::NotPushed
         | Cause::Busy
+        | Cause::Limited
         | Cause::Open
         | Cause::Panic
         | Cause::Stopping => false,
@@ -73,6 +76,7 @@ mod tests {
             (Cause::Redirect("to another host".into()), false),
             (Cause::Template("undefined".into()), false),
             (Cause::Busy, false),
+            (Cause::Limited, false),
             (Cause::Open, false),
             (Cause::Stopping, false),
         ] {

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use crate::degradation::Level;
 use crate::fragment::quantity::show_duration;
 use crate::fragment::source::TargetTemplate;
 use crate::fragment::{Fragment, Rung, RungKind, Source};
@@ -19,8 +20,10 @@ pub struct Explanation {
     pub page: String,
     /// The pattern that matched.
     pub route: String,
-    /// The level it was planned at, and the last level that gives anything up.
+    /// The level it was planned at.
     pub level: u8,
+    /// What people call that level.
+    pub level_name: String,
     /// The level at which only the text is left.
     pub level_text_only: u8,
     /// The page's budget in milliseconds.
@@ -46,6 +49,8 @@ pub struct StepExplanation {
     pub chain: Vec<String>,
     /// The first level that gives it up.
     pub shed_at_level: Option<u8>,
+    /// The step of the ladder that it is in.
+    pub step: Option<String>,
 }
 
 impl Explanation {
@@ -65,16 +70,15 @@ impl Explanation {
                 source: source(site, fragment, target),
                 deadline_ms: slot_time(page, fragment).as_millis(),
                 chain: chain(site, fragment),
-                shed_at_level: site
-                    .ladder
-                    .level_of(fragment.priority)
-                    .map(|level| level.get()),
+                shed_at_level: site.ladder.level_of(step.fragment).map(Level::get),
+                step: site.ladder.step(step.fragment).map(|s| s.name.clone()),
             }
         };
         Self {
             page: page.name.clone(),
             route: page.route.clone(),
             level: plan.level.get(),
+            level_name: site.ladder.called(plan.level).to_owned(),
             level_text_only: site.ladder.text_only().get(),
             budget_ms: page.budget.as_millis(),
             steps: plan.steps.iter().map(step).collect(),
@@ -87,23 +91,19 @@ impl Explanation {
             page,
             route,
             level,
+            level_name,
             level_text_only,
             budget_ms,
             steps,
         } = self;
         let mut text = format!(
-            "page {page} ({route}), level {level} of {level_text_only}, budget {budget_ms} ms\n"
+            "page {page} ({route}), level {level} of {level_text_only} ({level_name}), budget {budget_ms} ms\n"
         );
-        let width = steps
-            .iter()
-            .map(|s| s.fragment.chars().count())
-            .max()
-            .unwrap_or(0);
-        for step in steps {
-            let shed = match step.shed_at_level {
-                Some(level) => format!("given up at level {level}"),
-                None => "never given up".to_owned(),
-            };
+        let longest = |texts: Vec<usize>| texts.into_iter().max().unwrap_or(0);
+        let width = longest(steps.iter().map(|s| s.fragment.chars().count()).collect());
+        let sheds: Vec<String> = steps.iter().map(StepExplanation::given_up).collect();
+        let shed_width = longest(sheds.iter().map(|shed| shed.chars().count()).collect());
+        for (step, shed) in steps.iter().zip(sheds) {
             let (mark, doing) = match step.action {
                 "serve" => (
                     "+",
@@ -114,7 +114,7 @@ impl Explanation {
             let (name, priority) = (&step.fragment, &step.priority);
             writeln!(
                 text,
-                "  {mark} {name:width$}  {priority:<11}  {shed:<20}  {doing}"
+                "  {mark} {name:width$}  {priority:<11}  {shed:<shed_width$}  {doing}"
             )
             .expect("writing to a string cannot fail");
             if step.action == "serve" {
@@ -129,6 +129,24 @@ impl Explanation {
             }
         }
         text
+    }
+}
+
+impl StepExplanation {
+    fn given_up(&self) -> String {
+        given_up(&self.fragment, self.shed_at_level, self.step.as_deref())
+    }
+}
+
+/// When a fragment is given up, in words: the step has a name of its own where it is not made of those
+/// of its blocks.
+pub fn given_up(fragment: &str, level: Option<u8>, step: Option<&str>) -> String {
+    match (level, step) {
+        (None, _) => "never given up".to_owned(),
+        (Some(level), Some(step)) if !step.split(", ").any(|block| block == fragment) => {
+            format!("given up at level {level}, {step}")
+        }
+        (Some(level), _) => format!("given up at level {level}"),
     }
 }
 

@@ -64,7 +64,7 @@ mod tests {
         assert!(pages.enter().is_none(), "whoever is refused takes no place");
         drop(first);
         assert!(pages.enter().is_some());
-        let (_third, _fourth) = (pages.enter_as_text().unwrap(), pages.enter_as_text());
+        let _texts: Vec<_> = (0..3).map(|_| pages.enter_as_text().unwrap()).collect();
         assert!(pages.enter_as_text().is_none());
     }
 }

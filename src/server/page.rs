@@ -22,9 +22,6 @@ use super::accept::Who;
 use super::in_flight::PagePlace;
 use super::{ServerState, error_page};
 
-/// A page that has waited longer before it was planned is answered from its snapshot.
-const WAIT_MAX: Duration = Duration::from_millis(60);
-
 const LEVEL: HeaderName = HeaderName::from_static("marbre-level");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 pub(super) const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
@@ -100,10 +97,11 @@ impl Asked<'_> {
     /// begun. With what it says of its level.
     async fn answer(&self, params: Vec<(String, String)>) -> Option<(Composed, HeaderValue)> {
         let executor = self.state.composer.executor();
+        let wait_max = self.edition.site.degradation.wait_max;
         let place = self.state.pages.enter();
         if let (Admission::Compose(level), Some(place)) = (self.admission(), place) {
             let turn = match self.mode.gives_up_pages() {
-                true => executor.begin(WAIT_MAX).await.ok(),
+                true => executor.begin(wait_max).await.ok(),
                 false => Some(executor.go_on().await),
             };
             if let Some(turn) = turn {
@@ -153,7 +151,7 @@ impl Asked<'_> {
         let facts = self.facts(params);
         let now = self.state.composer.clock().now();
         let plan = Plan {
-            reader: self.reader,
+            reader: Some(self.reader),
             is_frugal: level > Level::FULL || self.mode.is_frugal(),
             ..plan::plan(&self.edition.site, self.id, &facts, level, now)
         };

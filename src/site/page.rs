@@ -33,6 +33,11 @@ pub struct Page {
     pub layout: String,
     /// From the request to the last byte of the page.
     pub budget: Duration,
+    /// What it should take at the 95th percentile: its budget, where nothing less is declared.
+    pub target: Duration,
+    /// How long optional blocks are waited for at most, whatever their own timeouts; `None` where no
+    /// target is declared.
+    pub optional_time: Option<Duration>,
     /// Its fragments, each once, in the order of their first slots.
     pub members: Vec<Member>,
     /// What is written, in document order.

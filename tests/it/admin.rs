@@ -94,7 +94,7 @@ async fn state_tells_what_is_served_and_how_it_goes() {
     assert!(state["uptime_s"].is_u64());
     assert_eq!(
         state["level"],
-        json!({ "level": 0, "text_only": 1, "ladder": [["block"]] })
+        json!({ "level": 0, "text_only": 1, "ladder": [{ "name": "block", "blocks": ["block"] }] })
     );
     let cms_state = &state["origins"]["cms"];
     assert_eq!(cms_state["owner"], "desk");
@@ -132,11 +132,15 @@ async fn the_level_can_be_set_and_is_obeyed() {
     ] {
         let (status, body) = operator.ask("PUT", "/level", &level.to_string(), &[]).await;
         let said: Value = serde_json::from_str(&body).unwrap();
-        let expected = json!({ "level": level, "text_only": 2, "ladder": [["least"], ["more"]] });
+        let ladder = json!([
+            { "name": "least", "blocks": ["least"] },
+            { "name": "more", "blocks": ["more"] },
+        ]);
+        let expected = json!({ "level": level, "text_only": 2, "ladder": ladder });
         assert_eq!((status, said), (200, expected));
         let answer = site.reader().get("/").await;
         answer.is(200, page);
-        assert_eq!(answer.header("marbre-level"), Some(&*level.to_string()));
+        assert_eq!(answer.level(), level);
     }
     let (status, _) = operator
         .ask(

@@ -346,7 +346,7 @@ async fn the_demo_newspaper_does_without_five_sick_origins_and_takes_them_back()
             // the two that hang and drip
             "timeout" if ["fragments.slideshow", "fragments.live"].contains(&name) => "200ms",
             "timeout" => "20s",
-            "budget" => "25s",
+            "budget" | "target" => "25s",
             "ttl" | "grace" | "keep" if !is_required(name) => "0s",
             _ => value,
         },

@@ -4,10 +4,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use marbre::config::{self, Diagnostics, Loaded};
+use marbre::degradation::law::{aimd, work_rate};
+use marbre::degradation::{Law, Step};
 use marbre::fragment::{Rung, Source};
-use marbre::site::{Found, Target};
+use marbre::site::{DegradationSpec, Found, Mode, Site, Target};
 use tempfile::TempDir;
 
 use crate::support::Authority;
@@ -177,6 +180,20 @@ wrong! {
     shared_stores_that_cannot_be: Newsroom::and("[shared]\nvalkey = \"http://me:s3cret@cache\"");
     shared_prefix: Newsroom::and("[shared]\nvalkey = \"redis://cache:6379\"\nprefix = \"le marbre!\"");
     site_settings: Newsroom::and("[site]\nlanguage = \"fr-FR\"\nerror_page = \"errors/503.html\"\nnot_found_page = \"../secret.html\"\nretry_after = \"0s\"");
+
+    // degradation
+    degradation_settings: Newsroom::and("[degradation]\nmode = \"dry\"\nlaw = \"pid\"\ntarget = \"5ms\"\nmargin = \"1m\"\nreader_cookie = \"\"\nsave_data = 100\nworkers = 0\nwait_max = \"0s\"\nladdder = []");
+    targets_that_leave_nothing: Newsroom::with("layout = \"layouts/article.html\"", "layout = \"layouts/article.html\"\ntarget = \"60ms\"\n[degradation]\nmargin = \"80ms\"\ntarget = \"80ms\"");
+    target_beyond_the_budget: Newsroom::with("layout = \"layouts/article.html\"", "layout = \"layouts/article.html\"\nbudget = \"800ms\"\ntarget = \"900ms\"");
+    readers_cookie: Newsroom::and("[degradation]\nreader_cookie = \"session=1\"");
+    rehearsal_tokens_are_never_shown: Newsroom::and("[degradation]\nrehearse_token = \"s3cret;s3cret\" # s3cret\nx = 1").env("T", "s3cret");
+    rehearsal_token_that_is_not_set: Newsroom::and("[degradation]\nrehearse_token = \"${MARBRE_REHEARSE_TOKEN}\"");
+    constants_of_laws: Newsroom::and("[degradation.work_rate]\nqueue_target = 25\ncut_rate = 9\ngrowth = 0.001\ndrift = nan\nspell_gap = \"1ms\"\nqueue_traget = \"25ms\"\n[degradation.aimd]\ncut = \"0.5\"\ncut_time = \"1h\"\nadmit_min = -inf");
+    ladder_names: Newsroom::and("[degradation]\nladder = [\n  \"slidshow\",\n  \"teaser\",\n  { name = \"more\", blocks = [\"slideshow\", \"teaser\", \"article\"] },\n  { name = \"more\", blocks = [\"header\"] },\n  { name = \"two words\", blocks = [\"slideshow\"] },\n]");
+    ladder_that_lacks_something: Newsroom::and("[degradation]\nladder = [\"slideshow\"]");
+    ladder_of_the_wrong_kind: Newsroom::and("[degradation]\nladder = [\"teaser\", 5, { name = \"x\" }, { name = \"y\", blocks = [] }, { nme = \"z\", blocks = \"slideshow\" }]");
+    ladder_with_an_item: Newsroom::and("[fragments.latest]\npriority = 50\nsource = \"cms:/latest\"\nitem = \"entry\"\n[fragments.entry]\npriority = 50\nsource = \"cms:/entries/{item.id}\"\n[degradation]\nladder = [\"teaser\", \"slideshow\", \"entry\"]");
+    ladder_in_an_included_file: Newsroom::new(&format!("include = [\"more.toml\"]\n{GOOD}")).file("more.toml", "[degradation]\nladder = [\"teaser\"]");
 
     // origins
     urls: Newsroom::and("[origins.bad]\nurls = [\"cms\", \"ftp://cms\", \"http://cms/api\", \"http://me:s3cret@cms\", \"http://cms?x\", \"http://cms:\", \"http://ok\", \"http://ok/\"]\n[origins.none]\nurls = []");
@@ -399,6 +416,134 @@ fn what_is_unused_is_a_warning() {
 }
 
 #[test]
+fn what_degradation_warns_of() {
+    let more = "[degradation]\ntarget = \"250ms\"\nrehearse_token = \"short\"\nladder = [\"slideshow\", \"teaser\"]";
+    let loaded = Newsroom::and(more).loaded();
+    insta::assert_snapshot!("what_degradation_warns_of", loaded.warnings.to_string());
+    assert!(!format!("{:?}", loaded.site.degradation).contains("short"));
+}
+
+#[test]
+fn what_a_site_says_of_its_degradation() {
+    let ms = Duration::from_millis;
+    let plain = Newsroom::new(GOOD).loaded().site;
+    assert_eq!(plain.degradation, DegradationSpec::default());
+    assert_eq!(plain.pages[0].target, plain.pages[0].budget);
+    assert_eq!(plain.pages[0].optional_time, None);
+    assert_eq!(
+        steps(&plain),
+        [("teaser", vec!["teaser"]), ("slideshow", vec!["slideshow"])]
+    );
+
+    let more = r#"
+[degradation]
+mode = "dry-run"
+target = "300ms"
+margin = "60ms"
+reader_cookie = "session"
+save_data = 2
+rehearse_token = "${T}"
+workers = 3
+wait_max = "1s"
+ladder = [{ name = "extras", blocks = ["teaser", "slideshow"] }]
+[degradation.work_rate]
+queue_target = "30ms"
+cut_rate = 1
+growth = 0.2
+"#;
+    let site = Newsroom::and(more)
+        .env("T", "0123456789abcdef")
+        .loaded()
+        .site;
+    let spec = &site.degradation;
+    assert_eq!(
+        (spec.mode, spec.target, spec.margin),
+        (Mode::DryRun, Some(ms(300)), ms(60))
+    );
+    assert_eq!(
+        (spec.save_data, spec.workers, spec.wait_max),
+        (2, Some(3), ms(1000))
+    );
+    assert_eq!(spec.reader_cookie.as_deref(), Some("session"));
+    assert!(
+        spec.rehearse_token
+            .as_ref()
+            .unwrap()
+            .is(b"0123456789abcdef")
+    );
+    let Law::WorkRate(constants) = spec.law.for_cores(4) else {
+        panic!("{:?}", spec.law);
+    };
+    let expected = work_rate::Constants {
+        queue_target: ms(30),
+        cut_rate: 1.0,
+        growth: 0.2,
+        ..work_rate::Constants::for_cores(4)
+    };
+    assert_eq!(constants, expected);
+    assert_eq!(site.pages[0].target, ms(300));
+    assert_eq!(site.pages[0].optional_time, Some(ms(240)));
+    assert_eq!(steps(&site), [("extras", vec!["teaser", "slideshow"])]);
+
+    let more = "[degradation]\nlaw = \"aimd\"\n[degradation.aimd]\ncut = 0.9\n[degradation.work_rate]\nrate_max = 500";
+    let law = Newsroom::and(more)
+        .loaded()
+        .site
+        .degradation
+        .law
+        .for_cores(4);
+    let expected = aimd::Constants {
+        cut: 0.9,
+        ..aimd::Constants::default()
+    };
+    assert_eq!(law, Law::Aimd(expected));
+    let more = "[degradation.work_rate]\nrate_max = 500";
+    let law = Newsroom::and(more)
+        .loaded()
+        .site
+        .degradation
+        .law
+        .for_cores(4);
+    assert!(matches!(law, Law::WorkRate(constants) if constants.rate_max == 500.0));
+}
+
+/// The steps of the ladder, with the names of their blocks.
+fn steps(site: &Site) -> Vec<(&str, Vec<&str>)> {
+    let steps = site.ladder.steps().iter();
+    let names = |step: &'_ Step| -> Vec<&str> {
+        let blocks = step.blocks.iter();
+        blocks.map(|id| site.fragment(*id).name.as_str()).collect()
+    };
+    steps
+        .map(|step| (step.name.as_str(), names(step)))
+        .collect()
+}
+
+#[test]
+fn a_page_may_have_a_target_of_its_own() {
+    let ms = Duration::from_millis;
+    let layout = "layout = \"layouts/article.html\"";
+    let own = Newsroom::with(layout, &format!("{layout}\ntarget = \"500ms\""));
+    let page = &own.loaded().site.pages[0];
+    assert_eq!((page.target, page.optional_time), (ms(500), Some(ms(450))));
+    // the site's is cut to the budget
+    let more = "[degradation]\ntarget = \"3s\"";
+    let page = &Newsroom::and(more).loaded().site.pages[0];
+    assert_eq!((page.target, page.optional_time), (ms(1000), Some(ms(950))));
+}
+
+#[test]
+fn differences_of_degradation() {
+    let old = Newsroom::new(GOOD).loaded().site;
+    let more = "[degradation]\nmode = \"off\"\ntarget = \"300ms\"\nreader_cookie = \"s\"\nsave_data = 0\nrehearse_token = \"0123456789abcdef\"\nworkers = 2\nladder = [{ name = \"extras\", blocks = [\"teaser\", \"slideshow\"] }]\n[degradation.work_rate]\nrate_max = 3000\nqueue_target = \"40ms\"";
+    let new = Newsroom::and(more).loaded().site;
+    insta::assert_snapshot!(
+        "differences_of_degradation",
+        config::diff(&old, &new).join("\n")
+    );
+}
+
+#[test]
 fn fingerprints_follow_what_is_rendered() {
     let prints = |room: &Newsroom| -> Vec<u64> {
         room.loaded()
@@ -504,8 +649,12 @@ fn the_loader_accepts_what_the_schema_offers() {
     let origin = &schema["properties"]["origins"]["patternProperties"];
     let origin = origin.as_object().unwrap().values().next().unwrap();
     let properties = schema["properties"].as_object().unwrap();
-    for section in ["server", "site", "limits"] {
+    for section in ["server", "site", "limits", "degradation"] {
         text += &format!("[{section}]\n{}", table(&properties[section]));
+    }
+    for law in ["work_rate", "aimd"] {
+        let keys = table(&properties["degradation"]["properties"][law]);
+        text += &format!("[degradation.{law}]\n{keys}");
     }
     text += &format!("[origins.cms]\n{}", table(origin));
     for part in ["breaker", "retry", "health"] {
@@ -549,7 +698,8 @@ fn the_loader_accepts_what_the_schema_offers() {
             "<fragment name=\"article\"/>",
         )
         .file("public/assets/x", "")
-        .file("certs/internal-ca.pem", authority());
+        .file("certs/internal-ca.pem", authority())
+        .env("MARBRE_REHEARSE_TOKEN", "0123456789abcdef");
     let loaded = room
         .load()
         .unwrap_or_else(|found| panic!("{text}\n{found}"));

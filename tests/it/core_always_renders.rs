@@ -43,7 +43,10 @@ async fn at_the_last_level_the_text_is_left_and_nothing_else_is_asked_for() {
         .await;
     let page = site.reader().get("/").await;
     page.is(200, "<header>h</header><p>text</p>");
-    assert_eq!(page.header("marbre-level"), Some("1"));
+    assert_eq!(
+        page.header("marbre-level"),
+        Some("1;theta=1.000;off=\"block\"")
+    );
     assert_eq!(page.outcome("block"), Some("shed"));
     assert_eq!(cms.hits("/block"), 0);
 }

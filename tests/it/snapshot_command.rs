@@ -216,7 +216,7 @@ async fn newspaper() -> Newspaper {
     let declared = include_str!("../../fragments.toml").lines().map(|line| {
         match line.split_once(" = ") {
             Some(("timeout", _)) => "timeout = \"20s\"".to_owned(),
-            Some(("budget", _)) => "budget = \"25s\"".to_owned(),
+            Some((key @ ("budget" | "target"), _)) => format!("{key} = \"25s\""),
             // what is fresh for the whole test is the same in all its copies
             Some(("ttl", _)) => "ttl = \"1h\"".to_owned(),
             Some(("templates", _)) => format!("templates = {templates:?}"),

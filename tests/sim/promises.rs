@@ -75,7 +75,7 @@ pub(crate) fn check(stage: &Stage, level: u8, page: &Asked, seen: &mut Seen) {
             "{expected} is not at {rest}: {report:?}"
         );
         rest = &rest[expected.len()..];
-        check_member(stage, level, fragment.priority, outcome);
+        check_member(stage, level, fragment, outcome);
     }
     check_verdict(stage, page, rest, seen);
 }
@@ -126,8 +126,15 @@ fn chain<'s>(site: &'s Site, fragment: &'s Fragment) -> Vec<&'s Rung> {
     rungs
 }
 
-fn check_member(stage: &Stage, level: u8, priority: Priority, outcome: &Outcome) {
-    let shed = stage.edition.site.ladder.sheds(Level::new(level), priority);
+fn sheds(site: &Site, level: u8, fragment: &Fragment) -> bool {
+    let id = site.fragment_named(&fragment.name);
+    let id = id.expect("a fragment of the site");
+    site.ladder.sheds(Level::new(level), id)
+}
+
+fn check_member(stage: &Stage, level: u8, fragment: &Fragment, outcome: &Outcome) {
+    let (site, priority) = (&stage.edition.site, fragment.priority);
+    let shed = sheds(site, level, fragment);
     let says_shed = matches!(outcome, Outcome::Omitted(OmitReason::Shed(_)));
     assert_eq!(
         shed, says_shed,
@@ -180,7 +187,7 @@ pub(crate) fn check_fetches(stage: &Stage, level: u8) {
     let site = &stage.edition.site;
     for fragment in &site.fragments {
         let asked = stage.origins[&fragment.name].asked();
-        if site.ladder.sheds(Level::new(level), fragment.priority) {
+        if sheds(site, level, fragment) {
             assert!(
                 asked.is_empty(),
                 "{} was asked for at level {level}",

@@ -132,6 +132,11 @@ async fn obtain<'v>(
         true => now.max(by - budget::assembly_margin(fragment.timeout)),
         false => now + item.timeout,
     };
+    // others may wait for the list, whose readers are not this one
+    let order = Order {
+        reader: None,
+        ..order.clone()
+    };
     let mut facts = Facts::clone(&order.facts);
     let obtaining = values.iter().map(|value| {
         let request = take(item, value, &mut facts)

@@ -144,8 +144,11 @@ async fn fetch(
         None => renewable(order, request),
     };
     let validators = known.as_deref().map(|known| &known.validators);
-    order.edition.meters.fetched(id.index());
-    let Fetched { answer, receipt } = ask(order, fragment, origin, request, validators).await?;
+    let asked = ask(order, id, origin, request, validators).await;
+    if !matches!(asked, Err(Cause::Open | Cause::Busy | Cause::Limited)) {
+        order.edition.meters.fetched(id.index());
+    }
+    let Fetched { answer, receipt } = asked?;
     let content = match answer {
         Answer::Content(content) => content,
         Answer::NotModified(headers) => {
@@ -436,11 +439,12 @@ fn no_page(why: NoPage, headers: &HeaderMap) -> Landed {
 
 async fn ask(
     order: &Order,
-    fragment: &Fragment,
+    id: FragmentId,
     origin: OriginId,
     request: &SourceRequest,
     known: Option<&Validators>,
 ) -> Result<Fetched, Cause> {
+    let fragment = order.edition.site.fragment(id);
     let json = fragment.takes_json();
     let without_content = match fragment.priority {
         Priority::Core => WithoutContent::Verdict,
@@ -459,6 +463,7 @@ async fn ask(
     };
     let now = order.composer.clock.now();
     let terms = Terms {
+        fragment: id,
         priority: fragment.priority,
         // of others it makes no difference
         has_instead: !fragment.priority.is_core()
@@ -469,6 +474,7 @@ async fn ask(
         hedge: fragment.hedge,
         // a page that gives blocks up does not spend more on those that are left
         is_frugal: order.is_frugal && !fragment.is_required(),
+        is_probe: false,
     };
     let fetcher = &order.edition.fetcher;
     fetcher.fetch(origin, &ask, &expect, terms).await

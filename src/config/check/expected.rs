@@ -41,6 +41,10 @@ pub(super) fn expected(schema: &Value) -> String {
             (Some(low), Some(high)) => format!("a whole number from {low} to {high}"),
             _ => "a whole number".to_owned(),
         },
+        (Some("number"), _) => match (schema["minimum"].as_f64(), schema["maximum"].as_f64()) {
+            (Some(low), Some(high)) => format!("a number from {low} to {high}"),
+            _ => "a number".to_owned(),
+        },
         (Some("boolean"), _) => "`true` or `false`".to_owned(),
         (Some("array"), _) => match schema["items"]["type"].as_str() {
             Some("string") => "a list of strings".to_owned(),

@@ -22,7 +22,7 @@ impl Walk<'_> {
             let place = self.found.within(&self.place(span), "${");
             let message = format!("`${{…}}` is not expanded in {}", self.setting());
             self.found.push(Diagnostic::error(message).at(place, "this would be taken literally").help(
-                "environment variables are read in origin `urls`, `listen`, `shared.valkey` and `admin.token` only",
+                "environment variables are read in origin `urls`, `listen`, `shared.valkey`, `admin.token` and `degradation.rehearse_token` only",
             ));
             return false;
         }
@@ -84,6 +84,10 @@ impl Walk<'_> {
         schema: &Value,
         whole: &Value,
     ) -> bool {
+        if schema["type"] == "number" {
+            // no bound is large enough for the difference to matter
+            return self.number(number as f64, span, schema, whole);
+        }
         let bound = |key: &str| schema[key].as_i64().map(i128::from);
         if bound("minimum").is_some_and(|low| number < low)
             || bound("maximum").is_some_and(|high| number > high)
@@ -95,5 +99,26 @@ impl Walk<'_> {
             return false;
         }
         true
+    }
+
+    /// A number that may have a fraction. What is infinite or no number is in no range.
+    pub(super) fn number(
+        &mut self,
+        number: f64,
+        span: Range<usize>,
+        schema: &Value,
+        whole: &Value,
+    ) -> bool {
+        let bound = |key: &str| schema[key].as_f64();
+        let fits = number.is_finite()
+            && bound("minimum").is_none_or(|low| number >= low)
+            && bound("maximum").is_none_or(|high| number <= high);
+        if !fits {
+            let message = format!("{} is out of range", self.setting());
+            let label = format!("expected {}", expected(whole));
+            let place = self.place(span);
+            self.found.push(Diagnostic::error(message).at(place, label));
+        }
+        fits
     }
 }

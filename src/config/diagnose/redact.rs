@@ -3,15 +3,17 @@
 //!
 //! Invariant: the result has the same length and the same lines, so that spans still point right.
 
-/// The text with what follows `token =` on a line, and `user:password@` in URLs, replaced by `*`;
+/// The text with what follows `token =` (or `…_token =`) on a line, and `user:password@` in URLs, replaced by `*`;
 /// `${ENV}` references stay, for they are names.
 pub(super) fn blot(text: &str) -> String {
     let mut bytes = text.as_bytes().to_vec();
     for (at, _) in text.match_indices("token") {
         let rest = &text[at + "token".len()..];
         let after = rest.trim_start_matches(['"', '\'', ' ', '\t']);
-        // `?token={query.t}` in a source is not a key
-        let is_key = text[..at].ends_with(['\n', ' ', '\t', '.', '"', '\'', '{', ',']) || at == 0;
+        // the key may be longer, such as `rehearse_token`; `?token={query.t}` in a source is none
+        let before = text[..at].trim_end_matches(|c: char| c.is_ascii_alphanumeric() || c == '_');
+        let is_key =
+            before.is_empty() || before.ends_with(['\n', ' ', '\t', '.', '"', '\'', '{', ',']);
         if is_key && let Some(value) = after.strip_prefix('=') {
             blot_value(&mut bytes, text.len() - value.len(), value);
         }
@@ -77,6 +79,14 @@ mod tests {
     #[test]
     fn secrets_are_covered_and_names_are_not() {
         assert_eq!(blot("token = \"s3cret\"\nx=1"), "token = \"******\"\nx=1");
+        assert_eq!(
+            blot("rehearse_token = \"s3cret\"\n"),
+            "rehearse_token = \"******\"\n"
+        );
+        assert_eq!(
+            blot("source = \"cms:/x?my_token={query.t}\""),
+            "source = \"cms:/x?my_token={query.t}\""
+        );
         assert_eq!(blot("admin={token='é'}"), "admin={token='**'*");
         assert_eq!(blot("token = \"${T:-abc}\""), "token = \"${T:-***}\"");
         assert_eq!(blot("token = \"${T}\""), "token = \"${T}\"");

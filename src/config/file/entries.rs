@@ -111,6 +111,9 @@ pub struct Page {
     #[serde(default = "one_second")]
     #[schemars(extend("x-range" = ["10ms", "60s"]))]
     pub budget: At<TimeSpan>,
+    /// What it should take at the 95th percentile: as `[degradation]` says if absent.
+    #[schemars(extend("x-range" = ["20ms", "60s"]), example = &"500ms")]
+    pub target: Option<At<TimeSpan>>,
     /// How often the last complete page is taken as a snapshot, at most: what the reader gets when
     /// the core has nothing else.
     #[serde(default = "one_minute")]

@@ -92,12 +92,7 @@ pub(super) fn cookies(
 ) -> Vec<String> {
     let mut names = Vec::new();
     for cookie in written {
-        // a cookie's name is a token (RFC 6265, 4.1.1)
-        let well_formed = !cookie.is_empty()
-            && cookie
-                .bytes()
-                .all(|b| b.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?={}".contains(&b));
-        if !well_formed {
+        if !is_cookie_name(cookie) {
             cx.report(
                 Diagnostic::error(format!("`{}` is not a cookie name", **cookie))
                     .at(entry.at(cookie), "expected a name, without its value"),
@@ -106,6 +101,12 @@ pub(super) fn cookies(
         names.push(cookie.to_string());
     }
     sorted(names)
+}
+
+/// A cookie's name is a token (RFC 6265, 4.1.1).
+pub(super) fn is_cookie_name(name: &str) -> bool {
+    let is_token = |b: u8| b.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?={}".contains(&b);
+    !name.is_empty() && name.bytes().all(is_token)
 }
 
 /// Their order means nothing, so it must not change a fingerprint.

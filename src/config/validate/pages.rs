@@ -7,7 +7,7 @@ use bytes::Bytes;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::names::Names;
-use super::{Context, assets, body, lists, patterns, settings};
+use super::{Context, assets, body, degradation, lists, patterns, settings};
 use crate::config::diagnose::{Diagnostic, FileId, Place};
 use crate::config::file;
 use crate::config::read::{Declared, Entry};
@@ -66,11 +66,14 @@ fn page(
     check_slot_count(&layout, declared, &place, cx);
     let compiled = compile(layout, &text, file, declared, names, cx)?;
     check_core(entry, &compiled, declared, place, cx);
+    let (target, optional_time) = degradation::aim(entry, written, declared, cx);
     Some(Page {
         name: entry.name.clone(),
         route: written.route.to_string(),
         layout: written.layout.to_string(),
         budget: written.budget.0,
+        target,
+        optional_time,
         members: compiled.members,
         pieces: compiled.pieces,
         snapshots: snapshots(entry, written),

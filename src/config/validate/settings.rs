@@ -161,7 +161,8 @@ pub(super) fn bytes(size: &file::ByteSize) -> usize {
     usize::try_from(size.0).unwrap_or(usize::MAX)
 }
 
-fn place<T>(value: &At<T>, main: FileId) -> Place {
+/// The place of a value in the main file.
+pub(super) fn place<T>(value: &At<T>, main: FileId) -> Place {
     Place {
         file: main,
         span: value.span().unwrap_or(0..0),

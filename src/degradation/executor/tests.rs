@@ -1,3 +1,5 @@
+//! Turns: their number, their order, and that nobody is forgotten.
+
 use std::sync::atomic::AtomicBool;
 
 use futures::FutureExt as _;

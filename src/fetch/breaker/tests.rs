@@ -55,8 +55,9 @@ fn weather(line: &str) -> Weather {
     let bad = match word() {
         "good" => Verdict::Good,
         "slow" => Verdict::Slow,
+        "missed" => Verdict::Missed,
         "failed" => Verdict::Failed,
-        other => panic!("{other}: good, slow or failed"),
+        other => panic!("{other}: good, slow, missed or failed"),
     };
     let (mut percent, mut need) = (100.0, Need::Wanted);
     loop {
@@ -188,6 +189,7 @@ fn opened_by(verdicts: &str, pause: Duration) -> Option<usize> {
         let verdict = match verdict {
             'x' => Verdict::Failed,
             's' => Verdict::Slow,
+            'm' => Verdict::Missed,
             _ => Verdict::Good,
         };
         let (pass, _) = breaker.admit(Need::Wanted, now, 0.5);
@@ -203,6 +205,8 @@ fn what_opens_it() {
         ("xxxxxxxxxxxx", 50, Some(9)),
         ("xxxxxxxxx.xxxxxxxxx", 50, None),
         ("ssssssssss", 50, Some(9)),
+        ("mmmmmmmmmm", 50, Some(9)),
+        ("mxsmxsmxsm", 50, Some(9)),
         // a blip of twenty milliseconds
         (
             "........................xxxxxxxxxxxxxxxx........................",
@@ -274,6 +278,80 @@ fn retry_after_prolongs_the_pause_but_not_beyond_the_longest() {
         }
         assert_eq!(breaker.share().1, Some(now + ms(expected)), "{asked}");
     }
+}
+
+/// A breaker whose origin is late as all others are, after results of this kind.
+fn inhibited_after(verdict: Verdict) -> Breaker {
+    let now = Clock::start().now();
+    let mut breaker = Breaker::new(policy(), Duration::ZERO, now);
+    breaker.inhibit(true);
+    for n in 0..100 {
+        let now = now + ms(10 * n);
+        if let (Some(pass), _) = breaker.admit(Need::Wanted, now, 0.5) {
+            breaker.settle(pass, verdict, true, now, 0.0);
+        }
+    }
+    breaker
+}
+
+#[test]
+fn what_is_late_for_a_common_reason_is_held_against_nobody() {
+    assert!(inhibited_after(Verdict::Missed).is_closed());
+    assert!(inhibited_after(Verdict::Slow).is_closed());
+    assert!(inhibited_after(Verdict::Failed).is_open());
+    // nor is it when the reason has gone
+    let mut breaker = inhibited_after(Verdict::Missed);
+    breaker.inhibit(false);
+    let now = Clock::start().now() + ms(1000);
+    let (pass, _) = breaker.admit(Need::Wanted, now, 0.5);
+    let moved = breaker.settle(pass.unwrap(), Verdict::Missed, true, now, 0.0);
+    assert_eq!(moved, None);
+}
+
+#[test]
+fn a_probe_that_is_late_for_a_common_reason_finds_nobody_well() {
+    let now = Clock::start().now();
+    let mut breaker = opened(now);
+    breaker.inhibit(true);
+    let due = breaker.share().1.unwrap();
+    let (probe, _) = breaker.admit(Need::Probe, due, 0.0);
+    let moved = breaker.settle(probe.unwrap(), Verdict::Missed, true, due, 0.0);
+    assert_eq!(moved.map(|moved| moved.to), Some(BreakerState::Open));
+}
+
+#[test]
+fn where_somebody_asks_apart_pages_leave_it_to_them_until_they_are_silent() {
+    let now = Clock::start().now();
+    let mut breaker = opened(now);
+    let due = breaker.share().1.unwrap();
+    breaker.ask_apart(due + ms(1000));
+    assert_eq!(breaker.admit(Need::Probe, now, 0.0).0, None, "not yet");
+    assert_eq!(breaker.admit(Need::Wanted, due, 0.0).0, None);
+    let (probe, _) = breaker.admit(Need::Probe, due, 0.0);
+    assert!(probe.is_some_and(Pass::is_probe));
+    breaker.settle(probe.unwrap(), Verdict::Good, true, due, 0.0);
+    assert_eq!(breaker.admit(Need::Wanted, due, 0.0).0, None);
+    // a core that has nothing else does not wait for them
+    let (early, _) = breaker.admit(Need::LastResort, due, 0.0);
+    assert!(early.is_some_and(Pass::is_probe));
+    breaker.abandon(early.unwrap());
+    let silent = due + ms(1000);
+    let (probe, _) = breaker.admit(Need::Wanted, silent, 0.0);
+    assert!(probe.is_some_and(Pass::is_probe));
+}
+
+#[test]
+fn on_the_way_back_a_probe_is_always_let_through() {
+    let mut now = Clock::start().now();
+    let mut breaker = opened(now);
+    now = breaker.share().1.unwrap();
+    for _ in 0..PROBES {
+        let (probe, _) = breaker.admit(Need::Probe, now, 0.0);
+        breaker.settle(probe.unwrap(), Verdict::Good, true, now, 0.0);
+    }
+    assert_eq!(breaker.state().0, BreakerState::Recovering);
+    assert_eq!(breaker.admit(Need::Wanted, now, 0.99).0, None);
+    assert!(breaker.admit(Need::Probe, now, 0.99).0.is_some());
 }
 
 #[test]
@@ -365,19 +443,29 @@ proptest! {
     /// Whatever happens, and whatever the clock does.
     #[test]
     fn it_is_never_shut_for_good(
-        steps in prop::collection::vec((0u64..4_000, 0u8..4, 0u8..2, 0.0f64..1.0, any::<bool>()), 1..400)
+        steps in prop::collection::vec((0u64..4_000, 0u8..5, 0u8..3, 0.0f64..1.0, any::<bool>()), 1..400)
     ) {
         let mut now = Clock::start().now() + ms(10_000_000);
         let mut breaker = Breaker::new(policy(), RUN_TIME, now);
         let mut out: Vec<Pass> = Vec::new();
         for (pause, what, need, chance, back) in steps {
             now = if back { now - ms(pause / 4) } else { now + ms(pause) };
-            let need = [Need::Wanted, Need::LastResort][usize::from(need)];
+            let need = [Need::Wanted, Need::LastResort, Need::Probe][usize::from(need)];
+            if need == Need::Probe {
+                breaker.ask_apart(now + ms(1000));
+                breaker.inhibit(back);
+            }
             let was_closed = breaker.state().0 == BreakerState::Closed;
             let (pass, _) = breaker.admit(need, now, chance);
             prop_assert!(pass.is_some() || !was_closed, "closed lets everything through");
             out.extend(pass);
-            let verdict = [Verdict::Good, Verdict::Slow, Verdict::Failed].get(usize::from(what));
+            let verdicts = [
+                Verdict::Good,
+                Verdict::Slow,
+                Verdict::Missed,
+                Verdict::Failed,
+            ];
+            let verdict = verdicts.get(usize::from(what));
             if let Some(pass) = out.pop() {
                 match verdict {
                     Some(verdict) => {

@@ -1,3 +1,5 @@
+//! An origin and its readers in virtual time, tables and properties of the limiter.
+
 use super::*;
 use crate::clock::Clock;
 use proptest::prelude::*;

@@ -27,7 +27,7 @@ pub(crate) async fn patient() -> Running {
     started(0, |name, key, value| match key {
         "timeout" if name.starts_with("origins") => "25s",
         "timeout" => "20s",
-        "budget" => "25s",
+        "budget" | "target" => "25s",
         _ => value,
     })
     .await

@@ -29,6 +29,13 @@ impl Page {
         self.headers.get(name)?.to_str().ok()
     }
 
+    /// The level that the page says it has.
+    pub(crate) fn level(&self) -> u8 {
+        let says = self.header("marbre-level").expect("a page says its level");
+        let level = says.split(';').next().and_then(|level| level.parse().ok());
+        level.unwrap_or_else(|| panic!("no level: {says}"))
+    }
+
     #[track_caller]
     pub(crate) fn is(&self, status: u16, body: &str) {
         assert_eq!((self.status, self.body.as_str()), (status, body));
