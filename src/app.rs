@@ -26,20 +26,23 @@ use crate::cache::Cache;
 use crate::cache::disk::{self, Disk};
 use crate::cache::shared::{self, Shared, SharedError};
 use crate::clock::Clock;
-use crate::compose::{Composer, Edition};
+use crate::compose::{Composer, Edition, probe};
 use crate::config::{self, Diagnostics, Loaded};
 use crate::degradation::executor::Emulation;
 use crate::degradation::{Executor, Level, LevelPin, Mode, NoSuchLevel};
 use crate::fetch::dns::{self, Resolver};
 use crate::fetch::{Fetcher, Means, Origin, http::HttpOrigin};
+use crate::fragment::FragmentId;
 use crate::report::{Cause, Event, Observer};
 use crate::server::{self, InFlight, ServerState, accept};
 use crate::site::{OriginSpec, ServerSettings, SharedSettings, Site};
 use crate::telemetry::{Samples, Tally, Throttle};
 
 mod govern;
+mod learned;
 
 use govern::Governing;
+use learned::{Learned, LearnedFile};
 
 /// How long a stopped server lets operators finish what they are being told.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -217,10 +220,12 @@ impl App {
             .map_err(StartError::Level)?;
         let edition = edition(site, None, &world).map_err(StartError::Origin)?;
         edition.fetcher.check_health(&tasks, &stop);
+        let (learned_file, learned) = recall_learned(&settings).await;
+        edition.fetcher.restore(&learned.baselines);
         let lag = Arc::clone(&world.means.lag);
         let edition = Arc::new(ArcSwap::from_pointee(edition));
         let level = Arc::new(LevelPin::new(options.level));
-        let mode = Arc::new(ArcSwap::from_pointee(Mode::full()));
+        let mode = Arc::new(ArcSwap::from_pointee(govern::first(&edition.load().site)));
         let samples = Arc::new(Samples::default());
         let governing = Governing {
             edition: Arc::clone(&edition),
@@ -230,7 +235,7 @@ impl App {
             mode: Arc::clone(&mode),
             samples: Arc::clone(&samples),
             is_limiting: Arc::clone(&world.means.is_limiting),
-            rate: None,
+            rate: learned.rate_of(cores),
         };
 
         let listen = options.listen.unwrap_or(settings.listen);
@@ -264,6 +269,21 @@ impl App {
             body_bytes_max: settings.body_bytes_max,
             body_timeout: settings.body_timeout,
         });
+        tasks.spawn(probe::run(
+            Arc::clone(&composer),
+            Arc::clone(&edition),
+            is_given_up(Arc::clone(&level), Arc::clone(&mode)),
+            stop.clone(),
+        ));
+        if let Some(file) = learned_file {
+            let (mode, edition) = (Arc::clone(&mode), Arc::clone(&edition));
+            let learned = move || Learned {
+                cores,
+                rate: Some(mode.load().decision.rate).filter(|rate| *rate > 0.0),
+                baselines: edition.load().fetcher.baselines(),
+            };
+            tasks.spawn(learned::keep(file, learned, stop.clone()));
+        }
         let reloader = Arc::clone(&core);
         let operators = AdminState {
             composer,
@@ -298,16 +318,9 @@ impl App {
             admin_stop.clone(),
         ));
         tasks.spawn(Arc::clone(&core).follow_changes(stop.clone()));
-        // the thread ends with the server, also where nobody has stopped it
-        let governed = CancellationToken::new();
         governing
-            .begin(governed.clone())
+            .begin(&tasks, stop.clone())
             .map_err(StartError::Thread)?;
-        let (governed, stopping) = (governed.drop_guard(), stop.clone());
-        tasks.spawn(async move {
-            let _governed = governed;
-            stopping.cancelled().await;
-        });
         let measuring = stop.clone();
         tasks.spawn(async move { lag.measure(clock, measuring).await });
         tasks.spawn(tend(Arc::clone(&core.composer), stop.clone()));
@@ -346,6 +359,38 @@ impl App {
         self.admin_tasks.close();
         let _ = timeout(FAREWELL, self.admin_tasks.wait()).await;
         finished
+    }
+}
+
+/// What was learned before a restart, and where it is kept, if it is.
+async fn recall_learned(settings: &ServerSettings) -> (Option<Arc<LearnedFile>>, Learned) {
+    let Some(folder) = &settings.state_dir else {
+        return (None, Learned::default());
+    };
+    let file = Arc::new(LearnedFile::within(folder));
+    let reader = Arc::clone(&file);
+    let loading = tokio::task::spawn_blocking(move || reader.load());
+    let learned = loading.await.expect("reading a file does not panic");
+    (Some(file), learned)
+}
+
+/// Whether nobody's page shows a fragment at present.
+fn is_given_up(
+    level: Arc<LevelPin>,
+    mode: Arc<ArcSwap<Mode>>,
+) -> impl Fn(&Site, FragmentId) -> bool {
+    move |site, id| {
+        let mode = mode.load();
+        let cut = mode.cut.given_up.max(mode.origins_cut.given_up);
+        let cut = if mode.gives_up() { cut } else { Level::FULL };
+        let level = match level.level() {
+            Level::FULL => mode.overrides.level(cut),
+            pinned => pinned,
+        };
+        let fragment = site.fragment(id);
+        let is_shed = site.ladder.sheds(level, id);
+        (is_shed && !mode.overrides.on.contains(&fragment.name))
+            || mode.overrides.off.contains(&fragment.name)
     }
 }
 

@@ -6,6 +6,7 @@
 //! [`PageReport`](crate::report::PageReport), also when the reader leaves half-way.
 
 use std::num::NonZero;
+use std::pin::pin;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -31,6 +32,7 @@ pub mod assemble;
 mod flight;
 pub mod head;
 pub mod lazy;
+pub mod probe;
 pub mod push;
 mod slot;
 mod snapshot;
@@ -71,6 +73,8 @@ pub struct Composer {
     pub(crate) clock: Clock,
     pub(crate) executor: Arc<Executor>,
     flights: Flights,
+    /// What can be asked off the page.
+    requests: probe::Memory,
     tasks: TaskTracker,
     snapshots: snapshot::Gate,
     observers: Vec<Arc<dyn Observer>>,
@@ -92,6 +96,7 @@ impl Composer {
             clock,
             executor: Arc::new(Executor::new(cores, clock, Arc::<Lag>::default())),
             flights: Flights::default(),
+            requests: probe::Memory::default(),
             snapshots: snapshot::Gate::default(),
             tasks,
             observers,
@@ -161,8 +166,8 @@ pub(crate) struct Order {
     /// may be taken from it that is not part of the key of what is obtained.
     pub(crate) facts: Arc<Facts>,
     pub(crate) level: Level,
-    /// Who gets what is composed; `None` where it is for nobody in particular, as within a flight.
-    pub(crate) reader: Option<Reader>,
+    /// Who is to see it, where readers are told apart.
+    pub(crate) reader: Reader,
     /// Whether nothing may be asked twice: there is more to do than can be done.
     pub(crate) is_frugal: bool,
     /// The page whose slots may tell the browser to ask again; `None` where it has just done so, or
@@ -227,7 +232,17 @@ pub async fn compose<G: Send + 'static>(
     if is_page {
         gather(&mut waiting, &mut account).await;
     }
-    let turn = composer.executor.go_on().await;
+    let turn = {
+        // the slots go on meanwhile: one of them may have been granted the turn that this waits for
+        let mut turn = pin!(composer.executor.go_on());
+        loop {
+            tokio::select! {
+                biased;
+                turn = &mut turn => break turn,
+                Some((member, settled)) = waiting.next() => account.settle(member, settled),
+            }
+        }
+    };
     let head = head::head(&account, verdict);
     account.head_settled(&head, composer.clock.now());
     let body = if is_page && !waiting.is_empty() {

@@ -291,6 +291,13 @@ impl Fetcher {
         }
     }
 
+    /// Whether requests of this grade are not made at present, but for those that find out how the
+    /// origin is.
+    pub fn is_left_alone(&self, id: OriginId, grade: Grade) -> bool {
+        let guards = self.doors[id.index()].guards.lock();
+        guards.breaker(grade).is_open()
+    }
+
     /// How an origin is.
     pub fn state(&self, id: OriginId) -> state::OriginState {
         let shared_fault = self.shared_fault.lock().is_present(self.clock.now());

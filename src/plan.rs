@@ -25,9 +25,8 @@ pub struct Plan {
     pub page: PageId,
     /// The level it was planned at.
     pub level: Level,
-    /// For whom, where that decides what is asked for while an origin is slower than usual; `None`: for
-    /// somebody who gets everything that can be had.
-    pub reader: Option<Reader>,
+    /// Who is to see it.
+    pub reader: Reader,
     /// Whether nothing may be asked twice for it.
     pub is_frugal: bool,
     /// When the request came in.
@@ -108,7 +107,7 @@ pub fn plan(site: &Site, page_id: PageId, facts: &Facts, level: Level, now: Inst
     Plan {
         page: page_id,
         level,
-        reader: None,
+        reader: Reader::NOBODY,
         is_frugal: level > Level::FULL,
         started: now,
         steps,
@@ -121,7 +120,7 @@ pub fn nothing(site: &Site, page: PageId, level: Level, now: Instant) -> Plan {
     Plan {
         page,
         level,
-        reader: None,
+        reader: Reader::NOBODY,
         is_frugal: true,
         started: now,
         steps: members

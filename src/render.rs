@@ -16,6 +16,7 @@ use minijinja::{
     AutoEscape, Environment, Error, ErrorKind, Output, State, UndefinedBehavior, Value,
 };
 use serde::Deserialize as _;
+use serde::de::IgnoredAny;
 
 pub mod error;
 mod filters;
@@ -52,7 +53,7 @@ pub fn html(
     fragment: &str,
     output_max: usize,
 ) -> Result<Bytes, RenderError> {
-    let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
+    let json = without_mark(json);
     let data: Value = serde_json::from_slice(json).map_err(|e| RenderError::Json(e.to_string()))?;
     let context = Value::from_pairs([
         ("data", data),
@@ -60,6 +61,17 @@ pub fn html(
         ("fragment", Value::from(fragment)),
     ]);
     run(engine, template, context, json.len(), output_max)
+}
+
+/// Whether this is JSON at all; else why not.
+pub fn check_json(json: &[u8]) -> Result<(), String> {
+    let read = serde_json::from_slice::<IgnoredAny>(without_mark(json));
+    read.map(drop).map_err(|error| error.to_string())
+}
+
+/// Some origins put a byte order mark before their JSON.
+fn without_mark(json: &[u8]) -> &[u8] {
+    json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json)
 }
 
 /// An item of a list that is shown.

@@ -83,6 +83,7 @@ pub(super) async fn state(State(state): Shared) -> Response {
         "shared": state.composer.cache().shared().map(|shared| shared.state()),
         "flights": state.composer.flights_under_way(),
         "origins": origins.collect::<BTreeMap<_, _>>(),
+        "blocks": edition.fetcher.block_states(),
         "tally": state.tally.state(),
     });
     Json(body).into_response()

@@ -3,13 +3,18 @@
 //!
 //! It is a thread of its own: on an overloaded machine the runtime is late, and this must not be.
 
+use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::clock::Instant;
 use crate::compose::{Composer, Edition};
@@ -54,13 +59,21 @@ struct Told {
 }
 
 impl Governing {
-    /// Begins, until `stop`.
-    pub(super) fn begin(self, stop: CancellationToken) -> std::io::Result<()> {
+    /// Begins, until `stop` or the end of the runtime. `tasks` tells when it has ended: it holds what
+    /// the next server on the same folder needs for itself.
+    pub(super) fn begin(self, tasks: &TaskTracker, stop: CancellationToken) -> io::Result<()> {
+        let (goes_on, stopped) = mpsc::channel::<Infallible>();
         let thread = thread::Builder::new().name("marbre-governor".to_owned());
-        thread.spawn(move || self.run(&stop)).map(drop)
+        let thread = thread.spawn(move || self.run(&stopped))?;
+        tasks.spawn(async move {
+            stop.cancelled().await;
+            drop(goes_on);
+            let _ = spawn_blocking(move || thread.join()).await;
+        });
+        Ok(())
     }
 
-    fn run(self, stop: &CancellationToken) {
+    fn run(self, stopped: &Receiver<Infallible>) {
         let clock = self.composer.clock();
         let mut followed = self.follow();
         let site = &followed.edition.site;
@@ -70,8 +83,7 @@ impl Governing {
             level: Level::FULL,
             at: then,
         };
-        while !stop.is_cancelled() {
-            thread::sleep(TICK);
+        while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
             let now = clock.now();
             let used = clock.cpu();
             let counted = self.counted(&mut followed, &mut governor);
@@ -93,6 +105,8 @@ impl Governing {
                 effect: effect(site.degradation.mode),
                 overrides,
             });
+            let span = now.saturating_duration_since(then);
+            followed.edition.fetcher.tick(span, false);
             (then, cpu) = (now, used);
             self.tell(site, &turned, &mut told, now);
             self.samples
@@ -157,6 +171,14 @@ fn people_level(site: &Site, mode: &Mode) -> Level {
     match mode.decision.admit < 1.0 {
         true => site.ladder.snapshot(),
         false => mode.cut.given_up.max(mode.origins_cut.given_up),
+    }
+}
+
+/// What the first pages are planned by, before there was a tick.
+pub(super) fn first(site: &Site) -> Mode {
+    Mode {
+        effect: effect(site.degradation.mode),
+        ..Mode::full()
     }
 }
 

@@ -14,7 +14,7 @@ use http::header::{ETAG, LAST_MODIFIED, SET_COOKIE};
 use crate::cache::freshness::CacheControl;
 use crate::cache::{Content, Entry, Older, Purge, Pushed, Selector, Validators};
 use crate::clock::Moment;
-use crate::degradation::Level;
+use crate::degradation::{Level, Reader};
 use crate::fetch::attempt;
 use crate::fragment::facts::Trace;
 use crate::fragment::{Fragment, FragmentId, Source, SourceRequest};
@@ -121,7 +121,7 @@ impl Composer {
                 trace: Trace::default(),
                 facts: Arc::default(),
                 level: Level::FULL,
-                reader: None,
+                reader: Reader::NOBODY,
                 is_frugal: false,
             };
             let request = SourceRequest {

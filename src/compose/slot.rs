@@ -15,6 +15,7 @@ use crate::cache::beyond::DISK_TIME;
 use crate::cache::freshness::renews_early;
 use crate::cache::{Content, Copy, Entry, Head, State};
 use crate::clock::{Instant, Moment};
+use crate::degradation::Reader;
 use crate::fragment::{Fragment, FragmentId, Priority, Rung, RungKind, Source, SourceRequest};
 use crate::plan::{Serve, Sibling};
 use crate::report::{Cause, OmitReason, Outcome};
@@ -207,10 +208,7 @@ pub(super) async fn fill(order: Order, id: FragmentId, serve: Serve, now: Instan
 
 /// Whether the pages of this reader ask for the fragment.
 fn is_asked(order: &Order, id: FragmentId) -> bool {
-    let fetcher = &order.edition.fetcher;
-    order
-        .reader
-        .is_none_or(|reader| fetcher.is_asked_by(id, reader))
+    order.reader == Reader::NOBODY || order.edition.fetcher.is_asked_by(id, order.reader)
 }
 
 /// What was pushed is good until something else is: whether it is stale is for the record.

@@ -29,9 +29,11 @@ impl Ratio {
     fn add(&mut self, over: f64, under: f64, kept: f64) {
         // what is not used any more keeps its last ratio, however long ago that was
         if under > 0.0 {
-            self.over = self.over * kept + over;
+            self.over *= kept;
             self.under = self.under * kept + under;
         }
+        // work may be done in a later tick than it was begun in
+        self.over += over;
     }
 
     fn value(self) -> f64 {

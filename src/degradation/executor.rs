@@ -188,13 +188,14 @@ impl Executor {
         Some(Turn::new(self))
     }
 
+    /// Who finds none leaves no trace: were it counted for a moment only, another who gives a permit
+    /// back in that moment would find none for those who wait, and nobody would look again.
     fn take_permit(&self) -> bool {
-        // whoever finds none has counted itself for a moment, and makes up for it in `give_back`
-        if self.busy.fetch_add(1, Ordering::SeqCst) < self.permits {
-            return true;
-        }
-        self.busy.fetch_sub(1, Ordering::SeqCst);
-        false
+        let one_more = |busy| (busy < self.permits).then_some(busy + 1);
+        let taken = self
+            .busy
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more);
+        taken.is_ok()
     }
 
     fn wait(

@@ -151,7 +151,7 @@ impl Asked<'_> {
         let facts = self.facts(params);
         let now = self.state.composer.clock().now();
         let plan = Plan {
-            reader: Some(self.reader),
+            reader: self.reader,
             is_frugal: level > Level::FULL || self.mode.is_frugal(),
             ..plan::plan(&self.edition.site, self.id, &facts, level, now)
         };

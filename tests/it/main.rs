@@ -19,6 +19,7 @@ mod core_always_renders;
 mod core_behind_a_breaker;
 mod corrupt_state;
 mod deadlines;
+mod degradation;
 mod demo;
 mod disk_full;
 mod empty_over_full;

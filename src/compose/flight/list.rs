@@ -21,7 +21,7 @@ use crate::cache::{Content, Ingredient};
 use crate::clock::Instant;
 use crate::compose::Order;
 use crate::compose::slot::{self, Fill, Settled};
-use crate::degradation::Job;
+use crate::degradation::{Job, Reader};
 use crate::fragment::facts::Facts;
 use crate::fragment::source::Variable;
 use crate::fragment::{Fragment, FragmentId, List, Source, SourceRequest, Tags};
@@ -134,7 +134,7 @@ async fn obtain<'v>(
     };
     // others may wait for the list, whose readers are not this one
     let order = Order {
-        reader: None,
+        reader: Reader::NOBODY,
         ..order.clone()
     };
     let mut facts = Facts::clone(&order.facts);

@@ -144,11 +144,14 @@ async fn fetch(
         None => renewable(order, request),
     };
     let validators = known.as_deref().map(|known| &known.validators);
-    let asked = ask(order, id, origin, request, validators).await;
+    let asked = ask(order, id, origin, request, validators, Purpose::Content).await;
     if !matches!(asked, Err(Cause::Open | Cause::Busy | Cause::Limited)) {
         order.edition.meters.fetched(id.index());
     }
     let Fetched { answer, receipt } = asked?;
+    if matches!(answer, Answer::Content(_) | Answer::NotModified(_)) {
+        order.composer.requests.answered(fragment, request);
+    }
     let content = match answer {
         Answer::Content(content) => content,
         Answer::NotModified(headers) => {
@@ -437,12 +440,48 @@ fn no_page(why: NoPage, headers: &HeaderMap) -> Landed {
     }
 }
 
+/// What an origin is asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// Something to show.
+    Content,
+    /// To know how it is.
+    Probe,
+}
+
+/// Asks for what nobody waits for, to find out how the origin is. What it answers is looked at as far as
+/// that can be done without rendering it.
+pub(in crate::compose) async fn probe(
+    order: &Order,
+    id: FragmentId,
+    request: &SourceRequest,
+) -> Result<(), Cause> {
+    let fragment = order.edition.site.fragment(id);
+    let Source::Http { origin, .. } = fragment.source else {
+        return Ok(());
+    };
+    let asked = ask(order, id, origin, request, None, Purpose::Probe).await;
+    let Fetched { answer, receipt } = asked?;
+    let Answer::Content(content) = answer else {
+        return Ok(());
+    };
+    let sound = match fragment.takes_json() {
+        true => render::check_json(&content.body).map_err(Cause::Unreadable),
+        false => check_content(fragment, &content.body),
+    };
+    if let Err(cause) = &sound {
+        receipt.spoiled_by(cause);
+    }
+    sound
+}
+
 async fn ask(
     order: &Order,
     id: FragmentId,
     origin: OriginId,
     request: &SourceRequest,
     known: Option<&Validators>,
+    purpose: Purpose,
 ) -> Result<Fetched, Cause> {
     let fragment = order.edition.site.fragment(id);
     let json = fragment.takes_json();
@@ -470,11 +509,15 @@ async fn ask(
             || !fragment.fallback.is_empty()
             || order.composer.copy(request, fragment, now).is_some(),
         timeout: fragment.timeout,
-        end_after: order.edition.site.origin(origin).timeout,
+        end_after: match purpose {
+            Purpose::Content => order.edition.site.origin(origin).timeout,
+            // a late answer is of no use to anybody
+            Purpose::Probe => fragment.timeout,
+        },
         hedge: fragment.hedge,
         // a page that gives blocks up does not spend more on those that are left
         is_frugal: order.is_frugal && !fragment.is_required(),
-        is_probe: false,
+        is_probe: purpose == Purpose::Probe,
     };
     let fetcher = &order.edition.fetcher;
     fetcher.fetch(origin, &ask, &expect, terms).await

@@ -11,10 +11,12 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use marbre::app::{App, Options, StartError};
-use marbre::degradation::Level;
+use marbre::degradation::executor::Emulation;
+use marbre::degradation::{Job, Level};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
@@ -34,6 +36,7 @@ pub(crate) struct Draft {
     toml: String,
     level: u8,
     routes: Option<axum::Router>,
+    emulated_work: Option<Emulation>,
 }
 
 pub(crate) fn newsroom() -> Draft {
@@ -43,6 +46,7 @@ pub(crate) fn newsroom() -> Draft {
         toml: String::new(),
         level: 0,
         routes: None,
+        emulated_work: None,
     };
     draft.toml("[server]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n")
 }
@@ -142,6 +146,18 @@ impl Draft {
         self
     }
 
+    /// `[degradation]`, on, with these keys.
+    pub(crate) fn degradation(self, keys: &str) -> Self {
+        self.toml(&format!("[degradation]\n{keys}"))
+    }
+
+    /// Jobs take so many milliseconds besides what they take.
+    pub(crate) fn work(mut self, ms: impl Fn(Job<'_>) -> u64 + Send + Sync + 'static) -> Self {
+        let emulation = move |job: Job<'_>| Duration::from_millis(ms(job));
+        self.emulated_work = Some(Arc::new(emulation));
+        self
+    }
+
     pub(crate) fn level(mut self, level: u8) -> Self {
         self.level = level;
         self
@@ -179,6 +195,7 @@ impl Draft {
         let options = Options {
             level: Level::new(this.level),
             admin_routes: this.routes,
+            emulated_work: this.emulated_work,
             ..Options::new(&file)
         };
         let app = App::start(options).await?;
@@ -304,6 +321,16 @@ impl Newsroom {
         let answer = self.client.get(url).send().await;
         let body = answer.expect("the admin listener answers").bytes().await;
         serde_json::from_slice(&body.expect("/state ends")).expect("/state is JSON")
+    }
+
+    /// What the admin listener answers to this path.
+    pub(crate) async fn admin_text(&self, path: &str) -> String {
+        let answer = self
+            .client
+            .get(format!("{}{path}", self.admin_url()))
+            .send();
+        let answer = answer.await.expect("the admin listener answers");
+        answer.text().await.expect("its answer ends")
     }
 
     /// The state once it is so.
