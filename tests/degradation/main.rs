@@ -22,6 +22,7 @@ mod composer;
 mod judge;
 mod load;
 mod measure;
+mod newsroom;
 mod orders;
 mod origins;
 mod page;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
     match words[..] {
         ["role", "origins"] => origins::run(),
         ["role", "composer"] => composer::run(),
+        ["role", "newsroom"] => newsroom::run(),
         _ => return table::run(&words),
     }
     ExitCode::SUCCESS

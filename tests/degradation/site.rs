@@ -62,7 +62,7 @@ fn priority(block: usize) -> String {
     }
 }
 
-const BLOCK: &str = "<!--b:{{ name }}--><!--at:{{ at }}--><section>{{ text }}</section>\n";
+const BLOCK: &str = "<!--b:{{ data.name }}--><!--at:{{ data.at }}--><section>{{ data.text }}</section>\n";
 
 fn layout() -> String {
     let slots = BLOCKS.iter().map(|block| {
@@ -83,27 +83,15 @@ fn declaration(settings: Settings, origins: &[SocketAddr]) -> String {
          max_connections = 20000\n\
          [admin]\n\
          listen = \"127.0.0.1:0\"\n\
-         "
-    );
-    if marbre::config::schema()
-        .to_string()
-        .contains("reader_cookie")
-    {
-        let _ = write!(
-            toml,
-            "[degradation]\n\
+         [degradation]\n\
          mode = \"{mode}\"\n\
          target = \"{TARGET_MS:.0}ms\"\n\
          workers = {WORKERS}\n\
          reader_cookie = \"session\"\n"
-        );
-    }
+    );
     if settings.rate_max_factor > 1.0 {
-        let _ = write!(
-            toml,
-            "work_rate.rate_max = {}\n",
-            settings.rate_max_factor * RATE_MAX
-        );
+        let rate_max = settings.rate_max_factor * RATE_MAX;
+        let _ = writeln!(toml, "[degradation.work_rate]\nrate_max = {rate_max:?}");
     }
     for (block, address) in BLOCKS.iter().zip(origins) {
         let name = block.name;
