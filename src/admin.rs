@@ -20,11 +20,14 @@ use http::{HeaderMap, StatusCode};
 use tokio_util::sync::CancellationToken;
 
 use crate::compose::{Composer, Edition};
-use crate::degradation::{LevelPin, Mode};
+use crate::degradation::Mode;
+use crate::switchboard::Switchboard;
 use crate::telemetry::{Samples, Tally};
 
 mod api;
 mod copies;
+mod level;
+mod switches;
 
 /// Reads the site again: what changed, or why it was refused.
 pub type Reload = Box<dyn Fn() -> BoxFuture<'static, Result<Vec<String>, String>> + Send + Sync>;
@@ -35,8 +38,8 @@ pub struct AdminState {
     pub composer: Arc<Composer>,
     /// What is served.
     pub edition: Arc<ArcSwap<Edition>>,
-    /// The level that pages are planned at.
-    pub level: Arc<LevelPin>,
+    /// What operators have decided.
+    pub switches: Arc<Switchboard>,
     /// What pages are planned by.
     pub mode: Arc<ArcSwap<Mode>>,
     /// What the law was told and has answered.
@@ -61,7 +64,18 @@ pub fn router(state: Arc<AdminState>, more: Option<Router>) -> Router {
         .route("/state", get(api::state))
         .route(
             "/level",
-            get(api::level).put(api::set_level).post(api::set_level),
+            get(level::level)
+                .put(level::set_level)
+                .post(level::set_level)
+                .delete(level::release),
+        )
+        .route("/switches", get(switches::all))
+        .route(
+            "/switches/{*subject}",
+            get(switches::one)
+                .put(switches::set)
+                .delete(switches::clear)
+                .layer(DefaultBodyLimit::max(switches::BODY_BYTES_MAX)),
         )
         .route("/samples", get(api::samples))
         .route("/explain", get(api::explain))

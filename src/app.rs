@@ -29,13 +29,14 @@ use crate::clock::Clock;
 use crate::compose::{Composer, Edition, probe};
 use crate::config::{self, Diagnostics, Loaded};
 use crate::degradation::executor::Emulation;
-use crate::degradation::{Executor, Level, LevelPin, Mode, NoSuchLevel};
+use crate::degradation::{Executor, Level, Mode, NoSuchLevel};
 use crate::fetch::dns::{self, Resolver};
 use crate::fetch::{Fetcher, Means, Origin, http::HttpOrigin};
 use crate::fragment::FragmentId;
 use crate::report::{Cause, Event, Observer};
 use crate::server::{self, InFlight, ServerState, accept};
 use crate::site::{OriginSpec, ServerSettings, SharedSettings, Site};
+use crate::switchboard::Switchboard;
 use crate::telemetry::{Samples, Tally, Throttle};
 
 mod govern;
@@ -224,14 +225,17 @@ impl App {
         edition.fetcher.restore(&learned.baselines);
         let lag = Arc::clone(&world.means.lag);
         let edition = Arc::new(ArcSwap::from_pointee(edition));
-        let level = Arc::new(LevelPin::new(options.level));
         let mode = Arc::new(ArcSwap::from_pointee(govern::first(&edition.load().site)));
+        let switches = open_switches(&settings, &composer, &mode).await;
+        if options.level > Level::FULL {
+            switches.pin_for_this_run(options.level);
+        }
         let samples = Arc::new(Samples::default());
         let governing = Governing {
             edition: Arc::clone(&edition),
             composer: Arc::clone(&composer),
             lag: Arc::clone(&lag),
-            overrides: Arc::default(),
+            overrides: Arc::clone(switches.in_force()),
             mode: Arc::clone(&mode),
             samples: Arc::clone(&samples),
             is_limiting: Arc::clone(&world.means.is_limiting),
@@ -260,7 +264,6 @@ impl App {
             complaints: Throttle::default(),
             composer: Arc::clone(&composer),
             edition: Arc::clone(&edition),
-            level: Arc::clone(&level),
             mode: Arc::clone(&mode),
             tasks: tasks.clone(),
             stop: stop.clone(),
@@ -272,7 +275,7 @@ impl App {
         tasks.spawn(probe::run(
             Arc::clone(&composer),
             Arc::clone(&edition),
-            is_given_up(Arc::clone(&level), Arc::clone(&mode)),
+            is_given_up(Arc::clone(&mode)),
             stop.clone(),
         ));
         if let Some(file) = learned_file {
@@ -288,7 +291,7 @@ impl App {
         let operators = AdminState {
             composer,
             edition,
-            level,
+            switches: Arc::clone(&switches),
             mode,
             samples,
             tally,
@@ -324,6 +327,7 @@ impl App {
         let measuring = stop.clone();
         tasks.spawn(async move { lag.measure(clock, measuring).await });
         tasks.spawn(tend(Arc::clone(&core.composer), stop.clone()));
+        tasks.spawn(switches.tend(stop.clone()));
         tasks.spawn(follow_nodes(Arc::clone(&core.composer), stop.clone()));
         Ok(Self {
             address,
@@ -375,22 +379,12 @@ async fn recall_learned(settings: &ServerSettings) -> (Option<Arc<LearnedFile>>,
 }
 
 /// Whether nobody's page shows a fragment at present.
-fn is_given_up(
-    level: Arc<LevelPin>,
-    mode: Arc<ArcSwap<Mode>>,
-) -> impl Fn(&Site, FragmentId) -> bool {
+fn is_given_up(mode: Arc<ArcSwap<Mode>>) -> impl Fn(&Site, FragmentId) -> bool {
     move |site, id| {
         let mode = mode.load();
-        let cut = mode.cut.given_up.max(mode.origins_cut.given_up);
-        let cut = if mode.gives_up() { cut } else { Level::FULL };
-        let level = match level.level() {
-            Level::FULL => mode.overrides.level(cut),
-            pinned => pinned,
-        };
-        let fragment = site.fragment(id);
-        let is_shed = site.ladder.sheds(level, id);
-        (is_shed && !mode.overrides.on.contains(&fragment.name))
-            || mode.overrides.off.contains(&fragment.name)
+        let name = &site.fragment(id).name;
+        let is_shed = site.ladder.sheds(mode.level_of_all(), id);
+        (is_shed && !mode.overrides.is_on(name)) || mode.overrides.is_off(name)
     }
 }
 
@@ -435,6 +429,27 @@ async fn open_cache(
         let _ = timeout(FIRST_WORD, cache.exchange_purges(clock)).await;
     }
     Ok(cache)
+}
+
+/// What operators have decided before. What is in force is known to the next page, and to the governor.
+async fn open_switches(
+    settings: &ServerSettings,
+    composer: &Arc<Composer>,
+    mode: &Arc<ArcSwap<Mode>>,
+) -> Arc<Switchboard> {
+    let (folder, clock) = (settings.state_dir.clone(), composer.clock());
+    let observers = composer.observers().to_vec();
+    let open = move || Switchboard::open(folder.as_deref(), clock, observers);
+    let opened = tokio::task::spawn_blocking(open).await;
+    let board = opened.expect("opening a file does not panic");
+    let (composer, mode) = (Arc::clone(composer), Arc::clone(mode));
+    Arc::new(board.publishing(move |overrides| {
+        composer.cache().stretch(overrides.ttl_factor);
+        mode.rcu(|mode| Mode {
+            overrides: Arc::clone(overrides),
+            ..Mode::clone(mode)
+        });
+    }))
 }
 
 /// The store that the nodes share. The connection is made behind the caller's back, now and whenever

@@ -7,7 +7,7 @@
 //! is newer.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -48,6 +48,8 @@ pub struct Cache {
     purges_unwritten: AtomicBool,
     disk: Option<Arc<Disk>>,
     shared: Option<Arc<Shared>>,
+    /// The bits of a float.
+    ttl_factor: AtomicU64,
 }
 
 /// A copy and what it is good for.
@@ -92,6 +94,7 @@ impl Cache {
             purges_unwritten: AtomicBool::new(false),
             disk: None,
             shared: None,
+            ttl_factor: AtomicU64::new(1.0_f64.to_bits()),
         }
     }
 
@@ -103,8 +106,18 @@ impl Cache {
     /// The copy for this request, unless it is dead by the present declaration.
     pub fn lookup(&self, key: &SourceRequest, declared: &Freshness, now: Moment) -> Option<Copy> {
         let entry = self.memory.get(key)?;
-        let state = entry.state(declared, now);
+        let state = entry.state(declared, self.ttl_factor(), now);
         (state != State::Dead).then_some(Copy { entry, state })
+    }
+
+    /// Multiplies every ttl by this, from now on and for the copies that are there.
+    pub fn stretch(&self, factor: f64) {
+        self.ttl_factor.store(factor.to_bits(), Ordering::Relaxed);
+    }
+
+    /// What every ttl is multiplied by.
+    pub fn ttl_factor(&self) -> f64 {
+        f64::from_bits(self.ttl_factor.load(Ordering::Relaxed))
     }
 
     /// The copy for this request, however old. Asking does not make it any hotter.

@@ -18,7 +18,9 @@ mod explain;
 mod output;
 mod render;
 mod serve;
+mod simulate;
 mod snapshot;
+mod switch;
 
 /// A page-fragment composition server for news sites: the article always, the rest as time allows.
 #[derive(Parser)]
@@ -44,6 +46,11 @@ enum Command {
     Explain(explain::Explain),
     /// Compose one page and print it; its report goes to standard error.
     Render(render::Render),
+    /// Switch blocks off and on, hold the level, stretch ttls, on a running server.
+    Switch(switch::Switch),
+    /// Play a scenario of readers, origins and faults in virtual time, or a trace that was recorded, and
+    /// show what is given up and when it comes back.
+    Simulate(simulate::Simulate),
     /// Write the site into a folder that any web server can serve.
     Snapshot(snapshot::Snapshot),
     /// Print the JSON schema of fragments.toml, for editors.
@@ -77,6 +84,8 @@ pub fn run() -> ExitCode {
         Command::Check(check) => check.run(),
         Command::Explain(explain) => explain.run(),
         Command::Render(render) => render.run(),
+        Command::Switch(switch) => switch.run(),
+        Command::Simulate(simulate) => simulate.run(),
         Command::Snapshot(snapshot) => snapshot.run(),
         Command::Schema => {
             output::json(&crate::config::schema());

@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::cache::{Cache, Copy, Entry};
 use crate::clock::{Clock, Instant};
-use crate::degradation::{Executor, Job, Lag, Level, Meters, Reader, Turn};
+use crate::degradation::{Executor, Job, Lag, Level, Meters, Overrides, Reader, Turn};
 use crate::fetch::Fetcher;
 use crate::fragment::facts::{Facts, Trace};
 use crate::fragment::{Fragment, SourceRequest};
@@ -166,10 +166,14 @@ pub(crate) struct Order {
     /// may be taken from it that is not part of the key of what is obtained.
     pub(crate) facts: Arc<Facts>,
     pub(crate) level: Level,
+    /// What operators have decided.
+    pub(crate) overrides: Arc<Overrides>,
     /// Who is to see it, where readers are told apart.
     pub(crate) reader: Reader,
     /// Whether nothing may be asked twice: there is more to do than can be done.
     pub(crate) is_frugal: bool,
+    /// Whether the page is at a level that its reader has chosen.
+    pub(crate) is_rehearsal: bool,
     /// The page whose slots may tell the browser to ask again; `None` where it has just done so, or
     /// where nobody will answer.
     pub(crate) lazy_on: Option<PageId>,
@@ -286,8 +290,10 @@ impl Order {
             trace: facts.trace.clone(),
             facts: Arc::new(facts),
             level: plan.level,
+            overrides: Arc::clone(&plan.overrides),
             reader: plan.reader,
             is_frugal: plan.is_frugal,
+            is_rehearsal: plan.is_rehearsal,
             lazy_on: composer.is_asked_again.then_some(plan.page),
         }
     }
@@ -318,6 +324,12 @@ fn start(plan: Plan, account: &mut Account) -> Waiting {
         let serve = match step.action {
             Action::Omit(reason) => {
                 account.settle(member, Settled::omitted(reason, now));
+                continue;
+            }
+            Action::StandIn(serve) => {
+                account.order().edition.meters.used(step.fragment.index());
+                let settled = slot::stand_in(account.order().clone(), step.fragment, serve);
+                waiting.push(async move { (member, settled.await) }.boxed());
                 continue;
             }
             Action::Serve(serve) => serve,

@@ -8,6 +8,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde_json::{Value, json};
 
 use crate::site::{ServerSettings, Site};
@@ -15,6 +16,7 @@ use crate::site::{ServerSettings, Site};
 mod check;
 pub mod diagnose;
 pub mod diff;
+pub mod document;
 pub mod file;
 pub mod files;
 mod read;
@@ -130,11 +132,16 @@ pub fn load_from(
 
 /// The JSON schema of `fragments.toml`, for editors.
 pub fn schema() -> Value {
+    schema_of::<file::File>()
+}
+
+/// The JSON schema of a kind of file.
+fn schema_of<T: JsonSchema>() -> Value {
     let mut settings = schemars::generate::SchemaSettings::draft07();
     // without `$ref`s: the check reads it as it is, and every editor understands it
     settings.inline_subschemas = true;
     let generator = settings.into_generator();
-    let mut schema = generator.into_root_schema_for::<file::File>().to_value();
+    let mut schema = generator.into_root_schema_for::<T>().to_value();
     tidy(&mut schema);
     schema
 }

@@ -40,6 +40,7 @@ pub mod http;
 mod latency;
 pub(crate) mod limiter;
 pub mod origin;
+pub(crate) mod rehearsal;
 mod replica;
 mod retry;
 mod shared_fault;

@@ -12,8 +12,8 @@
 //! |---|---|---|
 //! | 7 | [`cli`] | people |
 //! | 6 | [`app`] [`demo`] | wiring: `app` is the only place that knows everyone |
-//! | 5 | [`server`] [`admin`] | HTTP in, HTTP out |
-//! | 4 | [`compose`] [`config`] [`telemetry`] | put together |
+//! | 5 | [`server`] [`admin`] [`simulate`] | HTTP in, HTTP out; rehearsal without either |
+//! | 4 | [`compose`] [`config`] [`telemetry`] [`switchboard`] | put together |
 //! | 3 | [`plan`] [`cache`] [`fetch`] [`render`] | the verbs |
 //! | 2 | [`site`] [`report`] | the whole declared site; the account of a page |
 //! | 1 | [`layout`] [`degradation`] | the two ideas with a theory of their own |
@@ -81,6 +81,7 @@
 //! | Fresh, Stale, Kept, Dead | within ttl; within grace; within keep; beyond | expired |
 //! | Outcome | how a slot was filled, or why not | status, result |
 //! | Level, Ladder | the present degradation (0 = full page); what each level gives up, in order | mode |
+//! | Switch, Overrides | an operator's decision with owner, reason and end; what all of them come to | flag, toggle |
 //! | Report, Observer | the account of one page; whoever reads it | |
 
 #![forbid(unsafe_code)]
@@ -101,10 +102,12 @@ pub mod render;
 
 pub mod compose;
 pub mod config;
+pub mod switchboard;
 pub mod telemetry;
 
 pub mod admin;
 pub mod server;
+pub mod simulate;
 
 pub mod app;
 pub mod demo;

@@ -2,15 +2,16 @@
 //! the same function serves a page, explains it to an operator and is tested as a table.
 //!
 //! Invariants: a core fragment is never omitted by a plan; raising the level never adds a step that
-//! fetches; no step's deadline is later than its page's budget allows.
+//! fetches; what an operator has switched off is not asked for, nor is a copy of it shown; no step's
+//! deadline is later than its page's budget allows.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Instant;
-use crate::degradation::{Level, Reader};
+use crate::degradation::{Level, Overrides, Reader};
 use crate::fragment::facts::Facts;
-use crate::fragment::{Fragment, FragmentId, Rung, Source, SourceRequest};
+use crate::fragment::{Fragment, FragmentId, Priority, Rung, Source, SourceRequest};
 use crate::report::OmitReason;
 use crate::site::{Page, PageId, Site};
 
@@ -25,10 +26,15 @@ pub struct Plan {
     pub page: PageId,
     /// The level it was planned at.
     pub level: Level,
+    /// What operators have decided.
+    pub overrides: Arc<Overrides>,
     /// Who is to see it.
     pub reader: Reader,
     /// Whether nothing may be asked twice for it.
     pub is_frugal: bool,
+    /// Whether it is at a level that its reader has chosen: it is nobody else's, and nothing of it is
+    /// kept as the page.
+    pub is_rehearsal: bool,
     /// When the request came in.
     pub started: Instant,
     /// One step for each member of the page, in the same order.
@@ -49,6 +55,9 @@ pub struct Step {
 pub enum Action {
     /// Obtain it, by its chain, before the deadline.
     Serve(Serve),
+    /// It is switched off: fill its slot with what can stand in for it, without asking its source and
+    /// without its copies.
+    StandIn(Serve),
     /// Leave it out, without asking anybody.
     Omit(OmitReason),
 }
@@ -85,33 +94,71 @@ pub struct Sibling {
     pub may_ask: bool,
 }
 
+/// What decides for all slots of a page at once.
+#[derive(Clone, Copy)]
+struct Terms<'t> {
+    site: &'t Site,
+    facts: &'t Facts,
+    level: Level,
+    overrides: &'t Overrides,
+}
+
+impl Terms<'_> {
+    /// Whether a fragment is not asked for at this level.
+    fn sheds(&self, id: FragmentId, fragment: &Fragment) -> bool {
+        self.site.ladder.sheds(self.level, id) && !self.overrides.is_on(&fragment.name)
+    }
+}
+
 /// Plans a page that was asked for at `now`.
-pub fn plan(site: &Site, page_id: PageId, facts: &Facts, level: Level, now: Instant) -> Plan {
+pub fn plan(
+    site: &Site,
+    page_id: PageId,
+    facts: &Facts,
+    level: Level,
+    overrides: &Arc<Overrides>,
+    now: Instant,
+) -> Plan {
+    let terms = Terms {
+        site,
+        facts,
+        level,
+        overrides,
+    };
     let page = site.page(page_id);
-    let steps = page
-        .members
-        .iter()
-        .map(|member| {
-            let fragment = site.fragment(member.fragment);
-            let action = if site.ladder.sheds(level, member.fragment) {
-                Action::Omit(OmitReason::Shed(level))
-            } else {
-                Action::Serve(serve(site, page, fragment, facts, level, now))
-            };
-            Step {
-                fragment: member.fragment,
-                action,
-            }
-        })
-        .collect();
+    let steps = page.members.iter().map(|member| Step {
+        fragment: member.fragment,
+        action: action(&terms, page, member.fragment, now),
+    });
     Plan {
         page: page_id,
+        steps: steps.collect(),
         level,
+        overrides: Arc::clone(overrides),
         reader: Reader::NOBODY,
         is_frugal: level > Level::FULL,
+        is_rehearsal: false,
         started: now,
-        steps,
     }
+}
+
+fn action(terms: &Terms<'_>, page: &Page, id: FragmentId, now: Instant) -> Action {
+    let fragment = terms.site.fragment(id);
+    match fragment.priority {
+        // a site may have made a core of what was switched off before
+        Priority::Core => {}
+        Priority::Essential if terms.overrides.is_off(&fragment.name) => {
+            return Action::StandIn(serve(terms, page, fragment, now));
+        }
+        Priority::Optional(_) if terms.overrides.is_off(&fragment.name) => {
+            return Action::Omit(OmitReason::Switched);
+        }
+        Priority::Optional(_) if terms.sheds(id, fragment) => {
+            return Action::Omit(OmitReason::Shed(terms.level));
+        }
+        Priority::Essential | Priority::Optional(_) => {}
+    }
+    Action::Serve(serve(terms, page, fragment, now))
 }
 
 /// The plan of a page that is not composed, because a copy of it is shown as a whole.
@@ -120,8 +167,10 @@ pub fn nothing(site: &Site, page: PageId, level: Level, now: Instant) -> Plan {
     Plan {
         page,
         level,
+        overrides: Arc::default(),
         reader: Reader::NOBODY,
         is_frugal: true,
+        is_rehearsal: false,
         started: now,
         steps: members
             .map(|member| Step {
@@ -132,21 +181,14 @@ pub fn nothing(site: &Site, page: PageId, level: Level, now: Instant) -> Plan {
     }
 }
 
-fn serve(
-    site: &Site,
-    page: &Page,
-    fragment: &Fragment,
-    facts: &Facts,
-    level: Level,
-    now: Instant,
-) -> Serve {
+fn serve(terms: &Terms<'_>, page: &Page, fragment: &Fragment, now: Instant) -> Serve {
     let longest = page_time(page, fragment);
     let mut siblings = Vec::new();
-    add_siblings(site, fragment, facts, level, &mut siblings);
+    add_siblings(terms, fragment, &mut siblings);
     Serve {
         source_deadline: now + fragment.timeout.min(longest),
         deadline: now + longest,
-        own_request: own_request(fragment, facts),
+        own_request: own_request(fragment, terms.facts),
         siblings,
     }
 }
@@ -166,12 +208,18 @@ pub fn serve_item(
     site: &Site,
     item: &Fragment,
     facts: &Facts,
-    level: Level,
+    (level, overrides): (Level, &Overrides),
     now: Instant,
     until: Instant,
 ) -> Serve {
+    let terms = Terms {
+        site,
+        facts,
+        level,
+        overrides,
+    };
     let mut siblings = Vec::new();
-    add_siblings(site, item, facts, level, &mut siblings);
+    add_siblings(&terms, item, &mut siblings);
     Serve {
         source_deadline: until.min(now + item.timeout),
         deadline: until,
@@ -212,24 +260,21 @@ fn asking_time(site: &Site, fragment: &Fragment) -> Duration {
     own + siblings.sum::<Duration>()
 }
 
-fn add_siblings(
-    site: &Site,
-    fragment: &Fragment,
-    facts: &Facts,
-    level: Level,
-    found: &mut Vec<Sibling>,
-) {
+fn add_siblings(terms: &Terms<'_>, fragment: &Fragment, found: &mut Vec<Sibling>) {
     for rung in &fragment.fallback {
         let Rung::Sibling(id) = rung else { continue };
         if found.iter().any(|known| known.fragment == *id) {
             continue;
         }
-        let sibling = site.fragment(*id);
-        found.push(Sibling {
-            fragment: *id,
-            request: fragment_request(sibling, facts),
-            may_ask: !site.ladder.sheds(level, *id),
-        });
-        add_siblings(site, sibling, facts, level, found);
+        let sibling = terms.site.fragment(*id);
+        // what is off stands in for nothing, but what stands in for it may
+        if !terms.overrides.is_off(&sibling.name) {
+            found.push(Sibling {
+                fragment: *id,
+                request: fragment_request(sibling, terms.facts),
+                may_ask: !terms.sheds(*id, sibling),
+            });
+        }
+        add_siblings(terms, sibling, found);
     }
 }

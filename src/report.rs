@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use crate::degradation::{Decision, Level};
+use crate::degradation::{Decision, Level, Switch};
 use crate::fragment::Grade;
 
 /// Why content could not be had from a source.
@@ -73,6 +73,9 @@ pub enum Cause {
     /// The origin fails or is slow, and is left alone for a while.
     #[error("breaker open")]
     Open,
+    /// An operator has switched the fragment off.
+    #[error("switched off")]
+    Switched,
     /// The work panicked.
     #[error("panic")]
     Panic,
@@ -103,6 +106,7 @@ impl Cause {
             Self::Busy => "busy",
             Self::Limited => "limited",
             Self::Open => "open",
+            Self::Switched => "switched",
             Self::Panic => "panic",
             Self::Stopping => "stopping",
         }
@@ -149,6 +153,8 @@ pub enum Outcome {
 pub enum OmitReason {
     /// The level gives it up.
     Shed(Level),
+    /// An operator has switched it off.
+    Switched,
     /// Nothing could be had.
     Failed(Cause),
     /// The page became something else (a redirect, a 404, an error page) before it was needed.
@@ -157,7 +163,7 @@ pub enum OmitReason {
 
 impl Outcome {
     /// One word for headers and labels, by [`number`](Self::number).
-    pub const LABELS: [&'static str; 14] = [
+    pub const LABELS: [&'static str; 15] = [
         "cached",
         "fetched",
         "declared",
@@ -172,6 +178,7 @@ impl Outcome {
         "unneeded",
         "partial",
         "lazy",
+        "switched",
     ];
 
     /// Which of the kinds of outcome it is: the place of its word in [`LABELS`](Self::LABELS).
@@ -191,6 +198,7 @@ impl Outcome {
             Self::Omitted(OmitReason::Unneeded) => 11,
             Self::Partial { .. } => 12,
             Self::Lazy(_) => 13,
+            Self::Omitted(OmitReason::Switched) => 14,
         }
     }
 
@@ -199,12 +207,18 @@ impl Outcome {
         Self::LABELS[self.number()]
     }
 
-    /// Whether readers see what the editors meant them to see.
+    /// Whether readers see what the editors meant them to see. What an operator has switched off is
+    /// meant not to be seen, for as long as that may be.
     pub fn is_whole(&self) -> bool {
-        matches!(
-            self,
-            Self::Cached | Self::Fetched | Self::Declared | Self::Absent | Self::Stale(_)
-        )
+        match self {
+            Self::Cached | Self::Fetched | Self::Declared | Self::Absent | Self::Stale(_) => true,
+            Self::Omitted(OmitReason::Switched) => true,
+            Self::Sibling(_, cause)
+            | Self::Static(cause)
+            | Self::Inline(cause)
+            | Self::DefaultData(cause) => *cause == Cause::Switched,
+            Self::Partial { .. } | Self::Lazy(_) | Self::Omitted(_) => false,
+        }
     }
 
     /// What went wrong, if something did.
@@ -222,7 +236,9 @@ impl Outcome {
             | Self::Partial { .. }
             | Self::Declared
             | Self::Absent
-            | Self::Omitted(OmitReason::Shed(_) | OmitReason::Unneeded) => None,
+            | Self::Omitted(OmitReason::Shed(_) | OmitReason::Switched | OmitReason::Unneeded) => {
+                None
+            }
         }
     }
 }
@@ -243,7 +259,7 @@ impl fmt::Display for Outcome {
             | Self::Inline(_)
             | Self::DefaultData(_)
             | Self::Lazy(_)
-            | Self::Omitted(OmitReason::Failed(_) | OmitReason::Unneeded) => {
+            | Self::Omitted(OmitReason::Failed(_) | OmitReason::Switched | OmitReason::Unneeded) => {
                 self.cause().map_or(Ok(()), |cause| write!(f, " ({cause})"))
             }
         }
@@ -319,15 +335,10 @@ pub enum Event {
     Reloaded(Vec<String>),
     /// A site was refused; the old one stays.
     ReloadRefused(String),
-    /// The level changed.
-    LevelSet {
-        /// Before.
-        from: Level,
-        /// After.
-        to: Level,
-        /// Who or what did it.
-        by: String,
-    },
+    /// An operator's switch was set, was taken back, or is over.
+    Switched(SwitchChange),
+    /// What was known of switches cannot be read; none is set.
+    SwitchesLost(String),
     /// The law has moved the level that everybody's pages have at least.
     Degraded {
         /// Before.
@@ -359,6 +370,62 @@ pub enum Event {
         /// What.
         change: OriginChange,
     },
+}
+
+/// What has become of a switch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SwitchChange {
+    /// It is in force.
+    Set {
+        /// The switch.
+        switch: Switch,
+        /// The one whose place it has taken.
+        replaced: Option<Switch>,
+    },
+    /// Somebody has taken it back.
+    Cleared {
+        /// The switch.
+        switch: Switch,
+        /// Who.
+        by: String,
+    },
+    /// It has come to its end.
+    Over(Switch),
+}
+
+impl fmt::Display for SwitchChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Set { switch, replaced } => {
+                let Switch {
+                    act,
+                    owner,
+                    reason,
+                    until,
+                    ..
+                } = switch;
+                write!(f, "{act} until {until}, by {owner}: {reason}")?;
+                match replaced {
+                    Some(Switch {
+                        act, owner, reason, ..
+                    }) => write!(f, " (before: {act}, by {owner}: {reason})"),
+                    None => Ok(()),
+                }
+            }
+            Self::Cleared { switch, by } => {
+                let Switch {
+                    act, owner, reason, ..
+                } = switch;
+                write!(f, "taken back by {by}: {act}, by {owner}: {reason}")
+            }
+            Self::Over(switch) => {
+                let Switch {
+                    act, owner, reason, ..
+                } = switch;
+                write!(f, "over: {act}, by {owner}: {reason}")
+            }
+        }
+    }
 }
 
 /// Whether an origin, or a replica of one, is asked.

@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 use tower::{BoxError, Service, service_fn};
 
 use crate::compose::{Composer, Edition};
-use crate::degradation::{LevelPin, Mode};
+use crate::degradation::Mode;
 use crate::site::{Found, Target, route};
 use crate::telemetry::Throttle;
 
@@ -33,6 +33,7 @@ mod files;
 mod in_flight;
 mod page;
 mod proxy;
+mod reader;
 
 pub use in_flight::InFlight;
 
@@ -44,8 +45,6 @@ pub struct ServerState {
     pub composer: Arc<Composer>,
     /// What is served; swapped whole by a reload.
     pub edition: Arc<ArcSwap<Edition>>,
-    /// The level that pages are planned at.
-    pub level: Arc<LevelPin>,
     /// What pages are planned by.
     pub mode: Arc<ArcSwap<Mode>>,
     /// Connections that have left HTTP run here, so that a stopping server waits for them.

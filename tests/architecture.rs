@@ -13,8 +13,8 @@ const FLOORS: [&[&str]; 8] = [
     &["layout", "degradation"],
     &["site", "report"],
     &["plan", "cache", "fetch", "render"],
-    &["compose", "config", "telemetry"],
-    &["server", "admin"],
+    &["compose", "config", "telemetry", "switchboard"],
+    &["server", "admin", "simulate"],
     &["app", "demo"],
     &["cli", "main"],
 ];
@@ -72,6 +72,9 @@ const PURE: &[&str] = &[
     "config/diagnose",
     "config/diff",
     "config/diff.rs",
+    "server/reader.rs",
+    "switchboard/fit.rs",
+    "switchboard/record.rs",
 ];
 
 const IMPURE_WORDS: [&str; 8] = [

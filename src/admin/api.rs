@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse as _, Response};
 use http::header::CONTENT_TYPE;
@@ -13,14 +12,12 @@ use http::{HeaderMap, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::degradation::Step;
 use crate::fetch::state::OriginState;
 use crate::fragment::OriginId;
 use crate::plan::{self, explain::Explanation, request};
-use crate::report::Event;
 use crate::site::{Found, Target};
 
-use super::AdminState;
+use super::{AdminState, level};
 
 type Shared = State<Arc<AdminState>>;
 
@@ -44,7 +41,15 @@ pub(super) async fn index() -> &'static str {
      GET  /state                what is served and how it goes, JSON\n\
      GET  /level                the level of degradation, JSON\n\
      GET  /samples?since=MS     what the law saw and decided, tick by tick, JSON lines; since 1970\n\
-     PUT  /level                set it: body `2` or {\"level\": 2, \"by\": \"who\"}\n\
+     PUT  /level                pin it for 12 hours: body `2`, or {\"level\": 2, \"by\": \"who\"}; `auto` or\n\
+    \x20                          DELETE for what the law decides\n\
+     GET  /switches             what operators have decided, until when, and who, JSON\n\
+     PUT  /switches/SUBJECT     decide: {\"owner\": \"who\", \"reason\": \"why\", \"for\": \"2h\"} with\n\
+    \x20                          block/NAME  \"off\": true, or \"on\": true for never given up\n\
+    \x20                          pin, floor, cap  \"level\": 2\n\
+    \x20                          freeze, dry-run\n\
+    \x20                          ttl  \"factor\": 4\n\
+     DELETE /switches/SUBJECT   take it back; ?by=who\n\
      GET  /explain?path=/…      what a page would do, JSON; &level=N at another level\n\
      POST /reload               read fragments.toml again\n\
      PUT  /fragments/NAME/KEY   push a copy: body HTML, or JSON for the template; KEY is the path and\n\
@@ -76,7 +81,8 @@ pub(super) async fn state(State(state): Shared) -> Response {
         "version": env!("CARGO_PKG_VERSION"),
         "uptime_s": clock.uptime(clock.now()).as_secs(),
         "stopping": state.stop.is_cancelled(),
-        "level": level_state(&state),
+        "level": level::level_state(&state),
+        "switches": state.switches.state(site),
         "law": state.samples.last(),
         "cache": state.composer.cache().stats(),
         "disk": state.composer.cache().disk().map(|disk| disk.state()),
@@ -87,41 +93,6 @@ pub(super) async fn state(State(state): Shared) -> Response {
         "tally": state.tally.state(),
     });
     Json(body).into_response()
-}
-
-#[derive(Serialize)]
-struct LevelState {
-    level: u8,
-    text_only: u8,
-    /// What each level gives up, from level 1 on.
-    ladder: Vec<StepState>,
-}
-
-#[derive(Serialize)]
-struct StepState {
-    name: String,
-    blocks: Vec<String>,
-}
-
-fn level_state(state: &AdminState) -> LevelState {
-    let edition = state.edition.load();
-    let site = &edition.site;
-    let given_up = |step: &Step| {
-        let blocks = step.blocks.iter().map(|id| site.fragment(*id).name.clone());
-        StepState {
-            name: step.name.clone(),
-            blocks: blocks.collect(),
-        }
-    };
-    LevelState {
-        level: state.level.level().get(),
-        text_only: site.ladder.text_only().get(),
-        ladder: site.ladder.steps().iter().map(given_up).collect(),
-    }
-}
-
-pub(super) async fn level(State(state): Shared) -> Response {
-    Json(level_state(&state)).into_response()
 }
 
 #[derive(Deserialize)]
@@ -138,44 +109,6 @@ pub(super) async fn samples(State(state): Shared, Query(query): Query<SamplesQue
         lines.push('\n');
     }
     ([(CONTENT_TYPE, "application/jsonl")], lines).into_response()
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum NewLevel {
-    Bare(u8),
-    Signed {
-        level: u8,
-        #[serde(default)]
-        by: Option<String>,
-    },
-}
-
-pub(super) async fn set_level(State(state): Shared, body: Bytes) -> Response {
-    let (level, by) = match serde_json::from_slice(&body) {
-        Ok(NewLevel::Bare(level)) => (level, None),
-        Ok(NewLevel::Signed { level, by }) => (level, by),
-        Err(_) => {
-            let text = "the body must be a level such as `2`, or {\"level\": 2, \"by\": \"who\"}\n";
-            return (StatusCode::BAD_REQUEST, text).into_response();
-        }
-    };
-    let to = match state.edition.load().site.ladder.level(level) {
-        Ok(to) => to,
-        Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
-    };
-    let from = state.level.set(to);
-    let event = Event::LevelSet {
-        from,
-        to,
-        by: by.unwrap_or_else(|| "admin API".to_owned()),
-    };
-    state
-        .composer
-        .observers()
-        .iter()
-        .for_each(|observer| observer.event(&event));
-    Json(level_state(&state)).into_response()
 }
 
 #[derive(Deserialize)]
@@ -204,7 +137,7 @@ pub(super) async fn explain(State(state): Shared, Query(query): Query<ExplainQue
         return (StatusCode::NOT_FOUND, "no page answers to this path\n").into_response();
     };
     let level = match query.level.as_deref().map(str::parse) {
-        None => Ok(state.level.level()),
+        None => Ok(level::present(&state)),
         Some(level) => site.ladder.level(level.unwrap_or(u8::MAX)),
     };
     let level = match level {
@@ -212,7 +145,8 @@ pub(super) async fn explain(State(state): Shared, Query(query): Query<ExplainQue
         Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     };
     let facts = request::facts(site, &uri, &HeaderMap::new(), params, 1);
-    let plan = plan::plan(site, id, &facts, level, state.composer.clock().now());
+    let (overrides, now) = (&state.mode.load().overrides, state.composer.clock().now());
+    let plan = plan::plan(site, id, &facts, level, overrides, now);
     Json(Explanation::new(site, &plan)).into_response()
 }
 

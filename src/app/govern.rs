@@ -105,13 +105,25 @@ impl Governing {
                 effect: effect(site.degradation.mode),
                 overrides,
             });
-            let span = now.saturating_duration_since(then);
-            followed.edition.fetcher.tick(span, false);
             (then, cpu) = (now, used);
             self.tell(site, &turned, &mut told, now);
             self.samples
                 .add(&turned, clock.moment(now), site.ladder.text_only());
-            self.mode.store(Arc::new(turned.mode));
+            self.publish(turned.mode);
+        }
+    }
+
+    /// What pages are planned by from now on. A switch that was set meanwhile is in force already, and
+    /// stays so.
+    fn publish(&self, mode: Mode) {
+        let known = Arc::clone(&mode.overrides);
+        self.mode.store(Arc::new(mode));
+        let overrides = self.overrides.load_full();
+        if !Arc::ptr_eq(&overrides, &known) {
+            self.mode.rcu(|mode| Mode {
+                overrides: Arc::clone(&overrides),
+                ..Mode::clone(mode)
+            });
         }
     }
 
@@ -170,7 +182,7 @@ impl Governing {
 fn people_level(site: &Site, mode: &Mode) -> Level {
     match mode.decision.admit < 1.0 {
         true => site.ladder.snapshot(),
-        false => mode.cut.given_up.max(mode.origins_cut.given_up),
+        false => mode.given_up(),
     }
 }
 

@@ -131,11 +131,11 @@ impl Entry {
         self.initial_age.saturating_add(now.since(self.stored_at))
     }
 
-    /// What the copy is good for by the present declaration. A declared ttl counts from when the
-    /// answer came; the origin's own from when the answer was made.
-    pub fn state(&self, declared: &Freshness, now: Moment) -> State {
+    /// What the copy is good for by the present declaration, where every ttl is multiplied by `factor`.
+    /// A declared ttl counts from when the answer came; the origin's own from when the answer was made.
+    pub fn state(&self, declared: &Freshness, factor: f64, now: Moment) -> State {
         let age = self.counted_age(declared, now);
-        let state = self.lifetime(declared).state(age);
+        let state = self.stretched(declared, factor).state(age);
         // a copy from the future is by a clock that was wrong: there is no telling how fresh it is
         if self.purged || self.stored_at > now.after(CLOCKS_APART) {
             state.max(State::Stale)
@@ -144,10 +144,16 @@ impl Entry {
         }
     }
 
-    /// How long it goes on being fresh.
-    pub fn remains_fresh(&self, declared: &Freshness, now: Moment) -> Duration {
+    /// How long it goes on being fresh, where every ttl is multiplied by `factor`.
+    pub fn remains_fresh(&self, declared: &Freshness, factor: f64, now: Moment) -> Duration {
         let age = self.counted_age(declared, now);
-        self.lifetime(declared).ttl.saturating_sub(age)
+        let ttl = self.stretched(declared, factor).ttl;
+        ttl.saturating_sub(age)
+    }
+
+    fn stretched(&self, declared: &Freshness, factor: f64) -> Lifetime {
+        let one_reader = declared.is_personal || self.says.private;
+        self.lifetime(declared).stretched(factor, one_reader)
     }
 
     fn counted_age(&self, declared: &Freshness, now: Moment) -> Duration {

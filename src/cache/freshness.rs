@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::fragment::Freshness;
 
+/// The longest ttl that may be declared is also the longest that one may be stretched to.
+const TTL_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// What a copy is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum State {
@@ -56,6 +59,29 @@ impl Lifetime {
         let share = f64::from(percent) / 100.0 * f64::from(chance) / 255.0;
         self.ttl -= self.ttl.mul_f64(share.clamp(0.0, 1.0)).min(self.ttl);
         self
+    }
+
+    /// The same, fresh for `factor` times as long. What is for `one_reader` is then not held any longer
+    /// than before: it is only fresh for a greater part of its life.
+    pub fn stretched(self, factor: f64, one_reader: bool) -> Self {
+        if factor == 1.0 {
+            return self;
+        }
+        let longest = match one_reader {
+            true => self.whole(),
+            false => TTL_MAX.max(self.ttl),
+        };
+        let seconds = self.ttl.as_secs_f64() * factor.max(0.0);
+        let ttl = Duration::try_from_secs_f64(seconds)
+            .unwrap_or(longest)
+            .min(longest);
+        if !one_reader {
+            return Self { ttl, ..self };
+        }
+        let (stale, kept) = (self.ttl.saturating_add(self.grace), self.whole());
+        let grace = stale.saturating_sub(ttl);
+        let keep = kept.saturating_sub(ttl.max(stale));
+        Self { ttl, grace, keep }
     }
 
     /// From when it was stored to when it is good for nothing.
@@ -199,6 +225,8 @@ pub fn parse_date(text: &str) -> Option<SystemTime> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const fn s(seconds: u64) -> Duration {
@@ -222,6 +250,39 @@ mod tests {
             (690, State::Dead),
         ] {
             assert_eq!(life.state(s(age)), state, "at {age} s");
+        }
+    }
+
+    #[test]
+    fn a_stretched_ttl_moves_what_follows_but_not_for_one_reader() {
+        let life = Lifetime {
+            ttl: s(30),
+            grace: s(60),
+            keep: s(600),
+        };
+        let spans = |life: Lifetime| [life.ttl, life.grace, life.keep].map(|span| span.as_secs());
+        assert_eq!(spans(life.stretched(4.0, false)), [120, 60, 600]);
+        assert_eq!(spans(life.stretched(0.5, false)), [15, 60, 600]);
+        assert_eq!(spans(life.stretched(2.0, true)), [60, 30, 600]);
+        assert_eq!(spans(life.stretched(4.0, true)), [120, 0, 570]);
+        assert_eq!(spans(life.stretched(100.0, true)), [690, 0, 0]);
+        assert_eq!(spans(life.stretched(0.5, true)), [15, 75, 600]);
+        assert_eq!(spans(life.stretched(1.0, true)), [30, 60, 600]);
+        // what is never fresh stays so
+        assert_eq!(
+            spans(Lifetime::only_fresh(s(0)).stretched(100.0, false)),
+            [0, 0, 0]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_one_readers_own_lives_no_longer(ttl in 0u64..100_000, grace in 0u64..100_000, keep in 0u64..100_000, factor in 0.1f64..100.0) {
+            let life = Lifetime { ttl: s(ttl), grace: s(grace), keep: s(keep) };
+            prop_assert_eq!(life.stretched(factor, true).whole(), life.whole());
+            let shared = life.stretched(factor, false);
+            prop_assert!(factor < 1.0 || shared.whole() >= life.whole());
+            prop_assert!((shared.grace, shared.keep) == (life.grace, life.keep));
         }
     }
 

@@ -1,6 +1,7 @@
 //! `marbre explain`: what a page would do, without asking anybody.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
@@ -51,7 +52,7 @@ impl Explain {
         // planning needs an instant, which on a paused or real clock needs a runtime's context
         let facts = request::facts(&site, &asked.uri, &asked.headers, asked.params, 1);
         let now = Clock::start().now();
-        let plan = plan::plan(&site, id, &facts, level, now);
+        let plan = plan::plan(&site, id, &facts, level, &Arc::default(), now);
         let explanation = Explanation::new(&site, &plan);
         if self.json {
             output::json(&explanation);

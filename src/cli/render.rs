@@ -78,15 +78,22 @@ impl Render {
             let (uri, chance) = (asked.uri, fastrand::u128(..));
             let facts = request::facts(site, &uri, &asked.headers, asked.params, chance);
             let turn = composer.executor().go_on().await;
-            let plan = plan::plan(site, id, &facts, level, clock.now());
-            let edition = Arc::clone(&edition);
-            let page =
-                compose::compose(&composer, edition, plan, uri.path(), facts, (turn, ())).await;
+            let plan = plan::plan(site, id, &facts, level, &Arc::default(), clock.now());
+            let page = compose::compose(
+                &composer,
+                Arc::clone(&edition),
+                plan,
+                uri.path(),
+                facts,
+                (turn, ()),
+            )
+            .await;
             let verdict = page.head.verdict.clone();
             let Ok(body) = page.body.collect().await;
             output::bytes(&body.to_bytes());
             if let Some(report) = kept.0.lock().take() {
-                output::message(&account(&report, &verdict));
+                let called = edition.site.ladder.called(report.level);
+                output::message(&account(&report, called, &verdict));
             }
             if verdict == Verdict::Page {
                 ExitCode::SUCCESS
@@ -98,7 +105,7 @@ impl Render {
 }
 
 /// The report as lines for a terminal.
-fn account(report: &PageReport<'_>, verdict: &Verdict) -> String {
+fn account(report: &PageReport<'_>, called: &str, verdict: &Verdict) -> String {
     let PageReport {
         page,
         status,
@@ -107,7 +114,7 @@ fn account(report: &PageReport<'_>, verdict: &Verdict) -> String {
         ..
     } = report;
     let mut text = format!(
-        "page {page}: status {status}, level {level}, {:.1} ms",
+        "page {page}: status {status}, level {level} ({called}), {:.1} ms",
         duration.as_secs_f64() * 1e3
     );
     if let Verdict::Redirect(_, location) = verdict {

@@ -278,7 +278,9 @@ fn order(composer: &Arc<Composer>, edition: &Arc<Edition>) -> Order {
         facts: Arc::new(Facts::default()),
         level: Level::FULL,
         reader: Reader::NOBODY,
+        overrides: Arc::default(),
         is_frugal: true,
+        is_rehearsal: false,
         lazy_on: None,
     }
 }

@@ -121,8 +121,10 @@ impl Composer {
                 trace: Trace::default(),
                 facts: Arc::default(),
                 level: Level::FULL,
+                overrides: Arc::default(),
                 reader: Reader::NOBODY,
                 is_frugal: false,
+                is_rehearsal: false,
             };
             let request = SourceRequest {
                 params: brought.params.clone(),

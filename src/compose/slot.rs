@@ -151,7 +151,9 @@ pub(super) fn at_hand(
         return None;
     }
     if fragment.freshness.early {
-        let remaining = copy.entry.remains_fresh(&fragment.freshness, moment);
+        let remaining = copy
+            .entry
+            .remains_fresh(&fragment.freshness, cache.ttl_factor(), moment);
         if renews_early(remaining, copy.entry.took, 1.0 - fastrand::f64()) {
             flight::renew(order, id, request);
         }
@@ -209,6 +211,15 @@ pub(super) async fn fill(order: Order, id: FragmentId, serve: Serve, now: Instan
 /// Whether the pages of this reader ask for the fragment.
 fn is_asked(order: &Order, id: FragmentId) -> bool {
     order.reader == Reader::NOBODY || order.edition.fetcher.is_asked_by(id, order.reader)
+}
+
+/// Fills a slot whose fragment is switched off: neither its source nor its copies are looked at.
+pub(super) async fn stand_in(order: Order, id: FragmentId, serve: Serve) -> Settled {
+    let settled = fall_back(&order, id, &serve, Cause::Switched).await;
+    match settled.outcome {
+        Outcome::Omitted(_) => Settled::omitted(OmitReason::Switched, settled.at),
+        _ => settled,
+    }
 }
 
 /// What was pushed is good until something else is: whether it is stale is for the record.
@@ -323,6 +334,8 @@ async fn fall_back(order: &Order, id: FragmentId, serve: &Serve, cause: Cause) -
             }
             // whoever gives way is not to ask once more
             Rung::Lazy if cause == Cause::Limited => {}
+            // the browser would ask for what is switched off
+            Rung::Lazy if cause == Cause::Switched => {}
             Rung::Lazy => {
                 if let Some(tag) = lazy::tag(order, id) {
                     return Settled::ready(tag, Outcome::Lazy(cause), clock.now());

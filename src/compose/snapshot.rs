@@ -108,7 +108,8 @@ fn freshness(page: &Page) -> Freshness {
 /// Takes a snapshot of a page that is being handed over, if it is time and worth it.
 pub(super) fn consider(account: &Account, body: impl Fn() -> Option<Bytes>) {
     let (composer, page) = (&account.order().composer, account.declared());
-    if page.snapshots.keep.is_zero() || account.level() != Level::FULL {
+    let is_one_readers = account.order().is_rehearsal;
+    if page.snapshots.keep.is_zero() || account.level() != Level::FULL || is_one_readers {
         return;
     }
     let now = composer.clock.moment(composer.clock.now());

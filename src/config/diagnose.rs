@@ -206,7 +206,7 @@ impl Diagnostics {
     }
 
     /// Errors first, then by file and line.
-    pub(super) fn sort(&mut self) {
+    pub fn sort(&mut self) {
         self.found.sort_by_cached_key(|d| {
             let place = d.place.as_ref().map(|p| (p.file, p.span.start, p.span.end));
             (d.severity, place, d.message.clone())

@@ -19,7 +19,7 @@ use super::file;
 use super::files::{Files, Remembering, Unreadable};
 
 mod include;
-mod syntax;
+pub(super) mod syntax;
 
 /// What only the main file may hold.
 const MAIN_ONLY: [&str; 7] = [

@@ -155,6 +155,7 @@ impl Built {
         let mut fragments = self.fragments.into_iter().collect::<Option<Vec<_>>>()?;
         // now that each is what it will be: a list takes over much from its items
         for fragment in &mut fragments {
+            fragment.freshness.is_personal = fragment.is_personal();
             fragment.same_request = SourceRequest::same_for_all(fragment).map(Arc::new);
         }
         Some(Site {

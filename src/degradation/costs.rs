@@ -74,6 +74,7 @@ pub enum Charge {
 #[derive(Debug, Clone, Default)]
 pub struct CostBook {
     page: Ratio,
+    page_job: Ratio,
     exchange: Ratio,
     blocks: Vec<BlockCost>,
     /// Of each list the fragment that its items are.
@@ -84,6 +85,7 @@ pub struct CostBook {
 #[derive(Debug, Clone, Copy, Default)]
 struct BlockCost {
     work: Ratio,
+    job: Ratio,
     fetches: Ratio,
     /// Of a list.
     items: Ratio,
@@ -100,6 +102,7 @@ impl CostBook {
         };
         Self {
             page: before.map(|(_, book)| book.page).unwrap_or_default(),
+            page_job: before.map(|(_, book)| book.page_job).unwrap_or_default(),
             exchange: before.map(|(_, book)| book.exchange).unwrap_or_default(),
             blocks: shape
                 .names
@@ -120,17 +123,20 @@ impl CostBook {
         let exchanges = (seen.composed + fetches) as f64;
         let work = ms(work);
         let unseen = cpu.map_or(0.0, |cpu| (cpu.as_secs_f64() * 1e3 - work).max(0.0));
-        let usual = self.usual(seen);
+        let usual = self.usual(seen, exchanges);
         let inflation = (usual > 0.0).then(|| (work + unseen) / usual);
         let costs = kept(COST_TIME);
         self.page
             .add(ms(seen.page_work), seen.composed as f64, costs);
+        self.page_job
+            .add(ms(seen.page_work), seen.page_jobs as f64, costs);
         if cpu.is_some() {
             self.exchange.add(unseen, exchanges, costs);
         }
         for (known, block) in self.blocks.iter_mut().zip(&seen.blocks) {
             let uses = block.uses as f64;
             known.work.add(ms(block.work), uses, costs);
+            known.job.add(ms(block.work), block.jobs as f64, costs);
             known.fetches.add(block.fetches as f64, uses, costs);
             known.items.add(block.items as f64, uses, costs);
         }
@@ -141,11 +147,13 @@ impl CostBook {
         inflation
     }
 
-    fn usual(&self, seen: &Counted) -> f64 {
-        let page = self.page.value() + self.exchange.value();
-        let blocks = seen.blocks.iter().enumerate();
-        let blocks = blocks.map(|(place, seen)| seen.uses as f64 * self.alone(place));
-        seen.composed as f64 * page + blocks.sum::<f64>()
+    /// What the jobs that were done take usually. Those of the same tick, and not of the pages that
+    /// came in it: their work is done later, and a crowd that begins would look like quick work.
+    fn usual(&self, seen: &Counted, exchanges: f64) -> f64 {
+        let blocks = self.blocks.iter().zip(&seen.blocks);
+        let blocks = blocks.map(|(known, seen)| seen.jobs as f64 * known.job.value());
+        let page = seen.page_jobs as f64 * self.page_job.value();
+        page + blocks.sum::<f64>() + exchanges * self.exchange.value()
     }
 
     /// What one use of a fragment costs, in milliseconds of work; of a list with all its items.
@@ -225,10 +233,12 @@ mod tests {
             fetches: uses,
             work,
             items: 0,
+            jobs: uses,
         };
         Counted {
             pages: pages.to_vec(),
             composed: all,
+            page_jobs: 2 * all,
             page_work: all * 1_000_000,
             blocks: vec![
                 block(all, all * 2_000_000),
@@ -295,16 +305,19 @@ mod tests {
             uses: 2,
             work: 2_000_000,
             items: 20,
+            jobs: 2,
             fetches: 0,
         };
         let item = BlockCounted {
             uses: 20,
+            jobs: 20,
             work: 10_000_000,
             ..BlockCounted::default()
         };
         let seen = Counted {
             pages: vec![2],
             composed: 2,
+            page_jobs: 0,
             page_work: 0,
             blocks: vec![list, item],
         };

@@ -33,7 +33,7 @@ use super::Lag;
 
 /// Once the oldest of the pages that have not begun has waited for so long the newest is next. Maurer,
 /// "Fail at Scale", ACM Queue 13(8), 2015, calls this adaptive LIFO; the span is the law's target.
-const NEWEST_FIRST_AFTER: Duration = Duration::from_millis(25);
+pub const NEWEST_FIRST_AFTER: Duration = Duration::from_millis(25);
 
 /// Work that takes a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -135,3 +135,151 @@ impl Governor {
         Turned { mode, sample }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::degradation::Level;
+    use crate::degradation::meters::BlockCounted;
+
+    /// One page with an article of 2 ms, related links of 3 ms and ads of 5 ms, which go first.
+    fn governor() -> Governor {
+        let shape = Shape {
+            pages: vec![vec![0, 1, 2]],
+            steps: vec![vec![2], vec![1]],
+            names: ["article", "related", "ads"].map(str::to_owned).to_vec(),
+            items: vec![None; 3],
+        };
+        Governor::new(Law::for_cores(1), shape, None)
+    }
+
+    fn seen(pages: u64, queue_delay_ms: u64, effect: Effect) -> Seen {
+        let block = |ms: u64| BlockCounted {
+            uses: pages,
+            jobs: pages,
+            work: pages * ms * 1_000_000,
+            ..BlockCounted::default()
+        };
+        Seen {
+            span: TICK,
+            counted: Counted {
+                pages: vec![pages],
+                composed: pages,
+                page_jobs: pages,
+                blocks: vec![block(2), block(3), block(5)],
+                ..Counted::default()
+            },
+            queue_delay: Duration::from_millis(queue_delay_ms),
+            lateness: None,
+            cpu: None,
+            charges: Vec::new(),
+            effect,
+            overrides: Arc::default(),
+        }
+    }
+
+    /// Ticks until what is known has settled.
+    fn settled(governor: &mut Governor, seen: &Seen) -> Turned {
+        for _ in 0..50 {
+            governor.tick(seen.clone());
+        }
+        governor.tick(seen.clone())
+    }
+
+    #[test]
+    fn a_crowd_gives_blocks_up_within_three_ticks_and_leaves_no_trace() {
+        let mut governor = governor();
+        let calm = seen(5, 0, Effect::GivesUp);
+        let mode = settled(&mut governor, &calm).mode;
+        assert_eq!((mode.cut, mode.decision.theta), (Cut::NONE, 1.0));
+        // five times as much, of a machine that gets 1500 ms done in a second
+        let crowd = seen(25, 0, Effect::GivesUp);
+        let rate = governor.rate();
+        let after_three = (0..3).map(|_| governor.tick(crowd.clone()).mode).last();
+        let mode = after_three.unwrap();
+        assert!(mode.decision.theta < 0.9, "{mode:?}");
+        assert_eq!(governor.rate(), rate, "the machine is what it was");
+        // 1500 ms for 250 pages: the text and four of eight
+        let mode = settled(&mut governor, &crowd).mode;
+        assert!(mode.cut.kept < 0.3, "few keep the ads: {mode:?}");
+        assert!((mode.decision.theta - 0.5).abs() < 0.05, "{mode:?}");
+        let mode = settled(&mut governor, &calm).mode;
+        assert_eq!(mode.cut, Cut::NONE);
+    }
+
+    #[test]
+    fn work_that_waits_lowers_the_rate_unless_it_is_frozen() {
+        let waits = seen(25, 80, Effect::GivesUp);
+        let frozen = Seen {
+            overrides: Arc::new(Overrides {
+                is_frozen: true,
+                ..Overrides::default()
+            }),
+            ..waits.clone()
+        };
+        for (seen, falls) in [(waits, true), (frozen, false)] {
+            let mut governor = governor();
+            let before = governor.rate();
+            settled(&mut governor, &seen);
+            assert_eq!(governor.rate() < before, falls);
+        }
+    }
+
+    #[test]
+    fn what_costs_nothing_at_present_is_not_given_up_for_its_cost() {
+        let mut governor = governor();
+        let crowd = Seen {
+            charges: vec![Charge::Usual, Charge::Nothing, Charge::Usual],
+            ..seen(25, 0, Effect::GivesUp)
+        };
+        let turned = settled(&mut governor, &crowd);
+        assert!(
+            (turned.sample.costs.optional_ms - 5.0).abs() < 0.1,
+            "{turned:?}"
+        );
+    }
+
+    #[test]
+    fn where_the_mode_is_off_operators_still_decide() {
+        let overrides = Arc::new(Overrides {
+            floor: Some(Level::new(1)),
+            ..Overrides::default()
+        });
+        let seen = Seen {
+            overrides: Arc::clone(&overrides),
+            ..seen(250, 500, Effect::None)
+        };
+        let mode = settled(&mut governor(), &seen).mode;
+        assert_eq!((mode.cut, mode.effect), (Cut::NONE, Effect::None));
+        assert_eq!(mode.overrides, overrides);
+        assert!(!mode.is_frugal());
+    }
+
+    #[test]
+    fn pages_that_are_late_while_nothing_waits_are_late_for_their_origins() {
+        let late = |queue_delay_ms| Seen {
+            lateness: Some(3.0),
+            ..seen(5, queue_delay_ms, Effect::GivesUp)
+        };
+        let mut governor = governor();
+        assert_eq!(settled(&mut governor, &late(0)).sample.lateness, None);
+        assert_eq!(settled(&mut governor, &late(5)).sample.lateness, Some(3.0));
+    }
+
+    #[test]
+    fn a_reload_keeps_what_is_known_of_blocks_and_of_the_machine() {
+        let mut governor = governor();
+        settled(&mut governor, &seen(25, 80, Effect::GivesUp));
+        let rate = governor.rate();
+        let shape = Shape {
+            pages: vec![vec![0, 1]],
+            steps: vec![vec![0]],
+            names: ["ads", "article"].map(str::to_owned).to_vec(),
+            items: vec![None; 2],
+        };
+        governor.declare(Law::for_cores(1), shape);
+        let costs: Vec<_> = governor.block_costs().collect();
+        assert!((costs[0].1 - 5.0).abs() < 0.1 && (costs[1].1 - 2.0).abs() < 0.1);
+        assert_eq!(governor.rate(), rate);
+    }
+}

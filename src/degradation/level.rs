@@ -2,10 +2,14 @@
 //! [ladder](super::Ladder)'s.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU8, Ordering};
+
+use serde::{Deserialize, Serialize};
 
 /// How degraded pages are: 0 is the full page, each step up gives up one more rung of the ladder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(transparent)]
 pub struct Level(u8);
 
 impl Level {
@@ -26,26 +30,5 @@ impl Level {
 impl fmt::Display for Level {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
-    }
-}
-
-/// The level that pages are planned at, as an operator has set it.
-#[derive(Debug, Default)]
-pub struct LevelPin(AtomicU8);
-
-impl LevelPin {
-    /// Pinned at `level`.
-    pub fn new(level: Level) -> Self {
-        Self(AtomicU8::new(level.0))
-    }
-
-    /// The level for the next page.
-    pub fn level(&self) -> Level {
-        Level(self.0.load(Ordering::Relaxed))
-    }
-
-    /// Sets the level and gives the one before.
-    pub fn set(&self, level: Level) -> Level {
-        Level(self.0.swap(level.0, Ordering::Relaxed))
     }
 }

@@ -11,7 +11,9 @@ use std::time::Duration;
 pub struct Meters {
     pages: Vec<AtomicU64>,
     composed: AtomicU64,
-    /// Nanoseconds of planning and assembling.
+    /// Times that a page was planned or assembled.
+    page_jobs: AtomicU64,
+    /// Nanoseconds of that.
     page_work: AtomicU64,
     blocks: Vec<BlockMeter>,
     /// How long pages took.
@@ -23,6 +25,7 @@ struct BlockMeter {
     uses: AtomicU64,
     fetches: AtomicU64,
     items: AtomicU64,
+    jobs: AtomicU64,
     /// Nanoseconds.
     work: AtomicU64,
 }
@@ -34,7 +37,9 @@ pub struct Counted {
     pub pages: Vec<u64>,
     /// Pages that were composed.
     pub composed: u64,
-    /// Nanoseconds of planning and assembling them.
+    /// Times that a page was planned or assembled.
+    pub page_jobs: u64,
+    /// Nanoseconds of that.
     pub page_work: u64,
     /// Of each fragment.
     pub blocks: Vec<BlockCounted>,
@@ -49,7 +54,9 @@ pub struct BlockCounted {
     pub fetches: u64,
     /// Of a list: slots of its items.
     pub items: u64,
-    /// Nanoseconds of work on it.
+    /// Times that it was made.
+    pub jobs: u64,
+    /// Nanoseconds of that.
     pub work: u64,
 }
 
@@ -59,6 +66,7 @@ impl Meters {
         Self {
             pages: (0..pages).map(|_| AtomicU64::new(0)).collect(),
             composed: AtomicU64::new(0),
+            page_jobs: AtomicU64::new(0),
             page_work: AtomicU64::new(0),
             blocks: (0..fragments).map(|_| BlockMeter::default()).collect(),
             times: PageTimes::default(),
@@ -77,6 +85,7 @@ impl Meters {
 
     /// A page was planned or assembled.
     pub fn page_worked(&self, took: Duration) {
+        self.page_jobs.fetch_add(1, Ordering::Relaxed);
         self.page_work.fetch_add(nanos(took), Ordering::Relaxed);
     }
 
@@ -103,9 +112,9 @@ impl Meters {
 
     /// A fragment was made of an answer.
     pub fn worked(&self, fragment: usize, took: Duration) {
-        self.blocks[fragment]
-            .work
-            .fetch_add(nanos(took), Ordering::Relaxed);
+        let block = &self.blocks[fragment];
+        block.jobs.fetch_add(1, Ordering::Relaxed);
+        block.work.fetch_add(nanos(took), Ordering::Relaxed);
     }
 
     /// What was counted until now.
@@ -114,6 +123,7 @@ impl Meters {
         Counted {
             pages: self.pages.iter().map(read).collect(),
             composed: read(&self.composed),
+            page_jobs: read(&self.page_jobs),
             page_work: read(&self.page_work),
             blocks: self
                 .blocks
@@ -122,6 +132,7 @@ impl Meters {
                     uses: read(&block.uses),
                     fetches: read(&block.fetches),
                     items: read(&block.items),
+                    jobs: read(&block.jobs),
                     work: read(&block.work),
                 })
                 .collect(),
@@ -142,12 +153,14 @@ impl Counted {
         Self {
             pages: pages.map(|(now, then)| now - then).collect(),
             composed: self.composed - earlier.composed,
+            page_jobs: self.page_jobs - earlier.page_jobs,
             page_work: self.page_work - earlier.page_work,
             blocks: blocks
                 .map(|(now, then)| BlockCounted {
                     uses: now.uses - then.uses,
                     fetches: now.fetches - then.fetches,
                     items: now.items - then.items,
+                    jobs: now.jobs - then.jobs,
                     work: now.work - then.work,
                 })
                 .collect(),
@@ -250,11 +263,13 @@ mod tests {
             uses: 1,
             fetches: 1,
             items: 0,
+            jobs: 1,
             work: 5000,
         };
         let expected = Counted {
             pages: vec![0, 1],
             composed: 1,
+            page_jobs: 1,
             page_work: 3000,
             blocks: vec![block],
         };

@@ -78,6 +78,20 @@ impl Mode {
         self.overrides.level(Level::new(level))
     }
 
+    /// The level that everybody's pages have at least, by the law alone.
+    pub fn given_up(&self) -> Level {
+        self.cut.given_up.max(self.origins_cut.given_up)
+    }
+
+    /// The level that everybody's pages have at least, by what operators have decided too.
+    pub fn level_of_all(&self) -> Level {
+        let by_law = match self.gives_up() {
+            true => self.given_up(),
+            false => Level::FULL,
+        };
+        self.overrides.level(by_law)
+    }
+
     /// The level of a page of this reader by the law alone.
     pub fn would_be(&self, reader: Reader) -> Level {
         self.cut.level(reader).max(self.origins_cut.level(reader))

@@ -83,6 +83,7 @@ fn may_help(policy: &RetryPolicy, cause: &Cause) -> bool {
         | Cause::Busy
         | Cause::Limited
         | Cause::Open
+        | Cause::Switched
         | Cause::Panic
         | Cause::Stopping => false,
     }

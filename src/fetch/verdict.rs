@@ -50,6 +50,7 @@ pub(super) fn is_failure(cause: &Cause) -> bool {
         | Cause::Busy
         | Cause::Limited
         | Cause::Open
+        | Cause::Switched
         | Cause::Panic
         | Cause::Stopping => false,
     }

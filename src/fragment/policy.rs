@@ -26,6 +26,8 @@ pub struct Freshness {
     pub jitter: u8,
     /// Whether a copy that is asked for often is renewed before it goes stale.
     pub early: bool,
+    /// Whether it depends on who asks: what is one reader's own is never held longer than this says.
+    pub is_personal: bool,
 }
 
 impl Freshness {
@@ -38,6 +40,7 @@ impl Freshness {
         patience: Duration::ZERO,
         jitter: 0,
         early: false,
+        is_personal: false,
     };
 }
 

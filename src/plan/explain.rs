@@ -9,6 +9,7 @@ use crate::degradation::Level;
 use crate::fragment::quantity::show_duration;
 use crate::fragment::source::TargetTemplate;
 use crate::fragment::{Fragment, Rung, RungKind, Source};
+use crate::report::OmitReason;
 use crate::site::Site;
 
 use super::{Action, Plan, slot_time};
@@ -39,7 +40,7 @@ pub struct StepExplanation {
     pub fragment: String,
     /// `core`, `essential` or `optional N`.
     pub priority: String,
-    /// `serve` or `omit`.
+    /// `serve`; `omit`, as the level says; `stand-in` or `off`, as an operator has switched it off.
     pub action: &'static str,
     /// Where it comes from.
     pub source: String,
@@ -61,6 +62,8 @@ impl Explanation {
             let fragment = site.fragment(step.fragment);
             let (action, target) = match &step.action {
                 Action::Serve(serve) => ("serve", serve.request(fragment).target.as_str()),
+                Action::StandIn(_) => ("stand-in", ""),
+                Action::Omit(OmitReason::Switched) => ("off", ""),
                 Action::Omit(_) => ("omit", ""),
             };
             StepExplanation {
@@ -109,6 +112,8 @@ impl Explanation {
                     "+",
                     format!("{} within {} ms", step.source, step.deadline_ms),
                 ),
+                "stand-in" => ("~", "switched off: filled by what stands in".to_owned()),
+                "off" => ("-", "switched off".to_owned()),
                 _ => ("-", "left out".to_owned()),
             };
             let (name, priority) = (&step.fragment, &step.priority);
@@ -117,7 +122,7 @@ impl Explanation {
                 "  {mark} {name:width$}  {priority:<11}  {shed:<shed_width$}  {doing}"
             )
             .expect("writing to a string cannot fail");
-            if step.action == "serve" {
+            if matches!(step.action, "serve" | "stand-in") {
                 writeln!(
                     text,
                     "    {:width$}  {:<11}  then: {}",

@@ -74,8 +74,9 @@ async fn block(state: &ServerState, edition: Arc<Edition>, head: &Parts) -> Resp
     };
     let (now, chance) = (state.composer.clock().now(), fastrand::u128(..));
     let facts = request::facts(site, &asked.uri, &head.headers, asked.params, chance);
-    let level = state.level.level().min(site.ladder.text_only());
-    let plan = plan::plan(site, asked.page, &facts, level, now);
+    let mode = state.mode.load_full();
+    let level = mode.level_of_all().min(site.ladder.text_only());
+    let plan = plan::plan(site, asked.page, &facts, level, &mode.overrides, now);
     let edition = Arc::clone(&edition);
     respond(lazy::block(&state.composer, edition, plan, asked.member, facts).await)
 }

@@ -1,7 +1,6 @@
 //! The page handler: one request, one edition, one level, one plan, one page. Owns the journey and
 //! the response head; every decision on the way is made elsewhere.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,13 +12,14 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::clock::Clock;
 use crate::compose::{self, Composed, Edition, PageHead, Verdict};
-use crate::degradation::{Admission, Level, Mode, Reader, Turn};
+use crate::degradation::{Admission, Level, Mode, Turn};
 use crate::fragment::facts::Facts;
 use crate::plan::{self, Action, Plan, request};
-use crate::site::PageId;
+use crate::site::{PageId, Site};
 
 use super::accept::Who;
 use super::in_flight::PagePlace;
+use super::reader::{Reading, who_reads};
 use super::{ServerState, error_page};
 
 const LEVEL: HeaderName = HeaderName::from_static("marbre-level");
@@ -57,7 +57,7 @@ pub(super) async fn answer(
         state,
         edition: &edition,
         mode: state.mode.load_full(),
-        reader: reader(who, state.composer.clock()),
+        reading: reading(site, who, head, state.composer.clock()),
         id,
         head,
     };
@@ -68,18 +68,14 @@ pub(super) async fn answer(
     if head.method == Method::HEAD {
         composed.body.leave_unread();
     }
-    respond(&edition, composed, level)
+    respond(&edition, composed, level, &page.reading)
 }
 
 /// Who reads, as far as it is known.
-fn reader(who: &Who, clock: Clock) -> Reader {
-    const DAY: u64 = 24 * 60 * 60 * 1_000_000;
-    let day = clock.moment(clock.now()).micros() / DAY;
-    match who.peer().map(|peer| peer.ip()) {
-        Some(IpAddr::V4(address)) => Reader::new(&address.octets(), day),
-        Some(IpAddr::V6(address)) => Reader::new(&address.octets(), day),
-        None => Reader::NOBODY,
-    }
+fn reading(site: &Site, who: &Who, head: &Parts, clock: Clock) -> Reading {
+    let peer = who.peer().map(|peer| peer.ip());
+    let now = clock.moment(clock.now());
+    who_reads(&site.degradation, &head.headers, peer, now)
 }
 
 /// A page that is asked for.
@@ -87,7 +83,7 @@ struct Asked<'a> {
     state: &'a ServerState,
     edition: &'a Arc<Edition>,
     mode: Arc<Mode>,
-    reader: Reader,
+    reading: Reading,
     id: PageId,
     head: &'a Parts,
 }
@@ -127,12 +123,17 @@ impl Asked<'_> {
 
     fn admission(&self) -> Admission {
         let text_only = self.edition.site.ladder.text_only();
-        match self.state.level.level() {
-            Level::FULL => match self.mode.admit(self.reader, 0) {
-                Admission::Compose(level) => Admission::Compose(level.min(text_only)),
-                Admission::Snapshot => Admission::Snapshot,
-            },
-            pinned => Admission::Compose(pinned.min(text_only)),
+        let Reading {
+            reader,
+            lower_by,
+            rehearsal,
+        } = self.reading;
+        if let Some(level) = rehearsal {
+            return Admission::Compose(level.min(text_only));
+        }
+        match self.mode.admit(reader, lower_by) {
+            Admission::Compose(level) => Admission::Compose(level.min(text_only)),
+            Admission::Snapshot => Admission::Snapshot,
         }
     }
 
@@ -151,9 +152,17 @@ impl Asked<'_> {
         let facts = self.facts(params);
         let now = self.state.composer.clock().now();
         let plan = Plan {
-            reader: self.reader,
+            reader: self.reading.reader,
+            is_rehearsal: self.reading.rehearsal.is_some(),
             is_frugal: level > Level::FULL || self.mode.is_frugal(),
-            ..plan::plan(&self.edition.site, self.id, &facts, level, now)
+            ..plan::plan(
+                &self.edition.site,
+                self.id,
+                &facts,
+                level,
+                &self.mode.overrides,
+                now,
+            )
         };
         let says = self.level_header(level, Some(&plan));
         let (composer, edition) = (&self.state.composer, Arc::clone(self.edition));
@@ -166,7 +175,8 @@ impl Asked<'_> {
     /// reader does not get; without a plan, that it is a snapshot. An item with parameters (RFC 9651,
     /// 3.3).
     fn level_header(&self, level: Level, plan: Option<&Plan>) -> HeaderValue {
-        if level == Level::FULL && !self.mode.is_frugal() {
+        let is_full = level == Level::FULL && self.mode.overrides.off.is_empty();
+        if is_full && !self.mode.is_frugal() {
             return HeaderValue::from_static("0");
         }
         let site = &self.edition.site;
@@ -187,7 +197,12 @@ impl Asked<'_> {
     }
 }
 
-fn respond(edition: &Edition, composed: Composed, level: HeaderValue) -> Response {
+fn respond(
+    edition: &Edition,
+    composed: Composed,
+    level: HeaderValue,
+    reading: &Reading,
+) -> Response {
     let Composed { head, body } = composed;
     let mut response = match &head.verdict {
         Verdict::Page => {
@@ -199,6 +214,8 @@ fn respond(edition: &Edition, composed: Composed, level: HeaderValue) -> Respons
             };
             page.headers_mut().insert(CONTENT_TYPE, HTML);
             page.headers_mut().insert(CACHE_CONTROL, control);
+            let spec = &edition.site.degradation;
+            reading.mark(page.headers_mut(), spec, head.level);
             page
         }
         Verdict::Redirect(status, location) => {

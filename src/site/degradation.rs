@@ -39,7 +39,7 @@ pub enum LawSpec {
     /// See [`work_rate`].
     WorkRate {
         /// Its constants.
-        constants: work_rate::Constants,
+        constants: Box<work_rate::Constants>,
         /// Whether the most work that can be done follows the machine's cores.
         rate_by_cores: bool,
     },
@@ -56,9 +56,9 @@ impl LawSpec {
                 rate_by_cores: true,
             } => Law::WorkRate(work_rate::Constants {
                 rate_max: work_rate::Constants::for_cores(cores).rate_max,
-                ..constants.clone()
+                ..*constants.clone()
             }),
-            Self::WorkRate { constants, .. } => Law::WorkRate(constants.clone()),
+            Self::WorkRate { constants, .. } => Law::WorkRate(*constants.clone()),
             Self::Aimd(constants) => Law::Aimd(constants.clone()),
         }
     }
@@ -75,7 +75,7 @@ impl LawSpec {
 impl Default for LawSpec {
     fn default() -> Self {
         Self::WorkRate {
-            constants: work_rate::Constants::default(),
+            constants: Box::default(),
             rate_by_cores: true,
         }
     }

@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::clock::Clock;
 use crate::degradation::Decision;
 use crate::report::{
-    BreakerState, Event, FragmentReport, Observer, OriginChange, Outcome, PageReport,
+    BreakerState, Event, FragmentReport, Observer, OriginChange, Outcome, PageReport, SwitchChange,
 };
 
 use super::Throttle;
@@ -281,9 +281,20 @@ impl Observer for Tally {
                 tracing::error!("site not reloaded, the one before stays:\n{why}");
                 format!("site not reloaded, the one before stays:\n{why}")
             }
-            Event::LevelSet { from, to, by } => {
-                tracing::warn!(%from, %to, by, "level set from {from} to {to} by {by}");
-                format!("level set from {from} to {to} by {by}")
+            Event::Switched(change) => {
+                let (switch, how) = match change {
+                    SwitchChange::Set { switch, .. } => (switch, "set"),
+                    SwitchChange::Cleared { switch, .. } => (switch, "cleared"),
+                    SwitchChange::Over(switch) => (switch, "over"),
+                };
+                let (subject, owner, reason) =
+                    (switch.act.subject(), &switch.owner, &switch.reason);
+                tracing::warn!(%subject, how, owner, reason, "switch {subject}: {change}");
+                format!("switch {subject}: {change}")
+            }
+            Event::SwitchesLost(why) => {
+                tracing::error!("no switch is set, whatever was before: {why}");
+                format!("no switch is set, whatever was before: {why}")
             }
             Event::Degraded {
                 from,

@@ -94,7 +94,13 @@ async fn state_tells_what_is_served_and_how_it_goes() {
     assert!(state["uptime_s"].is_u64());
     assert_eq!(
         state["level"],
-        json!({ "level": 0, "text_only": 1, "ladder": [{ "name": "block", "blocks": ["block"] }] })
+        json!({
+            "level": 0,
+            "called": "full page",
+            "by_law": 0,
+            "text_only": 1,
+            "ladder": [{ "name": "block", "blocks": ["block"] }],
+        })
     );
     let cms_state = &state["origins"]["cms"];
     assert_eq!(cms_state["owner"], "desk");
@@ -125,10 +131,10 @@ async fn state_tells_what_is_served_and_how_it_goes() {
 async fn the_level_can_be_set_and_is_obeyed() {
     let site = site().await;
     let operator = Operator::of(&site);
-    for (level, page) in [
-        (1, "<p>front</p><i>20</i>"),
-        (2, "<p>front</p>"),
-        (0, "<p>front</p><i>10</i><i>20</i>"),
+    for (level, called, page) in [
+        (1, "least", "<p>front</p><i>20</i>"),
+        (2, "text only", "<p>front</p>"),
+        (0, "full page", "<p>front</p><i>10</i><i>20</i>"),
     ] {
         let (status, body) = operator.ask("PUT", "/level", &level.to_string(), &[]).await;
         let said: Value = serde_json::from_str(&body).unwrap();
@@ -136,7 +142,13 @@ async fn the_level_can_be_set_and_is_obeyed() {
             { "name": "least", "blocks": ["least"] },
             { "name": "more", "blocks": ["more"] },
         ]);
-        let expected = json!({ "level": level, "text_only": 2, "ladder": ladder });
+        let expected = json!({
+            "level": level,
+            "called": called,
+            "by_law": 0,
+            "text_only": 2,
+            "ladder": ladder,
+        });
         assert_eq!((status, said), (200, expected));
         let answer = site.reader().get("/").await;
         answer.is(200, page);
@@ -152,8 +164,22 @@ async fn the_level_can_be_set_and_is_obeyed() {
         .await;
     assert_eq!(status, 200);
     let event = &site.state().await["tally"]["events"][0];
-    assert_eq!(*event, "level set from 0 to 1 by night desk");
+    let event = event.as_str().unwrap();
+    assert!(
+        event.starts_with("switch pin: the level is pinned at 1 until 2")
+            && event.ends_with(
+                ", by night desk: set by hand (before: the level is pinned at 0, by admin API: set by hand)"
+            ),
+        "{event}"
+    );
     assert!(operator.get("/level").await.1.contains("\"level\":1"));
+    for release in [("PUT", "auto"), ("PUT", "\"auto\""), ("DELETE", "")] {
+        assert_eq!(operator.ask("PUT", "/level", "2", &[]).await.0, 200);
+        assert_eq!(site.reader().get("/").await.level(), 2);
+        let (status, body) = operator.ask(release.0, "/level", release.1, &[]).await;
+        assert!(status == 200 && body.contains("\"level\":0"), "{release:?}");
+        assert_eq!(site.reader().get("/").await.level(), 0);
+    }
 }
 
 #[tokio::test]
@@ -179,7 +205,7 @@ async fn a_level_that_makes_no_sense_changes_nothing() {
         assert_eq!(status, 400, "{body}");
         assert_eq!(
             said,
-            "the body must be a level such as `2`, or {\"level\": 2, \"by\": \"who\"}\n"
+            "the body must be a level such as `2`, {\"level\": 2, \"by\": \"who\"}, or `auto`\n"
         );
     }
     for body in ["3", "255", "{\"level\": 3}"] {
@@ -190,7 +216,6 @@ async fn a_level_that_makes_no_sense_changes_nothing() {
             "{said}"
         );
     }
-    assert_eq!(operator.ask("DELETE", "/level", "", &[]).await.0, 405);
     assert_eq!(site.state().await["level"]["level"], 0);
     assert_eq!(site.state().await["tally"]["events"], json!([]));
 }

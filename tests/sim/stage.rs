@@ -173,7 +173,10 @@ impl Stage {
         };
         let facts = request::facts(site, &uri, &HeaderMap::new(), params, 7);
         let (level, now) = (Level::new(level), self.composer.clock().now());
-        (plan::plan(site, id, &facts, level, now), facts)
+        (
+            plan::plan(site, id, &facts, level, &Arc::default(), now),
+            facts,
+        )
     }
 
     /// The head of the page, and a body that nobody has read; the guard is held while slots are

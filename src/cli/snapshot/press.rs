@@ -23,7 +23,7 @@ use crate::app::{self, World};
 use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::compose::{self, Composer, Edition, Verdict};
-use crate::degradation::{Level, LevelPin, Mode};
+use crate::degradation::{Level, Mode};
 use crate::plan::{self, request};
 use crate::report::{Event, Observer, OmitReason, Outcome, PageReport};
 use crate::server::{self, InFlight, ServerState, error_page};
@@ -116,7 +116,6 @@ impl Press {
         let router = server::router(Arc::new(ServerState {
             composer: Arc::clone(&composer),
             edition: Arc::new(ArcSwap::new(Arc::clone(&edition))),
-            level: Arc::new(LevelPin::new(Level::FULL)),
             mode: Arc::new(ArcSwap::from_pointee(Mode::full())),
             tasks: TaskTracker::new(),
             stop,
@@ -152,7 +151,7 @@ impl Press {
         let facts = request::facts(site, uri, &self.headers, params, fastrand::u128(..));
         let trace = facts.trace.trace_id;
         let turn = self.composer.executor().go_on().await;
-        let plan = plan::plan(site, id, &facts, Level::FULL, now);
+        let plan = plan::plan(site, id, &facts, Level::FULL, &Arc::default(), now);
         let edition = Arc::clone(&self.edition);
         let composed =
             compose::compose(&self.composer, edition, plan, uri.path(), facts, (turn, ())).await;

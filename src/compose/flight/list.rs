@@ -138,9 +138,10 @@ async fn obtain<'v>(
         ..order.clone()
     };
     let mut facts = Facts::clone(&order.facts);
+    let terms = (order.level, &*order.overrides);
     let obtaining = values.iter().map(|value| {
         let request = take(item, value, &mut facts)
-            .then(|| plan::serve_item(site, item, &facts, order.level, now, until));
+            .then(|| plan::serve_item(site, item, &facts, terms, now, until));
         let filling = request
             .clone()
             .map(|serve| fill(order.clone(), list.item, serve, now));

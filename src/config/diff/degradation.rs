@@ -44,7 +44,7 @@ fn law(old: &LawSpec, new: &LawSpec, out: &mut Changes) {
         (LawSpec::WorkRate { constants: a, .. }, LawSpec::WorkRate { constants: b, .. }) => {
             out.value("work_rate.rate_max", rate_max(old), rate_max(new));
             let knobs = work_rate::Constants::KNOBS.iter();
-            constants(knobs.filter(|knob| knob.key != "rate_max"), a, b, out);
+            constants(knobs.filter(|knob| knob.key != "rate_max"), &**a, &**b, out);
         }
         (LawSpec::Aimd(a), LawSpec::Aimd(b)) => constants(Tunable::KNOBS.iter(), a, b, out),
         (LawSpec::WorkRate { .. }, LawSpec::Aimd(_))

@@ -6,7 +6,7 @@ use crate::config::diagnose::{Diagnostic, Diagnostics, FileId, Place};
 
 /// Reports the errors of one file, the first of each line, for the others mostly follow from it.
 /// Returns whether what was parsed must not be trusted.
-pub(super) fn report(
+pub(in crate::config) fn report(
     text: &str,
     errors: &[toml::de::Error],
     file: FileId,

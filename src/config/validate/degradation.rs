@@ -75,7 +75,7 @@ fn law(written: &file::Degradation, main: FileId, cx: &mut Context<'_>) -> LawSp
     let aimd = constants(&written.aimd, main, cx);
     match *written.law {
         file::LawName::WorkRate => LawSpec::WorkRate {
-            constants: work_rate,
+            constants: Box::new(work_rate),
             rate_by_cores: !written
                 .work_rate
                 .written()

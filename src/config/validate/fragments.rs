@@ -113,6 +113,8 @@ fn freshness(written: &file::Fragment) -> Freshness {
         patience: written.patience.0,
         jitter: *written.jitter,
         early: *written.early_refresh,
+        // known when the whole fragment is
+        is_personal: false,
     }
 }
 

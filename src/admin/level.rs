@@ -1,0 +1,129 @@
+//! `/level`: the level in short. Owns the short form of pinning it; what a pin is, and all that can be
+//! decided besides, is in [`switches`](super::switches).
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+
+use crate::degradation::switches::{Act, SPAN, Subject};
+use crate::degradation::{Level, Step, Switch};
+
+use super::{AdminState, switches};
+
+type Shared = State<Arc<AdminState>>;
+
+/// Who has set what nobody has put their name to.
+const NOBODY: &str = "admin API";
+
+/// Why, where nobody says.
+const BY_HAND: &str = "set by hand";
+
+#[derive(Serialize)]
+pub(super) struct LevelState {
+    /// What everybody's pages have at least.
+    level: u8,
+    /// What people call it.
+    called: String,
+    /// What the law alone has decided.
+    by_law: u8,
+    /// The highest there is.
+    text_only: u8,
+    /// What each level gives up, from level 1 on.
+    ladder: Vec<StepState>,
+}
+
+#[derive(Serialize)]
+struct StepState {
+    name: String,
+    blocks: Vec<String>,
+}
+
+/// The level that everybody's pages have at least.
+pub(super) fn present(state: &AdminState) -> Level {
+    let text_only = state.edition.load().site.ladder.text_only();
+    state.mode.load().level_of_all().min(text_only)
+}
+
+pub(super) fn level_state(state: &AdminState) -> LevelState {
+    let edition = state.edition.load();
+    let site = &edition.site;
+    let given_up = |step: &Step| {
+        let blocks = step.blocks.iter().map(|id| site.fragment(*id).name.clone());
+        StepState {
+            name: step.name.clone(),
+            blocks: blocks.collect(),
+        }
+    };
+    let level = present(state);
+    LevelState {
+        level: level.get(),
+        called: site.ladder.called(level).to_owned(),
+        by_law: state.mode.load().given_up().get(),
+        text_only: site.ladder.text_only().get(),
+        ladder: site.ladder.steps().iter().map(given_up).collect(),
+    }
+}
+
+pub(super) async fn level(State(state): Shared) -> Response {
+    Json(level_state(&state)).into_response()
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum NewLevel {
+    Bare(u8),
+    Word(String),
+    Signed {
+        level: u8,
+        #[serde(default)]
+        by: Option<String>,
+    },
+}
+
+pub(super) async fn set_level(State(state): Shared, body: Bytes) -> Response {
+    let asked = match serde_json::from_slice(&body) {
+        Ok(asked) => asked,
+        Err(_) if body.trim_ascii() == b"auto" => NewLevel::Word("auto".to_owned()),
+        Err(_) => return unclear(),
+    };
+    let (level, by) = match asked {
+        NewLevel::Bare(level) => (level, None),
+        NewLevel::Signed { level, by } => (level, by),
+        NewLevel::Word(word) if word == "auto" => return release(State(state)).await,
+        NewLevel::Word(_) => return unclear(),
+    };
+    let level = match state.edition.load().site.ladder.level(level) {
+        Ok(level) => level,
+        Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+    };
+    let owner = by.unwrap_or_else(|| NOBODY.to_owned());
+    let now = state.switches.now();
+    let pin = Switch::new(Act::Pin { level }, &owner, BY_HAND, now, SPAN);
+    let set = pin.and_then(|pin| state.switches.set(pin));
+    match set {
+        Err(unfit) => switches::refused(&unfit),
+        Ok(_) => {
+            // in force whatever the disk says; `/switches` tells what it says
+            let _ = state.switches.keep().await;
+            Json(level_state(&state)).into_response()
+        }
+    }
+}
+
+/// The level is the law's again.
+pub(super) async fn release(State(state): Shared) -> Response {
+    if state.switches.clear(&Subject::Pin, NOBODY).is_some() {
+        let _ = state.switches.keep().await;
+    }
+    Json(level_state(&state)).into_response()
+}
+
+fn unclear() -> Response {
+    let text = "the body must be a level such as `2`, {\"level\": 2, \"by\": \"who\"}, or `auto`\n";
+    (StatusCode::BAD_REQUEST, text).into_response()
+}

@@ -1,0 +1,443 @@
+//! `marbre switch` (shell): what operators decide over the law's head, from a terminal. Owns the words
+//! and what is printed; the running server decides whether it can be.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use http::{Method, StatusCode};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Url};
+use serde_json::{Map, Value, json};
+
+use crate::degradation::switches::Subject;
+use crate::fragment::quantity::show_duration;
+
+use super::output;
+
+/// A server on this machine answers in a moment; one with a slow disk takes some seconds.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Switch blocks off and on, hold the level, stretch ttls, on a running server.
+#[derive(Args)]
+pub(super) struct Switch {
+    #[command(subcommand)]
+    what: What,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// Which server, and how to talk to it.
+#[derive(Args)]
+struct Server {
+    /// Where the server listens to operators.
+    #[arg(
+        long,
+        global = true,
+        env = "MARBRE_ADMIN",
+        default_value = "http://127.0.0.1:8081",
+        value_name = "URL"
+    )]
+    admin: String,
+    /// The token of [admin], if it has one.
+    #[arg(
+        long,
+        global = true,
+        env = "MARBRE_ADMIN_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN"
+    )]
+    token: Option<String>,
+    /// Print JSON.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Print what is set, until when, and by whom.
+    List,
+    /// Leave a block out of all pages; an essential one is filled by what stands in for it.
+    Off {
+        /// The fragment's name.
+        #[arg(value_name = "BLOCK")]
+        block: String,
+        #[command(flatten)]
+        terms: Terms,
+    },
+    /// Keep a block on all pages: no level gives it up.
+    On {
+        /// The fragment's name.
+        #[arg(value_name = "BLOCK")]
+        block: String,
+        #[command(flatten)]
+        terms: Terms,
+    },
+    /// Plan all pages at one level.
+    Pin(ALevel),
+    /// Plan no page below a level.
+    Floor(ALevel),
+    /// Plan no page above a level.
+    Cap(ALevel),
+    /// Keep what the law has learned as it is.
+    Freeze(Terms),
+    /// Let the law decide and report, and give nothing up.
+    DryRun(Terms),
+    /// Multiply every ttl.
+    Ttl {
+        /// By what, 0.1 to 100.
+        #[arg(value_name = "FACTOR")]
+        factor: f64,
+        #[command(flatten)]
+        terms: Terms,
+    },
+    /// Take a switch back.
+    Clear {
+        /// What it is about: block/NAME or NAME, pin, floor, cap, freeze, dry-run, ttl.
+        #[arg(value_name = "SUBJECT")]
+        subject: String,
+        /// Who does so.
+        #[arg(long, env = "MARBRE_OWNER", value_name = "WHO")]
+        owner: Option<String>,
+    },
+}
+
+#[derive(Args)]
+struct ALevel {
+    /// The level: 0 is the full page.
+    #[arg(value_name = "N")]
+    level: u8,
+    #[command(flatten)]
+    terms: Terms,
+}
+
+/// What every switch has.
+#[derive(Args)]
+struct Terms {
+    /// Who decides so, and can be asked about it.
+    #[arg(long, env = "MARBRE_OWNER", value_name = "WHO")]
+    owner: String,
+    /// Why.
+    #[arg(long, value_name = "WHY")]
+    reason: String,
+    /// For how long, at most 30d [default: 12h].
+    #[arg(long = "for", value_name = "TIME")]
+    span: Option<String>,
+}
+
+/// A request to the server, and how its answer is put into words.
+struct Request {
+    method: Method,
+    path: String,
+    query: Option<(&'static str, String)>,
+    body: Option<Value>,
+    words: fn(&Value) -> String,
+}
+
+impl Switch {
+    pub(super) fn run(self) -> ExitCode {
+        let request = self.what.request();
+        let answered = super::run_async(self.server.ask(&request));
+        match answered {
+            Ok(answer) => {
+                if let Some(trouble) = answer["trouble"].as_str() {
+                    output::message(&format!(
+                        "warning: this would not survive a restart of the server: {trouble}"
+                    ));
+                }
+                match self.server.json {
+                    true => output::json(&answer),
+                    false => output::result(&(request.words)(&answer)),
+                }
+                ExitCode::SUCCESS
+            }
+            Err(why) => {
+                output::message(&format!("error: {why}"));
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+impl What {
+    fn request(&self) -> Request {
+        let (subject, what, terms) = match self {
+            Self::List => {
+                return Request {
+                    method: Method::GET,
+                    path: "/switches".to_owned(),
+                    query: None,
+                    body: None,
+                    words: list,
+                };
+            }
+            Self::Clear { subject, owner } => {
+                return Request {
+                    method: Method::DELETE,
+                    path: format!("/switches/{}", subject_of(subject)),
+                    query: owner.clone().map(|owner| ("by", owner)),
+                    body: None,
+                    words: cleared,
+                };
+            }
+            Self::Off { block, terms } => (
+                Subject::Block(block.clone()),
+                Some(("off", json!(true))),
+                terms,
+            ),
+            Self::On { block, terms } => (
+                Subject::Block(block.clone()),
+                Some(("on", json!(true))),
+                terms,
+            ),
+            Self::Pin(ALevel { level, terms }) => {
+                (Subject::Pin, Some(("level", json!(level))), terms)
+            }
+            Self::Floor(ALevel { level, terms }) => {
+                (Subject::Floor, Some(("level", json!(level))), terms)
+            }
+            Self::Cap(ALevel { level, terms }) => {
+                (Subject::Cap, Some(("level", json!(level))), terms)
+            }
+            Self::Freeze(terms) => (Subject::Freeze, None, terms),
+            Self::DryRun(terms) => (Subject::DryRun, None, terms),
+            Self::Ttl { factor, terms } => (Subject::Ttl, Some(("factor", json!(factor))), terms),
+        };
+        let mut body = Map::new();
+        body.extend(what.map(|(key, value)| (key.to_owned(), value)));
+        body.insert("owner".to_owned(), json!(terms.owner));
+        body.insert("reason".to_owned(), json!(terms.reason));
+        body.extend(
+            terms
+                .span
+                .iter()
+                .map(|span| ("for".to_owned(), json!(span))),
+        );
+        Request {
+            method: Method::PUT,
+            path: format!("/switches/{subject}"),
+            query: None,
+            body: Some(Value::Object(body)),
+            words: set,
+        }
+    }
+}
+
+/// A block may be called by its name alone.
+fn subject_of(text: &str) -> Subject {
+    text.parse()
+        .unwrap_or_else(|_| Subject::Block(text.trim_start_matches("block/").to_owned()))
+}
+
+impl Server {
+    /// What the server answers, or why it does not do what it is asked.
+    async fn ask(&self, request: &Request) -> Result<Value, String> {
+        let url = self.url(request)?;
+        // the first caller installs it; later calls find it installed
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = Client::builder()
+            .no_proxy()
+            .redirect(Policy::none())
+            .timeout(PATIENCE)
+            .build()
+            .map_err(|error| told(&error))?;
+        let mut asking = client.request(request.method.clone(), url.clone());
+        if let Some(token) = &self.token {
+            asking = asking.bearer_auth(token);
+        }
+        if let Some(body) = &request.body {
+            asking = asking.body(body.to_string());
+        }
+        let answer = asking.send().await.map_err(|error| {
+            format!(
+                "no server answers operators at {}: {}; `--admin URL` says where it is",
+                self.admin,
+                told(&error)
+            )
+        })?;
+        let status = answer.status();
+        let text = answer.text().await.map_err(|error| told(&error))?;
+        if status == StatusCode::UNAUTHORIZED {
+            let text = text.trim_end();
+            return Err(format!("{text}; give `--token`, or set MARBRE_ADMIN_TOKEN"));
+        }
+        if !status.is_success() {
+            return Err(match text.trim_end() {
+                "" => format!("{url} answers {status}"),
+                text => text.to_owned(),
+            });
+        }
+        let read = serde_json::from_str(&text);
+        read.map_err(|_| format!("what answers at {} is no marbre server", self.admin))
+    }
+
+    fn url(&self, request: &Request) -> Result<Url, String> {
+        let base = match self.admin.contains("://") {
+            true => self.admin.clone(),
+            false => format!("http://{}", self.admin),
+        };
+        let no_url = || format!("`{}` is not the URL of a server", self.admin);
+        let mut url = Url::parse(base.trim_end_matches('/')).map_err(|_| no_url())?;
+        if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+            return Err(no_url());
+        }
+        let path = format!("{}{}", url.path().trim_end_matches('/'), request.path);
+        url.set_path(&path);
+        if let Some((key, value)) = &request.query {
+            url.query_pairs_mut().append_pair(key, value);
+        }
+        Ok(url)
+    }
+}
+
+/// The innermost cause, which says most.
+fn told(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+fn word<'v>(value: &'v Value, key: &str) -> &'v str {
+    value[key].as_str().unwrap_or_default()
+}
+
+/// `2h 5m`, without what is too fine to matter.
+fn left(shown: &Value) -> String {
+    let seconds = shown["left_s"].as_u64().unwrap_or_default();
+    let seconds = match seconds {
+        0..120 => seconds,
+        120..7200 => seconds / 60 * 60,
+        7200..172_800 => seconds / 300 * 300,
+        _ => seconds / 3600 * 3600,
+    };
+    show_duration(Duration::from_secs(seconds))
+}
+
+fn list(answer: &Value) -> String {
+    let switches = answer["switches"].as_array().map_or(&[][..], Vec::as_slice);
+    if switches.is_empty() {
+        return "no switch is set\n".to_owned();
+    }
+    let rows = switches.iter().map(|shown| {
+        let owner = format!("{}: {}", word(shown, "owner"), word(shown, "reason"));
+        let note = match word(shown, "note") {
+            "" => String::new(),
+            note => format!("\n    but {note}"),
+        };
+        [
+            word(shown, "subject").to_owned(),
+            word(shown, "says").to_owned(),
+            format!("{} left", left(shown)),
+            owner + &note,
+        ]
+    });
+    let rows: Vec<[String; 4]> = rows.collect();
+    let width = |column: usize| {
+        let widths = rows.iter().map(|row| row[column].chars().count());
+        widths.max().unwrap_or(0)
+    };
+    let (a, b, c) = (width(0), width(1), width(2));
+    let line = |[subject, says, left, owner]: &[String; 4]| {
+        format!("{subject:a$}  {says:b$}  {left:c$}  {owner}\n")
+    };
+    rows.iter().map(line).collect()
+}
+
+fn set(answer: &Value) -> String {
+    let shown = &answer["set"];
+    let mut text = format!(
+        "{} until {} ({} left)\n",
+        word(shown, "says"),
+        word(shown, "until"),
+        left(shown)
+    );
+    let before = &answer["replaced"];
+    if before.is_object() {
+        text += &format!("before: {}\n", said(before));
+    }
+    text
+}
+
+fn cleared(answer: &Value) -> String {
+    format!("taken back: {}\n", said(&answer["cleared"]))
+}
+
+fn said(shown: &Value) -> String {
+    format!(
+        "{}, by {}: {}",
+        word(shown, "says"),
+        word(shown, "owner"),
+        word(shown, "reason")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_may_be_called_by_its_name() {
+        for (text, subject) in [
+            ("pin", "pin"),
+            ("dry-run", "dry-run"),
+            ("slideshow", "block/slideshow"),
+            ("block/slideshow", "block/slideshow"),
+            ("block/pin", "block/pin"),
+        ] {
+            assert_eq!(subject_of(text).to_string(), subject);
+        }
+    }
+
+    #[test]
+    fn where_the_server_is() {
+        let url = |admin: &str, query| {
+            let server = Server {
+                admin: admin.to_owned(),
+                token: None,
+                json: false,
+            };
+            let request = Request {
+                method: Method::GET,
+                path: "/switches/block/a b".to_owned(),
+                query,
+                body: None,
+                words: list,
+            };
+            server.url(&request).map(|url| url.to_string())
+        };
+        let path = "/switches/block/a%20b";
+        assert_eq!(
+            url("http://[::1]:8081/", None),
+            Ok(format!("http://[::1]:8081{path}"))
+        );
+        assert_eq!(
+            url("127.0.0.1:9", None),
+            Ok(format!("http://127.0.0.1:9{path}"))
+        );
+        assert_eq!(
+            url(
+                "https://ops.example/marbre/",
+                Some(("by", "a&b".to_owned()))
+            ),
+            Ok(format!("https://ops.example/marbre{path}?by=a%26b"))
+        );
+        for wrong in ["", "http://", "ftp://x", "unix:/run/x"] {
+            assert!(url(wrong, None).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_is_said_as_fine_as_it_matters() {
+        for (seconds, text) in [
+            (59, "59s"),
+            (125, "2m"),
+            (7199, "1h59m"),
+            (43_199, "11h55m"),
+            (900_000, "10d10h"),
+        ] {
+            assert_eq!(left(&json!({ "left_s": seconds })), text);
+        }
+    }
+}
