@@ -31,6 +31,7 @@ const PURE: &[&str] = &[
     "degradation/law.rs",
     "degradation/law",
     "degradation/level.rs",
+    "degradation/line.rs",
     "degradation/meters.rs",
     "degradation/mode.rs",
     "degradation/reading.rs",

@@ -28,6 +28,7 @@ mod hostile_origins;
 mod hostile_requests;
 mod kill_nine;
 mod lazy;
+mod limits;
 mod list_partial;
 mod page_snapshots;
 mod personal_never_shared;

@@ -5,8 +5,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails is meant to panic")]
 
 mod amplification;
+mod attribution;
 mod blast_radius;
 mod copies;
+mod limits;
 mod lists;
 mod origin;
 mod promises;
