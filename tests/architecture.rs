@@ -37,6 +37,7 @@ const PURE: &[&str] = &[
     "degradation/reading.rs",
     "degradation/sample.rs",
     "degradation/share.rs",
+    "degradation/switches",
     "degradation/switches.rs",
     "site",
     "report.rs",
