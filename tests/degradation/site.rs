@@ -62,7 +62,8 @@ fn priority(block: usize) -> String {
     }
 }
 
-const BLOCK: &str = "<!--b:{{ data.name }}--><!--at:{{ data.at }}--><section>{{ data.text }}</section>\n";
+const BLOCK: &str =
+    "<!--b:{{ data.name }}--><!--at:{{ data.at }}--><section>{{ data.text }}</section>\n";
 
 fn layout() -> String {
     let slots = BLOCKS.iter().map(|block| {
