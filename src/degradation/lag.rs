@@ -29,6 +29,9 @@ const SHARE: u32 = 4;
 /// A lag by which one can tell that work has to wait: more than a timer's own coarseness.
 const NOTABLE: Duration = Duration::from_millis(5);
 
+/// How often an answer waits for this process: its head, its body, and the end of that.
+const WAITS: u32 = 3;
+
 /// The present lag.
 #[derive(Debug, Default)]
 pub struct Lag {
@@ -48,6 +51,14 @@ impl Lag {
     /// Whether what is ready to be done has to wait at present.
     pub(crate) fn is_notable(&self) -> bool {
         self.present() > NOTABLE
+    }
+
+    /// How much of the time that an answer seems to have taken may be this process's own.
+    pub(crate) fn own_time(&self) -> Duration {
+        match self.is_notable() {
+            true => self.present() * WAITS,
+            false => Duration::ZERO,
+        }
     }
 
     fn present(&self) -> Duration {

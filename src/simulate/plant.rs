@@ -177,7 +177,7 @@ impl<'s> Plant<'s> {
             now: At::default(),
             agenda: Agenda::new(),
             chance: Chance::new(seed),
-            composer: Composer::new(scenario.composer.workers, scenario.composer.is_fifo),
+            composer: Composer::new(scenario.composer.workers, start),
             plan_work: spread(scenario.composer.plan_ms),
             assemble_work: spread(scenario.composer.assemble_ms),
             snapshot_work: Span::from_ms(scenario.composer.snapshot_ms),
@@ -264,7 +264,7 @@ impl<'s> Plant<'s> {
         self.witness.look(&mut self.gates, instant);
         let readings = self.read_limiters(tick);
         let charges = self.charges();
-        let queue_delay = self.composer.take_queue_delay(self.now).duration();
+        let queue_delay = self.composer.take_queue_delay(self.now);
         let tick = self.deciding.tick(queue_delay, charges, self.now);
         if is_within {
             let seen = Seen {

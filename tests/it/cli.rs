@@ -216,7 +216,7 @@ async fn render_prints_the_page_and_its_account() {
         lines
             .next()
             .unwrap()
-            .starts_with("page article: status 200, level 0, "),
+            .starts_with("page article: status 200, level 0 (full page), "),
         "{err}"
     );
     for (name, outcome) in [
