@@ -86,7 +86,12 @@ mod tests {
 
     fn after(mut arrivals: Option<Arrivals>, counts: impl IntoIterator<Item = u32>) -> Arrivals {
         for count in counts {
-            arrivals = Some(Arrivals::after(arrivals, &Pace::USUAL, f64::from(count), TICK));
+            arrivals = Some(Arrivals::after(
+                arrivals,
+                &Pace::USUAL,
+                f64::from(count),
+                TICK,
+            ));
         }
         arrivals.unwrap()
     }

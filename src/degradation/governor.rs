@@ -160,7 +160,12 @@ impl Governor {
     /// How much origins can take of what is asked of them.
     fn relieve(&mut self, asked: &[Asked], pages: u64, span: Duration) -> Relief {
         let requests = self.costs.requests(&self.shape);
-        let step_of = |place: usize| self.shape.steps.iter().position(|step| step.contains(&place));
+        let step_of = |place: usize| {
+            self.shape
+                .steps
+                .iter()
+                .position(|step| step.contains(&place))
+        };
         let strained = asked.iter().filter_map(|asked| {
             Some(Strained {
                 place: asked.place,

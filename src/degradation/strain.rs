@@ -384,7 +384,10 @@ impl Strain {
             let slowness = block.slowness.map_or(0.0, |(slowness, _)| slowness);
             let nearness = block.smooth / seen.reading.tolerance.max(1e-9);
             strain.nearness = strain.nearness.max(nearness);
-            match origins.iter_mut().find(|(origin, ..)| *origin == seen.origin) {
+            match origins
+                .iter_mut()
+                .find(|(origin, ..)| *origin == seen.origin)
+            {
                 Some((_, most, slowest)) => {
                     (*most, *slowest) = (most.max(loss), slowest.max(slowness));
                 }
@@ -394,7 +397,10 @@ impl Strain {
         if asked > 0.0 {
             (strain.mean, strain.refused_mean) = (lost / asked, refused / asked);
         }
-        strain.origins = origins.iter().filter(|(_, loss, _)| *loss >= NOTABLE).count();
+        strain.origins = origins
+            .iter()
+            .filter(|(_, loss, _)| *loss >= NOTABLE)
+            .count();
         origins.sort_by(|(.., one), (.., other)| other.total_cmp(one));
         // where fewer are asked than there must be witnesses, the last of them is one
         let witness = origins.get(WITNESS - 1).or(origins.last());
@@ -485,7 +491,9 @@ impl State {
     fn judge(&mut self, strain: &Strain, span: f64) {
         let present = strain.slowness.max(1.0);
         self.slowness += weight(span, SLOWNESS_TAU) * (present - self.slowness);
-        let is_better = self.careful.is_some_and(|known| self.slowness < BETTER * known);
+        let is_better = self
+            .careful
+            .is_some_and(|known| self.slowness < BETTER * known);
         self.better = if is_better { self.better + span } else { 0.0 };
         if self.better >= BETTER_S {
             (self.ceiling, self.patience, self.careful) = (0.0, PATIENCE_S.0, None);
