@@ -9,7 +9,7 @@ use super::results::Run;
 const WIDTH: f64 = 860.0;
 const LEFT: f64 = 62.0;
 const RIGHT: f64 = 118.0;
-const TOP: f64 = 40.0;
+const TOP: f64 = 52.0;
 const BOTTOM: f64 = 36.0;
 const PANEL: f64 = 104.0;
 const GAP: f64 = 22.0;
@@ -240,6 +240,13 @@ impl Line {
                 (_, true) => _ = write!(path, "H{x:.1}V{y:.1}"),
                 (_, false) => _ = write!(path, "L{x:.1} {y:.1}"),
             }
+        }
+        if let Some((at, _)) = self.points.last().filter(|_| self.has_steps) {
+            let _ = write!(
+                path,
+                "H{:.1}",
+                time.place(at + 1.0).min(time.at + time.span)
+            );
         }
         let _ = writeln!(
             svg,

@@ -232,5 +232,6 @@ fn machine() -> String {
         .map_or("unknown processor", |m| m.1);
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let kernel = read("/proc/sys/kernel/osrelease");
+    let kernel = kernel.split('-').next().unwrap_or_default();
     format!("{cores} cores of {model}, Linux {}", kernel.trim())
 }
