@@ -29,6 +29,7 @@ use crate::clock::Clock;
 use crate::compose::{Composer, Edition, probe};
 use crate::config::{self, Diagnostics, Loaded};
 use crate::degradation::executor::Emulation;
+use crate::degradation::mode::Effect;
 use crate::degradation::{Executor, Level, Mode, NoSuchLevel};
 use crate::fetch::dns::{self, Resolver};
 use crate::fetch::{Fetcher, Means, Origin, http::HttpOrigin};
@@ -387,6 +388,9 @@ fn is_given_up(mode: Arc<ArcSwap<Mode>>) -> impl Fn(&Site, FragmentId) -> bool {
             return false;
         }
         let mode = mode.load();
+        if mode.effect == Effect::None {
+            return false;
+        }
         let name = &site.fragment(id).name;
         let is_shed = site.ladder.sheds(mode.level_of_all(), id);
         (is_shed && !mode.overrides.is_on(name)) || mode.overrides.is_off(name)

@@ -15,9 +15,10 @@
 //! take: deadlines and copies keep page times short while all blocks are missing, and a slow origin
 //! makes them long without anything to be gained here by giving up blocks of others.
 //!
-//! Theta becomes a [`Cut`](share::Cut) of the [ladder](ladder): so many of its steps are given up by
+//! Theta becomes a [`Cut`] of the [ladder]: so many of its steps are given up by
 //! everybody, one by a share of the readers, which are always the same ones, and the rest by nobody.
 
+pub mod arrivals;
 pub mod costs;
 pub mod executor;
 pub mod governor;
@@ -25,11 +26,13 @@ pub mod ladder;
 pub mod lag;
 pub mod law;
 pub mod level;
+pub mod line;
 pub mod meters;
 pub mod mode;
 pub mod reading;
 pub mod sample;
 pub mod share;
+pub mod strain;
 pub mod switches;
 
 pub use executor::{Executor, Job, Turn};

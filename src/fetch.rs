@@ -184,10 +184,14 @@ impl Fetcher {
     }
 
     /// Looks at what has happened since the tick before, which was `span` ago: at whether origins are
-    /// late for a common reason, and at each optional fragment. Where the shortage of blocks `is_shared`
-    /// by many of them, whole blocks are given up elsewhere and their shares recover. To be called ten
-    /// times a second.
-    pub fn tick(&self, span: Duration, is_shared: bool) -> Vec<(FragmentId, BlockReading)> {
+    /// late for a common reason, and at each optional fragment. Where the shortage of a block `is_shared`
+    /// by many, whole blocks are given up elsewhere and its share recovers. To be called ten times a
+    /// second.
+    pub fn tick(
+        &self,
+        span: Duration,
+        is_shared: impl Fn(FragmentId) -> bool,
+    ) -> Vec<(FragmentId, BlockReading)> {
         let now = self.clock.now();
         let late = self.doors.iter().map(|door| door.guards.lock().lately(now));
         let is_late_together =

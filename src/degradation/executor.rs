@@ -2,11 +2,8 @@
 //! there are permits. Owns who is next, and how long everybody has waited: that wait is the signal of
 //! the [law](super::law).
 //!
-//! Work of a page that has begun goes before a page that has not: a page that is nearly done serves a
-//! reader sooner than one that is begun. Of pages that have not begun the oldest is next while the wait
-//! is short, and the newest once it is long ([`NEWEST_FIRST_AFTER`]): whoever has waited long has
-//! perhaps left, and serving in order would make everybody late instead of some. A page that has waited
-//! too long is not begun at all ([`Overdue`]).
+//! Who is next is the [line](super::line)'s affair. A page that has waited too long is not begun at all
+//! ([`Overdue`]).
 //!
 //! The turns alone do not tell of a machine whose cores are busy with other things: work that is ready
 //! then waits in the runtime. So while the [lag](super::Lag) is notable a new page goes to the end of
@@ -15,7 +12,6 @@
 //! Invariants: there are never more turns than permits; a turn that is granted to somebody who has left
 //! goes to the next; nobody waits while a permit is free.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -30,10 +26,7 @@ use tokio::time::timeout_at;
 use crate::clock::{Clock, Instant};
 
 use super::Lag;
-
-/// Once the oldest of the pages that have not begun has waited for so long the newest is next. Maurer,
-/// "Fail at Scale", ACM Queue 13(8), 2015, calls this adaptive LIFO; the span is the law's target.
-pub const NEWEST_FIRST_AFTER: Duration = Duration::from_millis(25);
+use super::line::{Line, Stage, Waiting};
 
 /// Work that takes a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,25 +47,13 @@ pub type Emulation = Arc<dyn Fn(Job<'_>) -> Duration + Send + Sync>;
 pub struct Executor {
     permits: usize,
     busy: AtomicUsize,
-    /// Those in the queue, so that whoever gives a turn back need not look.
+    /// Those in the line, so that whoever gives a turn back need not look.
     waiting: AtomicUsize,
-    queue: Mutex<Queue>,
+    line: Mutex<Line<oneshot::Sender<Turn>>>,
     waits: Waits,
     clock: Clock,
     lag: Arc<Lag>,
     emulation: Option<Emulation>,
-}
-
-#[derive(Default)]
-struct Queue {
-    begun: VecDeque<Waiter>,
-    /// Pages that have not begun, the oldest first.
-    new: VecDeque<Waiter>,
-}
-
-struct Waiter {
-    since: Instant,
-    turn: oneshot::Sender<Turn>,
 }
 
 /// Waits since they were asked for last.
@@ -99,7 +80,7 @@ impl Executor {
             permits: permits.max(1),
             busy: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
-            queue: Mutex::default(),
+            line: Mutex::default(),
             waits: Waits::default(),
             clock,
             lag,
@@ -137,7 +118,7 @@ impl Executor {
                 return Ok(turn);
             }
         }
-        let turn = self.wait(since, |queue| &mut queue.new);
+        let turn = self.wait(Stage::New, since);
         match timeout_at(since + patience, turn).await {
             Ok(Ok(turn)) => Ok(turn),
             Ok(Err(_)) | Err(_) => {
@@ -152,7 +133,7 @@ impl Executor {
         if let Some(turn) = self.take_at_once() {
             return turn;
         }
-        let turn = self.wait(self.clock.now(), |queue| &mut queue.begun);
+        let turn = self.wait(Stage::Begun, self.clock.now());
         turn.await.expect("who waits for a turn is not forgotten")
     }
 
@@ -171,12 +152,9 @@ impl Executor {
             return mean;
         }
         let now = self.clock.now();
-        let queue = self.queue.lock();
-        let here = |waiter: &&Waiter| !waiter.turn.is_closed();
-        let oldest = [queue.begun.iter().find(here), queue.new.iter().find(here)];
-        let ages = oldest.into_iter().flatten();
-        let ages = ages.map(|waiter| now.saturating_duration_since(waiter.since));
-        mean.max(ages.max().unwrap_or_default() / 2)
+        let oldest = self.line.lock().oldest(is_here);
+        let age = oldest.map(|since| now.saturating_duration_since(since));
+        mean.max(age.unwrap_or_default() / 2)
     }
 
     /// A turn, if nobody waits.
@@ -198,25 +176,15 @@ impl Executor {
         taken.is_ok()
     }
 
-    fn wait(
-        self: &Arc<Self>,
-        since: Instant,
-        line: impl FnOnce(&mut Queue) -> &mut VecDeque<Waiter>,
-    ) -> oneshot::Receiver<Turn> {
+    fn wait(self: &Arc<Self>, stage: Stage, since: Instant) -> oneshot::Receiver<Turn> {
         let (sender, receiver) = oneshot::channel();
         {
-            let mut queue = self.queue.lock();
-            let line = line(&mut queue);
+            let mut line = self.line.lock();
             // those whose patience has ended are the oldest
-            while line.front().is_some_and(|oldest| oldest.turn.is_closed()) {
-                line.pop_front();
-                self.waiting.fetch_sub(1, Ordering::SeqCst);
-            }
-            line.push_back(Waiter {
-                since,
-                turn: sender,
-            });
+            let gone = line.drop_gone(is_here);
+            line.add(stage, since, sender);
             self.waiting.fetch_add(1, Ordering::SeqCst);
+            self.waiting.fetch_sub(gone, Ordering::SeqCst);
         }
         // a permit may have been given back before anybody could see that there is who waits
         self.dispatch();
@@ -233,20 +201,17 @@ impl Executor {
             };
             self.waits.record(now.saturating_duration_since(next.since));
             // who has left in this very moment gives it back, which begins this anew
-            drop(next.turn.send(Turn::new(self)));
+            drop(next.who.send(Turn::new(self)));
         }
     }
 
-    /// Takes who is next off the queue, and those before them who have left.
-    fn next(&self, now: Instant) -> Option<Waiter> {
-        let mut queue = self.queue.lock();
-        loop {
-            let next = queue.next(now)?;
-            self.waiting.fetch_sub(1, Ordering::SeqCst);
-            if !next.turn.is_closed() {
-                return Some(next);
-            }
-        }
+    /// Takes who is next off the line, and those before them who have left.
+    fn next(&self, now: Instant) -> Option<Waiting<oneshot::Sender<Turn>>> {
+        let mut line = self.line.lock();
+        let (next, gone) = line.next(now, is_here);
+        let taken = gone + usize::from(next.is_some());
+        self.waiting.fetch_sub(taken, Ordering::SeqCst);
+        next
     }
 
     fn give_back(self: &Arc<Self>) {
@@ -257,17 +222,9 @@ impl Executor {
     }
 }
 
-impl Queue {
-    fn next(&mut self, now: Instant) -> Option<Waiter> {
-        if let Some(begun) = self.begun.pop_front() {
-            return Some(begun);
-        }
-        let oldest = self.new.front()?.since;
-        match now.saturating_duration_since(oldest) > NEWEST_FIRST_AFTER {
-            true => self.new.pop_back(),
-            false => self.new.pop_front(),
-        }
-    }
+/// Whether somebody is there to take a turn.
+fn is_here(turn: &oneshot::Sender<Turn>) -> bool {
+    !turn.is_closed()
 }
 
 impl Waits {

@@ -291,15 +291,14 @@ impl Switch {
     fn is_fit(&self) -> bool {
         let span = self.until.since(self.set);
         let again = Self::new(self.act.clone(), &self.owner, &self.reason, self.set, span);
-        let is_factor = match self.act {
-            Act::Ttl { factor } => Factor::new(factor.get()) == Ok(factor),
-            _ => true,
-        };
-        let is_named = match &self.act {
+        let is_possible = match &self.act {
+            Act::Ttl { factor } => Factor::new(factor.get()) == Ok(*factor),
             Act::Off { block } | Act::On { block } => !block.is_empty(),
-            _ => true,
+            Act::Pin { .. } | Act::Floor { .. } | Act::Cap { .. } | Act::Freeze | Act::DryRun => {
+                true
+            }
         };
-        is_factor && is_named && again.as_ref() == Ok(self)
+        is_possible && again.as_ref() == Ok(self)
     }
 
     /// How long it has still.
@@ -367,10 +366,12 @@ impl Switches {
     }
 
     fn check_crossed(&self, switch: &Switch) -> Result<(), Unfit> {
-        let other = match switch.act {
-            Act::Floor { .. } => self.by_subject.get(&Subject::Cap),
-            Act::Cap { .. } => self.by_subject.get(&Subject::Floor),
-            _ => None,
+        let other = match switch.act.subject() {
+            Subject::Floor => self.by_subject.get(&Subject::Cap),
+            Subject::Cap => self.by_subject.get(&Subject::Floor),
+            Subject::Block(_) | Subject::Pin | Subject::Freeze | Subject::DryRun | Subject::Ttl => {
+                None
+            }
         };
         let Some(other) = other else { return Ok(()) };
         match (&switch.act, &other.act) {

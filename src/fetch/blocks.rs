@@ -153,12 +153,13 @@ impl Blocks {
     pub(super) fn tick(
         &self,
         span: Duration,
-        is_shared: bool,
+        is_shared: impl Fn(FragmentId) -> bool,
         is_open: impl Fn(usize) -> bool,
     ) -> Vec<(FragmentId, BlockReading)> {
         let placed = self.all.iter().enumerate();
         let placed = placed.filter_map(|(index, placed)| Some((index, placed.as_ref()?)));
         let readings = placed.map(|(index, Placed { block, origin })| {
+            let is_shared = is_shared(FragmentId(index));
             let reading = block.limiter.lock().tick(span, is_shared);
             block
                 .share

@@ -105,9 +105,6 @@ pub struct Composer {
     pub snapshot_ms: Option<At<f64>>,
     /// How much jobs of a kind differ: deviation over mean.
     pub cv: Option<At<f64>>,
-    /// Work in the order in which it came, whatever it is; else as the executor has it: what has begun
-    /// first, and the newest first when pages wait.
-    pub fifo: Option<At<bool>>,
     /// All of it stands still for a moment, as a collector of garbage or a noisy neighbour has it.
     pub stutter: Option<Stutter>,
     /// Its speed, from a moment on.

@@ -387,9 +387,6 @@ impl Reading<'_> {
             assemble_ms,
             snapshot_ms,
             cv,
-            is_fifo: layers
-                .one(|f| f.composer.fifo.as_ref())
-                .is_some_and(|fifo| **fifo),
             stutter: stutter.map(|stutter| (stutter.every.0, stutter.lasts.0)),
             speed,
             deploy,

@@ -61,8 +61,6 @@ pub struct Composer {
     pub snapshot_ms: f64,
     /// Deviation of what jobs take, over its mean.
     pub cv: f64,
-    /// Whether work is done in the order in which it came, whatever it is.
-    pub is_fifo: bool,
     /// How often it stands still, on average, and for how long.
     pub stutter: Option<(Duration, Duration)>,
     /// From when on it has which speed.

@@ -16,7 +16,7 @@ use marbre::cache::Cache;
 use marbre::clock::{Clock, Instant};
 use marbre::compose::{self, Composed, Composer, Edition, Verdict, probe};
 use marbre::config;
-use marbre::degradation::{Level, Reader};
+use marbre::degradation::{Level, Overrides, Reader};
 use marbre::fetch::state::OriginState;
 use marbre::fetch::{Fetcher, Means, Origin};
 use marbre::fragment::facts::Facts;
@@ -176,7 +176,7 @@ impl Stage {
         let ticking = async move {
             loop {
                 sleep(TICK).await;
-                edition.fetcher.tick(TICK, false);
+                edition.fetcher.tick(TICK, |_| false);
             }
         };
         tasks.spawn(stop.clone().run_until_cancelled_owned(ticking));
@@ -199,11 +199,16 @@ impl Stage {
 
     /// Plans the page that this path leads to.
     pub(crate) fn plan(&self, path: &str, level: u8) -> Plan {
-        self.planned(path, level).0
+        self.planned(path, level, &Arc::default()).0
+    }
+
+    /// The same under what operators have decided.
+    pub(crate) fn plan_under(&self, path: &str, level: u8, overrides: &Arc<Overrides>) -> Plan {
+        self.planned(path, level, overrides).0
     }
 
     /// The same with what the request has told it.
-    fn planned(&self, path: &str, level: u8) -> (Plan, Facts) {
+    fn planned(&self, path: &str, level: u8, overrides: &Arc<Overrides>) -> (Plan, Facts) {
         let uri: Uri = path.parse().expect("a path");
         let site = &self.edition.site;
         let Found::Match {
@@ -215,16 +220,16 @@ impl Stage {
         };
         let facts = request::facts(site, &uri, &HeaderMap::new(), params, 7);
         let (level, now) = (Level::new(level), self.composer.clock().now());
-        (
-            plan::plan(site, id, &facts, level, &Arc::default(), now),
-            facts,
-        )
+        (plan::plan(site, id, &facts, level, overrides, now), facts)
     }
 
     /// The head of the page, and a body that nobody has read; the guard is held while slots are
     /// being filled.
     pub(crate) async fn begin<G: Send + 'static>(&self, path: &str, guard: G) -> Composed {
-        let ((plan, facts), edition) = (self.planned(path, 0), Arc::clone(&self.edition));
+        let ((plan, facts), edition) = (
+            self.planned(path, 0, &Arc::default()),
+            Arc::clone(&self.edition),
+        );
         let turn = self.composer.executor().go_on().await;
         compose::compose(&self.composer, edition, plan, path, facts, (turn, guard)).await
     }
@@ -262,7 +267,7 @@ impl Stage {
     /// The same for this reader. What comes after a `#` in the path only tells one page from another.
     pub(crate) async fn read_as(&self, reader: Reader, path: &str, level: u8) -> Asked {
         let asked = path.split('#').next().unwrap_or_default();
-        let (plan, facts) = self.planned(asked, level);
+        let (plan, facts) = self.planned(asked, level, &Arc::default());
         let plan = Plan { reader, ..plan };
         let edition = Arc::clone(&self.edition);
         let turn = self.composer.executor().go_on().await;

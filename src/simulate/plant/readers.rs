@@ -117,7 +117,7 @@ impl Plant<'_> {
         let takes = self.chance.work.time(&self.plan_work);
         self.composer.add(Job::Plan(key.place), takes, self.now);
         self.dispatch();
-        if self.scenario.degradation.has_snapshots && self.composer.is_waiting(key.place) {
+        if self.scenario.degradation.has_snapshots {
             let patience = self.scenario.degradation.wait_max;
             self.agenda.plan(self.after(patience), Event::TooLate(key));
         }
