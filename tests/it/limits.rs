@@ -176,7 +176,8 @@ async fn site_with(sick: &Origin, keys: &str) -> (Newsroom, Origin) {
         .fragment("block", "40", "sick:/block", keys)
         .page_within("page", "/", "[article][photos][live][block]", "25s")
         .degradation(UNHURRIED)
-        .knowing(&[("block", 5.0), ("photos", 5.0), ("live", 5.0)])
+        // on a busy machine the others take their time, which is not what this is about
+        .knowing(&[("block", 5.0), ("photos", 1000.0), ("live", 1000.0)])
         .start()
         .await;
     (site, cms)
