@@ -36,7 +36,7 @@ use crate::fetch::{Fetcher, Means, Origin, http::HttpOrigin};
 use crate::fragment::FragmentId;
 use crate::report::{Cause, Event, Observer};
 use crate::server::{self, InFlight, ServerState, accept};
-use crate::site::{OriginSpec, ServerSettings, SharedSettings, Site};
+use crate::site::{self, OriginSpec, ServerSettings, SharedSettings, Site};
 use crate::switchboard::Switchboard;
 use crate::telemetry::{Samples, Tally, Throttle};
 
@@ -384,7 +384,7 @@ async fn recall_learned(settings: &ServerSettings) -> (Option<Arc<LearnedFile>>,
 /// not shown is not asked for.
 fn is_given_up(mode: Arc<ArcSwap<Mode>>) -> impl Fn(&Site, FragmentId) -> bool {
     move |site, id| {
-        if site.degradation.mode == crate::site::Mode::Off {
+        if site.degradation.mode == site::Mode::Off {
             return false;
         }
         let mode = mode.load();
