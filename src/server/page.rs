@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::compose::{self, Composed, Edition, PageHead, Verdict};
 use crate::degradation::{Admission, Level, Mode, Turn};
 use crate::fragment::facts::Facts;
-use crate::plan::{self, Action, Plan, request};
+use crate::plan::{self, Plan, request};
 use crate::site::{PageId, Site};
 
 use super::accept::Who;

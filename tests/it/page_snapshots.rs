@@ -92,7 +92,7 @@ async fn what_is_not_whole_or_not_for_everybody_is_no_snapshot() {
     cms.on("/a", status(500));
     let page = site.reader().get_with("/", &session).await;
     page.is(200, "<p>anybody</p>");
-    assert_eq!(page.header("cache-control"), Some("private, no-cache"));
+    assert_eq!(page.header("cache-control"), Some("no-store"));
 }
 
 #[tokio::test]
