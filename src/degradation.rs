@@ -15,7 +15,7 @@
 //! take: deadlines and copies keep page times short while all blocks are missing, and a slow origin
 //! makes them long without anything to be gained here by giving up blocks of others.
 //!
-//! Theta becomes a [`Cut`](share::Cut) of the [ladder](ladder): so many of its steps are given up by
+//! Theta becomes a [`Cut`] of the [ladder]: so many of its steps are given up by
 //! everybody, one by a share of the readers, which are always the same ones, and the rest by nobody.
 
 pub mod arrivals;

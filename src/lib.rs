@@ -22,8 +22,10 @@
 //! # The journey of one request
 //!
 //! 1. [`server::accept`] takes the connection; [`server`] finds what answers to the path.
-//! 2. The page handler takes **one** edition, so that a reload never splits a page, and one level.
-//! 3. [`plan::request`] reads the [`Facts`](fragment::facts::Facts) that the site has asked for.
+//! 2. The page handler takes **one** edition, so that a reload never splits a page, and one
+//!    [mode](degradation::Mode): whether this reader's page is composed, and at which level. A page that
+//!    cannot be composed in time is its snapshot, or at least its text.
+//! 3. In its [turn](degradation::executor), [`plan::request`] reads the [`Facts`](fragment::facts::Facts) that the site has asked for.
 //! 4. [`plan::plan`] decides what each slot will do, and until when.
 //! 5. [`compose::compose`] starts every slot. Each takes a fresh copy, from memory or from
 //!    [beyond](cache::beyond), or joins or launches a flight: fetch, check, render, store. A slot
@@ -32,6 +34,10 @@
 //! 6. [`compose::assemble`] writes in document order; the first byte waits for the core's verdict.
 //! 7. When the body ends, or the reader leaves, the [`PageReport`](report::PageReport) goes to the
 //!    observers.
+//!
+//! Beside the path, ten times a second, the [governor](degradation::governor) reads what was counted and
+//! how long work waited, lets the [law](degradation::law) decide, and publishes the next mode; and the
+//! [doors](fetch) to the origins look at what each block's requests have come to.
 //!
 //! A reload is the same line, slower: [`config::watch`] → [`config::load`] → a
 //! [`Site`](site::Site) → [`config::diff()`] → swap. A bad file changes nothing.
@@ -42,14 +48,20 @@
 //! - No page outlives its budget, whatever origins do.
 //! - A fragment is inserted whole or not at all.
 //! - Raising the level never adds a fetch, and levels are nested.
+//! - The law's signal is the wait of this process's own work; what an origin does moves its own blocks
+//!   only, unless many origins are short at once.
+//! - A reader sees a block go once and come back once: who keeps what not everybody gets is drawn, not
+//!   thrown anew for each page.
 //! - A slot owns its deadline, a flight owns the work: a late answer misses its page and fills the
 //!   cache for the next.
 //! - What is older never takes the place of what is newer, whatever its way: a late flight, a disk,
 //!   another node, a push out of order.
 //! - One sick origin costs its own blocks only: nothing in front of an origin is shared with another.
 //! - What is one reader's own stays in memory, under that reader's key.
-//! - Only [`clock`] reads the time, only [`fetch::origin`] is a way to the network, and only files
-//!   whose module doc says *shell* touch anything else outside.
+//! - Only [`clock`] reads the time, only [`fetch::origin`] is a server's way to the network, and only
+//!   files whose module doc says *shell* touch anything else outside.
+//! - Operators are above the law, by switches that have an owner, a reason and an end. A switch is in
+//!   force before anything else is done about it, and none takes the core off a page.
 //!
 //! # Words
 //!
@@ -73,14 +85,22 @@
 //! | Grade | core, essential or optional: a priority without its rank; each has a breaker of its own at an origin | class, tier |
 //! | Breaker | whether an origin is asked: closed (healthy), open, half-open, recovering | fuse |
 //! | Bulkhead | the places for requests in flight at one origin, some of them reserved | pool, queue |
+//! | Limiter, Baseline | how much one optional fragment may ask of its origin at present; what an answer takes usually | throttle |
+//! | Share | of a block that gives way to a slow origin: how many of the readers keep it, always the same ones | quota |
+//! | Probe | a request that finds out how an origin is, off the page where that can be | ping |
 //! | Retry, Failover, Hedge | asked again after a failure; elsewhere, as nobody could be reached; elsewhere too, as the first is slow | |
 //! | Copy, Entry | a fragment as it was answered, rendered, with all that says how good it still is | cached object |
 //! | Snapshot | the last complete copy of a whole page | dump |
 //! | Purge | a moment up to which copies are stale (soft) or gone (hard) | ban, flush |
-//! | Turn | which node asks the origin for all of them | lock |
 //! | Fresh, Stale, Kept, Dead | within ttl; within grace; within keep; beyond | expired |
 //! | Outcome | how a slot was filled, or why not | status, result |
-//! | Level, Ladder | the present degradation (0 = full page); what each level gives up, in order | mode |
+//! | Level, Ladder | the present degradation (0 = full page); what each level gives up, in order | |
+//! | Sample, Decision, Governor | what the sensors say; what the law answers; the loop between them | manager |
+//! | theta, admission | the share of the optional work of a page that can be afforded; of pages that can be composed | dimmer |
+//! | Cut, Share | where theta cuts the ladder; who keeps what not everybody can have | |
+//! | Mode | what pages are planned by at present: the law's decision and the operators' | |
+//! | Turn | leave to work, of which there are as many as cores; also: which node asks the origin for all of them | permit, lock |
+//! | Limiter, Baseline | how many requests of one block are in flight; what its answers take usually | throttle |
 //! | Switch, Overrides | an operator's decision with owner, reason and end; what all of them come to | flag, toggle |
 //! | Report, Observer | the account of one page; whoever reads it | |
 

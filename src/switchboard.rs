@@ -85,7 +85,7 @@ pub struct Shown {
     pub set: String,
     /// Until when, RFC 3339.
     pub until: String,
-    /// How long it has still.
+    /// How long it has still, in seconds.
     pub left_s: u64,
     /// Why it does less than it says on the present site, if it does.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -340,6 +340,11 @@ impl Switchboard {
     }
 }
 
+/// Whole seconds, a part of one being one: what has just been set for two hours has two hours left.
+fn seconds(span: Duration) -> u64 {
+    span.as_secs() + u64::from(span.subsec_nanos() > 0)
+}
+
 impl Shown {
     fn new(switch: &Switch, site: &Site, now: Moment) -> Self {
         Self {
@@ -349,7 +354,7 @@ impl Shown {
             reason: switch.reason.clone(),
             set: switch.set.to_string(),
             until: switch.until.to_string(),
-            left_s: switch.left(now).as_secs(),
+            left_s: seconds(switch.left(now)),
             note: fit::fits(site, &switch.act)
                 .err()
                 .map(|why| why.to_string()),

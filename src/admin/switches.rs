@@ -37,7 +37,7 @@ struct Asked {
     r#for: Option<String>,
     off: Option<bool>,
     on: Option<bool>,
-    level: Option<u64>,
+    level: Option<i64>,
     factor: Option<f64>,
 }
 
@@ -181,20 +181,16 @@ impl Asked {
 
 /// A body for this subject.
 fn example(subject: &Subject) -> String {
-    let what = match subject {
-        Subject::Block(_) => "\"off\": true, ",
-        Subject::Pin | Subject::Floor | Subject::Cap => "\"level\": 2, ",
-        Subject::Freeze | Subject::DryRun => "",
-        Subject::Ttl => "\"factor\": 4, ",
-    };
-    let on = match subject {
-        Subject::Block(_) => " (or \"on\": true)",
-        _ => "",
+    let (what, on) = match subject {
+        Subject::Block(_) => ("\"off\": true, ", " (or \"on\": true)"),
+        Subject::Pin | Subject::Floor | Subject::Cap => ("\"level\": 2, ", ""),
+        Subject::Freeze | Subject::DryRun => ("", ""),
+        Subject::Ttl => ("\"factor\": 4, ", ""),
     };
     format!("{{{what}\"owner\": \"who\", \"reason\": \"why\", \"for\": \"2h\"}}{on}")
 }
 
-fn level(number: u64, site: &Site) -> Result<Level, Refusal> {
+fn level(number: i64, site: &Site) -> Result<Level, Refusal> {
     let text_only = site.ladder.text_only();
     let level = u8::try_from(number).map(Level::new);
     level.map_err(|_| {
@@ -261,7 +257,11 @@ fn misfitting(misfit: Misfit, site: &Site) -> Refusal {
 pub(super) fn refused(unfit: &Unfit) -> Response {
     let status = match unfit {
         Unfit::Crossed { .. } | Unfit::Full => StatusCode::CONFLICT,
-        _ => StatusCode::BAD_REQUEST,
+        Unfit::NoOwner
+        | Unfit::NoReason
+        | Unfit::TooLong { .. }
+        | Unfit::Unprintable(_)
+        | Unfit::Span(_) => StatusCode::BAD_REQUEST,
     };
     answer((status, unfit.to_string()))
 }

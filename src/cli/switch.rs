@@ -278,7 +278,8 @@ impl Server {
         };
         let no_url = || format!("`{}` is not the URL of a server", self.admin);
         let mut url = Url::parse(base.trim_end_matches('/')).map_err(|_| no_url())?;
-        if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+        let is_socket = self.admin.starts_with("unix:");
+        if is_socket || !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
             return Err(no_url());
         }
         let path = format!("{}{}", url.path().trim_end_matches('/'), request.path);
@@ -303,16 +304,17 @@ fn word<'v>(value: &'v Value, key: &str) -> &'v str {
     value[key].as_str().unwrap_or_default()
 }
 
-/// `2h 5m`, without what is too fine to matter.
+/// What is left, without what is too fine to matter: a part of a minute, of five, of an hour, counts as
+/// one.
 fn left(shown: &Value) -> String {
     let seconds = shown["left_s"].as_u64().unwrap_or_default();
-    let seconds = match seconds {
-        0..120 => seconds,
-        120..7200 => seconds / 60 * 60,
-        7200..172_800 => seconds / 300 * 300,
-        _ => seconds / 3600 * 3600,
+    let unit = match seconds {
+        0..=120 => 1,
+        121..=7200 => 60,
+        7201..=172_800 => 300,
+        _ => 3600,
     };
-    show_duration(Duration::from_secs(seconds))
+    show_duration(Duration::from_secs(seconds.div_ceil(unit) * unit))
 }
 
 fn list(answer: &Value) -> String {
@@ -432,10 +434,11 @@ mod tests {
     fn what_is_left_is_said_as_fine_as_it_matters() {
         for (seconds, text) in [
             (59, "59s"),
-            (125, "2m"),
-            (7199, "1h59m"),
-            (43_199, "11h55m"),
-            (900_000, "10d10h"),
+            (125, "3m"),
+            (7199, "2h"),
+            (43_199, "12h"),
+            (43_201, "12h5m"),
+            (900_001, "10d11h"),
         ] {
             assert_eq!(left(&json!({ "left_s": seconds })), text);
         }

@@ -216,10 +216,10 @@ fn is_asked(order: &Order, id: FragmentId) -> bool {
 /// Fills a slot whose fragment is switched off: neither its source nor its copies are looked at.
 pub(super) async fn stand_in(order: Order, id: FragmentId, serve: Serve) -> Settled {
     let settled = fall_back(&order, id, &serve, Cause::Switched).await;
-    match settled.outcome {
-        Outcome::Omitted(_) => Settled::omitted(OmitReason::Switched, settled.at),
-        _ => settled,
+    if matches!(settled.outcome, Outcome::Omitted(_)) {
+        return Settled::omitted(OmitReason::Switched, settled.at);
     }
+    settled
 }
 
 /// What was pushed is good until something else is: whether it is stale is for the record.

@@ -210,8 +210,8 @@ impl PageTimes {
         self.present.load(Ordering::Relaxed) as usize % SPANS
     }
 
-    /// The 95th percentile of what was recorded in the last [`SPANS`] spans, and the end of the present
-    /// one. `None` where there were fewer than [`PAGES_MIN`] pages.
+    /// The 95th percentile of what was recorded since the tenth call before this one, in shares of the
+    /// target; this ends the present span. `None` where there were fewer than twenty pages.
     pub fn turn(&self) -> Option<f64> {
         let mut counts = [0u32; BUCKETS];
         for span in &self.spans {

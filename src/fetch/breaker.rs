@@ -31,7 +31,8 @@
 //! # Who finds out
 //!
 //! The request that finds out how an origin is should not be one that a reader waits for. Where somebody
-//! [asks apart](Breaker::ask_apart) pages leave it to them, but for a core that has nothing else.
+//! [asks apart](Breaker::ask_apart) pages leave it to them, but for a core that has nothing else; and as
+//! that costs no reader anything, the pause is [`APART_MAX`] at most, or the first one if that is longer.
 //!
 //! # How it recovers
 //!
@@ -56,6 +57,10 @@ use super::window::Window;
 
 /// How long a run of bad results lasts at least before it opens the breaker of an origin.
 pub(super) const RUN_TIME: Duration = Duration::from_millis(200);
+
+/// How long the other side is left alone at most where no reader waits for what finds out: a request
+/// each three seconds is nothing to it, and blocks are back that much sooner.
+const APART_MAX: Duration = Duration::from_secs(3);
 
 /// Good requests in a row that begin the recovery.
 const PROBES: u32 = 3;
@@ -301,8 +306,7 @@ impl Breaker {
         chance: f64,
     ) -> (Option<Pass>, Option<Move>) {
         let mut moved = self.advance(now);
-        let is_apart = self.asked_apart.is_some_and(|until| now < until);
-        let leaves_it = is_apart && need == Need::Wanted;
+        let leaves_it = self.is_asked_apart(now) && need == Need::Wanted;
         if self.probe_due(now).is_some() && !leaves_it {
             let good = match self.phase {
                 Phase::HalfOpen { good, .. } => good,
@@ -331,6 +335,10 @@ impl Breaker {
             | Phase::Recovering { .. } => None,
         };
         (kind.map(|kind| self.pass(kind)), moved)
+    }
+
+    fn is_asked_apart(&self, now: Instant) -> bool {
+        self.asked_apart.is_some_and(|until| now < until)
     }
 
     fn pass(&self, kind: Kind) -> Pass {
@@ -531,9 +539,11 @@ impl Breaker {
             .policy
             .open
             .saturating_mul(1 << self.trips.saturating_sub(1).min(20));
-        let pause = doubled
-            .min(self.policy.open_max)
-            .mul_f64(1.0 + chance / 4.0);
+        let longest = match self.is_asked_apart(now) {
+            true => self.policy.open_max.min(APART_MAX.max(self.policy.open)),
+            false => self.policy.open_max,
+        };
+        let pause = doubled.min(longest).mul_f64(1.0 + chance / 4.0);
         let until = (now + pause).max(self.hold.take().unwrap_or(now));
         self.why = Some(why);
         let mut moved = self.become_(Phase::Open { until }, now);

@@ -7,8 +7,10 @@
 //! # When the limit moves
 //!
 //! The mean of a few answers is held against what is usual. While it is within the fragment's
-//! *tolerance* the limit grows, if it is made use of; beyond, the limit shrinks in proportion. The
-//! tolerance is graded by the fragment's place in the ladder: all that ask an origin, or a database
+//! *tolerance* the limit grows, if it is made use of; beyond, the limit shrinks in proportion, unless next to
+//! nothing was under way that could be the reason: or the noise of a quiet night would wear it down. Before
+//! the first answers nobody is refused, and the limit begins above what was let in by then: thirty items
+//! of a list are asked for at once without anything being slow. The tolerance is graded by the fragment's place in the ladder: all that ask an origin, or a database
 //! behind several of them, see the same slowness, and the least important ones give way first without
 //! anybody telling them.
 //!
@@ -26,15 +28,20 @@
 //! next to nothing asked of it is not slow because of that: after a while its speed is learned anew.
 //!
 //! Invariants: the limit stays within [`LIMIT_MIN`] and its ceiling, the share within [`SHARE_MIN`] and
-//! 1, and no request is admitted while as many as the limit are under way.
+//! 1, and once there is something to judge by no request is admitted while as many as the limit are
+//! under way.
 
 use std::time::Duration;
 
 use crate::clock::Instant;
 use crate::degradation::BlockReading;
 
+mod usual;
+
 #[cfg(test)]
 mod tests;
+
+use usual::Usual;
 
 /// Answers that are judged together.
 const SAMPLE: u32 = 16;
@@ -49,16 +56,6 @@ const SAMPLE_MIN: u32 = 2;
 /// longer, and how much longer is not known.
 const MISS: f64 = 1.5;
 
-/// For how long what is usual is learned quickly, and how quickly.
-const LEARNING: Duration = Duration::from_secs(20);
-const LEARNING_TAU: Duration = Duration::from_secs(4);
-
-/// How quickly what is usual follows later.
-const USUAL_TAU: Duration = Duration::from_secs(120);
-
-/// Times what is usual, up to which an answer time looks usual.
-const USUAL_MAX: f64 = 1.25;
-
 /// What is quicker than this is measured of the network and of this machine's scheduler more than of an
 /// origin, in milliseconds.
 const USUAL_MIN_MS: f64 = 10.0;
@@ -66,10 +63,12 @@ const USUAL_MIN_MS: f64 = 10.0;
 /// For how long an origin is slow with next to nothing asked of it before that is its speed.
 const SLOW_FOR_GOOD: Duration = Duration::from_secs(120);
 
-/// The limit to begin with, and its bounds: the ceiling is raised where an origin may have more.
+/// The limit to begin with, or so many times what was under way at once by then; and its bounds: the
+/// ceiling is raised where an origin may have more.
 const LIMIT_BEGIN: f64 = 20.0;
+const LIMIT_BEGIN_PEAKS: f64 = 2.0;
 /// At so many requests at once nothing is slow because of them.
-pub(crate) const LIMIT_MIN: f64 = 2.0;
+const LIMIT_MIN: usize = 2;
 const LIMIT_MAX: f64 = 400.0;
 
 /// How quickly a low limit is forgotten while nobody asks.
@@ -100,7 +99,7 @@ const SHARE_CUT_SPAN: f64 = 0.1;
 const SHARE_GROWTH: (f64, f64) = (0.2, 0.2);
 
 /// The share that always asks, so that it is known how the origin is.
-pub(crate) const SHARE_MIN: f64 = 0.02;
+const SHARE_MIN: f64 = 0.02;
 
 /// The longest span of a tick that counts: beyond, the machine was asleep.
 const SPAN_MAX: Duration = Duration::from_secs(1);
@@ -135,6 +134,8 @@ pub(crate) struct Limiter {
     tolerance: f64,
     limit: f64,
     ceiling: f64,
+    /// Whether there was something to judge by.
+    has_judged: bool,
     in_flight: usize,
     usual: Usual,
     sample: Sample,
@@ -156,6 +157,7 @@ impl Limiter {
             tolerance,
             limit: LIMIT_BEGIN,
             ceiling: LIMIT_MAX,
+            has_judged: false,
             in_flight: 0,
             usual: Usual::new(baseline, now),
             sample: Sample::begin(0, now),
@@ -189,7 +191,7 @@ impl Limiter {
     /// Lets a request in, or not; what was let in is to be settled once.
     pub(crate) fn admit(&mut self) -> bool {
         self.reading.asked = self.reading.asked.saturating_add(1);
-        if self.in_flight >= self.limit() {
+        if self.has_judged && self.in_flight >= self.limit() {
             self.reading.refused = self.reading.refused.saturating_add(1);
             self.sample.has_refused = true;
             self.refused_in_all += 1;
@@ -297,24 +299,31 @@ impl Limiter {
         }
         // who has never answered is the breaker's affair
         let Some(usual) = self.usual.ms else { return };
+        if !self.has_judged {
+            self.has_judged = true;
+            let begin = LIMIT_BEGIN_PEAKS * sample.peak as f64;
+            self.limit = self.limit.max(begin).min(self.ceiling);
+        }
         let usual = usual.max(USUAL_MIN_MS);
         self.reading.slowness = Some(mean / usual);
         let gradient = self.tolerance * usual / mean.max(f64::MIN_POSITIVE);
         let gradient = gradient.clamp(GRADIENT_MIN, 1.0);
         let is_used = sample.peak as f64 >= self.limit / 2.0;
-        let target = match gradient >= 1.0 {
-            true if is_used => self.limit + self.limit.sqrt(),
-            true => self.limit,
-            false => self.limit * gradient,
+        let (is_slow, is_idle) = (gradient < 1.0, sample.peak <= LIMIT_MIN);
+        let target = match is_slow {
+            false if is_used => self.limit + self.limit.sqrt(),
+            true if !is_idle => self.limit * gradient,
+            true | false => self.limit,
         };
-        let limit = self.limit + SAMPLE_WEIGHT * (target - self.limit);
-        self.limit = limit.clamp(LIMIT_MIN, self.ceiling);
-        self.note_slow(gradient < 1.0, now);
+        let weight = SAMPLE_WEIGHT * f64::from(sample.count.min(SAMPLE)) / f64::from(SAMPLE);
+        let limit = self.limit + weight * (target - self.limit);
+        self.limit = limit.clamp(LIMIT_MIN as f64, self.ceiling);
+        self.note_slow(is_slow && is_idle, now);
     }
 
     /// Nothing is asked of it that could make it slow, and yet it is: that is its speed some time later.
-    fn note_slow(&mut self, is_slow: bool, now: Instant) {
-        if !is_slow || self.limit() > LIMIT_MIN as usize {
+    fn note_slow(&mut self, is_so: bool, now: Instant) {
+        if !is_so {
             self.slow_since = None;
             return;
         }
@@ -323,50 +332,6 @@ impl Limiter {
             self.slow_since = None;
             self.usual.forget();
         }
-    }
-}
-
-/// What an answer takes usually.
-#[derive(Debug)]
-struct Usual {
-    ms: Option<f64>,
-    /// For how long it is learned quickly still.
-    learning: Duration,
-    learned: Instant,
-}
-
-impl Usual {
-    fn new(baseline: Option<Duration>, now: Instant) -> Self {
-        Self {
-            ms: baseline.map(ms),
-            learning: match baseline {
-                Some(_) => Duration::ZERO,
-                None => LEARNING,
-            },
-            learned: now,
-        }
-    }
-
-    fn learn(&mut self, mean: f64, is_free: bool, now: Instant) {
-        // few answers far apart do not say more than many
-        let since = now.saturating_duration_since(self.learned).min(SAMPLE_TIME);
-        self.learned = now;
-        let Some(usual) = &mut self.ms else {
-            self.ms = Some(mean);
-            return;
-        };
-        let tau = match self.learning.is_zero() {
-            false => LEARNING_TAU,
-            true if is_free && mean < *usual * USUAL_MAX => USUAL_TAU,
-            true => return,
-        };
-        self.learning = self.learning.saturating_sub(since);
-        *usual += (mean - *usual) * weight(since.as_secs_f64(), tau);
-    }
-
-    fn forget(&mut self) {
-        self.ms = None;
-        self.learning = LEARNING;
     }
 }
 

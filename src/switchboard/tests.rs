@@ -3,6 +3,8 @@
 
 use std::fs;
 
+use tokio_util::task::TaskTracker;
+
 use super::*;
 use crate::degradation::switches::Factor;
 use crate::report::PageReport;
@@ -24,14 +26,18 @@ impl Observer for Listener {
 impl Listener {
     fn told(&self) -> Vec<String> {
         let events = std::mem::take(&mut *self.0.lock());
-        let words = events.into_iter().map(|event| match event {
+        let words = events.into_iter().map(|event| match &event {
             Event::Switched(change) => {
                 let text = change.to_string();
                 // moments are of this run
                 text.split(" until 2").next().unwrap_or_default().to_owned()
             }
             Event::SwitchesLost(_) => "lost".to_owned(),
-            other => panic!("{other:?}"),
+            Event::Reloaded(_)
+            | Event::ReloadRefused(_)
+            | Event::Degraded { .. }
+            | Event::Purged { .. }
+            | Event::Origin { .. } => panic!("{event:?}"),
         });
         words.collect()
     }
@@ -147,7 +153,9 @@ async fn a_switch_ends_by_itself_and_everybody_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let life = begin(Some(folder.path()));
     let stop = CancellationToken::new();
-    let tending = tokio::task::spawn(Arc::clone(&life.board).tend(stop.clone()));
+    let tending = TaskTracker::new();
+    tending.spawn(Arc::clone(&life.board).tend(stop.clone()));
+    tending.close();
     life.set(off("ad"), HOUR).await.unwrap();
     life.set(off("live"), HOUR * 2).await.unwrap();
     life.set(Act::Freeze, HOUR * 3).await.unwrap();
@@ -165,10 +173,10 @@ async fn a_switch_ends_by_itself_and_everybody_is_told() {
     assert!(life.overrides().is_off("live") && !life.overrides().is_frozen);
 
     stop.cancel();
-    tending.await.unwrap();
+    tending.wait().await;
     drop(life);
     let left = begin(Some(folder.path()));
-    let expected = std::collections::BTreeSet::from(["live".to_owned()]);
+    let expected = BTreeSet::from(["live".to_owned()]);
     assert_eq!(left.overrides().off, expected);
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Gate, Newsroom, html, newsroom, origin};
+use crate::support::{Gate, Newsroom, Operator, html, newsroom, origin};
 
 async fn site() -> Newsroom {
     newsroom()
@@ -14,45 +14,6 @@ async fn site() -> Newsroom {
         .await
 }
 
-struct Operator {
-    client: reqwest::Client,
-    url: String,
-}
-
-impl Operator {
-    fn of(site: &Newsroom) -> Self {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self {
-            client,
-            url: site.admin_url(),
-        }
-    }
-
-    async fn ask(
-        &self,
-        method: &str,
-        path: &str,
-        body: &str,
-        headers: &[(&str, &str)],
-    ) -> (u16, String) {
-        let url = format!("{}{path}", self.url);
-        let mut request = self
-            .client
-            .request(method.parse().unwrap(), url)
-            .body(body.to_owned());
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let answer = request.send().await.unwrap();
-        (answer.status().as_u16(), answer.text().await.unwrap())
-    }
-
-    async fn get(&self, path: &str) -> (u16, String) {
-        self.ask("GET", path, "", &[]).await
-    }
-}
-
 #[tokio::test]
 async fn health_and_index() {
     let site = site().await;
@@ -62,7 +23,13 @@ async fn health_and_index() {
     let (status, index) = operator.get("/").await;
     assert_eq!(status, 200);
     for path in [
-        "/healthz", "/readyz", "/state", "/level", "/explain", "/reload",
+        "/healthz",
+        "/readyz",
+        "/state",
+        "/level",
+        "/switches",
+        "/explain",
+        "/reload",
     ] {
         assert!(index.contains(path), "{path}");
     }

@@ -4,6 +4,7 @@ pub(crate) mod authority;
 pub(crate) mod newspaper;
 pub(crate) mod newsroom;
 pub(crate) mod numbered;
+pub(crate) mod operator;
 pub(crate) mod origin;
 pub(crate) mod peer;
 pub(crate) mod press;
@@ -13,6 +14,7 @@ pub(crate) mod valkey;
 
 pub(crate) use authority::Authority;
 pub(crate) use newsroom::{Newsroom, newsroom};
+pub(crate) use operator::Operator;
 pub(crate) use origin::{Gate, Origin, Port, Reply, html, json, origin, raw, status};
 pub(crate) use peer::Peer;
 pub(crate) use press::Press;

@@ -5,8 +5,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails is meant to panic")]
 
 mod amplification;
+mod attribution;
 mod blast_radius;
 mod copies;
+mod limits;
 mod lists;
 mod origin;
 mod promises;
@@ -144,6 +146,81 @@ fn a_late_answer_serves_the_next_page() {
         assert_eq!(next.body, "<a>whole</a><b>whole</b>");
         assert_eq!(next.outcome("b"), "cached");
     });
+}
+
+/// Whatever operators have decided, on whatever site: the core is there, nothing that is off is asked for
+/// or stands in for anything else, what is on is given up by no level, and a higher level never asks more.
+#[test]
+fn what_operators_decide_is_planned() {
+    use marbre::degradation::Overrides;
+    use marbre::fragment::Priority;
+    use marbre::plan::{Action, Step};
+    use marbre::report::OmitReason;
+    let mut seen = [0; 4];
+    for seed in 0..SEEDS {
+        let rng = &mut fastrand::Rng::with_seed(seed);
+        let (toml, names) = stage::random_site(rng);
+        let mut overrides = Overrides::default();
+        for name in &names {
+            match rng.u8(..4) {
+                0 => _ = overrides.off.insert((*name).to_owned()),
+                1 => _ = overrides.on.insert((*name).to_owned()),
+                _ => {}
+            }
+        }
+        let overrides = std::sync::Arc::new(overrides);
+        virtual_time(async {
+            let stage = Stage::build(&toml, &names, |_| FakeOrigin::always(Fault::None));
+            let site = &stage.edition.site;
+            let asks = |step: &Step| matches!(step.action, Action::Serve(_));
+            let mut below: Option<Vec<bool>> = None;
+            for level in 0..=site.ladder.text_only().get() + 1 {
+                let plan = stage.plan_under("/p/1", level, &overrides);
+                for step in &plan.steps {
+                    let fragment = site.fragment(step.fragment);
+                    let (off, on) = (
+                        overrides.is_off(&fragment.name),
+                        overrides.is_on(&fragment.name),
+                    );
+                    let is_right = match (&step.action, fragment.priority) {
+                        (Action::Serve(_), Priority::Core) => true,
+                        (Action::StandIn(_), Priority::Essential) => off,
+                        (Action::Serve(_), Priority::Essential) => !off,
+                        (Action::Omit(OmitReason::Switched), Priority::Optional(_)) => off,
+                        (Action::Omit(OmitReason::Shed(_)), Priority::Optional(_)) => !off && !on,
+                        (Action::Serve(_), Priority::Optional(_)) => !off,
+                        _ => false,
+                    };
+                    assert!(is_right, "seed {seed}, level {level}: {step:?}");
+                    let kinds = [
+                        matches!(step.action, Action::StandIn(_)),
+                        matches!(step.action, Action::Omit(OmitReason::Switched)),
+                        on && asks(step) && level > 0,
+                        off && fragment.priority == Priority::Core,
+                    ];
+                    for (count, is_so) in seen.iter_mut().zip(kinds) {
+                        *count += usize::from(is_so);
+                    }
+                    if let Action::Serve(serve) | Action::StandIn(serve) = &step.action {
+                        let mut siblings = serve.siblings.iter();
+                        let none_is_off =
+                            siblings.all(|s| !overrides.is_off(&site.fragment(s.fragment).name));
+                        // but in the place of a core that has nothing else
+                        let is_core = fragment.priority == Priority::Core;
+                        assert!(none_is_off || is_core, "seed {seed}: {step:?}");
+                    }
+                }
+                let now: Vec<bool> = plan.steps.iter().map(asks).collect();
+                if let Some(below) = below {
+                    let nested = below.iter().zip(&now).all(|(below, now)| *below || !now);
+                    assert!(nested, "seed {seed}: level {level} adds to the one below");
+                }
+                below = Some(now);
+            }
+        });
+    }
+    // a site without any of these proves nothing
+    assert!(seen.iter().all(|count| *count > 20), "{seen:?}");
 }
 
 #[test]

@@ -200,6 +200,11 @@ fn normal(rng: &mut Rng) -> f64 {
     (-2.0 * a.ln()).sqrt() * (std::f64::consts::TAU * b).cos()
 }
 
+/// A factor that is 1 typically.
+pub(crate) fn lognormal(sigma: f64, rng: &mut Rng) -> f64 {
+    (sigma * normal(rng)).exp()
+}
+
 impl Origin for Service {
     fn send(&self, _: OriginRequest) -> BoxFuture<'static, Result<OriginResponse, Cause>> {
         let inner = Arc::clone(&self.inner);
@@ -247,7 +252,7 @@ impl Inner {
             Some(_) | None if is_sick => self.slower,
             Some(_) | None => 1.0,
         };
-        let takes = TYPICAL * times * (SIGMA * normal(&mut rng)).exp();
+        let takes = TYPICAL * times * lognormal(SIGMA, &mut rng);
         self.served(now, Duration::from_secs_f64(takes)).await;
         let chance = rng.f64();
         let mut headers = HeaderMap::new();

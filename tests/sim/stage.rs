@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use fastrand::Rng;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
@@ -12,17 +14,19 @@ use http::{HeaderMap, Uri};
 use http_body_util::BodyExt as _;
 use marbre::cache::Cache;
 use marbre::clock::{Clock, Instant};
-use marbre::compose::{self, Composed, Composer, Edition, Verdict};
+use marbre::compose::{self, Composed, Composer, Edition, Verdict, probe};
 use marbre::config;
-use marbre::degradation::Level;
+use marbre::degradation::{Level, Overrides, Reader};
 use marbre::fetch::state::OriginState;
 use marbre::fetch::{Fetcher, Means, Origin};
 use marbre::fragment::facts::Facts;
 use marbre::fragment::{OriginId, Source};
 use marbre::plan::{self, Plan, request};
 use marbre::report::{Event, Observer, OriginChange, PageReport};
-use marbre::site::{Found, OriginSpec, Target};
+use marbre::site::{Found, OriginSpec, Site, Target};
 use parking_lot::Mutex;
+use tokio::time::sleep;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::origin::{FakeOrigin, Fault};
@@ -93,9 +97,13 @@ pub(crate) struct Stage {
     pub(crate) edition: Arc<Edition>,
     pub(crate) origins: BTreeMap<String, FakeOrigin>,
     pub(crate) composer: Arc<Composer>,
+    is_limiting: Arc<AtomicBool>,
     reports: Arc<Reports>,
     asked: Mutex<usize>,
 }
+
+/// Between two ticks, as in a server.
+const TICK: Duration = Duration::from_millis(100);
 
 impl Stage {
     /// Builds a site whose layout has a slot for each of `names`.
@@ -114,7 +122,7 @@ impl Stage {
     pub(crate) fn with_replicas(
         toml: &str,
         names: &[&str],
-        mut replicas: impl FnMut(&OriginSpec) -> Vec<Arc<dyn Origin>>,
+        replicas: impl FnMut(&OriginSpec) -> Vec<Arc<dyn Origin>>,
     ) -> Self {
         let folder = tempfile::tempdir().expect("the temporary folder is writable");
         let file = folder.path().join("fragments.toml");
@@ -129,6 +137,14 @@ impl Stage {
             Ok(loaded) => loaded.site,
             Err(diagnostics) => panic!("{diagnostics}\n{toml}"),
         };
+        Self::of(site, replicas)
+    }
+
+    /// A site, and these replicas of each of its origins.
+    pub(crate) fn of(
+        site: Site,
+        mut replicas: impl FnMut(&OriginSpec) -> Vec<Arc<dyn Origin>>,
+    ) -> Self {
         let reports = Arc::new(Reports::default());
         let observers = vec![Arc::clone(&reports) as Arc<dyn Observer>];
         let means = Means::new(Clock::start(), observers.clone());
@@ -140,9 +156,35 @@ impl Stage {
             edition: Arc::new(Edition::new(site, fetcher)),
             origins: BTreeMap::new(),
             composer: Arc::new(composer),
+            is_limiting: means.is_limiting,
             reports,
             asked: Mutex::new(0),
         }
+    }
+
+    /// Lets blocks give way to a slow origin, and asks off the page, as a server does. Ends when what is
+    /// given back is dropped.
+    pub(crate) fn guarded(&self) -> DropGuard {
+        self.guarded_without(&[])
+    }
+
+    /// The same while nobody's page shows these fragments.
+    pub(crate) fn guarded_without(&self, off: &'static [&'static str]) -> DropGuard {
+        self.is_limiting.store(true, Ordering::Relaxed);
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let edition = Arc::clone(&self.edition);
+        let ticking = async move {
+            loop {
+                sleep(TICK).await;
+                edition.fetcher.tick(TICK, |_| false);
+            }
+        };
+        tasks.spawn(stop.clone().run_until_cancelled_owned(ticking));
+        let composer = Arc::clone(&self.composer);
+        let edition = Arc::new(ArcSwap::new(Arc::clone(&self.edition)));
+        let is_off = |site: &Site, id| off.contains(&site.fragment(id).name.as_str());
+        tasks.spawn(probe::run(composer, edition, is_off, stop.clone()));
+        stop.drop_guard()
     }
 
     /// What has happened to origins, and when.
@@ -157,11 +199,16 @@ impl Stage {
 
     /// Plans the page that this path leads to.
     pub(crate) fn plan(&self, path: &str, level: u8) -> Plan {
-        self.planned(path, level).0
+        self.planned(path, level, &Arc::default()).0
+    }
+
+    /// The same under what operators have decided.
+    pub(crate) fn plan_under(&self, path: &str, level: u8, overrides: &Arc<Overrides>) -> Plan {
+        self.planned(path, level, overrides).0
     }
 
     /// The same with what the request has told it.
-    fn planned(&self, path: &str, level: u8) -> (Plan, Facts) {
+    fn planned(&self, path: &str, level: u8, overrides: &Arc<Overrides>) -> (Plan, Facts) {
         let uri: Uri = path.parse().expect("a path");
         let site = &self.edition.site;
         let Found::Match {
@@ -173,16 +220,16 @@ impl Stage {
         };
         let facts = request::facts(site, &uri, &HeaderMap::new(), params, 7);
         let (level, now) = (Level::new(level), self.composer.clock().now());
-        (
-            plan::plan(site, id, &facts, level, &Arc::default(), now),
-            facts,
-        )
+        (plan::plan(site, id, &facts, level, overrides, now), facts)
     }
 
     /// The head of the page, and a body that nobody has read; the guard is held while slots are
     /// being filled.
     pub(crate) async fn begin<G: Send + 'static>(&self, path: &str, guard: G) -> Composed {
-        let ((plan, facts), edition) = (self.planned(path, 0), Arc::clone(&self.edition));
+        let ((plan, facts), edition) = (
+            self.planned(path, 0, &Arc::default()),
+            Arc::clone(&self.edition),
+        );
         let turn = self.composer.executor().go_on().await;
         compose::compose(&self.composer, edition, plan, path, facts, (turn, guard)).await
     }
@@ -214,7 +261,14 @@ impl Stage {
 
     /// The same for the page of this path; one reader at a time.
     pub(crate) async fn read(&self, path: &str, level: u8) -> Asked {
-        let (plan, facts) = self.planned(path, level);
+        self.read_as(Reader::NOBODY, path, level).await
+    }
+
+    /// The same for this reader. What comes after a `#` in the path only tells one page from another.
+    pub(crate) async fn read_as(&self, reader: Reader, path: &str, level: u8) -> Asked {
+        let asked = path.split('#').next().unwrap_or_default();
+        let (plan, facts) = self.planned(asked, level, &Arc::default());
+        let plan = Plan { reader, ..plan };
         let edition = Arc::clone(&self.edition);
         let turn = self.composer.executor().go_on().await;
         let page = compose::compose(&self.composer, edition, plan, path, facts, (turn, ())).await;
@@ -331,7 +385,7 @@ pub(crate) async fn run(seed: u64, pages: usize) -> Seen {
         }
         promises::check_fetches(&stage, level);
         let pause = [1, 50, 700, 4_000, 40_000][rng.usize(..5)];
-        tokio::time::sleep(Duration::from_millis(rng.u64(1..=pause))).await;
+        sleep(Duration::from_millis(rng.u64(1..=pause))).await;
     }
     seen.panics = stage.origins.values().map(FakeOrigin::panics).sum();
     seen

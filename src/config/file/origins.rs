@@ -102,7 +102,8 @@ pub struct Breaker {
     /// How long it is left alone at first; twice as long after each further trip.
     #[schemars(extend("x-range" = ["10ms", "10m"]))]
     pub open: At<TimeSpan>,
-    /// How long it is left alone at most.
+    /// How long it is left alone at most. Where it can be asked without a reader who waits, it is after
+    /// three seconds, or after `open` if that is longer.
     #[schemars(extend("x-range" = ["10ms", "1h"]))]
     pub open_max: At<TimeSpan>,
     /// How long 5, 20 and 60 percent of the requests are let through, each, before all are.
@@ -122,7 +123,7 @@ impl Default for Breaker {
             in_a_row: At::unwritten(10),
             open: ms(500),
             open_max: ms(10_000),
-            step: ms(1000),
+            step: ms(500),
         }
     }
 }

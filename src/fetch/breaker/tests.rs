@@ -341,6 +341,32 @@ fn where_somebody_asks_apart_pages_leave_it_to_them_until_they_are_silent() {
 }
 
 #[test]
+fn where_no_reader_waits_the_longest_pause_is_shorter() {
+    for (open, pauses) in [
+        (500, [500, 1000, 2000, 3000, 3000]),
+        (4000, [4000, 4000, 4000, 4000, 4000]),
+        (20_000, [10_000, 10_000, 10_000, 10_000, 10_000]),
+    ] {
+        let mut now = Clock::start().now();
+        let policy = BreakerPolicy {
+            open: ms(open),
+            ..policy()
+        };
+        let mut breaker = Breaker::new(policy, Duration::ZERO, now);
+        breaker.ask_apart(now + ms(1_000_000));
+        for (failures, pause) in [10, 1, 1, 1, 1].into_iter().zip(pauses) {
+            for _ in 0..failures {
+                let (pass, _) = breaker.admit(Need::Probe, now, 0.5);
+                breaker.settle(pass.unwrap(), Verdict::Failed, true, now, 0.0);
+            }
+            let due = breaker.share().1.unwrap();
+            assert_eq!(due - now, ms(pause), "first {open} ms");
+            now = due;
+        }
+    }
+}
+
+#[test]
 fn on_the_way_back_a_probe_is_always_let_through() {
     let mut now = Clock::start().now();
     let mut breaker = opened(now);

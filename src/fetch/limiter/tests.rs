@@ -1,5 +1,7 @@
 //! An origin and its readers in virtual time, tables and properties of the limiter.
 
+use std::cell::Cell;
+
 use super::*;
 use crate::clock::Clock;
 use proptest::prelude::*;
@@ -233,16 +235,50 @@ fn a_share_is_not_kept_down_by_a_quiet_night() {
 fn a_reading_is_of_one_tick() {
     let now = Clock::start().now();
     let mut limiter = Limiter::new(1.5, None, now);
-    let admitted = (0..25).filter(|_| limiter.admit()).count();
-    assert_eq!(admitted, 20);
+    (0..16).for_each(|_| assert!(limiter.admit()));
+    (0..16).for_each(|_| limiter.settle(Outcome::Answered(ms(20)), now));
+    limiter.tick(TICK, false);
+    let admitted = (0..40).filter(|_| limiter.admit()).count();
+    assert_eq!(admitted, 33);
     limiter.settle(Outcome::Missed(ms(250)), now);
     limiter.settle(Outcome::Answered(ms(20)), now);
     limiter.settle(Outcome::Abandoned, now);
     let reading = limiter.tick(TICK, false);
-    assert_eq!((reading.asked, reading.refused, reading.missed), (25, 5, 1));
-    assert_eq!(limiter.in_flight(), 17);
+    assert_eq!((reading.asked, reading.refused, reading.missed), (40, 7, 1));
+    assert_eq!(limiter.in_flight(), 30);
     let reading = limiter.tick(TICK, false);
     assert_eq!((reading.asked, reading.refused, reading.missed), (0, 0, 0));
+}
+
+#[test]
+fn a_list_of_many_items_is_asked_for_at_once_also_after_a_restart() {
+    for baseline in [None, Some(ms(20))] {
+        let now = Clock::start().now();
+        let mut limiter = Limiter::new(1.5, baseline, now);
+        for page in 0..20 {
+            let now = now + ms(500 * page);
+            for item in 0..60 {
+                assert!(limiter.admit(), "item {item} of page {page}");
+            }
+            (0..60).for_each(|_| limiter.settle(Outcome::Answered(ms(20)), now));
+        }
+    }
+}
+
+#[test]
+fn the_noise_of_a_quiet_night_does_not_wear_the_limit_down() {
+    let mut stage = Stage::new(1.5, Some(ms(40)));
+    // every fifth answer takes four times as long, in no order
+    let number = Cell::new(0u64);
+    let answer = |_| {
+        number.set(number.get() + 1);
+        let hash = number.get().wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 60;
+        ms(if hash < 3 { 160 } else { 40 })
+    };
+    for _ in 0..8 {
+        stage.run(ms(3_600_000), 1, answer);
+    }
+    assert_eq!(stage.limiter.limit(), 20);
 }
 
 #[test]
@@ -300,7 +336,7 @@ proptest! {
                 Deed::Ask => match limiter.admit() {
                     true => {
                         under_way += 1;
-                        prop_assert!(under_way <= limiter.limit());
+                        prop_assert!(under_way <= limiter.limit() || !limiter.has_judged);
                     }
                     false => {
                         refused += 1;

@@ -30,6 +30,8 @@ enum Act {
     /// A byte at a time, with a pause before each.
     Drip(Vec<u8>, Duration),
     WaitFor(Gate),
+    /// Takes so long, as a slow origin does.
+    Take(Duration),
     Hang,
     /// Closes with a reset rather than an end.
     Reset,
@@ -112,6 +114,12 @@ impl Reply {
     /// The same, begun when the gate opens.
     pub(crate) fn gated(mut self, gate: &Gate) -> Self {
         self.acts.insert(0, Act::WaitFor(gate.clone()));
+        self
+    }
+
+    /// The same, begun after so long: the origin is slow.
+    pub(crate) fn after(mut self, span: Duration) -> Self {
+        self.acts.insert(0, Act::Take(span));
         self
     }
 
@@ -446,6 +454,7 @@ async fn play(stream: &mut TcpStream, reply: Reply, sent: &Sent) -> std::io::Res
                 }
             }
             Act::WaitFor(gate) => gate.opened().await,
+            Act::Take(span) => tokio::time::sleep(span).await,
             Act::Hang => std::future::pending().await,
             Act::Reset => {
                 socket2::SockRef::from(&*stream).set_linger(Some(Duration::ZERO))?;

@@ -1,10 +1,10 @@
 //! A reader: asks for pages over a real socket, politely or byte by byte.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 /// A reader who has no page by then has none: a guard against tests that hang, not a measure.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -116,6 +116,24 @@ impl Reader {
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer).await;
         String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    /// A page for a reader who is at this address of the machine.
+    pub(crate) async fn get_from(&self, own: Ipv4Addr, path: &str) -> String {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket
+            .bind((own, 0).into())
+            .expect("all of 127.0.0.0/8 is this machine");
+        let stream = socket.connect(self.address).await;
+        let mut stream = stream.expect("the server listens");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        let sent = stream.write_all(request.as_bytes()).await;
+        sent.expect("the server reads");
+        let mut answer = Vec::new();
+        let read = stream.read_to_end(&mut answer).await;
+        read.expect("the server answers");
+        String::from_utf8(answer).expect("pages are UTF-8")
     }
 
     pub(crate) async fn connect(&self) -> TcpStream {
