@@ -24,16 +24,22 @@ mod meter;
 mod origin;
 mod page;
 mod plant;
+mod plot;
 mod read;
 mod record;
+mod replay;
 pub mod scenario;
 pub mod summary;
+mod table;
 mod text;
 mod time;
 
 pub use expect::{Broken, Expect};
-pub use scenario::Scenario;
+pub use plot::plot;
+pub use replay::{BadLine, Replay, replay};
+pub use scenario::{Control, Scenario};
 pub use summary::Summary;
+pub use table::table;
 pub use text::trace;
 
 use meter::Meter;

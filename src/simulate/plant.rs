@@ -177,7 +177,11 @@ impl<'s> Plant<'s> {
             now: At::default(),
             agenda: Agenda::new(),
             chance: Chance::new(seed),
-            composer: Composer::new(scenario.composer.workers, start),
+            composer: Composer::new(
+                scenario.composer.workers,
+                scenario.composer.is_in_order,
+                start,
+            ),
             plan_work: spread(scenario.composer.plan_ms),
             assemble_work: spread(scenario.composer.assemble_ms),
             snapshot_work: Span::from_ms(scenario.composer.snapshot_ms),
@@ -393,7 +397,8 @@ impl<'s> Plant<'s> {
     fn answer(&mut self, place: usize) {
         let page = self.pages.take(place);
         if page.core != Core::Snapshot {
-            let took = self.now.since(page.planned).duration();
+            let (composed, waited) = (self.now.since(page.planned), self.now.since(page.asked));
+            let took = (composed.duration(), waited.duration());
             let target = self.scenario.degradation.target;
             self.deciding.page_took(took, target, self.now);
         }
