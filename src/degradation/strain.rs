@@ -363,8 +363,9 @@ struct Strain {
     asked: usize,
     /// How long answers of the witness take over what is usual; 0 if there are not enough of them.
     slowness: f64,
-    /// How long answers take at worst over what is tolerated, and over what is usual, smoothed.
+    /// How long answers take at worst over what is tolerated, smoothed.
     nearness: f64,
+    /// How long they take over what is usual, smoothed: what the witness says, if there is one.
     slowest: f64,
 }
 
@@ -384,6 +385,7 @@ impl Strain {
         let (mut asked, mut lost, mut refused) = (0.0, 0.0, 0.0);
         // the slowest and the most strained block of each origin
         let mut origins: Vec<(usize, f64, f64)> = Vec::new();
+        let mut smooth = Vec::new();
         for (block, seen) in state.blocks.iter().zip(look.blocks) {
             let loss = match seen.reading.is_open {
                 true => 0.0,
@@ -400,7 +402,7 @@ impl Strain {
             let slowness = block.slowness.map_or(0.0, |(slowness, _)| slowness);
             let nearness = block.smooth / seen.reading.tolerance.max(1e-9);
             strain.nearness = strain.nearness.max(nearness);
-            strain.slowest = strain.slowest.max(block.smooth);
+            smooth.push(block.smooth);
             match origins
                 .iter_mut()
                 .find(|(origin, ..)| *origin == seen.origin)
@@ -423,6 +425,14 @@ impl Strain {
         let witness = origins.get(WITNESS - 1).or(origins.last());
         strain.slowness = witness.map_or(0.0, |(.., slowness)| *slowness);
         strain.asked = origins.len();
+        // one that is slow by chance says nothing, and of few each may be the one that is short
+        smooth.sort_by(|one: &f64, other| other.total_cmp(one));
+        let place = if smooth.len() > WITNESS {
+            WITNESS - 1
+        } else {
+            0
+        };
+        strain.slowest = smooth.get(place).copied().unwrap_or(0.0);
         strain
     }
 
