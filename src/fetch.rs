@@ -197,9 +197,11 @@ impl Fetcher {
         let is_late_together =
             self.blocks.is_limiting() && self.shared_fault.lock().look(late, now);
         let mut is_open = Vec::with_capacity(self.doors.len());
-        for door in &self.doors {
+        for (index, door) in self.doors.iter().enumerate() {
+            // where less is asked of an origin already, because many are short, that is the remedy
+            let is_short = self.blocks.of_origin(index).any(&is_shared);
             let mut guards = door.guards.lock();
-            guards.inhibit(is_late_together);
+            guards.inhibit(is_late_together || is_short);
             is_open.push(guards.breaker(Grade::Optional).is_open());
         }
         self.blocks.tick(span, is_shared, |origin| is_open[origin])

@@ -38,6 +38,7 @@ const PURE: &[&str] = &[
     "degradation/reading.rs",
     "degradation/sample.rs",
     "degradation/share.rs",
+    "degradation/switches",
     "degradation/strain.rs",
     "degradation/switches.rs",
     "site",

@@ -165,7 +165,7 @@ impl Governing {
 
     fn tell(&self, site: &Site, turned: &Turned, told: &mut Told, now: Instant) {
         let mode = &turned.mode;
-        let level = people_level(site, mode);
+        let level = mode.by_law(site.ladder.text_only());
         let is_soon = now.saturating_duration_since(told.at) < TOLD_EVERY;
         if level == told.level || is_soon {
             return;
@@ -179,14 +179,6 @@ impl Governing {
         let observers = self.composer.observers();
         observers.iter().for_each(|observer| observer.event(&event));
         *told = Told { level, at: now };
-    }
-}
-
-/// What people call the level of the site: what everybody gives up, or more.
-fn people_level(site: &Site, mode: &Mode) -> Level {
-    match mode.decision.admit < 1.0 {
-        true => site.ladder.snapshot(),
-        false => mode.given_up(),
     }
 }
 

@@ -95,12 +95,12 @@ const ROOM: f64 = 0.95;
 /// with care; where they are so much quicker than that for so many seconds something has changed for the
 /// better, and there is no reason for care any more.
 const SLOWNESS_TAU: Duration = Duration::from_millis(700);
-const CAREFUL_TAU: Duration = Duration::from_secs(10);
-const BETTER: f64 = 0.8;
+const CAREFUL_TAU: Duration = Duration::from_secs(30);
+const BETTER: f64 = 0.82;
 const BETTER_S: f64 = 1.0;
 
-/// When it is judged whether cuts have helped, in seconds after the first. They have, if answers take
-/// less than this share of the longest that they took meanwhile.
+/// By when the first cuts must have helped, in seconds: answers take less than this share of the longest
+/// that they took meanwhile.
 const JUDGED_S: f64 = 3.0;
 const HELPED: f64 = 0.75;
 
@@ -349,8 +349,9 @@ struct Strain {
     asked: usize,
     /// How long answers of the witness take over what is usual; 0 if there are not enough of them.
     slowness: f64,
-    /// How long answers take at worst over what is tolerated, smoothed.
+    /// How long answers take at worst over what is tolerated, and over what is usual, smoothed.
     nearness: f64,
+    slowest: f64,
 }
 
 impl Strain {
@@ -364,6 +365,7 @@ impl Strain {
             asked: 0,
             slowness: 0.0,
             nearness: 0.0,
+            slowest: 0.0,
         };
         let (mut asked, mut lost, mut refused) = (0.0, 0.0, 0.0);
         // the slowest and the most strained block of each origin
@@ -384,6 +386,7 @@ impl Strain {
             let slowness = block.slowness.map_or(0.0, |(slowness, _)| slowness);
             let nearness = block.smooth / seen.reading.tolerance.max(1e-9);
             strain.nearness = strain.nearness.max(nearness);
+            strain.slowest = strain.slowest.max(block.smooth);
             match origins
                 .iter_mut()
                 .find(|(origin, ..)| *origin == seen.origin)
@@ -473,46 +476,48 @@ impl State {
         }
         let is_near = capacity > NEAR * self.ceiling && self.since_cut < self.patience;
         if is_near && self.since_cut > JUDGED_S {
-            let careful = self.careful.get_or_insert(self.slowness);
-            *careful += weight(span, CAREFUL_TAU) * (self.slowness - *careful);
+            self.look_for_better(span);
         }
         if self.calm < REST_S || strain.nearness > ROOM {
             return;
         }
         let growth = match () {
             () if is_near => GROWTH_NEAR,
-            () if self.slowness <= WELL => GROWTH_WELL,
+            () if strain.slowest <= WELL => GROWTH_WELL,
             () => GROWTH,
         };
         self.capacity = Some(capacity + growth * demand * span);
     }
 
-    /// Notes how slow answers are, and what that says of the cuts so far.
+    /// Notes how slow answers are, and what that says of the first cuts.
     fn judge(&mut self, strain: &Strain, span: f64) {
         let present = strain.slowness.max(1.0);
         self.slowness += weight(span, SLOWNESS_TAU) * (present - self.slowness);
-        let is_better = self
-            .careful
-            .is_some_and(|known| self.slowness < BETTER * known);
-        self.better = if is_better { self.better + span } else { 0.0 };
-        if self.better >= BETTER_S {
-            (self.ceiling, self.patience, self.careful) = (0.0, PATIENCE_S.0, None);
-        }
-        let Some((before, ago)) = &mut self.judged else {
+        let Some((longest, ago)) = &mut self.judged else {
             return;
         };
         *ago += span;
-        if *ago < JUDGED_S {
-            *before = before.max(self.slowness);
-            return;
-        }
-        let is_of_no_use = *before > SLOW && self.slowness > HELPED * *before;
-        self.judged = None;
-        if is_of_no_use {
+        *longest = longest.max(self.slowness);
+        if self.slowness < HELPED * *longest {
+            self.judged = None;
+        } else if *ago > JUDGED_S {
+            self.judged = None;
             let (least, most) = HELPLESS_S;
             let lasts = (2.0 * self.helpless.1).clamp(least, most);
             self.helpless = (lasts, lasts);
             self.capacity = None;
+        }
+    }
+
+    /// While it grows with care: notes how slow answers are, and whether they are quicker than before,
+    /// though no less is asked for.
+    fn look_for_better(&mut self, span: f64) {
+        let careful = self.careful.get_or_insert(self.slowness);
+        let is_better = self.slowness < BETTER * *careful;
+        *careful += weight(span, CAREFUL_TAU) * (self.slowness - *careful);
+        self.better = if is_better { self.better + span } else { 0.0 };
+        if self.better >= BETTER_S {
+            (self.ceiling, self.patience, self.careful) = (0.0, PATIENCE_S.0, None);
         }
     }
 
@@ -526,7 +531,6 @@ impl State {
                 false => PATIENCE_S.0,
             };
             self.ceiling = capacity;
-            self.careful = None;
             self.judged = (self.phi >= 1.0).then_some((slowness, 0.0));
         }
         let (least, most) = CUT;

@@ -106,6 +106,16 @@ impl Blocks {
         Some(&placed.block)
     }
 
+    /// Those that are asked of an origin, by its place.
+    pub(super) fn of_origin(&self, origin: usize) -> impl Iterator<Item = FragmentId> {
+        let placed = self.all.iter().enumerate();
+        let of_origin = placed.filter(move |(_, placed)| {
+            let placed = placed.as_ref();
+            placed.is_some_and(|placed| placed.origin == origin)
+        });
+        of_origin.map(|(index, _)| FragmentId(index))
+    }
+
     /// Whether anybody is refused.
     pub(super) fn is_limiting(&self) -> bool {
         self.is_limiting.load(Ordering::Relaxed)

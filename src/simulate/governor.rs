@@ -164,10 +164,7 @@ impl Deciding {
         };
         let text_only = u8::try_from(self.steps.len()).unwrap_or(u8::MAX);
         let mode = &self.mode;
-        let level = match mode.decision.admit < 1.0 {
-            true => text_only.saturating_add(1),
-            false => mode.cut.given_up.max(mode.origins_cut.given_up).get(),
-        };
+        let level = mode.by_law(Level::new(text_only)).get();
         Tick {
             at: now,
             mode: ModeOf {

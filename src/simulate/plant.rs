@@ -260,7 +260,13 @@ impl<'s> Plant<'s> {
             return;
         }
         let instant = self.instant();
-        self.witness.look(&mut self.gates, instant);
+        let (blocks, deciding) = (&self.blocks, &self.deciding);
+        let is_short = |origin: usize| {
+            let blocks = blocks.iter().enumerate();
+            let mut of_origin = blocks.filter(|(_, block)| block.origin == origin);
+            of_origin.any(|(place, _)| deciding.is_shared(place))
+        };
+        self.witness.look(&mut self.gates, is_short, instant);
         let readings = self.read_limiters(tick);
         if std::env::var_os("LAWDBG").is_some() {
             let t = self.now.seconds();

@@ -70,7 +70,7 @@ async fn an_optional_block_that_is_off_is_left_out_and_not_asked_for() {
             .unwrap()
             .contains(";off=\"more\"")
     );
-    assert_eq!(page.header("cache-control"), Some("no-cache"));
+    assert_eq!(page.header("cache-control"), Some("no-store"));
     assert_eq!(cms.hits("/more/y"), 0);
     let state = site.state().await;
     assert_eq!(state["tally"]["fragments"]["more"]["switched"], 1);
