@@ -12,11 +12,14 @@
 //! # What is asked
 //!
 //! What pages ask: the last request for the fragment that was answered, or the one that is the same for
-//! every page. Nothing that is one reader's own is remembered, and nothing of the answer is kept.
+//! every page. Of several fragments of an origin, the one that was answered last, and the next one if that
+//! is answered no more: one broken address must not keep an origin from coming back. Nothing that is one
+//! reader's own is remembered, and nothing of the answer is kept.
 //!
 //! Invariants: of those who ask an origin as one grade, one at a time finds out; nothing is rendered and
 //! nobody waits.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -55,30 +58,37 @@ const GIVEN_UP_PAUSE: Duration = Duration::from_millis(500);
 pub(super) struct Memory {
     /// Whether anybody makes them.
     is_kept: AtomicBool,
-    /// By the fragment's name.
-    requests: Mutex<BTreeMap<String, Arc<SourceRequest>>>,
+    answered: Mutex<Answered>,
+}
+
+#[derive(Debug, Default)]
+struct Answered {
+    /// Answers so far.
+    count: u64,
+    /// By the fragment's name: its last request, and which answer that was.
+    last: BTreeMap<String, (u64, Arc<SourceRequest>)>,
 }
 
 impl Memory {
     /// A request was answered.
     pub(super) fn answered(&self, fragment: &Fragment, request: &Arc<SourceRequest>) {
-        if !self.is_kept.load(Ordering::Relaxed)
-            || fragment.same_request.is_some()
-            || fragment.is_personal()
-        {
+        if !self.is_kept.load(Ordering::Relaxed) || fragment.is_personal() {
             return;
         }
-        let mut requests = self.requests.lock();
-        match requests.get_mut(&fragment.name) {
-            Some(known) => known.clone_from(request),
-            None => _ = requests.insert(fragment.name.clone(), Arc::clone(request)),
+        let Answered { count, last } = &mut *self.answered.lock();
+        *count += 1;
+        match last.get_mut(&fragment.name) {
+            Some(known) => *known = (*count, Arc::clone(request)),
+            None => _ = last.insert(fragment.name.clone(), (*count, Arc::clone(request))),
         }
     }
 
-    fn request(&self, fragment: &Fragment) -> Option<Arc<SourceRequest>> {
-        let same = fragment.same_request.as_ref();
-        same.cloned()
-            .or_else(|| self.requests.lock().get(&fragment.name).cloned())
+    /// Which answer was the last, and what was asked; nought, where there was none and the request is
+    /// known all the same.
+    fn request(&self, fragment: &Fragment) -> Option<(u64, Arc<SourceRequest>)> {
+        let last = self.answered.lock().last.get(&fragment.name).cloned();
+        let same = || Some((0, Arc::clone(fragment.same_request.as_ref()?)));
+        last.or_else(same)
     }
 
     /// Forgets what this site would not ask.
@@ -94,8 +104,10 @@ impl Memory {
                     && !fragment.is_personal()
             })
         };
-        let mut requests = self.requests.lock();
-        requests.retain(|name, request| is_asked(name, request));
+        let mut answered = self.answered.lock();
+        answered
+            .last
+            .retain(|name, (_, request)| is_asked(name, request));
     }
 }
 
@@ -136,6 +148,23 @@ enum Matter {
 /// A request that has come to its end, and whether it was answered.
 type Ended = (Matter, bool);
 
+/// What can be asked at present.
+struct Known {
+    /// The place of its target.
+    target: usize,
+    /// Which answer was its last.
+    answered: u64,
+    request: Arc<SourceRequest>,
+}
+
+/// Which of several fragments is asked for: of those answered last, the first, until it fails.
+#[derive(Debug, Clone, Copy, Default)]
+struct Turn {
+    /// The last answer of all of them at that time.
+    answered: u64,
+    failures: usize,
+}
+
 /// What can be asked.
 struct Target {
     id: FragmentId,
@@ -148,9 +177,8 @@ struct Prober {
     edition: Arc<Edition>,
     targets: Vec<Target>,
     under_way: BTreeSet<Matter>,
-    /// Which of the fragments of an origin and grade is asked for, where there are several: the same
-    /// as long as it is answered.
-    turns: BTreeMap<(OriginId, Grade), usize>,
+    /// Which of the fragments of an origin and grade is asked for.
+    turns: BTreeMap<(OriginId, Grade), Turn>,
     /// When a block that is given up was asked for last.
     asked: BTreeMap<FragmentId, Instant>,
 }
@@ -185,41 +213,42 @@ impl Prober {
         now: Instant,
     ) -> Vec<BoxFuture<'static, Ended>> {
         let edition = Arc::clone(&self.edition);
-        let known: Vec<(usize, Arc<SourceRequest>)> = self
-            .targets
-            .iter()
-            .enumerate()
-            .filter_map(|(index, target)| {
-                let fragment = edition.site.fragment(target.id);
-                Some((index, self.composer.requests.request(fragment)?))
-            })
-            .collect();
-        let (known, targets) = (&known, &self.targets);
+        let (known, targets) = (self.known(), &self.targets);
+        let known = &known;
         let of = move |origin: OriginId, grade: Grade| {
-            known.iter().filter(move |(index, _)| {
-                let target = &targets[*index];
+            known.iter().filter(move |known| {
+                let target = &targets[known.target];
                 target.origin == origin && target.grade == grade
             })
         };
         let is_known = |origin, grade| of(origin, grade).next().is_some();
         let due = edition.fetcher.probes_due(is_known, now + LEASE);
+        let mut turns = std::mem::take(&mut self.turns);
         let of_breakers = due.into_iter().filter_map(|(origin, grade)| {
-            let turn = self.turns.get(&(origin, grade)).copied().unwrap_or(0);
+            let answered = of(origin, grade).next()?.answered;
+            let turn = turns.entry((origin, grade)).or_default();
+            if turn.answered != answered {
+                let failures = 0;
+                *turn = Turn { answered, failures };
+            }
             let count = of(origin, grade).count();
-            let (index, request) = of(origin, grade).nth(turn % count.max(1))?;
-            let id = self.targets[*index].id;
-            Some((Matter::Breaker(origin, grade), id, Arc::clone(request)))
+            let known = of(origin, grade).nth(turn.failures % count.max(1))?;
+            let id = self.targets[known.target].id;
+            let request = Arc::clone(&known.request);
+            Some((Matter::Breaker(origin, grade), id, request))
         });
-        let of_blocks = known.iter().filter_map(|(index, request)| {
-            let target = &self.targets[*index];
+        let of_blocks = known.iter().filter_map(|known| {
+            let target = &self.targets[known.target];
             let asked = self.asked.get(&target.id);
             let is_soon =
                 asked.is_some_and(|at| now.saturating_duration_since(*at) < GIVEN_UP_PAUSE);
             let is_left_alone = edition.fetcher.is_left_alone(target.origin, target.grade);
             let is_asked = !is_soon && !is_left_alone && is_off(&edition.site, target.id);
-            is_asked.then(|| (Matter::Block(target.id), target.id, Arc::clone(request)))
+            let request = || Arc::clone(&known.request);
+            is_asked.then(|| (Matter::Block(target.id), target.id, request()))
         });
         let all: Vec<_> = of_breakers.chain(of_blocks).collect();
+        self.turns = turns;
         let begun = all.into_iter().filter_map(|(matter, id, request)| {
             if !self.under_way.insert(matter) {
                 return None;
@@ -244,8 +273,25 @@ impl Prober {
         self.under_way.remove(&matter);
         if let (Matter::Breaker(origin, grade), false) = (matter, is_answered) {
             let turn = self.turns.entry((origin, grade)).or_default();
-            *turn = turn.wrapping_add(1);
+            turn.failures = turn.failures.wrapping_add(1);
         }
+    }
+
+    /// What can be asked at present, what was answered last first.
+    fn known(&self) -> Vec<Known> {
+        let targets = self.targets.iter().enumerate();
+        let known = targets.filter_map(|(index, target)| {
+            let fragment = self.edition.site.fragment(target.id);
+            let (answered, request) = self.composer.requests.request(fragment)?;
+            Some(Known {
+                target: index,
+                answered,
+                request,
+            })
+        });
+        let mut known: Vec<Known> = known.collect();
+        known.sort_by_key(|known| Reverse(known.answered));
+        known
     }
 }
 

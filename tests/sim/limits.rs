@@ -406,3 +406,46 @@ fn what_is_one_readers_own_is_never_asked_for_without_them() {
         assert!(stage.origins["b"].asked().is_empty());
     });
 }
+
+/// An origin one of whose addresses is broken, and which refuses everything until a moment.
+struct OneBroken {
+    well_from: Instant,
+}
+
+impl Origin for OneBroken {
+    fn send(&self, request: OriginRequest) -> BoxFuture<'static, Result<OriginResponse, Cause>> {
+        let is_broken = request.target == "/broken" || Clock::start().now() < self.well_from;
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html"));
+        let status = match is_broken {
+            true => StatusCode::INTERNAL_SERVER_ERROR,
+            false => StatusCode::OK,
+        };
+        let body = Bytes::from(whole(request.target.trim_start_matches('/')));
+        std::future::ready(Ok(OriginResponse::whole(status, headers, body))).boxed()
+    }
+}
+
+#[test]
+fn one_broken_address_does_not_keep_an_origin_from_coming_back() {
+    virtual_time(async {
+        let names = ["a", "broken", "fine"];
+        let toml = declaration(&names).replace("\"fine:/fine\"", "\"broken:/fine\"");
+        let well_from = Clock::start().now() + Duration::from_secs(10);
+        let stage = Stage::with_replicas(&toml, &names, |spec| {
+            let well_from = match spec.name.as_str() {
+                "broken" => well_from,
+                _ => Clock::start().now(),
+            };
+            vec![Arc::new(OneBroken { well_from }) as Arc<dyn Origin>]
+        });
+        let _guarded = stage.guarded();
+        let breaker = || stage.origin_state("broken").breaker["optional"].state;
+        while breaker() == "closed" {
+            stage.ask(0).await;
+            sleep(Duration::from_millis(50)).await;
+        }
+        sleep_until(well_from + Duration::from_secs(5)).await;
+        assert_eq!(breaker(), "recovering");
+    });
+}
