@@ -36,7 +36,7 @@ use crate::fetch::{Fetcher, Means, Origin, http::HttpOrigin};
 use crate::fragment::FragmentId;
 use crate::report::{Cause, Event, Observer};
 use crate::server::{self, InFlight, ServerState, accept};
-use crate::site::{OriginSpec, ServerSettings, SharedSettings, Site};
+use crate::site::{self, OriginSpec, ServerSettings, SharedSettings, Site};
 use crate::switchboard::Switchboard;
 use crate::telemetry::{Samples, Tally, Throttle};
 
@@ -379,9 +379,14 @@ async fn recall_learned(settings: &ServerSettings) -> (Option<Arc<LearnedFile>>,
     (Some(file), learned)
 }
 
-/// Whether nobody's page shows a fragment at present.
+/// Whether a fragment is to be asked for although nobody's page shows it at present: it will be shown
+/// again, and nobody else finds out how its origin is. Where degradation is off it is as declared: what is
+/// not shown is not asked for.
 fn is_given_up(mode: Arc<ArcSwap<Mode>>) -> impl Fn(&Site, FragmentId) -> bool {
     move |site, id| {
+        if site.degradation.mode == site::Mode::Off {
+            return false;
+        }
         let mode = mode.load();
         if mode.effect == Effect::None {
             return false;

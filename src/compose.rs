@@ -206,7 +206,7 @@ pub async fn compose<G: Send + 'static>(
     facts: Facts,
     (turn, in_flight): (Turn, G),
 ) -> Composed {
-    let order = Order::new(composer, &edition, &plan, facts);
+    let (id, order) = (plan.page, Order::new(composer, &edition, &plan, facts));
     let mut account = Account::new(order, &plan, path);
     let mut waiting = start(plan, &mut account);
     edition.meters.composing();
@@ -221,14 +221,15 @@ pub async fn compose<G: Send + 'static>(
     };
     match verdict {
         Verdict::Unavailable => {
-            let until = account.started() + account.declared().budget;
-            let found = snapshot::find(account.order(), account.declared(), until).await;
-            if let Some(entry) = found {
+            let (order, page) = (account.order().clone(), edition.site.page(id));
+            let search = snapshot::find(&order, page, account.started() + page.budget);
+            if let Some(entry) = beside(search, &mut waiting, &mut account).await {
                 return instead(account, entry);
             }
         }
         Verdict::Refused(StatusCode::NOT_FOUND | StatusCode::GONE) => {
-            snapshot::withdraw(&account).await;
+            let (order, page) = (account.order().clone(), edition.site.page(id));
+            beside(snapshot::withdraw(&order, page), &mut waiting, &mut account).await;
         }
         Verdict::Page | Verdict::Redirect(..) | Verdict::Refused(_) => {}
     }
@@ -236,17 +237,7 @@ pub async fn compose<G: Send + 'static>(
     if is_page {
         gather(&mut waiting, &mut account).await;
     }
-    let turn = {
-        // the slots go on meanwhile: one of them may have been granted the turn that this waits for
-        let mut turn = pin!(composer.executor.go_on());
-        loop {
-            tokio::select! {
-                biased;
-                turn = &mut turn => break turn,
-                Some((member, settled)) = waiting.next() => account.settle(member, settled),
-            }
-        }
-    };
+    let turn = beside(composer.executor.go_on(), &mut waiting, &mut account).await;
     let head = head::head(&account, verdict);
     account.head_settled(&head, composer.clock.now());
     let body = if is_page && !waiting.is_empty() {
@@ -295,6 +286,23 @@ impl Order {
             is_frugal: plan.is_frugal,
             is_rehearsal: plan.is_rehearsal,
             lazy_on: composer.is_asked_again.then_some(plan.page),
+        }
+    }
+}
+
+/// Waits while the slots go on: one of them may have been granted a turn, which it holds until somebody
+/// looks at it, and others wait for.
+async fn beside<T>(
+    work: impl Future<Output = T>,
+    waiting: &mut Waiting,
+    account: &mut Account,
+) -> T {
+    let mut work = pin!(work);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            Some((member, settled)) = waiting.next() => account.settle(member, settled),
         }
     }
 }

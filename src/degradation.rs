@@ -18,6 +18,7 @@
 //! Theta becomes a [`Cut`] of the [ladder]: so many of its steps are given up by
 //! everybody, one by a share of the readers, which are always the same ones, and the rest by nobody.
 
+pub mod arrivals;
 pub mod costs;
 pub mod executor;
 pub mod governor;
@@ -31,6 +32,7 @@ pub mod mode;
 pub mod reading;
 pub mod sample;
 pub mod share;
+pub mod strain;
 pub mod switches;
 
 pub use executor::{Executor, Job, Turn};

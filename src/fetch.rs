@@ -184,18 +184,24 @@ impl Fetcher {
     }
 
     /// Looks at what has happened since the tick before, which was `span` ago: at whether origins are
-    /// late for a common reason, and at each optional fragment. Where the shortage of blocks `is_shared`
-    /// by many of them, whole blocks are given up elsewhere and their shares recover. To be called ten
-    /// times a second.
-    pub fn tick(&self, span: Duration, is_shared: bool) -> Vec<(FragmentId, BlockReading)> {
+    /// late for a common reason, and at each optional fragment. Where the shortage of a block `is_shared`
+    /// by many, whole blocks are given up elsewhere and its share recovers. To be called ten times a
+    /// second.
+    pub fn tick(
+        &self,
+        span: Duration,
+        is_shared: impl Fn(FragmentId) -> bool,
+    ) -> Vec<(FragmentId, BlockReading)> {
         let now = self.clock.now();
         let late = self.doors.iter().map(|door| door.guards.lock().lately(now));
         let is_late_together =
             self.blocks.is_limiting() && self.shared_fault.lock().look(late, now);
         let mut is_open = Vec::with_capacity(self.doors.len());
-        for door in &self.doors {
+        for (index, door) in self.doors.iter().enumerate() {
+            // where less is asked of an origin already, because many are short, that is the remedy
+            let is_short = self.blocks.of_origin(index).any(&is_shared);
             let mut guards = door.guards.lock();
-            guards.inhibit(is_late_together);
+            guards.inhibit(is_late_together || is_short);
             is_open.push(guards.breaker(Grade::Optional).is_open());
         }
         self.blocks.tick(span, is_shared, |origin| is_open[origin])

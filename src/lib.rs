@@ -52,7 +52,6 @@
 //!   only, unless many origins are short at once.
 //! - A reader sees a block go once and come back once: who keeps what not everybody gets is drawn, not
 //!   thrown anew for each page.
-//! - Operators are above the law, by switches that end by themselves.
 //! - A slot owns its deadline, a flight owns the work: a late answer misses its page and fills the
 //!   cache for the next.
 //! - What is older never takes the place of what is newer, whatever its way: a late flight, a disk,
@@ -61,8 +60,8 @@
 //! - What is one reader's own stays in memory, under that reader's key.
 //! - Only [`clock`] reads the time, only [`fetch::origin`] is a server's way to the network, and only
 //!   files whose module doc says *shell* touch anything else outside.
-//! - An operator's switch is in force before anything else is done about it, has an owner, a reason and
-//!   an end, and never takes the core off a page.
+//! - Operators are above the law, by switches that have an owner, a reason and an end. A switch is in
+//!   force before anything else is done about it, and none takes the core off a page.
 //!
 //! # Words
 //!
@@ -102,7 +101,6 @@
 //! | Mode | what pages are planned by at present: the law's decision and the operators' | |
 //! | Turn | leave to work, of which there are as many as cores; also: which node asks the origin for all of them | permit, lock |
 //! | Limiter, Baseline | how many requests of one block are in flight; what its answers take usually | throttle |
-//! | Switch | an operator's override of a block, the level or the law: owner, reason, expiry | flag, toggle |
 //! | Switch, Overrides | an operator's decision with owner, reason and end; what all of them come to | flag, toggle |
 //! | Report, Observer | the account of one page; whoever reads it | |
 

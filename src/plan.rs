@@ -2,8 +2,8 @@
 //! the same function serves a page, explains it to an operator and is tested as a table.
 //!
 //! Invariants: a core fragment is never omitted by a plan; raising the level never adds a step that
-//! fetches; what an operator has switched off is not asked for, nor is a copy of it shown; no step's
-//! deadline is later than its page's budget allows.
+//! fetches; what an operator has switched off is not asked for, nor is a copy of it shown, but in the
+//! place of a core that has nothing else; no step's deadline is later than its page's budget allows.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -184,7 +184,7 @@ pub fn nothing(site: &Site, page: PageId, level: Level, now: Instant) -> Plan {
 fn serve(terms: &Terms<'_>, page: &Page, fragment: &Fragment, now: Instant) -> Serve {
     let longest = page_time(page, fragment);
     let mut siblings = Vec::new();
-    add_siblings(terms, fragment, &mut siblings);
+    add_siblings(terms, fragment, fragment.priority.is_core(), &mut siblings);
     Serve {
         source_deadline: now + fragment.timeout.min(longest),
         deadline: now + longest,
@@ -219,7 +219,7 @@ pub fn serve_item(
         overrides,
     };
     let mut siblings = Vec::new();
-    add_siblings(&terms, item, &mut siblings);
+    add_siblings(&terms, item, false, &mut siblings);
     Serve {
         source_deadline: until.min(now + item.timeout),
         deadline: until,
@@ -260,21 +260,22 @@ fn asking_time(site: &Site, fragment: &Fragment) -> Duration {
     own + siblings.sum::<Duration>()
 }
 
-fn add_siblings(terms: &Terms<'_>, fragment: &Fragment, found: &mut Vec<Sibling>) {
+fn add_siblings(terms: &Terms<'_>, fragment: &Fragment, for_core: bool, found: &mut Vec<Sibling>) {
     for rung in &fragment.fallback {
         let Rung::Sibling(id) = rung else { continue };
         if found.iter().any(|known| known.fragment == *id) {
             continue;
         }
         let sibling = terms.site.fragment(*id);
-        // what is off stands in for nothing, but what stands in for it may
-        if !terms.overrides.is_off(&sibling.name) {
+        // what is off stands in for nothing but the core, without which there would be no page; what
+        // stands in for it may
+        if for_core || !terms.overrides.is_off(&sibling.name) {
             found.push(Sibling {
                 fragment: *id,
                 request: fragment_request(sibling, terms.facts),
                 may_ask: !terms.sheds(*id, sibling),
             });
         }
-        add_siblings(terms, sibling, found);
+        add_siblings(terms, sibling, for_core, found);
     }
 }

@@ -19,11 +19,11 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Instant;
 use crate::compose::{Composer, Edition};
 use crate::degradation::costs::{Charge, Shape};
-use crate::degradation::governor::{Seen, TICK, Turned};
+use crate::degradation::governor::{Asked, Seen, TICK, Turned};
 use crate::degradation::meters::Counted;
 use crate::degradation::mode::Effect;
 use crate::degradation::{BlockReading, Governor, Lag, Law, Level, Mode, Overrides, Step};
-use crate::fragment::{Fragment, FragmentId};
+use crate::fragment::{Fragment, FragmentId, Source};
 use crate::report::Event;
 use crate::site::{self, Site};
 use crate::telemetry::Samples;
@@ -92,7 +92,10 @@ impl Governing {
             let span = now.saturating_duration_since(then);
             let is_on = site.degradation.mode == site::Mode::On && !overrides.is_dry_run;
             self.is_limiting.store(is_on, Ordering::Relaxed);
-            let readings = followed.edition.fetcher.tick(span, false);
+            let readings = followed
+                .edition
+                .fetcher
+                .tick(span, |id| governor.is_shared(id.index()));
             let turned = governor.tick(Seen {
                 span,
                 counted,
@@ -102,6 +105,7 @@ impl Governing {
                     .zip(cpu)
                     .map(|(used, before)| used.saturating_sub(before)),
                 charges: charges(site, &overrides, &readings),
+                asked: asked(site, &readings),
                 effect: effect(site.degradation.mode),
                 overrides,
             });
@@ -161,7 +165,7 @@ impl Governing {
 
     fn tell(&self, site: &Site, turned: &Turned, told: &mut Told, now: Instant) {
         let mode = &turned.mode;
-        let level = people_level(site, mode);
+        let level = mode.by_law(site.ladder.text_only());
         let is_soon = now.saturating_duration_since(told.at) < TOLD_EVERY;
         if level == told.level || is_soon {
             return;
@@ -178,12 +182,19 @@ impl Governing {
     }
 }
 
-/// What people call the level of the site: what everybody gives up, or more.
-fn people_level(site: &Site, mode: &Mode) -> Level {
-    match mode.decision.admit < 1.0 {
-        true => site.ladder.snapshot(),
-        false => mode.given_up(),
-    }
+/// What was seen of the optional fragments that are asked of an origin.
+fn asked(site: &Site, readings: &[(FragmentId, BlockReading)]) -> Vec<Asked> {
+    let asked = readings.iter().filter_map(|(id, reading)| {
+        let Source::Http { origin, .. } = site.fragment(*id).source else {
+            return None;
+        };
+        Some(Asked {
+            place: id.index(),
+            origin: origin.index(),
+            reading: *reading,
+        })
+    });
+    asked.collect()
 }
 
 /// What the first pages are planned by, before there was a tick.

@@ -278,7 +278,8 @@ impl Server {
         };
         let no_url = || format!("`{}` is not the URL of a server", self.admin);
         let mut url = Url::parse(base.trim_end_matches('/')).map_err(|_| no_url())?;
-        if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+        let is_socket = self.admin.starts_with("unix:");
+        if is_socket || !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
             return Err(no_url());
         }
         let path = format!("{}{}", url.path().trim_end_matches('/'), request.path);

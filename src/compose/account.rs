@@ -110,6 +110,7 @@ impl Account {
     /// A snapshot takes the page's place.
     pub(super) fn replaced_by(&mut self, snapshot: &Entry, now: Instant) {
         self.snapshot = Some(snapshot.age(self.order.composer.clock.moment(now)));
+        self.level = self.order.edition.site.ladder.snapshot();
     }
 
     /// Whether this is the page, and not its snapshot, and not told yet.

@@ -8,7 +8,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::degradation::Level;
 use crate::fragment::{Fragment, Rung};
-use crate::report::{OmitReason, Outcome};
+use crate::report::{Cause, OmitReason, Outcome};
 use crate::site::Site;
 
 use super::account::Account;
@@ -52,6 +52,9 @@ pub struct PageHead {
     pub private: bool,
     /// The level the page was planned at.
     pub level: Level,
+    /// What was given up of it, as far as is known by now: by the level, by a switch, or because an
+    /// origin is slower than usual; by name.
+    pub off: Vec<String>,
     /// `Server-Timing` of what is known by now.
     pub server_timing: String,
 }
@@ -117,8 +120,18 @@ pub(super) fn head(account: &Account, verdict: Verdict) -> PageHead {
         personal: declared || private,
         private,
         level: account.level(),
+        off: off(account),
         server_timing: server_timing(account),
     }
+}
+
+fn off(account: &Account) -> Vec<String> {
+    let known = account.known();
+    let off = known.filter(|(_, outcome, _)| match outcome {
+        Outcome::Omitted(OmitReason::Shed(_) | OmitReason::Switched) => true,
+        outcome => matches!(outcome.cause(), Some(Cause::Limited | Cause::Switched)),
+    });
+    off.map(|(name, ..)| name.to_owned()).collect()
 }
 
 /// Whether a slot of this fragment may show what is for one reader only, also when another fragment

@@ -174,12 +174,12 @@ pub(super) async fn find(order: &Order, page: &Page, until: Instant) -> Option<A
 }
 
 /// The core has said that there is no such page: its snapshot must not come back.
-pub(super) async fn withdraw(account: &Account) {
-    let (composer, page) = (&account.order().composer, account.declared());
+pub(super) async fn withdraw(order: &Order, page: &Page) {
+    let composer = &order.composer;
     if page.snapshots.keep.is_zero() {
         return;
     }
-    let key = Arc::new(key(page, account.facts()));
+    let key = Arc::new(key(page, &order.facts));
     if !composer.cache.may_hold(&key, REACH) {
         composer.cache.recall(&key, REACH, DISK_TIME).await;
     }

@@ -193,6 +193,15 @@ impl CostBook {
         (costs, steps)
     }
 
+    /// Requests that a page of the present mix makes for each fragment, on average.
+    pub fn requests(&self, shape: &Shape) -> Vec<f64> {
+        let shares = self.shares(shape).into_iter();
+        let requests = shares.zip(&self.blocks);
+        requests
+            .map(|(share, block)| share * block.fetches.value())
+            .collect()
+    }
+
     /// Of each fragment how often a page shows it.
     fn shares(&self, shape: &Shape) -> Vec<f64> {
         let mut shares = vec![0.0; shape.names.len()];

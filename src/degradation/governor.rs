@@ -8,7 +8,8 @@ use super::costs::{Charge, CostBook, Shape};
 use super::law::{Law, State};
 use super::meters::Counted;
 use super::mode::{Effect, Mode};
-use super::{Cut, Overrides, Sample};
+use super::strain::{self, Look, Relief, Strained};
+use super::{BlockReading, Cut, Overrides, Sample};
 
 /// Between two ticks.
 pub const TICK: Duration = Duration::from_millis(100);
@@ -32,10 +33,24 @@ pub struct Seen {
     pub cpu: Option<Duration>,
     /// Of each fragment, what is to be made of its cost.
     pub charges: Vec<Charge>,
+    /// What was seen of each optional fragment that is asked of an origin, the same ones in the same
+    /// order at each tick.
+    pub asked: Vec<Asked>,
     /// What is done with what the law decides.
     pub effect: Effect,
     /// What operators have decided.
     pub overrides: Arc<Overrides>,
+}
+
+/// What was seen of an optional fragment.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Asked {
+    /// Its place in the declaration.
+    pub place: usize,
+    /// The place of its origin.
+    pub origin: usize,
+    /// What its limiter has seen.
+    pub reading: BlockReading,
 }
 
 /// What the governor makes of a tick.
@@ -54,6 +69,9 @@ pub struct Governor {
     state: State,
     shape: Shape,
     costs: CostBook,
+    strain: strain::State,
+    /// Which fragments are short of breath together with others, by their places.
+    shared: Vec<bool>,
 }
 
 impl Governor {
@@ -64,6 +82,8 @@ impl Governor {
             costs: CostBook::new(&shape, None),
             law,
             shape,
+            strain: strain::State::default(),
+            shared: Vec::new(),
         }
     }
 
@@ -100,6 +120,7 @@ impl Governor {
             lateness,
             cpu,
             charges,
+            asked,
             effect,
             overrides,
         } = seen;
@@ -117,11 +138,12 @@ impl Governor {
         let state = self.state.clone().freeze(overrides.is_frozen);
         let (state, decision) = self.law.step(state, &sample);
         self.state = state;
+        let Relief { phi, cut } = self.relieve(&asked, counted.composed, span);
         let decided = Mode {
             cut: Cut::at(decision.theta, &steps),
             decision,
-            phi: 1.0,
-            origins_cut: Cut::NONE,
+            phi,
+            origins_cut: cut,
             overrides,
             effect,
         };
@@ -133,6 +155,46 @@ impl Governor {
             },
         };
         Turned { mode, sample }
+    }
+
+    /// How much origins can take of what is asked of them.
+    fn relieve(&mut self, asked: &[Asked], pages: u64, span: Duration) -> Relief {
+        let requests = self.costs.requests(&self.shape);
+        let step_of = |place: usize| {
+            self.shape
+                .steps
+                .iter()
+                .position(|step| step.contains(&place))
+        };
+        let strained = asked.iter().filter_map(|asked| {
+            Some(Strained {
+                place: asked.place,
+                step: step_of(asked.place)?,
+                origin: asked.origin,
+                requests: requests[asked.place],
+                reading: asked.reading,
+            })
+        });
+        let blocks: Vec<Strained> = strained.collect();
+        let look = Look {
+            span,
+            pages: pages as f64,
+            blocks: &blocks,
+            steps: self.shape.steps.len(),
+        };
+        let (state, relief) = strain::step(std::mem::take(&mut self.strain), &look);
+        self.shared = vec![false; self.shape.names.len()];
+        for (index, block) in blocks.iter().enumerate() {
+            self.shared[block.place] = state.is_shared(index);
+        }
+        self.strain = state;
+        relief
+    }
+
+    /// Whether a fragment is short of breath together with others, by its place: the ladder is cut for
+    /// them then, and its limiter need not refuse a share of its own.
+    pub fn is_shared(&self, place: usize) -> bool {
+        self.shared.get(place).copied().unwrap_or_default()
     }
 }
 
@@ -173,6 +235,7 @@ mod tests {
             lateness: None,
             cpu: None,
             charges: Vec::new(),
+            asked: Vec::new(),
             effect,
             overrides: Arc::default(),
         }

@@ -32,11 +32,16 @@ const NOTABLE: Duration = Duration::from_millis(5);
 /// How often an answer waits for this process: its head, its body, and the end of that.
 const WAITS: u32 = 3;
 
+/// What a look is late by on an idle machine at most: a timer's own coarseness.
+const COARSE: Duration = Duration::from_millis(2);
+
 /// The present lag.
 #[derive(Debug, Default)]
 pub struct Lag {
     /// The greatest of late, in microseconds.
     present: AtomicU64,
+    /// The mean of late, in microseconds.
+    mean: AtomicU64,
     /// Of all looks since the last one who asked: their lags and their number.
     sum: AtomicU64,
     looks: AtomicU64,
@@ -55,10 +60,8 @@ impl Lag {
 
     /// How much of the time that an answer seems to have taken may be this process's own.
     pub(crate) fn own_time(&self) -> Duration {
-        match self.is_notable() {
-            true => self.present() * WAITS,
-            false => Duration::ZERO,
-        }
+        let mean = Duration::from_micros(self.mean.load(Ordering::Relaxed));
+        mean.saturating_sub(COARSE) * WAITS
     }
 
     fn present(&self) -> Duration {
@@ -86,6 +89,9 @@ impl Lag {
             let late = u64::try_from(late.as_micros()).unwrap_or(u64::MAX);
             let before = self.present.load(Ordering::Relaxed) * KEPT_PERCENT / 100;
             self.present.store(late.max(before), Ordering::Relaxed);
+            let mean = self.mean.load(Ordering::Relaxed) * KEPT_PERCENT;
+            let mean = (mean + late * (100 - KEPT_PERCENT)) / 100;
+            self.mean.store(mean, Ordering::Relaxed);
             self.sum.fetch_add(late, Ordering::Relaxed);
             self.looks.fetch_add(1, Ordering::Relaxed);
         }

@@ -192,11 +192,5 @@ impl fmt::Display for Reason {
     }
 }
 
-/// The weight of what is new in an average that forgets: two thirds of it within `tau_s` seconds,
-/// however long a tick lasts.
-fn weight(span_s: f64, tau_s: f64) -> f64 {
-    1.0 - (-span_s / tau_s.max(1e-9)).exp()
-}
-
 #[cfg(test)]
 mod tests;

@@ -83,6 +83,15 @@ impl Mode {
         self.cut.given_up.max(self.origins_cut.given_up)
     }
 
+    /// What people call the level of a ladder that ends at `text_only`, by the law alone: what everybody
+    /// gives up, or one more where pages are answered from snapshots.
+    pub fn by_law(&self, text_only: Level) -> Level {
+        match self.decision.admit < 1.0 {
+            true => Level::new(text_only.get().saturating_add(1)),
+            false => self.given_up(),
+        }
+    }
+
     /// The level that everybody's pages have at least, by what operators have decided too.
     pub fn level_of_all(&self) -> Level {
         let by_law = match self.gives_up() {

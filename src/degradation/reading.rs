@@ -15,6 +15,11 @@ pub struct BlockReading {
     pub share: f64,
     /// Whether its origin is left alone, so that it costs nothing.
     pub is_open: bool,
+    /// How long its answers took over what is usual, as judged last; `None` where nothing was judged
+    /// since the tick before.
+    pub slowness: Option<f64>,
+    /// How slow they may be before it gives way.
+    pub tolerance: f64,
 }
 
 impl Default for BlockReading {
@@ -25,6 +30,8 @@ impl Default for BlockReading {
             missed: 0,
             share: 1.0,
             is_open: false,
+            slowness: None,
+            tolerance: 1.0,
         }
     }
 }

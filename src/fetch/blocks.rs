@@ -106,6 +106,16 @@ impl Blocks {
         Some(&placed.block)
     }
 
+    /// Those that are asked of an origin, by its place.
+    pub(super) fn of_origin(&self, origin: usize) -> impl Iterator<Item = FragmentId> {
+        let placed = self.all.iter().enumerate();
+        let of_origin = placed.filter(move |(_, placed)| {
+            let placed = placed.as_ref();
+            placed.is_some_and(|placed| placed.origin == origin)
+        });
+        of_origin.map(|(index, _)| FragmentId(index))
+    }
+
     /// Whether anybody is refused.
     pub(super) fn is_limiting(&self) -> bool {
         self.is_limiting.load(Ordering::Relaxed)
@@ -153,12 +163,13 @@ impl Blocks {
     pub(super) fn tick(
         &self,
         span: Duration,
-        is_shared: bool,
+        is_shared: impl Fn(FragmentId) -> bool,
         is_open: impl Fn(usize) -> bool,
     ) -> Vec<(FragmentId, BlockReading)> {
         let placed = self.all.iter().enumerate();
         let placed = placed.filter_map(|(index, placed)| Some((index, placed.as_ref()?)));
         let readings = placed.map(|(index, Placed { block, origin })| {
+            let is_shared = is_shared(FragmentId(index));
             let reading = block.limiter.lock().tick(span, is_shared);
             block
                 .share

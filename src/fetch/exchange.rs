@@ -275,11 +275,10 @@ impl<'a> Exchange<'a> {
         let says_nothing = self.is_missed || is_own_fault;
         // the limiter looks at less than a deadline, so what is this process's own is taken off
         let took_there = took.saturating_sub(door.means.lag.own_time());
-        self.admission
-            .settle(match says_nothing || took_there.is_zero() {
-                true => Outcome::Abandoned,
-                false => Outcome::Answered(took_there),
-            });
+        self.admission.settle(match says_nothing {
+            true => Outcome::Abandoned,
+            false => Outcome::Answered(took_there),
+        });
         let permit = self.leave.as_ref().and_then(Leave::permit);
         let is_slow = under_way.settle_with(|guards, news| {
             let is_slow = guards.is_slow(took, self.terms.timeout, now);

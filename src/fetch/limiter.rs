@@ -71,6 +71,9 @@ const LIMIT_BEGIN_PEAKS: f64 = 2.0;
 const LIMIT_MIN: usize = 2;
 const LIMIT_MAX: f64 = 400.0;
 
+/// How quickly a low limit is forgotten while nobody asks.
+const FORGET_TAU: Duration = Duration::from_secs(2);
+
 /// What a sample moves the limit by at most: the sample's share in the new limit, and the least that it
 /// leaves of the old one.
 const SAMPLE_WEIGHT: f64 = 0.3;
@@ -245,6 +248,11 @@ impl Limiter {
             self.share += (least + more * self.share) * span;
         }
         self.share = self.share.clamp(SHARE_MIN, 1.0);
+        if asked == 0 && self.in_flight == 0 {
+            // nobody asks, and so nobody knows any more: what comes back is let in as at the beginning
+            let back = (LIMIT_BEGIN - self.limit).max(0.0);
+            self.limit += back * weight(span, FORGET_TAU);
+        }
         let fresh = BlockReading {
             share: self.share,
             ..BlockReading::default()
@@ -252,6 +260,7 @@ impl Limiter {
         let seen = std::mem::replace(&mut self.reading, fresh);
         BlockReading {
             share: self.share,
+            tolerance: self.tolerance,
             ..seen
         }
     }
@@ -295,7 +304,9 @@ impl Limiter {
             let begin = LIMIT_BEGIN_PEAKS * sample.peak as f64;
             self.limit = self.limit.max(begin).min(self.ceiling);
         }
-        let gradient = self.tolerance * usual.max(USUAL_MIN_MS) / mean.max(f64::MIN_POSITIVE);
+        let usual = usual.max(USUAL_MIN_MS);
+        self.reading.slowness = Some(mean / usual);
+        let gradient = self.tolerance * usual / mean.max(f64::MIN_POSITIVE);
         let gradient = gradient.clamp(GRADIENT_MIN, 1.0);
         let is_used = sample.peak as f64 >= self.limit / 2.0;
         let (is_slow, is_idle) = (gradient < 1.0, sample.peak <= LIMIT_MIN);

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use crate::clock::Instant;
 use crate::fragment::Grade;
-use crate::report::BreakerState;
 use crate::site::{
     Address, BreakerPolicy, Connections, OriginSpec, ReplicaSpec, RetryPolicy, Role,
 };
@@ -25,17 +24,22 @@ pub(crate) type Chance<'c> = &'c mut dyn FnMut() -> f64;
 pub(crate) struct Witness(SharedFault);
 
 impl Witness {
-    /// What comes late from now on is held against the origins, or is not. Tells which.
-    pub(crate) fn look(&mut self, gates: &mut [Gate], now: Instant) -> bool {
+    /// What comes late from now on is held against the origins, or is not. `is_short` says of one, by its
+    /// place, that less is asked of it already because many are short.
+    pub(crate) fn look(
+        &mut self,
+        gates: &mut [Gate],
+        is_short: impl Fn(usize) -> bool,
+        now: Instant,
+    ) {
         let late: Vec<_> = gates
             .iter_mut()
             .map(|gate| gate.guards.lately(now))
             .collect();
         let is_shared = self.0.look(late, now);
-        for gate in gates {
-            gate.guards.inhibit(is_shared);
+        for (place, gate) in gates.iter_mut().enumerate() {
+            gate.guards.inhibit(is_shared || is_short(place));
         }
-        is_shared
     }
 }
 
@@ -186,11 +190,6 @@ impl Gate {
         self.guards.failed(ticket, now, chance(), &mut news);
         self.guards.abandoned(ticket);
         self.note(&news);
-    }
-
-    /// The breaker of a grade.
-    pub(crate) fn state(&self, grade: Grade) -> BreakerState {
-        self.guards.breaker(grade).state().0
     }
 
     /// Whether nothing is asked for a grade, but for what finds out whether it should be.

@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::compose::{self, Composed, Edition, PageHead, Verdict};
 use crate::degradation::{Admission, Level, Mode, Turn};
 use crate::fragment::facts::Facts;
-use crate::plan::{self, Action, Plan, request};
+use crate::plan::{self, Plan, request};
 use crate::site::{PageId, Site};
 
 use super::accept::Who;
@@ -62,12 +62,13 @@ pub(super) async fn answer(
         head,
     };
     let answered = page.answer(params).await;
-    let Some((mut composed, level)) = answered else {
+    let Some(mut composed) = answered else {
         return error_page::unavailable(site);
     };
     if head.method == Method::HEAD {
         composed.body.leave_unread();
     }
+    let level = level_header(&page.mode, site, &composed.head);
     respond(&edition, composed, level, &page.reading)
 }
 
@@ -90,8 +91,8 @@ struct Asked<'a> {
 
 impl Asked<'_> {
     /// The page: composed, or its snapshot, or at least its text. `None` where not even that can be
-    /// begun. With what it says of its level.
-    async fn answer(&self, params: Vec<(String, String)>) -> Option<(Composed, HeaderValue)> {
+    /// begun.
+    async fn answer(&self, params: Vec<(String, String)>) -> Option<Composed> {
         let executor = self.state.composer.executor();
         let wait_max = self.edition.site.degradation.wait_max;
         let place = self.state.pages.enter();
@@ -110,9 +111,8 @@ impl Asked<'_> {
         let times = (now, now + SNAPSHOT_TIME);
         let found =
             compose::snapshot_instead(composer, self.edition, self.id, path, &facts, times).await;
-        if let Some(composed) = found {
-            let level = self.level_header(composed.head.level, None);
-            return Some((composed, level));
+        if found.is_some() {
+            return found;
         }
         // nobody has been refused so far, and the article is worth more than the rest of the page
         let place = self.state.pages.enter_as_text()?;
@@ -148,7 +148,7 @@ impl Asked<'_> {
         level: Level,
         turn: Turn,
         place: PagePlace,
-    ) -> (Composed, HeaderValue) {
+    ) -> Composed {
         let facts = self.facts(params);
         let now = self.state.composer.clock().now();
         let plan = Plan {
@@ -164,37 +164,30 @@ impl Asked<'_> {
                 now,
             )
         };
-        let says = self.level_header(level, Some(&plan));
         let (composer, edition) = (&self.state.composer, Arc::clone(self.edition));
         let path = self.head.uri.path();
-        let composed = compose::compose(composer, edition, plan, path, facts, (turn, place)).await;
-        (composed, says)
+        compose::compose(composer, edition, plan, path, facts, (turn, place)).await
     }
+}
 
-    /// What the page says of its level: the level, and, where something is given up, theta and what this
-    /// reader does not get; without a plan, that it is a snapshot. An item with parameters (RFC 9651,
-    /// 3.3).
-    fn level_header(&self, level: Level, plan: Option<&Plan>) -> HeaderValue {
-        let is_full = level == Level::FULL && self.mode.overrides.off.is_empty();
-        if is_full && !self.mode.is_frugal() {
-            return HeaderValue::from_static("0");
-        }
-        let site = &self.edition.site;
-        let mut text = format!("{level};theta={:.3}", self.mode.decision.theta);
-        let off = plan.map(|plan| {
-            let steps = plan.steps.iter();
-            let off = steps.filter(|step| matches!(step.action, Action::Omit(_)));
-            let names = off.map(|step| site.fragment(step.fragment).name.as_str());
-            names.collect::<Vec<_>>().join(" ")
-        });
-        match off.as_deref() {
-            Some("") => {}
-            Some(names) => text += &format!(";off=\"{names}\""),
-            None => text += ";snapshot",
-        }
-        // names are letters, digits and dashes
-        HeaderValue::try_from(text).unwrap_or(HeaderValue::from(u16::from(level.get())))
+/// What the page says of its level: the level, and, where something is given up, the share of the
+/// optional work and of the origins' requests that can be afforded, and what this reader does not get,
+/// or that it is a snapshot. An item with parameters (RFC 9651, 3.3).
+fn level_header(mode: &Mode, site: &Site, head: &PageHead) -> HeaderValue {
+    if head.level == Level::FULL && head.off.is_empty() && !mode.is_frugal() {
+        return HeaderValue::from_static("0");
     }
+    let mut text = format!("{};theta={:.3}", head.level, mode.decision.theta);
+    if mode.phi < 1.0 {
+        text += &format!(";phi={:.3}", mode.phi);
+    }
+    if head.level == site.ladder.snapshot() {
+        text += ";snapshot";
+    } else if !head.off.is_empty() {
+        text += &format!(";off=\"{}\"", head.off.join(" "));
+    }
+    // names are letters, digits and dashes
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from(u16::from(head.level.get())))
 }
 
 fn respond(
@@ -207,10 +200,11 @@ fn respond(
     let mut response = match &head.verdict {
         Verdict::Page => {
             let mut page = Response::new(Body::new(body));
-            let control = match (head.level, head.personal) {
-                (Level::FULL, true) => PERSONAL,
-                (Level::FULL, false) => REVALIDATE,
-                _ => NOT_TO_BE_KEPT,
+            let is_full = head.level == Level::FULL && head.off.is_empty();
+            let control = match (is_full, head.personal) {
+                (true, true) => PERSONAL,
+                (true, false) => REVALIDATE,
+                (false, _) => NOT_TO_BE_KEPT,
             };
             page.headers_mut().insert(CONTENT_TYPE, HTML);
             page.headers_mut().insert(CACHE_CONTROL, control);

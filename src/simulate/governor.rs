@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::degradation::costs::{Charge, Shape};
-use crate::degradation::governor::Seen;
+use crate::degradation::governor::{Asked, Seen};
 use crate::degradation::law::Reason;
 use crate::degradation::meters::{Counted, Meters};
 use crate::degradation::mode::Effect;
@@ -117,6 +117,11 @@ impl Deciding {
         &self.mode
     }
 
+    /// Whether a block is short of breath together with others.
+    pub(super) fn is_shared(&self, block: usize) -> bool {
+        self.governor.is_shared(block)
+    }
+
     pub(super) fn meters(&self) -> &Meters {
         &self.meters
     }
@@ -131,7 +136,13 @@ impl Deciding {
     }
 
     /// One tick.
-    pub(super) fn tick(&mut self, queue_delay: Duration, charges: Vec<Charge>, now: At) -> Tick {
+    pub(super) fn tick(
+        &mut self,
+        queue_delay: Duration,
+        charges: Vec<Charge>,
+        asked: Vec<Asked>,
+        now: At,
+    ) -> Tick {
         let counted = self.meters.counted();
         let seen = Seen {
             span: now.since(self.then).duration(),
@@ -140,6 +151,7 @@ impl Deciding {
             lateness: self.meters.times.turn(),
             cpu: None,
             charges,
+            asked,
             effect: Effect::GivesUp,
             overrides: Arc::new(Overrides::default()),
         };
@@ -152,10 +164,7 @@ impl Deciding {
         };
         let text_only = u8::try_from(self.steps.len()).unwrap_or(u8::MAX);
         let mode = &self.mode;
-        let level = match mode.decision.admit < 1.0 {
-            true => text_only.saturating_add(1),
-            false => mode.cut.given_up.max(mode.origins_cut.given_up).get(),
-        };
+        let level = mode.by_law(Level::new(text_only)).get();
         Tick {
             at: now,
             mode: ModeOf {

@@ -1,8 +1,6 @@
 //! What was seen in a run: every page and every tick. Owns the record; what it comes to is the
 //! [summary's](super::summary) affair.
 
-use crate::degradation::BlockReading;
-
 use super::governor::Tick;
 use super::page::{Core, Page, Set};
 use super::scenario::Scenario;
@@ -24,22 +22,12 @@ pub(super) struct Answered {
     pub(super) flips: u32,
 }
 
-/// What else was seen at a tick.
-#[derive(Debug)]
-pub(super) struct Seen<'t> {
-    /// Changes of breakers so far.
-    pub(super) moves: u64,
-    /// What limiters have seen.
-    pub(super) readings: &'t [BlockReading],
-}
-
 /// A tick and what was seen at it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ticked {
     pub(super) tick: Tick,
+    /// Changes of breakers so far.
     pub(super) moves: u64,
-    /// The share of the requests that limiters refused.
-    pub(super) refused: f64,
 }
 
 /// All that was seen.
@@ -95,14 +83,8 @@ impl Meter {
         self.wasted.push(now);
     }
 
-    pub(super) fn tick(&mut self, tick: Tick, seen: &Seen<'_>) {
-        let asked: u32 = seen.readings.iter().map(|reading| reading.asked).sum();
-        let refused: u32 = seen.readings.iter().map(|reading| reading.refused).sum();
-        self.ticks.push(Ticked {
-            tick,
-            moves: seen.moves,
-            refused: f64::from(refused) / f64::from(asked.max(1)),
-        });
+    pub(super) fn tick(&mut self, tick: Tick, moves: u64) {
+        self.ticks.push(Ticked { tick, moves });
     }
 
     pub(super) fn finish(&mut self, events: u64) {

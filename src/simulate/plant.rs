@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::clock::Instant;
 use crate::degradation::costs::Charge;
+use crate::degradation::governor::Asked;
 use crate::degradation::{Admission, BlockReading, Level, Reader};
 use crate::fetch::limiter::{Limiter, Outcome, tolerance};
 use crate::fetch::rehearsal::{Gate, Witness};
@@ -18,7 +19,7 @@ use crate::fragment::Grade;
 use super::chance::{Chance, Spread, pause};
 use super::composer::{Composer, Job};
 use super::governor::Deciding;
-use super::meter::{Meter, Seen};
+use super::meter::Meter;
 use super::origin::{Mean, Served, Station};
 use super::page::{Core, Key, Page, Request, Shelf};
 use super::scenario::{Fault, FaultKind, LoadKind, Scenario, With};
@@ -128,7 +129,6 @@ pub(super) struct Plant<'s> {
     requests: Shelf<Request>,
     deciding: Deciding,
     meter: Meter,
-    is_shared: bool,
 }
 
 impl<'s> Plant<'s> {
@@ -197,7 +197,6 @@ impl<'s> Plant<'s> {
             requests: Shelf::new(),
             deciding: Deciding::new(scenario),
             meter: Meter::new(scenario),
-            is_shared: false,
             scenario,
         }
     }
@@ -261,27 +260,74 @@ impl<'s> Plant<'s> {
             return;
         }
         let instant = self.instant();
-        self.witness.look(&mut self.gates, instant);
+        let (blocks, deciding) = (&self.blocks, &self.deciding);
+        let is_short = |origin: usize| {
+            let blocks = blocks.iter().enumerate();
+            let mut of_origin = blocks.filter(|(_, block)| block.origin == origin);
+            of_origin.any(|(place, _)| deciding.is_shared(place))
+        };
+        self.witness.look(&mut self.gates, is_short, instant);
         let readings = self.read_limiters(tick);
+        if std::env::var_os("LAWDBG").is_some() {
+            let t = self.now.seconds();
+            let line: Vec<String> = readings
+                .iter()
+                .map(|a| {
+                    let r = a.reading;
+                    let l = self.blocks[a.place].limiter.as_ref().unwrap();
+                    format!(
+                        "{}/{}/{}{}{} a{:.2} L{} s{:.1}",
+                        r.asked,
+                        r.refused,
+                        r.missed,
+                        if r.is_open { "!" } else { "" },
+                        if self.deciding.is_shared(a.place) {
+                            "~"
+                        } else {
+                            ""
+                        },
+                        r.share,
+                        l.limit(),
+                        r.slowness.unwrap_or_default()
+                    )
+                })
+                .collect();
+            #[allow(clippy::print_stderr)]
+            {
+                eprintln!(
+                    "{t:.1} phi{:.2} {} | {}",
+                    self.deciding.mode().phi,
+                    self.deciding.mode().origins_cut.given_up,
+                    line.join(" | ")
+                );
+            }
+        }
         let charges = self.charges();
         let queue_delay = self.composer.take_queue_delay(self.now);
-        let tick = self.deciding.tick(queue_delay, charges, self.now);
+        let asked = match self.scenario.degradation.has_strain {
+            true => readings,
+            false => Vec::new(),
+        };
+        let tick = self.deciding.tick(queue_delay, charges, asked, self.now);
         if is_within {
-            let seen = Seen {
-                moves: self.gates.iter().map(Gate::moves).sum(),
-                readings: &readings,
-            };
-            self.meter.tick(tick, &seen);
+            let moves = self.gates.iter().map(Gate::moves).sum();
+            self.meter.tick(tick, moves);
         }
     }
 
-    fn read_limiters(&mut self, span: Duration) -> Vec<BlockReading> {
-        let is_shared = self.is_shared;
-        let (blocks, gates) = (&mut self.blocks, &self.gates);
-        let readings = blocks.iter_mut().filter_map(|block| {
+    fn read_limiters(&mut self, span: Duration) -> Vec<Asked> {
+        let has_strain = self.scenario.degradation.has_strain;
+        let (deciding, gates) = (&self.deciding, &self.gates);
+        let blocks = self.blocks.iter_mut().enumerate();
+        let readings = blocks.filter_map(|(place, block)| {
+            let is_shared = has_strain && deciding.is_shared(place);
             let reading = block.limiter.as_mut()?.tick(span, is_shared);
             let is_open = gates[block.origin].is_open(block.grade);
-            Some(BlockReading { is_open, ..reading })
+            Some(Asked {
+                place,
+                origin: block.origin,
+                reading: BlockReading { is_open, ..reading },
+            })
         });
         readings.collect()
     }

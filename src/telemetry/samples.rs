@@ -56,10 +56,7 @@ impl Samples {
     /// Remembers a tick.
     pub fn add(&self, turned: &Turned, at: Moment, text_only: Level) {
         let (mode, sample) = (&turned.mode, &turned.sample);
-        let level = match mode.decision.admit < 1.0 {
-            true => text_only.get().saturating_add(1),
-            false => mode.cut.given_up.max(mode.origins_cut.given_up).get(),
-        };
+        let level = mode.by_law(text_only).get();
         let tick = Tick {
             at_ms: at.micros() / 1000,
             span_ms: sample.span.as_secs_f64() * 1e3,

@@ -103,6 +103,27 @@ fn told(output: &Output) -> (Option<i32>, String, String) {
 }
 
 #[test]
+fn steps_are_called_by_their_names() {
+    let folder = site("http://cms.invalid");
+    edit(
+        &folder,
+        "[origins.cms]",
+        "[degradation]\ntarget = \"8s\"\nladder = [{ name = \"extras\", blocks = [\"weather\", \"related\"] }]\n[origins.cms]",
+    );
+    let (code, out, err) = told(&run(&folder, &["check"]));
+    assert_eq!(code, Some(0), "{err}");
+    insta::assert_snapshot!("check_named_ladder", format!("{err}{out}"));
+    let (code, out, _) = told(&run(&folder, &["explain", "/articles/x", "--level", "1"]));
+    assert_eq!(code, Some(0));
+    insta::assert_snapshot!("explain_named_ladder", out);
+    let (_, out, _) = told(&run(&folder, &["explain", "/articles/x", "--json"]));
+    let explained: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(explained["level_name"], "full page");
+    assert_eq!(explained["steps"][1]["step"], "extras");
+    assert_eq!(explained["steps"][1]["deadline_ms"], 7950);
+}
+
+#[test]
 fn check_says_what_a_declaration_means() {
     let (code, out, err) = told(&run(&site("http://cms.invalid"), &["check"]));
     assert_eq!((code, err.as_str()), (Some(0), ""));

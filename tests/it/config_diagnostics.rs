@@ -520,6 +520,24 @@ fn steps(site: &Site) -> Vec<(&str, Vec<&str>)> {
 }
 
 #[test]
+fn a_ladder_has_no_more_steps_than_there_are_ranks() {
+    let with = |count: usize| {
+        let fragments =
+            (0..count).map(|n| format!("[fragments.b{n}]\npriority = 1\nsource = \"inline:x\"\n"));
+        let names = (0..count).map(|n| format!("\"b{n}\", "));
+        let (fragments, names): (String, String) = (fragments.collect(), names.collect());
+        Newsroom::and(&format!(
+            "{fragments}[degradation]\nladder = [{names}\"teaser\", \"slideshow\"]"
+        ))
+    };
+    let site = with(97).loaded().site;
+    assert_eq!(site.ladder.text_only().get(), 99);
+    let told = with(98).told();
+    assert!(told.contains("the ladder has too many steps"), "{told}");
+    assert!(told.contains("this is one more than 99"), "{told}");
+}
+
+#[test]
 fn a_page_may_have_a_target_of_its_own() {
     let ms = Duration::from_millis;
     let layout = "layout = \"layouts/article.html\"";

@@ -14,7 +14,11 @@ use crate::support::newspaper::patiently;
 use crate::support::{Gate, Newsroom, Origin, Page, html, newsroom, origin, raw, status};
 
 const PATIENT: &str = "timeout = \"20s\"\nttl = \"0s\"";
-const IMPATIENT: &str = "timeout = \"50ms\"\nttl = \"0s\"";
+const IMPATIENT: &str = "timeout = \"250ms\"\nttl = \"0s\"";
+
+/// No page gives anything up because this machine is busy: it runs many tests at once.
+const UNHURRIED: &str =
+    "wait_max = \"10s\"\n[degradation.work_rate]\nqueue_target = \"1s\"\nrate_max = 1000000";
 
 /// Ten times more than what is usual of an origin on loopback, and more than any tolerance.
 const SLOW: Duration = Duration::from_millis(150);
@@ -46,7 +50,7 @@ async fn a_slow_block_gives_way_and_the_article_of_the_same_origin_does_not() {
         .fragment("article", "\"core\"", "cms:/article", PATIENT)
         .fragment("related", "40", "cms:/related", PATIENT)
         .page_within("page", "/", "[article][related]", "25s")
-        .degradation("")
+        .degradation(UNHURRIED)
         .knowing(&[("related", 5.0)])
         .start()
         .await;
@@ -113,7 +117,7 @@ async fn a_block_is_kept_from_the_same_readers() {
         .fragment("article", "\"core\"", "cms:/article", PATIENT)
         .fragment("related", "40", "cms:/related/{who}", PATIENT)
         .page_within("page", "/{who}", "[article][related]", "25s")
-        .degradation("")
+        .degradation(UNHURRIED)
         .knowing(&[("related", 5.0)])
         .start()
         .await;
@@ -171,8 +175,9 @@ async fn site_with(sick: &Origin, keys: &str) -> (Newsroom, Origin) {
         .fragment("live", "60", "live:/live", PATIENT)
         .fragment("block", "40", "sick:/block", keys)
         .page_within("page", "/", "[article][photos][live][block]", "25s")
-        .degradation("")
-        .knowing(&[("block", 5.0), ("photos", 5.0), ("live", 5.0)])
+        .degradation(UNHURRIED)
+        // on a busy machine the others take their time, which is not what this is about
+        .knowing(&[("block", 5.0), ("photos", 1000.0), ("live", 1000.0)])
         .start()
         .await;
     (site, cms)
@@ -180,20 +185,12 @@ async fn site_with(sick: &Origin, keys: &str) -> (Newsroom, Origin) {
 
 const OTHERS: &str = "<p>text</p><p>photos</p><p>live</p>";
 
-/// All but the sick block is there, unless the machine is so busy that blocks are given up.
+/// All but the sick block is there.
 #[track_caller]
 fn has_the_others(page: &Page) {
     assert_eq!(page.status, 200);
-    let expected = match page.header("marbre-level") {
-        Some("0") => OTHERS,
-        _ => "<p>text</p>",
-    };
     let outcomes = page.header("server-timing");
-    assert!(
-        page.body.starts_with(expected),
-        "{}: {outcomes:?}",
-        page.body
-    );
+    assert!(page.body.starts_with(OTHERS), "{}: {outcomes:?}", page.body);
 }
 
 /// Reads pages, a few at a time, all of which have the other blocks, until the state is so.
@@ -294,7 +291,7 @@ async fn a_block_that_is_given_up_is_asked_for_all_the_same() {
         .fragment("article", "\"core\"", "cms:/article", PATIENT)
         .fragment("ad", "10", "ads:/ad", PATIENT)
         .page_within("page", "/", "[article][ad]", "25s")
-        .degradation("")
+        .degradation(UNHURRIED)
         .level(1)
         .start()
         .await;
@@ -324,7 +321,7 @@ async fn what_is_usual_is_known_after_a_restart() {
         .fragment("article", "\"core\"", "cms:/article", PATIENT)
         .fragment("related", "40", "cms:/related", PATIENT)
         .page_within("page", "/", "[article][related]", "25s")
-        .degradation("")
+        .degradation(UNHURRIED)
         .start()
         .await;
     let usual = |state: &Value| block(state, "related")["baseline_ms"].as_f64();

@@ -32,6 +32,9 @@ async fn the_page_as_it_was_takes_the_place_of_an_error() {
     page.is(200, "<p>x</p><b>b</b>");
     assert_eq!(page.header("link"), Some("</x.css>; rel=preload"));
     assert_eq!(page.header("content-length"), Some("16"));
+    // whoever keeps it would show it as the page
+    assert_eq!(page.header("cache-control"), Some("no-store"));
+    assert_eq!(page.header("marbre-level"), Some("2;theta=1.000;snapshot"));
     // another page is another page
     assert_eq!(reader.get("/y").await.status, 503);
     let state = site.state().await;
@@ -89,7 +92,7 @@ async fn what_is_not_whole_or_not_for_everybody_is_no_snapshot() {
     cms.on("/a", status(500));
     let page = site.reader().get_with("/", &session).await;
     page.is(200, "<p>anybody</p>");
-    assert_eq!(page.header("cache-control"), Some("private, no-cache"));
+    assert_eq!(page.header("cache-control"), Some("no-store"));
 }
 
 #[tokio::test]

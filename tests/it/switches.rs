@@ -70,7 +70,7 @@ async fn an_optional_block_that_is_off_is_left_out_and_not_asked_for() {
             .unwrap()
             .contains(";off=\"more\"")
     );
-    assert_eq!(page.header("cache-control"), Some("no-cache"));
+    assert_eq!(page.header("cache-control"), Some("no-store"));
     assert_eq!(cms.hits("/more/y"), 0);
     let state = site.state().await;
     assert_eq!(state["tally"]["fragments"]["more"]["switched"], 1);
@@ -98,7 +98,7 @@ async fn an_essential_block_that_is_off_is_filled_by_what_stands_in() {
         "<i>header</i><i>least</i><i>article</i><i>least</i><i>more</i>",
     );
     assert_eq!(page.outcome("menu"), Some("sibling"));
-    assert_eq!(cms.hits("/menu/x"), 1);
+    // off the page its origin is asked for what pages have asked it before, and for nothing else
     reader.get("/z").await;
     assert_eq!(cms.hits("/menu/z"), 0);
 
@@ -151,6 +151,30 @@ async fn a_snapshot_shows_what_was_on_the_page_until_it_is_purged() {
     twice("<p>new</p>").await;
     cms.on("/a", status(500));
     reader.get("/").await.is(200, "<p>new</p>");
+}
+
+#[tokio::test]
+async fn what_is_off_still_stands_in_for_a_core_that_has_nothing_else() {
+    let cms = origin()
+        .on("/a", status(500))
+        .on("/wire", html("<p>wire</p>"))
+        .start()
+        .await;
+    let site = newsroom()
+        .origin("cms", &cms)
+        .fragment(
+            "article",
+            "\"core\"",
+            "cms:/a",
+            "ttl = \"0s\"\nfallback = [\"fragment:wire\"]",
+        )
+        .optional("wire", 10, "cms:/wire")
+        .page("page", "/", "[article][wire]")
+        .start()
+        .await;
+    let operator = Operator::of(&site);
+    operator.switch("block/wire", "\"off\": true, ").await;
+    site.reader().get("/").await.is(200, "<p>wire</p>");
 }
 
 #[tokio::test]

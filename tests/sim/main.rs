@@ -149,7 +149,7 @@ fn a_late_answer_serves_the_next_page() {
 }
 
 /// Whatever operators have decided, on whatever site: the core is there, nothing that is off is asked for
-/// or stands in for anything, what is on is given up by no level, and a higher level never asks more.
+/// or stands in for anything else, what is on is given up by no level, and a higher level never asks more.
 #[test]
 fn what_operators_decide_is_planned() {
     use marbre::degradation::Overrides;
@@ -203,10 +203,11 @@ fn what_operators_decide_is_planned() {
                     }
                     if let Action::Serve(serve) | Action::StandIn(serve) = &step.action {
                         let mut siblings = serve.siblings.iter();
-                        assert!(
-                            siblings.all(|s| !overrides.is_off(&site.fragment(s.fragment).name)),
-                            "seed {seed}: {step:?}"
-                        );
+                        let none_is_off =
+                            siblings.all(|s| !overrides.is_off(&site.fragment(s.fragment).name));
+                        // but in the place of a core that has nothing else
+                        let is_core = fragment.priority == Priority::Core;
+                        assert!(none_is_off || is_core, "seed {seed}: {step:?}");
                     }
                 }
                 let now: Vec<bool> = plan.steps.iter().map(asks).collect();

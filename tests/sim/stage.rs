@@ -176,7 +176,7 @@ impl Stage {
         let ticking = async move {
             loop {
                 sleep(TICK).await;
-                edition.fetcher.tick(TICK, false);
+                edition.fetcher.tick(TICK, |_| false);
             }
         };
         tasks.spawn(stop.clone().run_until_cancelled_owned(ticking));

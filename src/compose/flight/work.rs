@@ -225,7 +225,8 @@ async fn land(
     Ok(answer.store(order, Arc::clone(request), entry::Content::Html(parts)))
 }
 
-/// Whether the page that asked has gone on without it, and no other may have it.
+/// Whether the page that asked has gone on without it, and no other may have it. What others may have
+/// is made of it although it is late: it spares the next page a request, which costs more.
 fn is_of_no_use(order: &Order, fragment: &Fragment, by: Instant) -> bool {
     !super::may_share(fragment) && order.composer.clock.now() >= by
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::knob::{Knob, Unit, number, time};
 use super::{Decision, Reason};
 use crate::degradation::Sample;
+use crate::degradation::arrivals::SPAN_MAX;
 
 /// Its constants.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,9 +30,6 @@ pub struct Constants {
     /// The share of pages that is composed at least, so that there is something to learn from.
     pub admit_min: f64,
 }
-
-/// The longest that one sample counts for: after a stall nobody knows how things were meanwhile.
-const SPAN_MAX: Duration = Duration::from_secs(1);
 
 impl Constants {
     /// What a site may set.

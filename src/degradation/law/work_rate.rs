@@ -31,8 +31,9 @@
 use std::time::Duration;
 
 use super::knob::{Knob, Unit, number, time};
-use super::{Decision, Reason, weight};
+use super::{Decision, Reason};
 use crate::degradation::Sample;
+use crate::degradation::arrivals::{Arrivals, Pace, SPAN_MAX, SPAN_MIN, weight};
 
 /// Its constants. The defaults are those of the simulations that chose the law; most are not
 /// delicate.
@@ -100,13 +101,6 @@ pub struct Constants {
     /// Over how long the inflation of work is averaged.
     pub inflation_tau: Duration,
 }
-
-/// The longest that one sample counts for. After a suspended machine or a stalled process nobody
-/// knows how things were meanwhile.
-const SPAN_MAX: Duration = Duration::from_secs(1);
-
-/// The shortest that one sample counts for.
-const SPAN_MIN: Duration = Duration::from_millis(1);
 
 /// Work that is as good as none, in milliseconds a second: giving up any of it helps nobody.
 const IDLE: f64 = 1.0;
@@ -177,6 +171,14 @@ impl Constants {
                 lasted: 0.0,
             },
             was_limited: false,
+        }
+    }
+
+    fn pace(&self) -> Pace {
+        Pace {
+            fast: self.arrivals_fast,
+            slow: self.arrivals_slow,
+            step: self.arrivals_step,
         }
     }
 
@@ -254,13 +256,6 @@ struct Spell {
     lasted: f64,
 }
 
-/// Pages a second, averaged.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Arrivals {
-    fast: f64,
-    slow: f64,
-}
-
 impl State {
     pub(super) fn rate(&self) -> f64 {
         self.rate
@@ -290,23 +285,22 @@ struct Seen {
 
 pub(super) fn step(constants: &Constants, mut state: State, sample: &Sample) -> (State, Decision) {
     let seen = Seen::of(constants, sample);
-    let arrivals = match state.arrivals {
-        Some(arrivals) => arrivals.after(constants, sample, seen.span),
-        None => Arrivals::first(sample, seen.span),
-    };
+    let count = f64::from(sample.arrivals);
+    let pace = constants.pace();
+    let arrivals = Arrivals::after(state.arrivals, &pace, count, sample.span);
     if let Some(inflation) = sample.inflation.filter(|inflation| inflation.is_finite()) {
         let inflation = inflation.clamp(INFLATION.0, INFLATION.1);
-        let tau = constants.inflation_tau.as_secs_f64();
+        let tau = constants.inflation_tau;
         state.inflation += weight(seen.span, tau) * (inflation - state.inflation);
     }
     let is_draining = seen.pressure < constants.draining * state.before[1];
     // that half of it is news after a half-life is a time constant of a half-life over ln 2
-    let tau = constants.pressure_half_life.as_secs_f64() / std::f64::consts::LN_2;
+    let tau = constants.pressure_half_life.div_f64(std::f64::consts::LN_2);
     state.pressure += weight(seen.span, tau) * (seen.pressure - state.pressure);
     state.before = [seen.pressure, state.before[0]];
     state.arrivals = Some(arrivals);
 
-    let used = arrivals.slow * (seen.base + seen.optional) * state.inflation;
+    let used = arrivals.rate() * (seen.base + seen.optional) * state.inflation;
     let excess = (state.pressure - 1.0).clamp(-1.0, constants.excess_max);
     let grown = learn(constants, &mut state, used, excess, is_draining, seen.span);
     if !state.is_frozen && used > IDLE {
@@ -314,7 +308,7 @@ pub(super) fn step(constants: &Constants, mut state: State, sample: &Sample) -> 
         state.rate = grown.clamp(min, max);
     }
 
-    let (theta, admit) = afford(constants, &state, arrivals.slow, &seen);
+    let (theta, admit) = afford(constants, &state, arrivals.rate(), &seen);
     state.was_limited = theta < 1.0 || admit < 1.0;
     let reason = match () {
         () if excess > 0.0 && seen.is_queue => Reason::QueueDelay,
@@ -424,35 +418,6 @@ impl Seen {
             optional: sound(sample.costs.optional_ms),
             pressure: queue.max(late).clamp(0.0, PRESSURE_MAX),
             is_queue: queue >= late,
-        }
-    }
-}
-
-impl Arrivals {
-    fn first(sample: &Sample, span: f64) -> Self {
-        let rate = f64::from(sample.arrivals) / span;
-        Self {
-            fast: rate,
-            slow: rate,
-        }
-    }
-
-    fn after(self, constants: &Constants, sample: &Sample, span: f64) -> Self {
-        let (count, whole) = (f64::from(sample.arrivals), sample.span.as_secs_f64());
-        let rate = match whole > span {
-            // nobody knows when in that long time they came: as many as before, if not more
-            true => self.slow.max(count / whole),
-            false => count / span,
-        };
-        let average =
-            |before: f64, tau: Duration| before + weight(span, tau.as_secs_f64()) * (rate - before);
-        let fast = average(self.fast, constants.arrivals_fast);
-        let slow = average(self.slow, constants.arrivals_slow);
-        // an average over tau of events that come by chance has a variance of rate / (2 tau)
-        let deviation = (slow.max(1.0) / (2.0 * constants.arrivals_fast.as_secs_f64())).sqrt();
-        match (fast - slow).abs() > constants.arrivals_step * deviation {
-            true => Self { fast, slow: fast },
-            false => Self { fast, slow },
         }
     }
 }

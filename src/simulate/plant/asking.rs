@@ -2,6 +2,15 @@
 
 use super::*;
 
+/// Why an origin was not asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unsent {
+    /// The block gives way, at this reader's page or at all.
+    GivesWay,
+    /// The origin is sick, or on its way back.
+    LeftAlone,
+}
+
 impl Plant<'_> {
     /// A page is planned: it asks for its blocks.
     pub(super) fn ask_origins(&mut self, place: usize) {
@@ -16,14 +25,18 @@ impl Plant<'_> {
             }
             self.pages.at(place).wanted.add(block);
             self.deciding.meters().used(block);
-            if self.is_asked(block, reader) && self.send(Some(key), block) {
+            let sent = match self.is_asked(block, reader) {
+                true => self.send(Some(key), block),
+                false => Err(Unsent::GivesWay),
+            };
+            if sent.is_ok() {
                 let deadline = self.now + self.deadline_of(block);
                 if !deadlines.contains(&deadline) {
                     deadlines.push(deadline);
                 }
                 continue;
             }
-            if self.is_left_alone(block) {
+            if sent == Err(Unsent::LeftAlone) {
                 self.pages.at(place).sick.add(block);
             }
             self.do_without(place, block);
@@ -67,14 +80,14 @@ impl Plant<'_> {
     }
 
     /// Asks the origin of a block, for a page or off the page, if it may be asked.
-    fn send(&mut self, page: Option<Key>, block: usize) -> bool {
+    fn send(&mut self, page: Option<Key>, block: usize) -> Result<(), Unsent> {
         let (now, is_probe) = (self.instant(), page.is_none());
         let timeout = self.deadline_of(block).duration();
         let known = &mut self.blocks[block];
         let (grade, origin) = (known.grade, known.origin);
         let is_limited = known.limiter.is_some() && !is_probe;
         if is_limited && !known.limiter.as_mut().is_none_or(Limiter::admit) {
-            return false;
+            return Err(Unsent::GivesWay);
         }
         let guards = &mut self.chance.guards;
         let mut chance = || guards.f64();
@@ -87,7 +100,7 @@ impl Plant<'_> {
             if let Some(limiter) = known.limiter.as_mut().filter(|_| is_limited) {
                 limiter.settle(Outcome::Abandoned, now);
             }
-            return false;
+            return Err(Unsent::LeftAlone);
         };
         self.deciding.meters().fetched(block);
         let request = self.requests.put(Request {
@@ -112,7 +125,7 @@ impl Plant<'_> {
         let station = &mut self.origins[origin].station;
         let served = station.ask(request.place, Mean::Own, &mut self.chance.answers);
         self.serve(served, Event::OwnPart);
-        true
+        Ok(())
     }
 
     fn serve(&mut self, served: Option<Served>, event: impl Fn(usize) -> Event) {
@@ -248,12 +261,6 @@ impl Plant<'_> {
         self.gates[block.origin].missed(leave, now, &mut || guards.f64());
     }
 
-    /// Whether nothing is asked of a block's origin.
-    fn is_left_alone(&self, block: usize) -> bool {
-        let block = &self.blocks[block];
-        self.gates[block.origin].is_open(block.grade)
-    }
-
     /// The prober: what is left alone is asked when that is due, and what is given up by everybody
     /// twice a second, so that it is known how it is when it comes back.
     pub(super) fn probe(&mut self, is_within: bool) {
@@ -276,7 +283,8 @@ impl Plant<'_> {
             };
             if is_due {
                 self.blocks[block].kept_alive = self.now;
-                self.send(None, block);
+                // there will be another look
+                let _ = self.send(None, block);
             }
         }
     }

@@ -1,0 +1,571 @@
+//! Priority as a promise, where many origins are short of breath at once. Owns phi, the share of the
+//! optional requests that they can take, and so how deep the ladder is cut for their sake; pure.
+//!
+//! # The argument
+//!
+//! A limiter knows its own block only. Where one thing behind many origins is short (a database, a
+//! network), or a crowd is too much for many of them, each refuses some of its requests, and readers see
+//! this block on one page and that one on another, the important ones no more often than the others. So
+//! when the third origin is strained, the shortage is taken to be shared, and one dimmer takes the place
+//! of many: phi is what is left of the *requests*, spent from the most important block on, with one
+//! block at most that some readers see and others do not. While that is so limiters refuse what is left
+//! over, and no longer each a share of their own.
+//!
+//! One or two strained origins never move phi from 1: they are the fault of nobody else, and cost their
+//! own blocks only. The same holds while phi is at work: a block that stays strained alone, though less
+//! and less is asked for, is left to its own limiter.
+//!
+//! # How it moves
+//!
+//! What is learned is a *capacity*, in requests a second, as the law learns a rate of work: phi is that
+//! over what would be asked for, and when a crowd leaves, phi is 1 at once. It is cut by the share of the
+//! requests that are lost, and not again before that can have taken effect. It grows while nobody is
+//! strained: quickly where answers take no longer than usual, little where they do, next to not at all
+//! near the capacity at which it last went wrong. How long that is so is doubled each time that it goes
+//! wrong there again, so that a lasting shortage is felt seldom and its end soon.
+//!
+//! Where a cut does not help, answers are slow for another reason than that so many are asked for. It is
+//! taken back then, and limiters do what they can, each for its own block.
+//!
+//! A step of which only a few readers would see a block, for seconds, is given up as a whole.
+
+use std::time::Duration;
+
+use super::arrivals::{Arrivals, Pace, SPAN_MAX, SPAN_MIN, weight};
+use super::{BlockReading, Cut};
+
+/// A loss that is notable, as a share of a block's requests.
+const NOTABLE: f64 = 0.1;
+
+/// A loss that is none.
+const NONE: f64 = 0.02;
+
+/// Which origin says that it is no single one's fault, the worst first.
+const WITNESS: usize = 3;
+
+/// Over how long refusals are averaged: as limiters do.
+const LOSS_TAU: Duration = Duration::from_millis(300);
+
+/// Requests of a block within that time with which its losses say something.
+const REQUESTS_MIN: f64 = 1.0;
+
+/// How long it is believed how slow a block was, in seconds: a limiter judges once a second at least.
+const SLOWNESS_S: f64 = 1.2;
+
+/// What slow answers tell of the requests that will be refused, at most: a limiter halves its limit.
+const SLOW_LOSS_MAX: f64 = 0.5;
+
+/// What one cut takes, at least and at most.
+const CUT: (f64, f64) = (0.05, 0.8);
+
+/// Answers of the witness that take so many times what is usual say the same before anybody is refused.
+const SLOW: f64 = 2.0;
+
+/// What the requests that are left are to take at most, in times what is usual, where they are cut for
+/// that.
+const SLOW_AIM: f64 = 1.3;
+
+/// Between two cuts, in seconds: until answers tell of the last one.
+const CUT_PAUSE_S: f64 = 0.3;
+
+/// The same for what only slow answers tell, once it is known that the shortage is shared, and what one
+/// cut takes for that at most: a queue that is vanishing is long for a while.
+const CUT_SLOW_PAUSE_S: f64 = 0.7;
+const CUT_SLOW_MAX: f64 = 0.25;
+
+/// A loss under this share of what it was two ticks ago is vanishing already.
+const VANISHING: f64 = 0.9;
+
+/// For how long nobody is strained before it grows, in seconds.
+const REST_S: f64 = 0.5;
+
+/// Growth, as a share of what is asked for, a second: usually, where answers take no longer than usual,
+/// and near the capacity at which it last went wrong.
+const GROWTH: f64 = 0.06;
+const GROWTH_WELL: f64 = 0.4;
+const GROWTH_NEAR: f64 = 0.004;
+
+/// Answers take no longer than usual, in times what is usual.
+const WELL: f64 = 1.25;
+
+/// It grows while answers take less than this share of what is tolerated.
+const ROOM: f64 = 0.95;
+
+/// Over how long it is averaged how slow answers are at present, and how slow they are while it grows
+/// with care; where they are so much quicker than that for so many seconds something has changed for the
+/// better, and there is no reason for care any more.
+const SLOWNESS_TAU: Duration = Duration::from_millis(700);
+const CAREFUL_TAU: Duration = Duration::from_secs(30);
+const BETTER: f64 = 0.82;
+const BETTER_S: f64 = 1.0;
+
+/// By when the first cuts must have helped, in seconds: answers take less than this share of the longest
+/// that they took meanwhile.
+const JUDGED_S: f64 = 3.0;
+const HELPED: f64 = 0.75;
+
+/// For how long nothing is cut where that has not helped, at first and at most, in seconds.
+const HELPLESS_S: (f64, f64) = (10.0, 80.0);
+
+/// Above this share of the capacity at which it last went wrong it grows with care,
+const NEAR: f64 = 0.85;
+
+/// for so long at first, and for so long at most, in seconds.
+const PATIENCE_S: (f64, f64) = (5.0, 80.0);
+
+/// It goes wrong there again above this share of that capacity.
+const AGAIN: f64 = 0.75;
+
+/// What is learned is forgotten by this share a second while nothing is given up for it.
+const DRIFT: f64 = 0.02;
+
+/// It is forgotten for good when it is so many times what is asked for.
+const AMPLE: f64 = 4.0;
+
+/// For how long a block is strained alone until it is left to its limiter, and well until it is not
+/// any more; in seconds.
+const ALONE_S: f64 = 2.0;
+const TOGETHER_S: f64 = 3.0;
+
+/// A step that fewer readers than this would keep, for so many seconds, is given up as a whole; it is
+/// back when so many would.
+const TINY: f64 = 0.2;
+const TINY_S: f64 = 5.0;
+const TINY_BACK: f64 = 0.3;
+
+/// What is seen of an optional block in a tick.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Strained {
+    /// Its place among the fragments of the site.
+    pub place: usize,
+    /// Its step of the ladder; 0 is given up first.
+    pub step: usize,
+    /// Which origin it is asked of.
+    pub origin: usize,
+    /// Requests that a page makes for it, on average over all pages, if it is not given up.
+    pub requests: f64,
+    /// What its limiter has seen.
+    pub reading: BlockReading,
+}
+
+/// What is seen of all of them in a tick.
+#[derive(Debug, Clone, Copy)]
+pub struct Look<'l> {
+    /// How long the tick lasted.
+    pub span: Duration,
+    /// Pages that were composed in it.
+    pub pages: f64,
+    /// The optional blocks, the same ones in the same order at each tick.
+    pub blocks: &'l [Strained],
+    /// How many steps the ladder has.
+    pub steps: usize,
+}
+
+/// What comes of it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Relief {
+    /// The share of the optional requests that origins can take: 1 is all of them.
+    pub phi: f64,
+    /// Where that cuts the ladder.
+    pub cut: Cut,
+}
+
+/// What is remembered from tick to tick.
+#[derive(Debug, Clone, PartialEq)]
+pub struct State {
+    pages: Option<Arrivals>,
+    blocks: Vec<Block>,
+    /// Requests a second that origins can take; `None` as long as nothing was wrong.
+    capacity: Option<f64>,
+    /// The capacity at which it last went wrong.
+    ceiling: f64,
+    /// For how long it grows with care near that, in seconds.
+    patience: f64,
+    /// Seconds since the last cut.
+    since_cut: f64,
+    /// Seconds since anybody was strained.
+    calm: f64,
+    /// How slow answers are at present, and how slow they were while it grew with care, both smoothed;
+    /// for how long they are better than that, in seconds.
+    slowness: f64,
+    careful: Option<f64>,
+    better: f64,
+    /// How slow answers were at the first cut of a row, and how long ago that was, in seconds.
+    judged: Option<(f64, f64)>,
+    /// For how long nothing is cut any more, and for how long it was not the last time, in seconds.
+    helpless: (f64, f64),
+    /// The mean loss one tick and two ticks ago.
+    before: [f64; 2],
+    /// For how long few readers would keep the step that is cut in two, in seconds, and which one it is.
+    tiny: (usize, f64),
+    phi: f64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Block {
+    asked: f64,
+    refused: f64,
+    /// How slow it was, and how long ago that was judged, in seconds.
+    slowness: Option<(f64, f64)>,
+    /// The same, smoothed.
+    smooth: f64,
+    /// For how long it is strained alone, or well, in seconds.
+    alone: f64,
+    well: f64,
+    is_alone: bool,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            pages: None,
+            blocks: Vec::new(),
+            capacity: None,
+            ceiling: 0.0,
+            patience: PATIENCE_S.0,
+            since_cut: f64::INFINITY,
+            calm: f64::INFINITY,
+            slowness: 1.0,
+            careful: None,
+            better: 0.0,
+            judged: None,
+            helpless: (0.0, 0.0),
+            before: [0.0; 2],
+            tiny: (usize::MAX, 0.0),
+            phi: 1.0,
+        }
+    }
+}
+
+impl State {
+    /// Whether a block is short of breath together with others, so that its limiter need not refuse a
+    /// share of its own. `index` is its place in [`Look::blocks`].
+    pub fn is_shared(&self, index: usize) -> bool {
+        let block = self.blocks.get(index);
+        self.is_at_work() && block.is_some_and(|block| !block.is_alone)
+    }
+
+    fn is_at_work(&self) -> bool {
+        self.phi < 1.0 || self.since_cut < PATIENCE_S.0
+    }
+}
+
+/// One tick.
+pub fn step(mut state: State, look: &Look<'_>) -> (State, Relief) {
+    let span = look.span.clamp(SPAN_MIN, SPAN_MAX).as_secs_f64();
+    if state.blocks.len() != look.blocks.len() {
+        state.blocks = vec![Block::new(); look.blocks.len()];
+    }
+    let pages = Arrivals::after(state.pages, &Pace::USUAL, look.pages, look.span);
+    state.pages = Some(pages);
+    for (block, seen) in state.blocks.iter_mut().zip(look.blocks) {
+        block.see(&seen.reading, span);
+    }
+    let demand = pages.rate() * requests(look);
+    let strain = Strain::of(&state, look);
+    state.single_out(&strain, look, span);
+    state.since_cut += span;
+    state.calm = match strain.refused < NONE && !strain.is_shared(state.phi < 1.0) {
+        true => state.calm + span,
+        false => 0.0,
+    };
+    if demand > 0.0 {
+        state.learn(&strain, demand, span);
+    }
+    state.phi = match state.capacity {
+        Some(capacity) if capacity < demand => capacity / demand,
+        Some(_) | None => 1.0,
+    };
+    let cut = state.cut(look, span);
+    let phi = state.phi;
+    (state, Relief { phi, cut })
+}
+
+/// Requests that a full page makes for what is not left alone.
+fn requests(look: &Look<'_>) -> f64 {
+    let asked = look.blocks.iter().filter(|seen| !seen.reading.is_open);
+    asked.map(|seen| seen.requests.max(0.0)).sum()
+}
+
+impl Block {
+    fn new() -> Self {
+        Self {
+            asked: 0.0,
+            refused: 0.0,
+            slowness: None,
+            smooth: 1.0,
+            alone: 0.0,
+            well: 0.0,
+            is_alone: false,
+        }
+    }
+
+    fn see(&mut self, reading: &BlockReading, span: f64) {
+        let kept = 1.0 - weight(span, LOSS_TAU);
+        self.asked = self.asked * kept + f64::from(reading.asked);
+        self.refused = self.refused * kept + f64::from(reading.refused);
+        self.slowness = match (reading.slowness, self.slowness) {
+            (Some(slowness), _) => Some((slowness, 0.0)),
+            (None, Some((slowness, ago))) if ago + span < SLOWNESS_S => {
+                Some((slowness, ago + span))
+            }
+            (None, _) => None,
+        };
+        let present = self.slowness.map_or(1.0, |(slowness, _)| slowness);
+        self.smooth += weight(span, SLOWNESS_TAU) * (present - self.smooth);
+    }
+
+    /// The share of its requests that is refused.
+    fn refused(&self) -> f64 {
+        match self.asked < REQUESTS_MIN {
+            true => 0.0,
+            false => self.refused / self.asked,
+        }
+    }
+
+    /// The share of its requests that is lost, or will be if answers stay as slow.
+    fn loss(&self, tolerance: f64) -> f64 {
+        if self.asked < REQUESTS_MIN {
+            return 0.0;
+        }
+        let slowness = self.slowness.map_or(0.0, |(slowness, _)| slowness);
+        let slow = 1.0 - tolerance / slowness.max(1e-9);
+        self.refused().max(slow.clamp(0.0, SLOW_LOSS_MAX))
+    }
+}
+
+/// How strained all are that are asked together.
+#[derive(Debug)]
+struct Strain {
+    /// Whether each block loses a notable share of its requests.
+    notable: Vec<bool>,
+    /// The loss of all requests.
+    mean: f64,
+    /// What is refused of one block, at worst, and of all requests.
+    refused: f64,
+    refused_mean: f64,
+    /// How many origins are strained, of how many that are asked.
+    origins: usize,
+    asked: usize,
+    /// How long answers of the witness take over what is usual; 0 if there are not enough of them.
+    slowness: f64,
+    /// How long answers take at worst over what is tolerated, and over what is usual, smoothed.
+    nearness: f64,
+    slowest: f64,
+}
+
+impl Strain {
+    fn of(state: &State, look: &Look<'_>) -> Self {
+        let mut strain = Self {
+            notable: Vec::with_capacity(look.blocks.len()),
+            mean: 0.0,
+            refused: 0.0,
+            refused_mean: 0.0,
+            origins: 0,
+            asked: 0,
+            slowness: 0.0,
+            nearness: 0.0,
+            slowest: 0.0,
+        };
+        let (mut asked, mut lost, mut refused) = (0.0, 0.0, 0.0);
+        // the slowest and the most strained block of each origin
+        let mut origins: Vec<(usize, f64, f64)> = Vec::new();
+        for (block, seen) in state.blocks.iter().zip(look.blocks) {
+            let loss = match seen.reading.is_open {
+                true => 0.0,
+                false => block.loss(seen.reading.tolerance),
+            };
+            strain.notable.push(loss >= NOTABLE);
+            if block.is_alone || seen.reading.is_open || block.asked < REQUESTS_MIN {
+                continue;
+            }
+            asked += block.asked;
+            lost += block.asked * loss;
+            refused += block.refused;
+            strain.refused = strain.refused.max(block.refused());
+            let slowness = block.slowness.map_or(0.0, |(slowness, _)| slowness);
+            let nearness = block.smooth / seen.reading.tolerance.max(1e-9);
+            strain.nearness = strain.nearness.max(nearness);
+            strain.slowest = strain.slowest.max(block.smooth);
+            match origins
+                .iter_mut()
+                .find(|(origin, ..)| *origin == seen.origin)
+            {
+                Some((_, most, slowest)) => {
+                    (*most, *slowest) = (most.max(loss), slowest.max(slowness));
+                }
+                None => origins.push((seen.origin, loss, slowness)),
+            }
+        }
+        if asked > 0.0 {
+            (strain.mean, strain.refused_mean) = (lost / asked, refused / asked);
+        }
+        strain.origins = origins
+            .iter()
+            .filter(|(_, loss, _)| *loss >= NOTABLE)
+            .count();
+        origins.sort_by(|(.., one), (.., other)| other.total_cmp(one));
+        // where fewer are asked than there must be witnesses, the last of them is one
+        let witness = origins.get(WITNESS - 1).or(origins.last());
+        strain.slowness = witness.map_or(0.0, |(.., slowness)| *slowness);
+        strain.asked = origins.len();
+        strain
+    }
+
+    /// Whether so many are strained that it is no single one's fault; `is_known` to be so already, the
+    /// last of those that are left says it.
+    fn is_shared(&self, is_known: bool) -> bool {
+        match is_known {
+            true => self.origins > 0 && self.origins >= WITNESS.min(self.asked),
+            false => {
+                let is_slow = self.asked >= WITNESS && self.slowness >= SLOW;
+                self.origins >= WITNESS || is_slow
+            }
+        }
+    }
+}
+
+impl State {
+    /// Finds out which blocks are strained alone.
+    fn single_out(&mut self, strain: &Strain, look: &Look<'_>, span: f64) {
+        let is_alone = self.is_at_work() && !strain.is_shared(self.phi < 1.0);
+        let seen = look.blocks.iter().zip(&strain.notable);
+        for (block, (seen, is_notable)) in self.blocks.iter_mut().zip(seen) {
+            let is_strained = *is_notable && !seen.reading.is_open;
+            block.alone = match is_strained && is_alone {
+                true => block.alone + span,
+                false => (block.alone - span).max(0.0),
+            };
+            block.well = if is_strained { 0.0 } else { block.well + span };
+            block.is_alone |= block.alone >= ALONE_S;
+            block.is_alone &= block.well < TOGETHER_S;
+        }
+    }
+
+    fn learn(&mut self, strain: &Strain, demand: f64, span: f64) {
+        let is_vanishing = strain.mean < VANISHING * self.before[1];
+        self.before = [strain.mean, self.before[0]];
+        self.helpless.0 = (self.helpless.0 - span).max(0.0);
+        if self.helpless.0 > 0.0 {
+            return;
+        }
+        self.judge(strain, span);
+        let is_known = self.phi < 1.0;
+        let is_shared = strain.is_shared(is_known);
+        if is_shared || (is_known && strain.refused >= NOTABLE) {
+            let slow = 1.0 - SLOW_AIM / strain.slowness.max(SLOW_AIM);
+            let (loss, pause) = match () {
+                // what was refused is known at once, and what slow answers will tell is not
+                () if strain.refused_mean >= NOTABLE => (strain.refused_mean, CUT_PAUSE_S),
+                () if !is_shared => (strain.refused_mean, CUT_PAUSE_S),
+                () if is_known => (strain.mean.min(CUT_SLOW_MAX), CUT_SLOW_PAUSE_S),
+                () => (strain.mean.max(slow.min(SLOW_LOSS_MAX)), CUT_PAUSE_S),
+            };
+            if self.since_cut >= pause && !is_vanishing {
+                self.cut_by(loss, strain.slowness, demand);
+            }
+            return;
+        }
+        let Some(capacity) = self.capacity else {
+            return;
+        };
+        if capacity >= demand {
+            let capacity = capacity * (1.0 + DRIFT * span);
+            self.capacity = Some(capacity).filter(|capacity| *capacity < AMPLE * demand);
+            return;
+        }
+        let is_near = capacity > NEAR * self.ceiling && self.since_cut < self.patience;
+        if is_near && self.since_cut > JUDGED_S {
+            self.look_for_better(span);
+        }
+        if self.calm < REST_S || strain.nearness > ROOM {
+            return;
+        }
+        let growth = match () {
+            () if is_near => GROWTH_NEAR,
+            () if strain.slowest <= WELL => GROWTH_WELL,
+            () => GROWTH,
+        };
+        self.capacity = Some(capacity + growth * demand * span);
+    }
+
+    /// Notes how slow answers are, and what that says of the first cuts.
+    fn judge(&mut self, strain: &Strain, span: f64) {
+        let present = strain.slowness.max(1.0);
+        self.slowness += weight(span, SLOWNESS_TAU) * (present - self.slowness);
+        let Some((longest, ago)) = &mut self.judged else {
+            return;
+        };
+        *ago += span;
+        *longest = longest.max(self.slowness);
+        if self.slowness < HELPED * *longest {
+            self.judged = None;
+        } else if *ago > JUDGED_S {
+            self.judged = None;
+            let (least, most) = HELPLESS_S;
+            let lasts = (2.0 * self.helpless.1).clamp(least, most);
+            self.helpless = (lasts, lasts);
+            self.capacity = None;
+        }
+    }
+
+    /// While it grows with care: notes how slow answers are, and whether they are quicker than before,
+    /// though no less is asked for.
+    fn look_for_better(&mut self, span: f64) {
+        let careful = self.careful.get_or_insert(self.slowness);
+        let is_better = self.slowness < BETTER * *careful;
+        *careful += weight(span, CAREFUL_TAU) * (self.slowness - *careful);
+        self.better = if is_better { self.better + span } else { 0.0 };
+        if self.better >= BETTER_S {
+            (self.ceiling, self.patience, self.careful) = (0.0, PATIENCE_S.0, None);
+        }
+    }
+
+    fn cut_by(&mut self, loss: f64, slowness: f64, demand: f64) {
+        let capacity = self.capacity.unwrap_or(f64::INFINITY).min(demand);
+        // a cut soon after a cut belongs to the same shortage
+        if self.since_cut > JUDGED_S {
+            let is_again = (AGAIN * self.ceiling..self.ceiling / AGAIN).contains(&capacity);
+            self.patience = match is_again {
+                true => (2.0 * self.patience).min(PATIENCE_S.1),
+                false => PATIENCE_S.0,
+            };
+            self.ceiling = capacity;
+            self.judged = (self.phi >= 1.0).then_some((slowness, 0.0));
+        }
+        let (least, most) = CUT;
+        self.capacity = Some(capacity * (1.0 - loss.clamp(least, most)));
+        self.since_cut = 0.0;
+    }
+
+    /// Where phi cuts the ladder. A step that hardly anybody would keep is given up as a whole.
+    fn cut(&mut self, look: &Look<'_>, span: f64) -> Cut {
+        if self.phi >= 1.0 {
+            self.tiny = (usize::MAX, 0.0);
+            return Cut::NONE;
+        }
+        let mut costs = vec![0.0; look.steps];
+        for seen in look.blocks.iter().filter(|seen| !seen.reading.is_open) {
+            if let Some(cost) = costs.get_mut(seen.step) {
+                *cost += seen.requests.max(0.0);
+            }
+        }
+        let cut = Cut::at(self.phi, &costs);
+        let step = usize::from(cut.given_up.get());
+        let (known, lasted) = self.tiny;
+        let is_dropped = known == step && lasted >= TINY_S;
+        let lasted = match cut.kept < if is_dropped { TINY_BACK } else { TINY } {
+            true if known == step => lasted + span,
+            true => span,
+            false => 0.0,
+        };
+        self.tiny = (step, lasted);
+        match lasted >= TINY_S {
+            true => Cut { kept: 0.0, ..cut },
+            false => cut,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
