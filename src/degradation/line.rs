@@ -176,7 +176,9 @@ mod tests {
     fn who_has_left_makes_nobody_wait_and_no_wait_long() {
         let start = Clock::start().now();
         // the one who has waited long has left: the others have not
-        let order = order(&mut line(start, 60 * MS), start + 50 * MS, |who| *who != 'a');
+        let order = order(&mut line(start, 60 * MS), start + 50 * MS, |who| {
+            *who != 'a'
+        });
         assert_eq!(order, "BcDe");
         let mut line = line(start, 60 * MS);
         assert_eq!(line.oldest(|who| *who != 'a'), Some(start + 5 * MS));
