@@ -99,7 +99,7 @@ impl Governing {
             let turned = governor.tick(Seen {
                 span,
                 counted,
-                queue_delay: self.queue_delay(),
+                queue_delay: self.queue_delay(now),
                 lateness: followed.edition.meters.times.turn(),
                 cpu: used
                     .zip(cpu)
@@ -158,9 +158,9 @@ impl Governing {
         site.degradation.law.for_cores(cores)
     }
 
-    fn queue_delay(&self) -> Duration {
+    fn queue_delay(&self, now: Instant) -> Duration {
         let waits = self.composer.executor().take_queue_delay();
-        waits.max(self.lag.take_mean())
+        waits.max(self.lag.take_mean(now))
     }
 
     fn tell(&self, site: &Site, turned: &Turned, told: &mut Told, now: Instant) {
