@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -304,6 +305,78 @@ fn a_reader_keeps_or_loses_a_block_and_does_not_see_it_come_and_go() {
             "seed {seed}: {known:.3} of {strangers:.3}"
         );
     }
+}
+
+/// Answers after so long from a moment on, and knows how many it has at work.
+struct Worked {
+    slow_from: Instant,
+    takes: Duration,
+    at_work: Arc<AtomicUsize>,
+}
+
+/// One request at work, also of who is not waited for any more.
+struct AtWork(Arc<AtomicUsize>);
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Origin for Worked {
+    fn send(&self, _: OriginRequest) -> BoxFuture<'static, Result<OriginResponse, Cause>> {
+        let takes = match Clock::start().now() < self.slow_from {
+            true => Duration::from_millis(20),
+            false => self.takes,
+        };
+        self.at_work.fetch_add(1, Ordering::Relaxed);
+        let at_work = AtWork(Arc::clone(&self.at_work));
+        async move {
+            sleep(takes).await;
+            drop(at_work);
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html"));
+            let body = Bytes::from(whole("b"));
+            Ok(OriginResponse::whole(StatusCode::OK, headers, body))
+        }
+        .boxed()
+    }
+}
+
+#[test]
+fn an_origin_that_has_become_slow_has_no_more_at_work_than_it_may() {
+    virtual_time(async {
+        let toml = declaration(&["a", "b"]).replace(
+            "[fragments.b]",
+            "[origins.b.breaker]\nenabled = false\n[fragments.b]",
+        );
+        let slow_from = Clock::start().now() + Duration::from_secs(5);
+        let at_work = Arc::new(AtomicUsize::new(0));
+        let stage = Stage::with_replicas(&toml, &["a", "b"], |spec| {
+            let origin: Arc<dyn Origin> = match spec.name.as_str() {
+                "b" => Arc::new(Worked {
+                    slow_from,
+                    takes: Duration::from_millis(900),
+                    at_work: Arc::clone(&at_work),
+                }),
+                _ => Arc::new(FakeOrigin::always(Fault::None)),
+            };
+            vec![origin]
+        });
+        let _guarded = stage.guarded();
+        let mut rng = Rng::with_seed(7);
+        let (mut most, mut limits) = (0, BTreeSet::new());
+        let span = Duration::from_secs(30);
+        load(&stage, span, 60.0, &mut rng, anybody, |at, _, _| {
+            if at > slow_from + Duration::from_secs(10) {
+                most = most.max(at_work.load(Ordering::Relaxed));
+                limits.insert(stage.edition.fetcher.block_states()["b"].limit);
+            }
+        })
+        .await;
+        let limit = limits.last().copied().unwrap_or_default();
+        assert!((1..=limit).contains(&most), "{most} of {limits:?}");
+    });
 }
 
 /// The longest that a page waits for its block in half a minute, after the breaker has opened; and how
