@@ -29,6 +29,7 @@ use crate::report::Event;
 use crate::site::{self, Site};
 use crate::telemetry::{Samples, Throttle};
 
+use super::learned::KnownRate;
 
 /// Between two changes of the level that are told: a step that some readers keep and others do not
 /// moves every tick.
@@ -44,8 +45,8 @@ pub(super) struct Governing {
     pub(super) samples: Arc<Samples>,
     /// Whether origins are spared.
     pub(super) is_limiting: Arc<AtomicBool>,
-    /// What was learned before a restart.
-    pub(super) rate: Option<f64>,
+    /// What is known of the machine, from before a restart to begin with.
+    pub(super) rate: Arc<KnownRate>,
 }
 
 /// What one edition was seen to have at the last tick.
@@ -115,7 +116,7 @@ impl Governing {
             tracing::error!(
                 "the governor panicked: what it had learned of costs and of strained origins since the \
                  start is lost, pages are full until it has learned them anew; what operators have \
-                 decided stays in force, and the rate of this machine is that of the start"
+                 decided stays in force, and so does the rate of this machine"
             );
         }
     }
@@ -126,7 +127,7 @@ impl Governing {
         let site = &followed.edition.site;
         let (then, cpu) = (clock.now(), clock.cpu());
         Memory {
-            governor: Governor::new(self.law(site), shape(site), self.rate),
+            governor: Governor::new(self.law(site), shape(site), self.rate.value()),
             followed,
             told: Told {
                 level: Level::FULL,
@@ -156,6 +157,7 @@ impl Governing {
             .edition
             .fetcher
             .tick(span, |id| governor.is_shared(id.index()));
+        let effect = effect(site.degradation.mode);
         let turned = governor.tick(Seen {
             span,
             counted,
@@ -166,10 +168,14 @@ impl Governing {
                 .map(|(used, before)| used.saturating_sub(before)),
             charges: charges(site, &overrides, &readings),
             asked: asked(site, &readings),
-            effect: effect(site.degradation.mode),
+            effect,
             overrides,
         });
         (*then, *cpu) = (now, used);
+        // what was learned while nothing came of it has been tried on nobody
+        if effect != Effect::None {
+            self.rate.learn(governor.rate());
+        }
         self.tell(site, &turned, told, now);
         self.samples
             .add(&turned, clock.moment(now), site.ladder.text_only());
@@ -347,7 +353,7 @@ mod tests {
             overrides: Arc::default(),
             samples: Arc::default(),
             is_limiting: means.is_limiting,
-            rate: Some(1234.5),
+            rate: Arc::new(KnownRate::new(Some(1234.5))),
         }
     }
 
@@ -389,5 +395,26 @@ mod tests {
         (0..2).for_each(|_| governing.turn_or_lose(&mut memory, &complaints));
         assert_eq!(governing.samples.since(0).len(), 2);
         assert!(governing.is_limiting.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn the_rate_that_is_kept_is_what_a_law_has_learned_and_tried() {
+        for (degradation, is_kept) in [
+            ("mode = \"on\"", false),
+            ("mode = \"off\"", true),
+            ("mode = \"on\"\nlaw = \"aimd\"", true),
+        ] {
+            let (governing, complaints) = (governing(degradation), Throttle::default());
+            let mut memory = None;
+            governing.turn_or_lose(&mut memory, &complaints);
+            // a machine that gets less done
+            let other = governing.law(&governing.edition.load().site);
+            let other = Governor::new(other, Shape::default(), Some(999.0));
+            let says = other.rate();
+            memory.as_mut().unwrap().governor = other;
+            governing.turn_or_lose(&mut memory, &complaints);
+            let expected = if is_kept { Some(1234.5) } else { says };
+            assert_eq!(governing.rate.value(), expected, "{degradation}");
+        }
     }
 }
