@@ -61,6 +61,11 @@ const CUT: (f64, f64) = (0.05, 0.8);
 /// Answers of the witness that take so many times what is usual say the same before anybody is refused.
 const SLOW: f64 = 2.0;
 
+/// Once a shortage is known, that and so many times what answers take usually meanwhile say that a queue
+/// grows again.
+const SLOW_AGAIN: f64 = 2.3;
+const SLOWER: f64 = 1.5;
+
 /// What the requests that are left are to take at most, in times what is usual, where they are cut for
 /// that.
 const SLOW_AIM: f64 = 1.3;
@@ -69,9 +74,9 @@ const SLOW_AIM: f64 = 1.3;
 const CUT_PAUSE_S: f64 = 0.3;
 
 /// The same for what only slow answers tell, once it is known that the shortage is shared, and what one
-/// cut takes for that at most: a queue that is vanishing is long for a while.
+/// cut takes for that at least and at most: a queue that is vanishing is long for a while.
 const CUT_SLOW_PAUSE_S: f64 = 0.7;
-const CUT_SLOW_MAX: f64 = 0.25;
+const CUT_SLOW: (f64, f64) = (0.12, 0.25);
 
 /// A loss under this share of what it was two ticks ago is vanishing already.
 const VANISHING: f64 = 0.9;
@@ -99,6 +104,9 @@ const CAREFUL_TAU: Duration = Duration::from_secs(30);
 const BETTER: f64 = 0.82;
 const BETTER_S: f64 = 1.0;
 
+/// How long after a cut it is as it will be, in seconds.
+const SETTLED_S: f64 = 3.0;
+
 /// By when the first cuts must have helped, in seconds: answers take less than this share of the longest
 /// that they took meanwhile.
 const JUDGED_S: f64 = 3.0;
@@ -111,7 +119,10 @@ const HELPLESS_S: (f64, f64) = (10.0, 80.0);
 const NEAR: f64 = 0.85;
 
 /// for so long at first, and for so long at most, in seconds.
-const PATIENCE_S: (f64, f64) = (5.0, 80.0);
+const PATIENCE_S: (f64, f64) = (5.0, 40.0);
+
+/// It has grown since the last cut, and did not only follow what is asked for.
+const GROWN: f64 = 1.01;
 
 /// It goes wrong there again above this share of that capacity.
 const AGAIN: f64 = 0.75;
@@ -177,6 +188,8 @@ pub struct State {
     blocks: Vec<Block>,
     /// Requests a second that origins can take; `None` as long as nothing was wrong.
     capacity: Option<f64>,
+    /// What the last cut has left of it.
+    left: f64,
     /// The capacity at which it last went wrong.
     ceiling: f64,
     /// For how long it grows with care near that, in seconds.
@@ -221,6 +234,7 @@ impl Default for State {
             pages: None,
             blocks: Vec::new(),
             capacity: None,
+            left: 0.0,
             ceiling: 0.0,
             patience: PATIENCE_S.0,
             since_cut: f64::INFINITY,
@@ -265,7 +279,7 @@ pub fn step(mut state: State, look: &Look<'_>) -> (State, Relief) {
     let strain = Strain::of(&state, look);
     state.single_out(&strain, look, span);
     state.since_cut += span;
-    state.calm = match strain.refused < NONE && !strain.is_shared(state.phi < 1.0) {
+    state.calm = match strain.refused < NONE && !state.is_short(&strain) {
         true => state.calm + span,
         false => 0.0,
     };
@@ -412,23 +426,28 @@ impl Strain {
         strain
     }
 
-    /// Whether so many are strained that it is no single one's fault; `is_known` to be so already, the
-    /// last of those that are left says it.
-    fn is_shared(&self, is_known: bool) -> bool {
-        match is_known {
-            true => self.origins > 0 && self.origins >= WITNESS.min(self.asked),
-            false => {
-                let is_slow = self.asked >= WITNESS && self.slowness >= SLOW;
-                self.origins >= WITNESS || is_slow
-            }
+    /// Whether so many are strained that it is no single one's fault. Where that is known already the
+    /// last of those that are left says it, and how slow answers are `usually` while it is so.
+    fn is_shared(&self, is_known: bool, usually: Option<f64>) -> bool {
+        if !is_known {
+            let is_slow = self.asked >= WITNESS && self.slowness >= SLOW;
+            return self.origins >= WITNESS || is_slow;
         }
+        let is_strained = self.origins > 0 && self.origins >= WITNESS.min(self.asked);
+        let usually = usually.unwrap_or(f64::INFINITY);
+        is_strained || self.slowness > SLOW_AGAIN.max(SLOWER * usually)
     }
 }
 
 impl State {
+    /// Whether many are strained.
+    fn is_short(&self, strain: &Strain) -> bool {
+        strain.is_shared(self.phi < 1.0, self.careful)
+    }
+
     /// Finds out which blocks are strained alone.
     fn single_out(&mut self, strain: &Strain, look: &Look<'_>, span: f64) {
-        let is_alone = self.is_at_work() && !strain.is_shared(self.phi < 1.0);
+        let is_alone = self.is_at_work() && !self.is_short(strain);
         let seen = look.blocks.iter().zip(&strain.notable);
         for (block, (seen, is_notable)) in self.blocks.iter_mut().zip(seen) {
             let is_strained = *is_notable && !seen.reading.is_open;
@@ -451,18 +470,18 @@ impl State {
         }
         self.judge(strain, span);
         let is_known = self.phi < 1.0;
-        let is_shared = strain.is_shared(is_known);
+        let is_shared = self.is_short(strain);
         if is_shared || (is_known && strain.refused >= NOTABLE) {
             let slow = 1.0 - SLOW_AIM / strain.slowness.max(SLOW_AIM);
             let (loss, pause) = match () {
                 // what was refused is known at once, and what slow answers will tell is not
                 () if strain.refused_mean >= NOTABLE => (strain.refused_mean, CUT_PAUSE_S),
                 () if !is_shared => (strain.refused_mean, CUT_PAUSE_S),
-                () if is_known => (strain.mean.min(CUT_SLOW_MAX), CUT_SLOW_PAUSE_S),
+                () if is_known => (strain.mean.clamp(CUT_SLOW.0, CUT_SLOW.1), CUT_SLOW_PAUSE_S),
                 () => (strain.mean.max(slow.min(SLOW_LOSS_MAX)), CUT_PAUSE_S),
             };
             if self.since_cut >= pause && !is_vanishing {
-                self.cut_by(loss, strain.slowness, demand);
+                self.cut_by(loss, demand);
             }
             return;
         }
@@ -475,7 +494,7 @@ impl State {
             return;
         }
         let is_near = capacity > NEAR * self.ceiling && self.since_cut < self.patience;
-        if is_near && self.since_cut > JUDGED_S {
+        if is_near && self.since_cut > SETTLED_S {
             self.look_for_better(span);
         }
         if self.calm < REST_S || strain.nearness > ROOM {
@@ -521,20 +540,21 @@ impl State {
         }
     }
 
-    fn cut_by(&mut self, loss: f64, slowness: f64, demand: f64) {
+    fn cut_by(&mut self, loss: f64, demand: f64) {
         let capacity = self.capacity.unwrap_or(f64::INFINITY).min(demand);
-        // a cut soon after a cut belongs to the same shortage
-        if self.since_cut > JUDGED_S {
+        // one cut after another, with no growth between, belong to the same shortage
+        if capacity > GROWN * self.left {
             let is_again = (AGAIN * self.ceiling..self.ceiling / AGAIN).contains(&capacity);
             self.patience = match is_again {
                 true => (2.0 * self.patience).min(PATIENCE_S.1),
                 false => PATIENCE_S.0,
             };
             self.ceiling = capacity;
-            self.judged = (self.phi >= 1.0).then_some((slowness, 0.0));
+            self.judged = (self.phi >= 1.0).then_some((self.slowness, 0.0));
         }
         let (least, most) = CUT;
-        self.capacity = Some(capacity * (1.0 - loss.clamp(least, most)));
+        self.left = capacity * (1.0 - loss.clamp(least, most));
+        self.capacity = Some(self.left);
         self.since_cut = 0.0;
     }
 

@@ -27,6 +27,8 @@ pub(super) struct Composer {
     speed: f64,
     /// Until when all of it stands still.
     still: At,
+    /// For how long a page that has not begun waits at most.
+    patience: Duration,
     line: Line<Work>,
     /// Pages that are turned away, which takes no turn.
     turned_away: VecDeque<Work>,
@@ -57,12 +59,13 @@ pub(super) struct Begun {
 }
 
 impl Composer {
-    pub(super) fn new(cores: usize, start: Instant) -> Self {
+    pub(super) fn new(cores: usize, patience: Duration, start: Instant) -> Self {
         Self {
             start,
             cores: vec![None; cores],
             speed: 1.0,
             still: At::default(),
+            patience,
             line: Line::default(),
             turned_away: VecDeque::new(),
             wait_sum: Duration::ZERO,
@@ -79,7 +82,9 @@ impl Composer {
         let work = Work { job, takes };
         let stage = match job {
             Job::Snapshot(_) => return self.turned_away.push_back(work),
-            Job::Plan(_) => Stage::New,
+            Job::Plan(_) => Stage::New {
+                patience: self.patience,
+            },
             Job::Render(..) | Job::Assemble(_) => Stage::Begun,
         };
         self.line.add(stage, self.instant(now), work);
@@ -168,7 +173,7 @@ mod tests {
 
     /// One core, which is busy for a second.
     fn composer() -> Composer {
-        let mut composer = Composer::new(1, Clock::start().now());
+        let mut composer = Composer::new(1, Duration::from_millis(60), Clock::start().now());
         composer.add(Job::Render(99, 0), Span::from_ms(1000.0), at(0.0));
         assert!(composer.begin(at(0.0)).is_some());
         composer

@@ -177,7 +177,11 @@ impl<'s> Plant<'s> {
             now: At::default(),
             agenda: Agenda::new(),
             chance: Chance::new(seed),
-            composer: Composer::new(scenario.composer.workers, start),
+            composer: Composer::new(
+                scenario.composer.workers,
+                scenario.degradation.wait_max,
+                start,
+            ),
             plan_work: spread(scenario.composer.plan_ms),
             assemble_work: spread(scenario.composer.assemble_ms),
             snapshot_work: Span::from_ms(scenario.composer.snapshot_ms),

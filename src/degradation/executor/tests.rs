@@ -45,13 +45,18 @@ async fn whoever_has_waited_too_long_is_not_begun() {
 
 #[tokio::test(start_paused = true)]
 async fn turns_go_by_the_line() {
-    for (wait, in_order) in [(20 * MS, true), (50 * MS, false)] {
+    for (patience, wait, in_order) in [
+        (PATIENCE, 20 * MS, true),
+        (PATIENCE, 50 * MS, false),
+        (20 * MS, 17 * MS, false),
+        (400 * MS, 290 * MS, true),
+    ] {
         let executor = executor(1);
-        let held = executor.begin(PATIENCE).await.unwrap();
-        let mut older = Box::pin(executor.begin(PATIENCE));
+        let held = executor.begin(patience).await.unwrap();
+        let mut older = Box::pin(executor.begin(patience));
         assert!(older.as_mut().now_or_never().is_none());
         advance(wait).await;
-        let mut newer = Box::pin(executor.begin(PATIENCE));
+        let mut newer = Box::pin(executor.begin(patience));
         assert!(newer.as_mut().now_or_never().is_none());
         let mut begun = Box::pin(executor.go_on());
         assert!(begun.as_mut().now_or_never().is_none());
