@@ -152,6 +152,10 @@ impl Tunable for work_rate::Constants {
             "The most work that can be done, in milliseconds a second; one and a half times what the cores have if absent. Too high costs a second of learning, too low gives up blocks for nothing.",
         ),
         (
+            "rate_begin",
+            "What it takes a machine to be able to do before anything is learned, as a share of `rate_max`.",
+        ),
+        (
             "rate_min",
             "The least that the rate falls to, as a share of `rate_max`.",
         ),

@@ -86,7 +86,10 @@ fn a_reload_that_changes_the_law_keeps_what_carries_over() {
     assert_eq!(state.rate(), None);
     let (state, decision) = work_rate.step(state, &sample());
     assert!(state.is_frozen());
-    assert_eq!(decision.rate, 3000.0, "nothing is known: from the top");
+    assert_eq!(
+        decision.rate, 2000.0,
+        "nothing is known: what two cores have"
+    );
 }
 
 #[test]

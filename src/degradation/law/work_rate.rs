@@ -25,8 +25,9 @@
 //! next to not at all while nothing is given up, for then nothing says that there is more. Between, R
 //! rests. [Clamping](Constants::rate_min) R is what keeps it from winding up.
 //!
-//! The most that R can be is put generously, half more than the cores can do: feedback finds the truth
-//! within a second, while a bound too low gives up blocks for nothing as long as it stands.
+//! R begins with what the cores have. The most that it can be is put generously, half more than that:
+//! feedback finds the truth within a second, while a bound too low gives up blocks for nothing as long as
+//! it stands.
 
 use std::time::Duration;
 
@@ -42,6 +43,9 @@ pub struct Constants {
     /// The most work that can be done, in milliseconds a second: one and a half times what the cores
     /// have, see [`Constants::for_cores`].
     pub rate_max: f64,
+    /// What R is to begin with, as a share of `rate_max`: what the cores have. Where that is too little it
+    /// grows within a second or two, once it bears on anything.
+    pub rate_begin: f64,
     /// The least that R falls to, as a share of `rate_max`: from less it could not come back, as too
     /// little would be done to learn from.
     pub rate_min: f64,
@@ -84,7 +88,8 @@ pub struct Constants {
     /// The share of the growth that there is right under the dead band; all of it is where there is no
     /// pressure at all.
     pub growth_care: f64,
-    /// Growth while nothing is given up, as a share of `rate_max` a second.
+    /// Growth while nothing is given up, as a share of `rate_max` a second: so slow that what one crowd has
+    /// taught is known hours later.
     pub drift: f64,
     /// Above this share of the R at which the last spell began, R grows with care,
     pub plateau: f64,
@@ -126,6 +131,7 @@ impl Constants {
     /// What a site may set.
     pub const KNOBS: &'static [Knob<Self>] = &[
         number!(rate_max, Work, (50.0, 1e7)),
+        number!(rate_begin, Ratio, (0.1, 1.0)),
         number!(rate_min, Ratio, (0.01, 0.5)),
         number!(admit_min, Ratio, (0.01, 0.5)),
         time!(queue_target, (0.002, 1.0)),
@@ -157,7 +163,8 @@ impl Constants {
 
     pub(super) fn begin(&self, rate: Option<f64>) -> State {
         let (min, max) = self.rates();
-        let rate = rate.filter(|rate| rate.is_finite()).unwrap_or(max);
+        let rate = rate.filter(|rate| rate.is_finite());
+        let rate = rate.unwrap_or(self.rate_begin * max);
         State {
             rate: rate.clamp(min, max),
             is_frozen: false,
@@ -194,6 +201,7 @@ impl Default for Constants {
         let ms = Duration::from_millis;
         Self {
             rate_max: 1500.0,
+            rate_begin: 1.0 / 1.5,
             rate_min: 0.05,
             admit_min: 0.05,
             queue_target: ms(25),
@@ -213,7 +221,7 @@ impl Default for Constants {
             growth_rest: ms(3000),
             growth_boost: 4.0,
             growth_care: 0.2,
-            drift: 0.002,
+            drift: 0.000_02,
             plateau: 0.92,
             plateau_growth: 0.02,
             plateau_time: ms(8000),
