@@ -24,7 +24,8 @@ Examples:
       Plays a scenario, prints what is given up and when, and draws it.
   curl -s 'http://127.0.0.1:8081/samples?since=0' > night.jsonl
   marbre simulate night.jsonl --law aimd
-      Plays the last ten minutes of a server, as its admin address tells them, through the other law.
+      Plays the last ten minutes of a server, as its admin address tells them, through the other law,
+      and says where that decides otherwise. What was seen stays as it was, whatever is decided.
 
 Exit codes: 0 it went as it should; 1 a bound of [expect] was not kept, or something could not be
 written; 2 the scenario, the trace or the command is wrong.";
@@ -117,7 +118,7 @@ impl Simulate {
         match names.len() {
             0 | 1 => Ok(()),
             _ => Err(format!(
-                "error: {} all go to standard output, which takes one of them: write the others to files",
+                "error: {} go to standard output, which takes one of them: write the rest to files",
                 names.join(" and ")
             )),
         }
@@ -174,11 +175,15 @@ impl Simulate {
         if self.json {
             print(&json(&simulate::replay_json(&shown, &replay)))?;
         } else if !self.is_stdout_taken() {
+            let count = match cores {
+                1 => "1 core".to_owned(),
+                _ => format!("{cores} cores"),
+            };
             let so = match (&law, self.cores) {
                 (Law::Aimd(_), _) => String::new(),
-                (Law::WorkRate(_), Some(cores)) => format!(" for {cores} cores"),
+                (Law::WorkRate(_), Some(_)) => format!(" for {count}"),
                 (Law::WorkRate(_), None) => format!(
-                    " for {cores} cores, the fewest that its rates fit (--cores N if there were more)"
+                    " for {count}, the fewest that its rates fit (--cores N if there were more)"
                 ),
             };
             let head = format!("{shown}: through {}{so}\n\n", law.name());

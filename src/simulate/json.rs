@@ -1,5 +1,5 @@
 //! A run and a replay as JSON. Owns the keys, which say their units as those of `/state` do; percents are
-//! 0 to 100, shares 0 to 1.
+//! 0 to 100, shares 0 to 1. Numbers are rounded, so that they are the same on every machine.
 
 use serde_json::{Map, Value, json};
 
@@ -8,7 +8,7 @@ use super::{Replay, Run, Scenario, Summary, levels};
 
 pub(super) fn of_run(scenario: &Scenario, seed: u64, run: &Run) -> Value {
     let (from, to) = scenario.event;
-    json!({
+    rounded(json!({
         "scenario": scenario.name,
         "about": scenario.about,
         "control": scenario.degradation.control.name(),
@@ -22,7 +22,7 @@ pub(super) fn of_run(scenario: &Scenario, seed: u64, run: &Run) -> Value {
         "broken": run.broken,
         "summary": summary(&run.summary),
         "levels": levels::rows(scenario, run),
-    })
+    }))
 }
 
 pub(super) fn of_replay(name: &str, replay: &Replay) -> Value {
@@ -39,7 +39,7 @@ pub(super) fn of_replay(name: &str, replay: &Replay) -> Value {
             "was_admit": most.was_admit,
         })
     });
-    json!({
+    rounded(json!({
         "trace": name,
         "control": replay.law,
         "lasts_s": replay.lasts_s(),
@@ -47,7 +47,7 @@ pub(super) fn of_replay(name: &str, replay: &Replay) -> Value {
         "ticks_otherwise": replay.ticks_otherwise(),
         "otherwise": otherwise.collect::<Vec<_>>(),
         "levels": rows(replay),
-    })
+    }))
 }
 
 fn summary(summary: &Summary) -> Value {
@@ -118,4 +118,20 @@ fn summary(summary: &Summary) -> Value {
 /// A number of things.
 fn count(number: f64) -> u64 {
     number as u64
+}
+
+/// To the fourth digit after the point.
+fn rounded(value: Value) -> Value {
+    match value {
+        Value::Array(values) => values.into_iter().map(rounded).collect(),
+        Value::Object(values) => {
+            let values = values.into_iter();
+            values.map(|(key, value)| (key, rounded(value))).collect()
+        }
+        Value::Number(number) if number.is_f64() => {
+            let number = number.as_f64().unwrap_or_default();
+            json!((number * 1e4).round() / 1e4)
+        }
+        value @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => value,
+    }
 }

@@ -2,6 +2,7 @@
 //! format of a recorded trace; a trace is played again by [`replay`](super::replay).
 
 use serde::{Deserialize, Serialize};
+use serde_json::error::Category;
 
 use crate::degradation::law::Reason;
 use crate::degradation::sample::Costs;
@@ -92,15 +93,7 @@ pub(super) struct Line {
 impl Line {
     /// Reads a line; says what is wrong with one that cannot be.
     pub(super) fn read(text: &str) -> Result<(Self, Sample), String> {
-        let line: Self = serde_json::from_str(text).map_err(|why| {
-            let column = why.column();
-            let place = format!(" at line {} column {column}", why.line());
-            let why = why.to_string();
-            match why.strip_suffix(&place) {
-                Some(why) => format!("{why} (column {column})"),
-                None => why,
-            }
-        })?;
+        let line: Self = serde_json::from_str(text).map_err(|why| not_a_tick(&why))?;
         for (key, share) in [("theta", line.theta), ("admit", line.admit)] {
             if !(0.0..=1.0).contains(&share) {
                 return Err(format!("`{key}` is {share}, and must be from 0 to 1"));
@@ -143,5 +136,18 @@ impl Told {
                 optional_ms: self.optional_ms,
             },
         })
+    }
+}
+
+/// What is wrong with a line, which is always the first of what is parsed.
+fn not_a_tick(why: &serde_json::Error) -> String {
+    let column = why.column();
+    let said = why.to_string();
+    let place = format!(" at line {} column {column}", why.line());
+    let said = said.strip_suffix(&place).unwrap_or(&said);
+    match why.classify() {
+        Category::Data => format!("{said} (column {column})"),
+        Category::Eof => format!("it breaks off: {said} (column {column})"),
+        Category::Syntax | Category::Io => format!("it is not JSON: {said} (column {column})"),
     }
 }

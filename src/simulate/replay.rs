@@ -245,4 +245,4 @@ impl fmt::Display for NoTrace {
 impl std::error::Error for NoTrace {}
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
