@@ -12,6 +12,8 @@
 //!
 //! Invariant: a run is a function of its scenario and its seed.
 
+use serde_json::Value;
+
 use crate::clock::Instant;
 use crate::config::Diagnostics;
 
@@ -20,18 +22,23 @@ mod composer;
 pub mod expect;
 mod file;
 mod governor;
+mod json;
+mod levels;
 mod meter;
 mod origin;
 mod page;
 mod plant;
+mod plot;
 mod read;
 mod record;
+pub mod replay;
 pub mod scenario;
 pub mod summary;
 mod text;
 mod time;
 
 pub use expect::{Broken, Expect};
+pub use replay::{NoTrace, Replay, Trace};
 pub use scenario::Scenario;
 pub use summary::Summary;
 pub use text::trace;
@@ -68,6 +75,26 @@ pub fn run(scenario: &Scenario, seed: u64, start: Instant) -> Run {
         summary,
         meter,
     }
+}
+
+/// The figures of a run, the bounds that were not kept, and every second of it, as JSON.
+pub fn run_json(scenario: &Scenario, seed: u64, run: &Run) -> Value {
+    json::of_run(scenario, seed, run)
+}
+
+/// Every second of a replay and where it is decided otherwise, as JSON.
+pub fn replay_json(name: &str, replay: &Replay) -> Value {
+    json::of_replay(name, replay)
+}
+
+/// A graph of a run, as SVG.
+pub fn run_plot(scenario: &Scenario, run: &Run) -> String {
+    plot::of_run(scenario, run)
+}
+
+/// A graph of a replay, as SVG.
+pub fn replay_plot(name: &str, replay: &Replay) -> String {
+    plot::of_replay(name, replay)
 }
 
 impl Run {

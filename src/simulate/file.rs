@@ -16,7 +16,7 @@ use super::expect::Expect;
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "scenario")]
-pub struct File {
+pub(super) struct File {
     /// What it shows, in a line.
     #[serde(default)]
     pub about: String,
@@ -62,7 +62,7 @@ pub struct File {
 /// How long it lasts, and what is looked at.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Run {
+pub(super) struct Run {
     /// How long it lasts: "3m".
     #[serde(rename = "for")]
     #[schemars(extend("x-range" = ["1s", "1d"]))]
@@ -85,7 +85,7 @@ pub struct Run {
 /// A time.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Span {
+pub(super) struct Span {
     /// When it begins.
     pub at: At<TimeSpan>,
     /// How long it lasts.
@@ -96,7 +96,7 @@ pub struct Span {
 /// The composer.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Composer {
+pub(super) struct Composer {
     /// Milliseconds to plan a page.
     pub plan_ms: Option<At<f64>>,
     /// Milliseconds to put it together.
@@ -116,7 +116,7 @@ pub struct Composer {
 /// All of the composer stands still for a moment.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Stutter {
+pub(super) struct Stutter {
     /// From one to the next, on average.
     #[schemars(extend("x-range" = ["10ms", "1h"]))]
     pub every: At<TimeSpan>,
@@ -129,7 +129,7 @@ pub struct Stutter {
 /// The composer's speed.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Speed {
+pub(super) struct Speed {
     /// From when on.
     pub at: At<TimeSpan>,
     /// 1 is the usual speed.
@@ -139,7 +139,7 @@ pub struct Speed {
 /// What work costs anew.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Deploy {
+pub(super) struct Deploy {
     /// From when on.
     pub at: At<TimeSpan>,
     /// Of which fragments; of all, if absent.
@@ -152,7 +152,7 @@ pub struct Deploy {
 /// What several origins have behind them.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Shared {
+pub(super) struct Shared {
     /// How many it serves at once.
     #[schemars(range(min = 1, max = 100_000), example = 10)]
     pub servers: At<u32>,
@@ -164,7 +164,7 @@ pub struct Shared {
 /// A service that answers for fragments.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Origin {
+pub(super) struct Origin {
     /// How many it serves at once; more wait for their turn.
     #[schemars(range(min = 1, max = 100_000), example = 16)]
     pub servers: At<u32>,
@@ -192,7 +192,7 @@ pub struct Origin {
 /// A piece of the page.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Fragment {
+pub(super) struct Fragment {
     /// "core", "essential", or a rank: a higher one is kept longer.
     pub priority: At<Priority>,
     /// Where it comes from; the origin of its own name, if absent.
@@ -211,7 +211,7 @@ pub struct Fragment {
 /// How pages are degraded.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Degradation {
+pub(super) struct Degradation {
     /// "work-rate", "aimd"; and to compare with: "none", "ladder-p95", "ladder-p95-fast".
     pub law: Option<At<LawName>>,
     /// What a page should take at the 95th percentile.
@@ -246,7 +246,7 @@ pub struct Degradation {
 /// What decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum LawName {
+pub(super) enum LawName {
     /// The work-rate law.
     WorkRate,
     /// AIMD on the queue delay.
@@ -262,7 +262,7 @@ pub enum LawName {
 /// Everything of a kind at once.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Scale {
+pub(super) struct Scale {
     /// Times as many servers at every origin and shared resource.
     pub servers: Option<At<f64>>,
     /// Times as much work for everything.
@@ -278,7 +278,7 @@ pub struct Scale {
 /// Who reads.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Load {
+pub(super) struct Load {
     /// From when on.
     pub at: At<TimeSpan>,
     /// Pages a second, each by chance.
@@ -302,7 +302,7 @@ pub struct Load {
 /// What goes wrong.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Fault {
+pub(super) struct Fault {
     /// With whom: an origin, or "*" for all of them.
     pub origin: Option<At<String>>,
     /// With what several of them have behind them.
@@ -323,7 +323,7 @@ pub struct Fault {
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum FaultName {
+pub(super) enum FaultName {
     /// It takes longer.
     Slow,
     /// It does not answer at all.

@@ -338,7 +338,7 @@ impl Seconds {
 }
 
 /// The quantile of sorted times, in milliseconds; 0 of none.
-fn quantile(sorted: &[Span], share: f64) -> f64 {
+pub(super) fn quantile(sorted: &[Span], share: f64) -> f64 {
     if sorted.is_empty() {
         return 0.0;
     }
