@@ -75,7 +75,7 @@ impl Governing {
     /// Begins, until `stop` or the end of the runtime. `tasks` tells when it has ended: it holds what
     /// the next server on the same folder needs for itself.
     pub(super) fn begin(self, tasks: &TaskTracker, stop: CancellationToken) -> io::Result<()> {
-        let (goes_on, stopped) = mpsc::channel::<Infallible>();
+        let (goes_on, stopped) = mpsc::sync_channel::<Infallible>(0);
         let thread = thread::Builder::new().name("marbre-governor".to_owned());
         let thread = thread.spawn(move || self.run(&stopped))?;
         tasks.spawn(async move {

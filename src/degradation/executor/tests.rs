@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use futures::FutureExt as _;
 use futures::future::join_all;
 use tokio::time::advance;
+use tokio_util::task::TaskTracker;
 
 use super::*;
 
@@ -112,13 +113,14 @@ async fn under_real_threads_nobody_is_forgotten_and_the_bound_holds() {
     let executor = executor(PERMITS);
     let inside = Arc::new(AtomicUsize::new(0));
     let broken = Arc::new(AtomicBool::new(false));
+    let tasks = TaskTracker::new();
     let jobs = (0..400).map(|job| {
         let (executor, inside, broken) = (
             Arc::clone(&executor),
             Arc::clone(&inside),
             Arc::clone(&broken),
         );
-        tokio::spawn(async move {
+        tasks.spawn(async move {
             for _ in 0..50 {
                 let turn = match job % 2 {
                     0 => executor.go_on().await,

@@ -42,7 +42,7 @@ rate = 50
 
 const LINE: &str = r#"{"at_ms":1000,"span_ms":100,"arrivals":5,"queue_delay_ms":0.5,"lateness":null,"inflation":1.0,"base_ms":4,"optional_ms":6,"theta":1,"admit":1,"phi":1,"rate":1500,"reason":"ample","level":0}"#;
 
-pub(in super::super) fn run(control: &str) -> (crate::simulate::Scenario, crate::simulate::Run) {
+pub(in super::super) fn run(control: &str) -> (simulate::Scenario, simulate::Run) {
     let text = PLANT.replace("[degradation]", &format!("[degradation]\n{control}"));
     let scenario = simulate::read("crowd.toml", &text, &|_| Err(String::new()));
     let scenario = scenario.map_err(|found| found.render(false)).unwrap();
