@@ -34,13 +34,15 @@ mod record;
 pub mod replay;
 pub mod scenario;
 pub mod summary;
+mod table;
 mod text;
 mod time;
 
 pub use expect::{Broken, Expect};
 pub use replay::{NoTrace, Replay, Trace};
-pub use scenario::Scenario;
+pub use scenario::{Control, Scenario};
 pub use summary::Summary;
+pub use table::table;
 pub use text::trace;
 
 use meter::Meter;

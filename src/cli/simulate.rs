@@ -13,7 +13,7 @@ use clap::{Args, ValueEnum};
 use crate::clock::Clock;
 use crate::config;
 use crate::degradation::Law;
-use crate::simulate::{self, Scenario, Trace};
+use crate::simulate::{self, Control, Scenario, Trace};
 use crate::site::LawSpec;
 
 use super::output;
@@ -37,6 +37,16 @@ pub(super) struct Simulate {
     /// them and as `--samples` writes them.
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    /// More scenarios: a table of all of them is printed, in Markdown.
+    #[arg(value_name = "FILE", conflicts_with_all = ["samples", "plot", "json"])]
+    more: Vec<PathBuf>,
+    /// Print the table also of a single scenario.
+    #[arg(long, conflicts_with_all = ["samples", "plot", "json"])]
+    table: bool,
+    /// Of scenarios: no limiters, no breakers, no snapshots, nothing but deadlines and what decides.
+    /// What a scenario expects is then not checked.
+    #[arg(long)]
+    bare: bool,
     /// Where chance begins [default: as the scenario says].
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -51,7 +61,8 @@ pub(super) struct Simulate {
     /// Print the figures and every second as one JSON object.
     #[arg(long)]
     json: bool,
-    /// Of a trace: the law that it is played through, with its usual constants [default: work-rate].
+    /// What decides, with its usual constants: of a scenario instead of what it says, and what it expects
+    /// is then not checked; of a trace work-rate, unless this or --site says otherwise.
     #[arg(long, value_enum, value_name = "LAW", conflicts_with = "site")]
     law: Option<LawName>,
     /// Of a trace: the declaration of a site whose law, with its constants, it is played through.
@@ -67,6 +78,12 @@ pub(super) struct Simulate {
 enum LawName {
     WorkRate,
     Aimd,
+    /// Nobody: pages are full, come what may.
+    None,
+    /// To compare with: a ladder on the p95 of five seconds, with fifteen seconds' hold.
+    LadderP95,
+    /// To compare with: a ladder on the p95 of one second, with five seconds' hold.
+    LadderP95Fast,
 }
 
 /// Why there is no result.
@@ -96,6 +113,9 @@ impl Simulate {
     /// Whether all is as it should be.
     fn played(&self) -> Result<bool, Failed> {
         self.check_outputs().map_err(Failed::Wrong)?;
+        if self.table || !self.more.is_empty() {
+            return self.compare();
+        }
         let text = fs::read_to_string(&self.file)
             .map_err(|why| wrong(format!("{} cannot be read: {why}", self.file.display())))?;
         match is_trace(&self.file, &text) {
@@ -126,7 +146,6 @@ impl Simulate {
 
     fn play(&self, text: &str) -> Result<bool, Failed> {
         let of_traces = [
-            ("--law", self.law.is_some()),
             ("--site", self.site.is_some()),
             ("--cores", self.cores.is_some()),
         ];
@@ -134,7 +153,7 @@ impl Simulate {
             &of_traces,
             "is for a recorded trace; a scenario says it in [degradation]",
         )?;
-        let scenario = read(&self.file, text).map_err(Failed::Wrong)?;
+        let scenario = self.changed(read(&self.file, text).map_err(Failed::Wrong)?);
         let seed = self.seed.unwrap_or(scenario.seed);
         let run = simulate::run(&scenario, seed, Clock::start().now());
         if let Some(path) = &self.samples {
@@ -152,7 +171,57 @@ impl Simulate {
                 output::message(&format!("broken: {broken}"));
             }
         }
-        Ok(run.broken.is_empty())
+        Ok(run.broken.is_empty() || !self.is_as_declared())
+    }
+
+    /// Plays several scenarios and prints a table of them.
+    fn compare(&self) -> Result<bool, Failed> {
+        let mut played = Vec::new();
+        for path in std::iter::once(&self.file).chain(&self.more) {
+            let shown = path.display();
+            let text = fs::read_to_string(path)
+                .map_err(|why| wrong(format!("{shown} cannot be read: {why}")))?;
+            if is_trace(path, &text) {
+                let why = format!("error: {shown} is a recorded trace: play it alone");
+                return Err(Failed::Wrong(why));
+            }
+            let scenario = self.changed(read(path, &text).map_err(Failed::Wrong)?);
+            let seed = self.seed.unwrap_or(scenario.seed);
+            let run = simulate::run(&scenario, seed, Clock::start().now());
+            played.push((scenario, run));
+        }
+        print(&simulate::table(
+            played.iter().map(|(scenario, run)| (scenario, run)),
+        ))?;
+        let mut is_kept = true;
+        for (scenario, run) in played.iter().filter(|_| self.is_as_declared()) {
+            for broken in &run.broken {
+                is_kept = false;
+                output::message(&format!("{}: broken: {broken}", scenario.name));
+            }
+        }
+        Ok(is_kept)
+    }
+
+    /// Whether a scenario is played as it says, so that what it expects means something.
+    fn is_as_declared(&self) -> bool {
+        self.law.is_none() && !self.bare
+    }
+
+    /// A scenario with what this command says instead of it.
+    fn changed(&self, scenario: Scenario) -> Scenario {
+        let mut scenario = match self.bare {
+            true => scenario.bare(),
+            false => scenario,
+        };
+        let control = self.law.and_then(|name| {
+            let name = name.to_possible_value()?;
+            Control::called(name.get_name(), scenario.composer.workers)
+        });
+        if let Some(control) = control {
+            scenario.degradation.control = control;
+        }
+        scenario
     }
 
     fn replay(&self, text: &str) -> Result<bool, Failed> {
@@ -201,6 +270,11 @@ impl Simulate {
             }
             (None, Some(LawName::Aimd)) => LawSpec::Aimd(Default::default()),
             (None, Some(LawName::WorkRate) | None) => LawSpec::default(),
+            (None, Some(LawName::None | LawName::LadderP95 | LawName::LadderP95Fast)) => {
+                let why = "error: a recorded trace is played through a law of the server: --law \
+                           work-rate or --law aimd";
+                return Err(why.to_owned());
+            }
         };
         Ok(spec.for_cores(cores))
     }

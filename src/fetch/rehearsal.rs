@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::clock::Instant;
 use crate::fragment::Grade;
+use crate::report::BreakerState;
 use crate::site::{
     Address, BreakerPolicy, Connections, OriginSpec, ReplicaSpec, RetryPolicy, Role,
 };
@@ -47,7 +48,7 @@ impl Witness {
 #[derive(Debug)]
 pub(crate) struct Gate {
     guards: Guards,
-    /// Changes of its breakers so far.
+    /// How often its breakers have shut or opened it to those who ask.
     moves: u64,
 }
 
@@ -202,12 +203,19 @@ impl Gate {
         self.guards.breaker(grade).probe_due(now).is_some()
     }
 
-    /// Changes of its breakers so far.
+    /// How often its breakers have shut or opened it to those who ask.
     pub(crate) fn moves(&self) -> u64 {
         self.moves
     }
 
+    /// Counts what matters to those who ask: that they may not any more, and that they may again. What
+    /// it takes to find that out is not counted.
     fn note(&mut self, news: &Tidings) {
-        self.moves += news.origin.len() as u64;
+        let moves = news.origin.iter().filter(|(_, moved)| {
+            let was_asked = matches!(moved.from, BreakerState::Closed | BreakerState::Recovering);
+            let is_shut = moved.to == BreakerState::Open && was_asked;
+            is_shut || moved.to == BreakerState::Closed
+        });
+        self.moves += moves.count() as u64;
     }
 }

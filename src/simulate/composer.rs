@@ -23,6 +23,7 @@ pub(super) enum Job {
 #[derive(Debug)]
 pub(super) struct Composer {
     start: Instant,
+    is_in_order: bool,
     cores: Vec<Option<Running>>,
     speed: f64,
     /// Until when all of it stands still.
@@ -59,9 +60,11 @@ pub(super) struct Begun {
 }
 
 impl Composer {
-    pub(super) fn new(cores: usize, patience: Duration, start: Instant) -> Self {
+    /// `start` is the instant of the first moment. `is_in_order` does without the line's own order.
+    pub(super) fn new(cores: usize, patience: Duration, is_in_order: bool, start: Instant) -> Self {
         Self {
             start,
+            is_in_order,
             cores: vec![None; cores],
             speed: 1.0,
             still: At::default(),
@@ -82,10 +85,10 @@ impl Composer {
         let work = Work { job, takes };
         let stage = match job {
             Job::Snapshot(_) => return self.turned_away.push_back(work),
-            Job::Plan(_) => Stage::New {
+            Job::Plan(_) if !self.is_in_order => Stage::New {
                 patience: self.patience,
             },
-            Job::Render(..) | Job::Assemble(_) => Stage::Begun,
+            Job::Plan(_) | Job::Render(..) | Job::Assemble(_) => Stage::Begun,
         };
         self.line.add(stage, self.instant(now), work);
     }
@@ -173,7 +176,8 @@ mod tests {
 
     /// One core, which is busy for a second.
     fn composer() -> Composer {
-        let mut composer = Composer::new(1, Duration::from_millis(60), Clock::start().now());
+        let (patience, start) = (Duration::from_millis(60), Clock::start().now());
+        let mut composer = Composer::new(1, patience, false, start);
         composer.add(Job::Render(99, 0), Span::from_ms(1000.0), at(0.0));
         assert!(composer.begin(at(0.0)).is_some());
         composer

@@ -14,6 +14,8 @@ use super::summary::Summary;
 pub struct Expect {
     /// Seconds of the whole run whose 95th percentile is over the target, at most.
     pub bad_seconds_max: Option<f64>,
+    /// The same, at least: for what is known to do badly.
+    pub bad_seconds_min: Option<f64>,
     /// The median page, milliseconds at most.
     pub p50_max: Option<f64>,
     /// The 95th percentile, milliseconds at most.
@@ -43,13 +45,15 @@ pub struct Expect {
     pub skipped_max: Option<f64>,
     /// Theta throughout, at least.
     pub theta_min: Option<f64>,
-    /// Seconds from the beginning of the event until theta is a fifth or less, at most.
+    /// Phi throughout, at least.
+    pub phi_min: Option<f64>,
+    /// Seconds from the beginning of the event until theta is 0.15 or less, at most.
     pub descends_within: Option<f64>,
     /// Seconds from the end of the event until nine tenths of the value are back, at most.
     pub recovers_within: Option<f64>,
     /// Turns of theta by a tenth and more, a minute of the event, at most.
     pub swings_max: Option<f64>,
-    /// Changes of breakers, at most.
+    /// How often breakers shut an origin or opened it again, at most.
     pub breaker_moves_max: Option<f64>,
     /// Blocks that appear or disappear between two pages of one reader, for each page, at most.
     pub flips_max: Option<f64>,
@@ -121,6 +125,7 @@ impl Expect {
                 broken.push(Broken { key, bound, got });
             }
         };
+        least("bad_seconds_min", self.bad_seconds_min, Some(s.bad_seconds));
         least("fresh_core_min", self.fresh_core_min, Some(s.fresh_core));
         least("snapshots_min", self.snapshots_min, Some(s.snapshots));
         least("value_min", self.value_min, Some(s.value));
@@ -133,6 +138,7 @@ impl Expect {
         );
         least("utility_min", self.utility_min, Some(s.utility));
         least("theta_min", self.theta_min, Some(s.theta_least));
+        least("phi_min", self.phi_min, Some(s.phi_least));
         let full = self.full_at_end.map(|full| f64::from(u8::from(full)));
         least(
             "full_at_end",

@@ -19,44 +19,44 @@ use super::expect::Expect;
 pub(super) struct File {
     /// What it shows, in a line.
     #[serde(default)]
-    pub about: String,
+    pub(super) about: String,
     /// Another file, relative to this one, that declares what this one does not: a site, most often.
     /// Of an origin, a fragment or a shared resource that both declare, this one's counts.
     #[schemars(length(min = 1), example = &"newsroom.toml")]
-    pub plant: Option<At<String>>,
+    pub(super) plant: Option<At<String>>,
     /// How long it lasts, and what is looked at.
     #[serde(default)]
-    pub run: Run,
+    pub(super) run: Run,
     /// The composer: its work, and what befalls it.
     #[serde(default)]
-    pub composer: Composer,
+    pub(super) composer: Composer,
     /// What several origins have behind them, such as a database.
     #[serde(default)]
     #[schemars(with = "BTreeMap<Name, Shared>")]
-    pub shared: BTreeMap<String, Shared>,
+    pub(super) shared: BTreeMap<String, Shared>,
     /// The services that answer for fragments.
     #[serde(default)]
     #[schemars(with = "BTreeMap<Name, Origin>")]
-    pub origins: BTreeMap<String, Origin>,
+    pub(super) origins: BTreeMap<String, Origin>,
     /// The pieces of the page.
     #[serde(default)]
     #[schemars(with = "BTreeMap<Name, Fragment>")]
-    pub fragments: BTreeMap<String, Fragment>,
+    pub(super) fragments: BTreeMap<String, Fragment>,
     /// How pages are degraded.
     #[serde(default)]
-    pub degradation: Degradation,
+    pub(super) degradation: Degradation,
     /// Everything of a kind at once.
     #[serde(default)]
-    pub scale: Scale,
+    pub(super) scale: Scale,
     /// Who reads: each from its moment until that of the next.
     #[serde(default)]
-    pub load: Vec<Load>,
+    pub(super) load: Vec<Load>,
     /// What goes wrong.
     #[serde(default)]
-    pub fault: Vec<Fault>,
+    pub(super) fault: Vec<Fault>,
     /// What must come of it.
     #[serde(default)]
-    pub expect: Expect,
+    pub(super) expect: Expect,
 }
 
 /// How long it lasts, and what is looked at.
@@ -66,20 +66,20 @@ pub(super) struct Run {
     /// How long it lasts: "3m".
     #[serde(rename = "for")]
     #[schemars(extend("x-range" = ["1s", "1d"]))]
-    pub lasts: Option<At<TimeSpan>>,
+    pub(super) lasts: Option<At<TimeSpan>>,
     /// What the figures are of: from a moment until another. From the first change of the load or the
     /// first fault to the last, if absent; all of it where there is none.
     #[schemars(example = ["60s", "120s"])]
-    pub event: Option<Vec<At<TimeSpan>>>,
+    pub(super) event: Option<Vec<At<TimeSpan>>>,
     /// Where chance begins: 1.
-    pub seed: Option<At<u32>>,
+    pub(super) seed: Option<At<u32>>,
     /// How many readers there are: 2000.
     #[schemars(range(min = 1, max = 1_000_000))]
-    pub readers: Option<At<u32>>,
+    pub(super) readers: Option<At<u32>>,
     /// What the law has learned in a life before: milliseconds of work a second.
-    pub learned_rate: Option<f64>,
+    pub(super) learned_rate: Option<f64>,
     /// The governor does not come to its turn, from a moment on, for so long.
-    pub stalls: Vec<Span>,
+    pub(super) stalls: Vec<Span>,
 }
 
 /// A time.
@@ -87,10 +87,10 @@ pub(super) struct Run {
 #[serde(deny_unknown_fields)]
 pub(super) struct Span {
     /// When it begins.
-    pub at: At<TimeSpan>,
+    pub(super) at: At<TimeSpan>,
     /// How long it lasts.
     #[serde(rename = "for")]
-    pub lasts: At<TimeSpan>,
+    pub(super) lasts: At<TimeSpan>,
 }
 
 /// The composer.
@@ -98,19 +98,21 @@ pub(super) struct Span {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Composer {
     /// Milliseconds to plan a page.
-    pub plan_ms: Option<At<f64>>,
+    pub(super) plan_ms: Option<At<f64>>,
     /// Milliseconds to put it together.
-    pub assemble_ms: Option<At<f64>>,
+    pub(super) assemble_ms: Option<At<f64>>,
     /// Milliseconds to answer with a snapshot.
-    pub snapshot_ms: Option<At<f64>>,
+    pub(super) snapshot_ms: Option<At<f64>>,
     /// How much jobs of a kind differ: deviation over mean.
-    pub cv: Option<At<f64>>,
+    pub(super) cv: Option<At<f64>>,
+    /// Work in the order in which it came, as a plain server does it; else as the executor has it.
+    pub(super) in_order: Option<bool>,
     /// All of it stands still for a moment, as a collector of garbage or a noisy neighbour has it.
-    pub stutter: Option<Stutter>,
+    pub(super) stutter: Option<Stutter>,
     /// Its speed, from a moment on.
-    pub speed: Vec<Speed>,
+    pub(super) speed: Vec<Speed>,
     /// What the work of a fragment costs, from a moment on: a new version was deployed.
-    pub deploy: Vec<Deploy>,
+    pub(super) deploy: Vec<Deploy>,
 }
 
 /// All of the composer stands still for a moment.
@@ -119,11 +121,11 @@ pub(super) struct Composer {
 pub(super) struct Stutter {
     /// From one to the next, on average.
     #[schemars(extend("x-range" = ["10ms", "1h"]))]
-    pub every: At<TimeSpan>,
+    pub(super) every: At<TimeSpan>,
     /// For how long.
     #[serde(rename = "for")]
     #[schemars(extend("x-range" = ["1ms", "10s"]))]
-    pub lasts: At<TimeSpan>,
+    pub(super) lasts: At<TimeSpan>,
 }
 
 /// The composer's speed.
@@ -131,9 +133,9 @@ pub(super) struct Stutter {
 #[serde(deny_unknown_fields)]
 pub(super) struct Speed {
     /// From when on.
-    pub at: At<TimeSpan>,
+    pub(super) at: At<TimeSpan>,
     /// 1 is the usual speed.
-    pub factor: At<f64>,
+    pub(super) factor: At<f64>,
 }
 
 /// What work costs anew.
@@ -141,12 +143,12 @@ pub(super) struct Speed {
 #[serde(deny_unknown_fields)]
 pub(super) struct Deploy {
     /// From when on.
-    pub at: At<TimeSpan>,
+    pub(super) at: At<TimeSpan>,
     /// Of which fragments; of all, if absent.
     #[serde(default)]
-    pub fragments: Vec<At<String>>,
+    pub(super) fragments: Vec<At<String>>,
     /// Times what was declared.
-    pub factor: At<f64>,
+    pub(super) factor: At<f64>,
 }
 
 /// What several origins have behind them.
@@ -155,10 +157,10 @@ pub(super) struct Deploy {
 pub(super) struct Shared {
     /// How many it serves at once.
     #[schemars(range(min = 1, max = 100_000), example = 10)]
-    pub servers: At<u32>,
+    pub(super) servers: At<u32>,
     /// How much what is asked of it differs: deviation over mean.
     #[serde(default = "usual_cv")]
-    pub cv: f64,
+    pub(super) cv: f64,
 }
 
 /// A service that answers for fragments.
@@ -167,26 +169,26 @@ pub(super) struct Shared {
 pub(super) struct Origin {
     /// How many it serves at once; more wait for their turn.
     #[schemars(range(min = 1, max = 100_000), example = 16)]
-    pub servers: At<u32>,
+    pub(super) servers: At<u32>,
     /// Its own part of the time, on average.
     #[schemars(extend("x-range" = ["1ms", "60s"]), example = &"30ms")]
-    pub latency: At<TimeSpan>,
+    pub(super) latency: At<TimeSpan>,
     /// How much that differs: deviation over mean.
     #[serde(default = "usual_cv")]
-    pub cv: f64,
+    pub(super) cv: f64,
     /// What it asks in its turn, while its place is held.
-    pub shared: Option<At<String>>,
+    pub(super) shared: Option<At<String>>,
     /// That one's part of the time, on average.
-    pub shared_latency: Option<At<TimeSpan>>,
+    pub(super) shared_latency: Option<At<TimeSpan>>,
     /// Whether it stops working on what nobody waits for any more.
     #[serde(default)]
-    pub cancels: bool,
+    pub(super) cancels: bool,
     /// Requests in flight; more are refused, not queued.
     #[schemars(range(min = 1, max = 100_000))]
-    pub max_in_flight: Option<At<u32>>,
+    pub(super) max_in_flight: Option<At<u32>>,
     /// When the origin is not worth asking.
     #[serde(default)]
-    pub breaker: Breaker,
+    pub(super) breaker: Breaker,
 }
 
 /// A piece of the page.
@@ -194,18 +196,18 @@ pub(super) struct Origin {
 #[serde(deny_unknown_fields)]
 pub(super) struct Fragment {
     /// "core", "essential", or a rank: a higher one is kept longer.
-    pub priority: At<Priority>,
+    pub(super) priority: At<Priority>,
     /// Where it comes from; the origin of its own name, if absent.
-    pub origin: Option<At<String>>,
+    pub(super) origin: Option<At<String>>,
     /// What its origin has for the answer.
     #[schemars(extend("x-range" = ["1ms", "60s"]))]
-    pub timeout: Option<At<TimeSpan>>,
+    pub(super) timeout: Option<At<TimeSpan>>,
     /// Milliseconds to make it of the answer.
     #[schemars(example = 0.8)]
-    pub cost_ms: At<f64>,
+    pub(super) cost_ms: At<f64>,
     /// What it is worth to a reader, beside the others.
     #[serde(default)]
-    pub value: f64,
+    pub(super) value: f64,
 }
 
 /// How pages are degraded.
@@ -213,34 +215,36 @@ pub(super) struct Fragment {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Degradation {
     /// "work-rate", "aimd"; and to compare with: "none", "ladder-p95", "ladder-p95-fast".
-    pub law: Option<At<LawName>>,
+    pub(super) law: Option<At<LawName>>,
     /// What a page should take at the 95th percentile.
     #[schemars(extend("x-range" = ["10ms", "60s"]))]
-    pub target: Option<At<TimeSpan>>,
+    pub(super) target: Option<At<TimeSpan>>,
     /// A block's deadline is the target less this.
     #[schemars(extend("x-range" = ["0ms", "10s"]))]
-    pub margin: Option<At<TimeSpan>>,
+    pub(super) margin: Option<At<TimeSpan>>,
     /// Work at the same time.
     #[schemars(range(min = 1, max = 1024))]
-    pub workers: Option<At<u16>>,
+    pub(super) workers: Option<At<u16>>,
     /// A page that has waited longer before it was begun is answered from its snapshot.
     #[schemars(extend("x-range" = ["1ms", "10s"]))]
-    pub wait_max: Option<At<TimeSpan>>,
+    pub(super) wait_max: Option<At<TimeSpan>>,
     /// Between two ticks.
     #[schemars(extend("x-range" = ["10ms", "10s"]))]
-    pub tick: Option<At<TimeSpan>>,
+    pub(super) tick: Option<At<TimeSpan>>,
     /// Whether optional blocks give way at a slow origin.
-    pub limiters: Option<bool>,
+    pub(super) limiters: Option<bool>,
     /// Whether a sick origin is left alone.
-    pub breakers: Option<bool>,
+    pub(super) breakers: Option<bool>,
     /// Whether a shortage that many origins share cuts the ladder.
-    pub strain: Option<bool>,
+    pub(super) strain: Option<bool>,
     /// Whether there are snapshots to answer with.
-    pub snapshots: Option<bool>,
+    pub(super) snapshots: Option<bool>,
+    /// Whether an optional block is not made any more when its page is late already.
+    pub(super) recheck: Option<bool>,
     /// The constants of the work-rate law.
-    pub work_rate: Constants<work_rate::Constants>,
+    pub(super) work_rate: Constants<work_rate::Constants>,
     /// The constants of AIMD.
-    pub aimd: Constants<aimd::Constants>,
+    pub(super) aimd: Constants<aimd::Constants>,
 }
 
 /// What decides.
@@ -264,15 +268,15 @@ pub(super) enum LawName {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Scale {
     /// Times as many servers at every origin and shared resource.
-    pub servers: Option<At<f64>>,
+    pub(super) servers: Option<At<f64>>,
     /// Times as much work for everything.
-    pub costs: Option<At<f64>>,
+    pub(super) costs: Option<At<f64>>,
     /// Times as long for everything asked of an origin.
-    pub latency: Option<At<f64>>,
+    pub(super) latency: Option<At<f64>>,
     /// Times as many readers.
-    pub load: Option<At<f64>>,
+    pub(super) load: Option<At<f64>>,
     /// Deviation over mean of whatever is asked of an origin.
-    pub cv: Option<At<f64>>,
+    pub(super) cv: Option<At<f64>>,
 }
 
 /// Who reads.
@@ -280,23 +284,23 @@ pub(super) struct Scale {
 #[serde(deny_unknown_fields)]
 pub(super) struct Load {
     /// From when on.
-    pub at: At<TimeSpan>,
+    pub(super) at: At<TimeSpan>,
     /// Pages a second, each by chance.
-    pub rate: Option<At<f64>>,
+    pub(super) rate: Option<At<f64>>,
     /// It has become this many a second when the next load begins, in a straight line.
-    pub ramp: Option<At<f64>>,
+    pub(super) ramp: Option<At<f64>>,
     /// Readers who ask for a page, read it, and ask for the next.
     #[schemars(range(min = 0, max = 1_000_000))]
-    pub users: Option<At<u32>>,
+    pub(super) users: Option<At<u32>>,
     /// How long they read, on average: "3s".
     #[schemars(extend("x-range" = ["1ms", "1h"]))]
-    pub think: Option<At<TimeSpan>>,
+    pub(super) think: Option<At<TimeSpan>>,
     /// Who has no page after this asks again.
     #[schemars(extend("x-range" = ["10ms", "1h"]))]
-    pub retry_after: Option<At<TimeSpan>>,
+    pub(super) retry_after: Option<At<TimeSpan>>,
     /// How often: twice.
     #[schemars(range(min = 0, max = 100))]
-    pub retries: Option<At<u8>>,
+    pub(super) retries: Option<At<u8>>,
 }
 
 /// What goes wrong.
@@ -304,20 +308,20 @@ pub(super) struct Load {
 #[serde(deny_unknown_fields)]
 pub(super) struct Fault {
     /// With whom: an origin, or "*" for all of them.
-    pub origin: Option<At<String>>,
+    pub(super) origin: Option<At<String>>,
     /// With what several of them have behind them.
-    pub shared: Option<At<String>>,
+    pub(super) shared: Option<At<String>>,
     /// When.
-    pub at: At<TimeSpan>,
+    pub(super) at: At<TimeSpan>,
     /// For how long.
     #[serde(rename = "for")]
-    pub lasts: At<TimeSpan>,
+    pub(super) lasts: At<TimeSpan>,
     /// What.
-    pub kind: At<FaultName>,
+    pub(super) kind: At<FaultName>,
     /// Times as slow.
-    pub factor: Option<At<f64>>,
+    pub(super) factor: Option<At<f64>>,
     /// Of one that flaps: for how long it hangs, and then for how long it is well.
-    pub every: Option<At<TimeSpan>>,
+    pub(super) every: Option<At<TimeSpan>>,
 }
 
 /// What goes wrong.

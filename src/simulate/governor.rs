@@ -126,11 +126,16 @@ impl Deciding {
         &self.meters
     }
 
-    /// A page that was composed took so long.
-    pub(super) fn page_took(&mut self, took: Duration, target: Duration, now: At) {
-        self.meters.times.record(took, target);
+    /// A page that was composed took so long from its plan on, and from when it was asked for.
+    pub(super) fn page_took(
+        &mut self,
+        (composed, waited): (Duration, Duration),
+        target: Duration,
+        now: At,
+    ) {
+        self.meters.times.record(composed, target);
         if let Rival::Ladder { .. } = self.rival {
-            let share = took.as_secs_f64() / target.as_secs_f64();
+            let share = waited.as_secs_f64() / target.as_secs_f64();
             self.times.push_back((now, share));
         }
     }
@@ -227,6 +232,7 @@ impl Deciding {
                 given_up: Level::new(*level),
                 kept: 1.0,
             },
+            effect: Effect::GivesUp,
             ..Mode::full()
         }
     }

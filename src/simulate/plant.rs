@@ -180,6 +180,7 @@ impl<'s> Plant<'s> {
             composer: Composer::new(
                 scenario.composer.workers,
                 scenario.degradation.wait_max,
+                scenario.composer.is_in_order,
                 start,
             ),
             plan_work: spread(scenario.composer.plan_ms),
@@ -272,40 +273,6 @@ impl<'s> Plant<'s> {
         };
         self.witness.look(&mut self.gates, is_short, instant);
         let readings = self.read_limiters(tick);
-        if std::env::var_os("LAWDBG").is_some() {
-            let t = self.now.seconds();
-            let line: Vec<String> = readings
-                .iter()
-                .map(|a| {
-                    let r = a.reading;
-                    let l = self.blocks[a.place].limiter.as_ref().unwrap();
-                    format!(
-                        "{}/{}/{}{}{} a{:.2} L{} s{:.1}",
-                        r.asked,
-                        r.refused,
-                        r.missed,
-                        if r.is_open { "!" } else { "" },
-                        if self.deciding.is_shared(a.place) {
-                            "~"
-                        } else {
-                            ""
-                        },
-                        r.share,
-                        l.limit(),
-                        r.slowness.unwrap_or_default()
-                    )
-                })
-                .collect();
-            #[allow(clippy::print_stderr)]
-            {
-                eprintln!(
-                    "{t:.1} phi{:.2} {} | {}",
-                    self.deciding.mode().phi,
-                    self.deciding.mode().origins_cut.given_up,
-                    line.join(" | ")
-                );
-            }
-        }
         let charges = self.charges();
         let queue_delay = self.composer.take_queue_delay(self.now);
         let asked = match self.scenario.degradation.has_strain {
@@ -397,7 +364,8 @@ impl<'s> Plant<'s> {
     fn answer(&mut self, place: usize) {
         let page = self.pages.take(place);
         if page.core != Core::Snapshot {
-            let took = self.now.since(page.planned).duration();
+            let (composed, waited) = (self.now.since(page.planned), self.now.since(page.asked));
+            let took = (composed.duration(), waited.duration());
             let target = self.scenario.degradation.target;
             self.deciding.page_took(took, target, self.now);
         }

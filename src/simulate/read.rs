@@ -387,6 +387,7 @@ impl Reading<'_> {
             assemble_ms,
             snapshot_ms,
             cv,
+            is_in_order: layers.one(|f| f.composer.in_order).unwrap_or(false),
             stutter: stutter.map(|stutter| (stutter.every.0, stutter.lasts.0)),
             speed,
             deploy,
@@ -435,6 +436,7 @@ impl Reading<'_> {
             has_limiters: layers.one(|f| f.degradation.limiters).unwrap_or(true),
             has_strain: layers.one(|f| f.degradation.strain).unwrap_or(true),
             has_snapshots: layers.one(|f| f.degradation.snapshots).unwrap_or(true),
+            has_recheck: layers.one(|f| f.degradation.recheck).unwrap_or(true),
         })
     }
 

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::degradation::Law;
+use crate::degradation::law::aimd;
 use crate::fragment::Priority;
 use crate::site::BreakerPolicy;
 
@@ -61,6 +62,9 @@ pub struct Composer {
     pub snapshot_ms: f64,
     /// Deviation of what jobs take, over its mean.
     pub cv: f64,
+    /// Whether work is done in the order in which it came, as a plain server does it; else as the
+    /// executor has it.
+    pub is_in_order: bool,
     /// How often it stands still, on average, and for how long.
     pub stutter: Option<(Duration, Duration)>,
     /// From when on it has which speed.
@@ -139,9 +143,12 @@ pub struct Degradation {
     pub has_strain: bool,
     /// Whether there are snapshots to answer with.
     pub has_snapshots: bool,
+    /// Whether an optional block is not made any more when its page is late already.
+    pub has_recheck: bool,
 }
 
 /// What decides.
+#[expect(clippy::large_enum_variant, reason = "there is one in a scenario")]
 #[derive(Debug, Clone, PartialEq)]
 pub enum Control {
     /// A law of the product.
@@ -173,6 +180,18 @@ impl Control {
         down: Duration::from_millis(500),
         hold: Duration::from_secs(5),
     };
+
+    /// What is called so, on so many cores, with the constants that are usual.
+    pub fn called(name: &str, cores: usize) -> Option<Self> {
+        let known = [
+            Self::Law(Law::for_cores(cores)),
+            Self::Law(Law::Aimd(aimd::Constants::default())),
+            Self::None,
+            Self::CLASSIC,
+            Self::FAST,
+        ];
+        known.into_iter().find(|known| known.name() == name)
+    }
 
     /// Its name.
     pub fn name(&self) -> &'static str {
@@ -275,6 +294,21 @@ impl Scenario {
         self.faults
             .iter()
             .any(|fault| fault.with == With::Origin(origin))
+    }
+
+    /// The same with nothing but deadlines and what decides: no limiters, no breakers, no
+    /// snapshots, and work in the order in which it comes.
+    #[must_use]
+    pub fn bare(mut self) -> Self {
+        self.degradation.has_limiters = false;
+        self.degradation.has_strain = false;
+        self.degradation.has_snapshots = false;
+        self.degradation.has_recheck = false;
+        self.composer.is_in_order = true;
+        for origin in &mut self.origins {
+            origin.breaker.enabled = false;
+        }
+        self
     }
 
     /// What all optional blocks are worth.

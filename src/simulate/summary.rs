@@ -74,12 +74,14 @@ pub struct Summary {
     pub flips: f64,
     /// Turns of theta by a tenth or more, a minute.
     pub swings: f64,
-    /// Changes of breakers.
+    /// How often breakers have shut an origin or opened it again.
     pub breaker_moves: f64,
     /// Theta at its least.
     pub theta_least: f64,
     /// Admission at its least.
     pub admit_least: f64,
+    /// Phi, the share of optional requests that origins can take, at its least.
+    pub phi_least: f64,
     /// Seconds from the beginning of the event until theta was next to nothing, if it ever was.
     pub descends_s: Option<f64>,
     /// Seconds from the end of the event until nine tenths of the value were back for three seconds.
@@ -159,6 +161,10 @@ impl Summary {
             admit_least: ticks
                 .iter()
                 .map(|tick| tick.tick.mode.decision.admit)
+                .fold(1.0, f64::min),
+            phi_least: ticks
+                .iter()
+                .map(|tick| tick.tick.mode.phi)
                 .fold(1.0, f64::min),
             descends_s: low.map(|tick| tick.tick.at.since(from).ms() / 1e3),
             recovers_s: seconds.recovers(to),

@@ -22,7 +22,7 @@ pub fn trace(scenario: &Scenario, run: &Run) -> String {
     }
     line("");
     for (name, value) in figures(&run.summary) {
-        line(&format!("{name:>22}  {value}"));
+        line(&format!("{name:>23}  {value}"));
     }
     for broken in &run.broken {
         line(&format!("broken: {broken}"));
@@ -97,8 +97,11 @@ fn figures(summary: &Summary) -> Vec<(&'static str, String)> {
         ("swings of theta", format!("{:.1} a minute", s.swings)),
         ("breaker moves", format!("{:.0}", s.breaker_moves)),
         (
-            "least theta, admit",
-            format!("{:.2}, {:.2}", s.theta_least, s.admit_least),
+            "least theta, admit, phi",
+            format!(
+                "{:.2}, {:.2}, {:.2}",
+                s.theta_least, s.admit_least, s.phi_least
+            ),
         ),
         ("theta low after", format!("{} s", some(s.descends_s, 1))),
         ("value back after", format!("{} s", some(s.recovers_s, 1))),

@@ -202,7 +202,7 @@ impl Plant<'_> {
         let cutoff = self.optional_time();
         let page = self.pages.at(place);
         let is_late = self.now.since(page.asked).duration() > cutoff;
-        if is_late && is_optional {
+        if is_late && is_optional && self.scenario.degradation.has_recheck {
             self.do_without(place, block);
             self.assemble_when_ready(place);
             return;
