@@ -281,7 +281,6 @@ async fn flips(seed: u64, is_known: bool) -> f64 {
     )
     .await;
     let share = f64::from(had) / f64::from(pages);
-    eprintln!("seed {seed}: {share:.2} have it");
     assert!(
         (0.2..0.8).contains(&share),
         "seed {seed}: {share:.2} have it"
@@ -503,7 +502,7 @@ impl Origin for OneBroken {
 struct Addressed(Box<dyn Fn(&str) -> Duration + Send + Sync>);
 
 impl Addressed {
-    fn new(takes: impl Fn(&str) -> Duration + Send + Sync + 'static) -> Arc<dyn Origin> {
+    fn taking(takes: impl Fn(&str) -> Duration + Send + Sync + 'static) -> Arc<dyn Origin> {
         Arc::new(Self(Box::new(takes)))
     }
 }
@@ -559,7 +558,7 @@ fn one_slow_address_does_not_keep_a_block_off_for_everybody() {
             if spec.name == "a" {
                 return vec![Arc::new(FakeOrigin::always(Fault::None)) as Arc<dyn Origin>];
             }
-            vec![Addressed::new(move |target| {
+            vec![Addressed::taking(move |target| {
                 let (now, is_slow) = (Clock::start().now(), target.ends_with("/x"));
                 let is_sick = now >= sick_from && (is_slow || now < well_from);
                 Duration::from_millis(if is_sick { 900 } else { 20 })
@@ -610,7 +609,7 @@ fn only_what_was_of_use_in_good_time_is_asked_without_a_page() {
             let count = Arc::clone(&asked);
             let stage = Stage::with_replicas(&toml, &["a", "b"], |spec| {
                 let (is_it, asked) = (spec.name == "b", Arc::clone(&count));
-                vec![Addressed::new(move |_| {
+                vec![Addressed::taking(move |_| {
                     asked.fetch_add(usize::from(is_it), Ordering::Relaxed);
                     Duration::from_millis(if is_it { takes } else { 1 })
                 })]
