@@ -44,7 +44,7 @@ mod govern;
 mod learned;
 
 use govern::Governing;
-use learned::{Learned, LearnedFile};
+use learned::{KnownRate, Learned, LearnedFile};
 
 /// How long a stopped server lets operators finish what they are being told.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -232,6 +232,7 @@ impl App {
             switches.pin_for_this_run(options.level);
         }
         let samples = Arc::new(Samples::default());
+        let rate = Arc::new(KnownRate::new(learned.rate_of(cores)));
         let governing = Governing {
             edition: Arc::clone(&edition),
             composer: Arc::clone(&composer),
@@ -240,7 +241,7 @@ impl App {
             mode: Arc::clone(&mode),
             samples: Arc::clone(&samples),
             is_limiting: Arc::clone(&world.means.is_limiting),
-            rate: learned.rate_of(cores),
+            rate: Arc::clone(&rate),
         };
 
         let listen = options.listen.unwrap_or(settings.listen);
@@ -280,10 +281,10 @@ impl App {
             stop.clone(),
         ));
         if let Some(file) = learned_file {
-            let (mode, edition) = (Arc::clone(&mode), Arc::clone(&edition));
+            let edition = Arc::clone(&edition);
             let learned = move || Learned {
                 cores,
-                rate: Some(mode.load().decision.rate).filter(|rate| *rate > 0.0),
+                rate: rate.value(),
                 baselines: edition.load().fetcher.baselines(),
             };
             tasks.spawn(learned::keep(file, learned, stop.clone()));

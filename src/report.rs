@@ -398,13 +398,12 @@ impl fmt::Display for SwitchChange {
         match self {
             Self::Set { switch, replaced } => {
                 let Switch {
-                    act,
-                    owner,
-                    reason,
-                    until,
-                    ..
+                    act, owner, reason, ..
                 } = switch;
-                write!(f, "{act} until {until}, by {owner}: {reason}")?;
+                match switch.end() {
+                    Some(until) => write!(f, "{act} until {until}, by {owner}: {reason}")?,
+                    None => write!(f, "{act} for this run, by {owner}: {reason}")?,
+                }
                 match replaced {
                     Some(Switch {
                         act, owner, reason, ..

@@ -12,6 +12,8 @@
 //!
 //! Invariant: a run is a function of its scenario and its seed.
 
+use serde_json::Value;
+
 use crate::clock::Instant;
 use crate::config::Diagnostics;
 
@@ -20,6 +22,8 @@ mod composer;
 pub mod expect;
 mod file;
 mod governor;
+mod json;
+mod levels;
 mod meter;
 mod origin;
 mod page;
@@ -27,7 +31,7 @@ mod plant;
 mod plot;
 mod read;
 mod record;
-mod replay;
+pub mod replay;
 pub mod scenario;
 pub mod summary;
 mod table;
@@ -35,8 +39,7 @@ mod text;
 mod time;
 
 pub use expect::{Broken, Expect};
-pub use plot::plot;
-pub use replay::{BadLine, Replay, replay};
+pub use replay::{NoTrace, Replay, Trace};
 pub use scenario::{Control, Scenario};
 pub use summary::Summary;
 pub use table::table;
@@ -74,6 +77,26 @@ pub fn run(scenario: &Scenario, seed: u64, start: Instant) -> Run {
         summary,
         meter,
     }
+}
+
+/// The figures of a run, the bounds that were not kept, and every second of it, as JSON.
+pub fn run_json(scenario: &Scenario, seed: u64, run: &Run) -> Value {
+    json::of_run(scenario, seed, run)
+}
+
+/// Every second of a replay and where it is decided otherwise, as JSON.
+pub fn replay_json(name: &str, replay: &Replay) -> Value {
+    json::of_replay(name, replay)
+}
+
+/// A graph of a run, as SVG.
+pub fn run_plot(scenario: &Scenario, run: &Run) -> String {
+    plot::of_run(scenario, run)
+}
+
+/// A graph of a replay, as SVG.
+pub fn replay_plot(name: &str, replay: &Replay) -> String {
+    plot::of_replay(name, replay)
 }
 
 impl Run {

@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -26,7 +27,9 @@ use crate::degradation::{BlockReading, Governor, Lag, Law, Level, Mode, Override
 use crate::fragment::{Fragment, FragmentId, Source};
 use crate::report::Event;
 use crate::site::{self, Site};
-use crate::telemetry::Samples;
+use crate::telemetry::{Samples, Throttle};
+
+use super::learned::KnownRate;
 
 /// Between two changes of the level that are told: a step that some readers keep and others do not
 /// moves every tick.
@@ -42,14 +45,24 @@ pub(super) struct Governing {
     pub(super) samples: Arc<Samples>,
     /// Whether origins are spared.
     pub(super) is_limiting: Arc<AtomicBool>,
-    /// What was learned before a restart.
-    pub(super) rate: Option<f64>,
+    /// What is known of the machine, from before a restart to begin with.
+    pub(super) rate: Arc<KnownRate>,
 }
 
 /// What one edition was seen to have at the last tick.
 struct Followed {
     edition: Arc<Edition>,
     counted: Counted,
+}
+
+/// What is remembered from tick to tick.
+struct Memory {
+    followed: Followed,
+    governor: Governor,
+    told: Told,
+    /// When the last tick was, and the processor time that had been used by then.
+    then: Instant,
+    cpu: Option<Duration>,
 }
 
 /// The level that people were told.
@@ -62,7 +75,7 @@ impl Governing {
     /// Begins, until `stop` or the end of the runtime. `tasks` tells when it has ended: it holds what
     /// the next server on the same folder needs for itself.
     pub(super) fn begin(self, tasks: &TaskTracker, stop: CancellationToken) -> io::Result<()> {
-        let (goes_on, stopped) = mpsc::channel::<Infallible>();
+        let (goes_on, stopped) = mpsc::sync_channel::<Infallible>(0);
         let thread = thread::Builder::new().name("marbre-governor".to_owned());
         let thread = thread.spawn(move || self.run(&stopped))?;
         tasks.spawn(async move {
@@ -74,47 +87,100 @@ impl Governing {
     }
 
     fn run(self, stopped: &Receiver<Infallible>) {
-        let clock = self.composer.clock();
-        let mut followed = self.follow();
-        let site = &followed.edition.site;
-        let mut governor = Governor::new(self.law(site), shape(site), self.rate);
-        let (mut then, mut cpu) = (clock.now(), clock.cpu());
-        let mut told = Told {
-            level: Level::FULL,
-            at: then,
-        };
-        while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
-            let now = clock.now();
-            let used = clock.cpu();
-            let counted = self.counted(&mut followed, &mut governor);
-            let site = &followed.edition.site;
-            let overrides = self.overrides.load_full();
-            let span = now.saturating_duration_since(then);
-            let is_on = site.degradation.mode == site::Mode::On && !overrides.is_dry_run;
-            self.is_limiting.store(is_on, Ordering::Relaxed);
-            let readings = followed
-                .edition
-                .fetcher
-                .tick(span, |id| governor.is_shared(id.index()));
-            let turned = governor.tick(Seen {
-                span,
-                counted,
-                queue_delay: self.queue_delay(),
-                lateness: followed.edition.meters.times.turn(),
-                cpu: used
-                    .zip(cpu)
-                    .map(|(used, before)| used.saturating_sub(before)),
-                charges: charges(site, &overrides, &readings),
-                asked: asked(site, &readings),
-                effect: effect(site.degradation.mode),
-                overrides,
-            });
-            (then, cpu) = (now, used);
-            self.tell(site, &turned, &mut told, now);
-            self.samples
-                .add(&turned, clock.moment(now), site.ladder.text_only());
-            self.publish(turned.mode);
+        let (mut memory, complaints) = (None, Throttle::default());
+        loop {
+            self.turn_or_lose(&mut memory, &complaints);
+            if stopped.recv_timeout(TICK) != Err(RecvTimeoutError::Timeout) {
+                return;
+            }
         }
+    }
+
+    /// One tick, or the beginning of a memory where there is none. A panic costs the memory, and
+    /// gives full pages: the last mode would else be what they are planned by for ever.
+    fn turn_or_lose(&self, memory: &mut Option<Memory>, complaints: &Throttle) {
+        let turning = AssertUnwindSafe(|| match memory {
+            Some(memory) => self.turn(memory),
+            None => *memory = Some(self.remember()),
+        });
+        if catch_unwind(turning).is_ok() {
+            return;
+        }
+        *memory = None;
+        self.is_limiting.store(false, Ordering::Relaxed);
+        self.publish(Mode {
+            overrides: self.overrides.load_full(),
+            ..first(&self.edition.load().site)
+        });
+        if complaints.is_due("panic", self.composer.clock().now()) {
+            tracing::error!(
+                "the governor panicked: what it had learned of costs and of strained origins since the \
+                 start is lost, pages are full until it has learned them anew; what operators have \
+                 decided stays in force, and so does the rate of this machine"
+            );
+        }
+    }
+
+    fn remember(&self) -> Memory {
+        let clock = self.composer.clock();
+        let followed = self.follow();
+        let site = &followed.edition.site;
+        let (then, cpu) = (clock.now(), clock.cpu());
+        Memory {
+            governor: Governor::new(self.law(site), shape(site), self.rate.value()),
+            followed,
+            told: Told {
+                level: Level::FULL,
+                at: then,
+            },
+            then,
+            cpu,
+        }
+    }
+
+    fn turn(&self, memory: &mut Memory) {
+        let clock = self.composer.clock();
+        let (now, used) = (clock.now(), clock.cpu());
+        let Memory {
+            followed,
+            governor,
+            told,
+            then,
+            cpu,
+        } = memory;
+        let counted = self.counted(followed, governor);
+        let site = &followed.edition.site;
+        let overrides = self.overrides.load_full();
+        let span = now.saturating_duration_since(*then);
+        let is_on = site.degradation.mode == site::Mode::On && !overrides.is_dry_run;
+        let readings = followed
+            .edition
+            .fetcher
+            .tick(span, |id| governor.is_shared(id.index()));
+        let effect = effect(site.degradation.mode);
+        let turned = governor.tick(Seen {
+            span,
+            counted,
+            queue_delay: self.queue_delay(now),
+            lateness: followed.edition.meters.times.turn(),
+            cpu: used
+                .zip(*cpu)
+                .map(|(used, before)| used.saturating_sub(before)),
+            charges: charges(site, &overrides, &readings),
+            asked: asked(site, &readings),
+            effect,
+            overrides,
+        });
+        (*then, *cpu) = (now, used);
+        // what was learned while nothing came of it has been tried on nobody
+        if effect != Effect::None {
+            self.rate.learn(governor.rate());
+        }
+        self.tell(site, &turned, told, now);
+        self.samples
+            .add(&turned, clock.moment(now), site.ladder.text_only());
+        self.is_limiting.store(is_on, Ordering::Relaxed);
+        self.publish(turned.mode);
     }
 
     /// What pages are planned by from now on. A switch that was set meanwhile is in force already, and
@@ -158,9 +224,9 @@ impl Governing {
         site.degradation.law.for_cores(cores)
     }
 
-    fn queue_delay(&self) -> Duration {
+    fn queue_delay(&self, now: Instant) -> Duration {
         let waits = self.composer.executor().take_queue_delay();
-        waits.max(self.lag.take_mean())
+        waits.max(self.lag.take_mean(now))
     }
 
     fn tell(&self, site: &Site, turned: &Turned, told: &mut Told, now: Instant) {
@@ -248,4 +314,107 @@ fn charges(
         charges[id.index()] = Charge::Nothing;
     }
     charges
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::Cache;
+    use crate::clock::Clock;
+    use crate::config;
+    use crate::degradation::{Cut, Decision};
+    use crate::fetch::{Fetcher, Means};
+
+    fn governing(degradation: &str) -> Governing {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("fragments.toml");
+        std::fs::create_dir(folder.path().join("templates")).unwrap();
+        let slots = "<fragment name=\"a\"></fragment><fragment name=\"b\"></fragment>";
+        std::fs::write(folder.path().join("templates/layout.html"), slots).unwrap();
+        let toml = format!(
+            "[pages.p]\nroute = \"/\"\nlayout = \"layout.html\"\n\
+             [fragments.a]\npriority = \"core\"\nsource = \"inline:a\"\n\
+             [fragments.b]\npriority = 40\nsource = \"inline:b\"\n\
+             [degradation]\n{degradation}\n"
+        );
+        std::fs::write(&file, toml).unwrap();
+        let site = match config::load(&file, &|_| None) {
+            Ok(loaded) => loaded.site,
+            Err(diagnostics) => panic!("{diagnostics}"),
+        };
+        let means = Means::new(Clock::start(), Vec::new());
+        let fetcher = Fetcher::new(&site, None, &means, |_| Ok(Vec::new())).unwrap();
+        let composer = Composer::new(Cache::new(1 << 20), means.clock, TaskTracker::new(), vec![]);
+        Governing {
+            mode: Arc::new(ArcSwap::from_pointee(first(&site))),
+            edition: Arc::new(ArcSwap::from_pointee(Edition::new(site, fetcher))),
+            composer: Arc::new(composer),
+            lag: means.lag,
+            overrides: Arc::default(),
+            samples: Arc::default(),
+            is_limiting: means.is_limiting,
+            rate: Arc::new(KnownRate::new(Some(1234.5))),
+        }
+    }
+
+    #[test]
+    fn a_panic_gives_full_pages_and_the_loop_goes_on() {
+        let (governing, complaints) = (governing("mode = \"on\""), Throttle::default());
+        let mut memory = None;
+        (0..2).for_each(|_| governing.turn_or_lose(&mut memory, &complaints));
+        assert!(governing.is_limiting.load(Ordering::Relaxed));
+        assert_eq!(governing.samples.since(0).len(), 1);
+        // the last mode is a cut one, and a switch is set
+        governing.mode.rcu(|mode| Mode {
+            decision: Decision {
+                theta: 0.0,
+                ..Decision::FULL
+            },
+            cut: Cut::at(0.0, &[1.0]),
+            ..Mode::clone(mode)
+        });
+        let overrides = Arc::new(Overrides {
+            floor: Some(Level::new(1)),
+            ..Overrides::default()
+        });
+        governing.overrides.store(Arc::clone(&overrides));
+        // a step of a fragment that there is not
+        let broken = Shape {
+            steps: vec![vec![9]],
+            ..Shape::default()
+        };
+        let law = Law::for_cores(1);
+        memory.as_mut().unwrap().governor = Governor::new(law, broken, None);
+        governing.turn_or_lose(&mut memory, &complaints);
+        assert!(memory.is_none());
+        let mode = governing.mode.load_full();
+        assert_eq!((mode.cut, mode.decision), (Cut::NONE, Decision::FULL));
+        assert_eq!(mode.effect, Effect::GivesUp);
+        assert_eq!(mode.overrides, overrides);
+        assert!(!governing.is_limiting.load(Ordering::Relaxed));
+        (0..2).for_each(|_| governing.turn_or_lose(&mut memory, &complaints));
+        assert_eq!(governing.samples.since(0).len(), 2);
+        assert!(governing.is_limiting.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn the_rate_that_is_kept_is_what_a_law_has_learned_and_tried() {
+        for (degradation, is_kept) in [
+            ("mode = \"on\"", false),
+            ("mode = \"off\"", true),
+            ("mode = \"on\"\nlaw = \"aimd\"", true),
+        ] {
+            let (governing, complaints) = (governing(degradation), Throttle::default());
+            let mut memory = None;
+            governing.turn_or_lose(&mut memory, &complaints);
+            // a machine that gets less done
+            let other = governing.law(&governing.edition.load().site);
+            let other = Governor::new(other, Shape::default(), Some(999.0));
+            let says = other.rate();
+            memory.as_mut().unwrap().governor = other;
+            governing.turn_or_lose(&mut memory, &complaints);
+            let expected = if is_kept { Some(1234.5) } else { says };
+            assert_eq!(governing.rate.value(), expected, "{degradation}");
+        }
+    }
 }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -48,6 +49,31 @@ impl Learned {
     pub(super) fn rate_of(&self, cores: usize) -> Option<f64> {
         self.rate
             .filter(|rate| self.cores == cores && rate.is_finite() && *rate > 0.0)
+    }
+}
+
+/// The rate that is worth keeping at present: the last one that was learned, by this process or by one
+/// before it on a machine like this.
+#[derive(Debug)]
+pub(super) struct KnownRate(Mutex<Option<f64>>);
+
+impl KnownRate {
+    /// Begins with what was known before a restart.
+    pub(super) fn new(before: Option<f64>) -> Self {
+        Self(Mutex::new(before))
+    }
+
+    /// What the [governor](crate::degradation::Governor::rate) says; a law that learns no rate costs
+    /// nothing of what was learned by another.
+    pub(super) fn learn(&self, rate: Option<f64>) {
+        if let Some(rate) = rate.filter(|rate| rate.is_finite() && *rate > 0.0) {
+            *self.0.lock() = Some(rate);
+        }
+    }
+
+    /// In milliseconds of work a second.
+    pub(super) fn value(&self) -> Option<f64> {
+        *self.0.lock()
     }
 }
 
@@ -249,6 +275,17 @@ mod tests {
         fs::remove_dir(file.path.with_extension("json.new")).unwrap();
         file.save(Learned::default());
         assert!(!file.is_failing.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn a_law_that_learns_no_rate_costs_nothing_of_what_was_learned() {
+        let known = KnownRate::new(Some(1830.25));
+        for says in [None, Some(0.0), Some(f64::NAN), Some(f64::INFINITY)] {
+            known.learn(says);
+            assert_eq!(known.value(), Some(1830.25), "{says:?}");
+        }
+        known.learn(Some(1200.0));
+        assert_eq!(known.value(), Some(1200.0));
     }
 
     #[test]

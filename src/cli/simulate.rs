@@ -1,216 +1,336 @@
 //! `marbre simulate`: what would be given up, and when would it come back?
+//!
+//! Exit codes: 0 it went as it should; 1 a bound of `[expect]` was not kept, or what was asked for could
+//! not be written; 2 the scenario, the trace or the command is wrong.
 
-use std::num::NonZero;
+use std::fs;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use serde_json::json;
 
 use crate::clock::Clock;
+use crate::config;
 use crate::degradation::Law;
-use crate::simulate::{self, Control, Run, Scenario};
+use crate::simulate::{self, Control, Scenario, Trace};
+use crate::site::LawSpec;
 
 use super::output;
 
-/// Plays a scenario of readers, origins and faults in virtual time: seconds of waiting for hours of
-/// load. The law, the limiters and the breakers are those that serve pages.
-///
-/// A scenario is a TOML file in the words of fragments.toml; those of marbre itself are in
-/// tests/scenarios/law. A file that ends with .jsonl is a trace that was recorded (GET /samples of the
-/// admin listener): it is played through the law alone.
-///
-/// Exit codes: 0 all is as the scenario expects; 1 something is not; 2 a file cannot be used.
+const EXAMPLES: &str = "\
+Examples:
+  marbre simulate crowd.toml --plot crowd.svg
+      Plays a scenario, prints what is given up and when, and draws it.
+  curl -s 'http://127.0.0.1:8081/samples?since=0' > night.jsonl
+  marbre simulate night.jsonl --law aimd
+      Plays the last ten minutes of a server, as its admin address tells them, through the other law,
+      and says where that decides otherwise. What was seen stays as it was, whatever is decided.
+
+Exit codes: 0 it went as it should; 1 a bound of [expect] was not kept, or something could not be
+written; 2 the scenario, the trace or the command is wrong.";
+
 #[derive(Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Simulate {
-    /// Scenarios, or one recorded trace. Of several scenarios a table is printed, in Markdown.
-    #[arg(value_name = "FILE", required = true)]
-    files: Vec<PathBuf>,
-    /// What decides, instead of what the scenario says. What it expects is then not checked.
-    #[arg(long, value_enum)]
-    law: Option<LawName>,
-    /// No limiters, no breakers, no snapshots: nothing but deadlines and what decides. What the
-    /// scenario expects is then not checked.
+    /// A scenario, or a recorded trace: JSON lines as `GET /samples?since=0` of the admin address gives
+    /// them and as `--samples` writes them.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// More scenarios: a table of all of them is printed, in Markdown.
+    #[arg(value_name = "FILE", conflicts_with_all = ["samples", "plot", "json"])]
+    more: Vec<PathBuf>,
+    /// Print the table also of a single scenario.
+    #[arg(long, conflicts_with_all = ["samples", "plot", "json"])]
+    table: bool,
+    /// Of scenarios: no limiters, no breakers, no snapshots, nothing but deadlines and what decides.
+    /// What a scenario expects is then not checked.
     #[arg(long)]
     bare: bool,
     /// Where chance begins [default: as the scenario says].
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Cores of the machine that a recorded trace is of [default: as many as this one has].
-    #[arg(long)]
-    cores: Option<usize>,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
-    /// Print the table also of a single scenario.
-    #[arg(long, conflicts_with = "json")]
-    table: bool,
-    /// Draw the run of a single scenario into this file, as SVG.
-    #[arg(long, value_name = "FILE")]
-    plot: Option<PathBuf>,
-    /// Write what the law was told and what it answered, as JSON lines: a trace to be played again.
+    /// Write what the law was told and what it answered at each tick, as JSON lines; `-` is standard
+    /// output, where nothing else is printed then.
     #[arg(long, value_name = "FILE")]
     samples: Option<PathBuf>,
+    /// Draw load, page times, queue delay, what the law says and the level over time, as SVG; `-` is
+    /// standard output, where nothing else is printed then.
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
+    /// Print the figures and every second as one JSON object.
+    #[arg(long)]
+    json: bool,
+    /// What decides, with its usual constants: of a scenario instead of what it says, and what it expects
+    /// is then not checked; of a trace work-rate, unless this or --site says otherwise.
+    #[arg(long, value_enum, value_name = "LAW", conflicts_with = "site")]
+    law: Option<LawName>,
+    /// Of a trace: the declaration of a site whose law, with its constants, it is played through.
+    #[arg(long, value_name = "FILE")]
+    site: Option<PathBuf>,
+    /// Of a trace: the cores of the machine on which it was recorded [default: the fewest that the rates
+    /// in it fit].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
+    cores: Option<u16>,
 }
 
-/// What decides.
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, ValueEnum)]
 enum LawName {
-    /// The work-rate law.
     WorkRate,
-    /// AIMD on the queue delay.
     Aimd,
     /// Nobody: pages are full, come what may.
     None,
-    /// To compare with: a ladder on the p95 of five seconds, fifteen seconds' hold.
+    /// To compare with: a ladder on the p95 of five seconds, with fifteen seconds' hold.
     LadderP95,
-    /// To compare with: a ladder on the p95 of one second, five seconds' hold.
+    /// To compare with: a ladder on the p95 of one second, with five seconds' hold.
     LadderP95Fast,
 }
 
-/// A file could not be read or written, or is not what it should be.
-const UNUSABLE: u8 = 2;
+/// Why there is no result.
+enum Failed {
+    /// Something could not be written.
+    Unwritten(String),
+    /// The scenario, the trace or the command is wrong.
+    Wrong(String),
+}
 
 impl Simulate {
     pub(super) fn run(self) -> ExitCode {
-        match self.play() {
+        match self.played() {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::FAILURE,
-            Err(why) => {
+            Err(Failed::Unwritten(why)) => {
+                output::message(&format!("error: {why}"));
+                ExitCode::FAILURE
+            }
+            Err(Failed::Wrong(why)) => {
                 output::message(&why);
-                ExitCode::from(UNUSABLE)
+                ExitCode::from(2)
             }
         }
     }
 
-    /// Whether all is as it is expected.
-    fn play(self) -> Result<bool, String> {
-        let is_trace = |path: &PathBuf| path.extension().is_some_and(|e| e == "jsonl");
-        if let [path] = &self.files[..]
-            && is_trace(path)
-        {
-            return self.replay(path);
+    /// Whether all is as it should be.
+    fn played(&self) -> Result<bool, Failed> {
+        self.check_outputs().map_err(Failed::Wrong)?;
+        if self.table || !self.more.is_empty() {
+            return self.compare();
         }
-        if let Some(path) = self.files.iter().find(|path| is_trace(path)) {
-            let path = path.display();
-            return Err(format!("error: {path} is a trace: play it alone"));
+        let text = fs::read_to_string(&self.file)
+            .map_err(|why| wrong(format!("{} cannot be read: {why}", self.file.display())))?;
+        match is_trace(&self.file, &text) {
+            true => self.replay(&text),
+            false => self.play(&text),
         }
-        if self.files.len() > 1 && (self.plot.is_some() || self.samples.is_some()) {
-            return Err("error: `--plot` and `--samples` are of a single scenario".to_owned());
+    }
+
+    /// Standard output takes one thing.
+    fn check_outputs(&self) -> Result<(), String> {
+        let on_stdout = [
+            ("--samples -", is_stdout(self.samples.as_deref())),
+            ("--plot -", is_stdout(self.plot.as_deref())),
+            ("--json", self.json),
+        ];
+        let names: Vec<&str> = on_stdout
+            .iter()
+            .filter_map(|(name, is)| is.then_some(*name))
+            .collect();
+        match names.len() {
+            0 | 1 => Ok(()),
+            _ => Err(format!(
+                "error: {} go to standard output, which takes one of them: write the rest to files",
+                names.join(" and ")
+            )),
         }
+    }
+
+    fn play(&self, text: &str) -> Result<bool, Failed> {
+        let of_traces = [
+            ("--site", self.site.is_some()),
+            ("--cores", self.cores.is_some()),
+        ];
+        refuse(
+            &of_traces,
+            "is for a recorded trace; a scenario says it in [degradation]",
+        )?;
+        let scenario = self.changed(read(&self.file, text).map_err(Failed::Wrong)?);
+        let seed = self.seed.unwrap_or(scenario.seed);
+        let run = simulate::run(&scenario, seed, Clock::start().now());
+        if let Some(path) = &self.samples {
+            write(path, &run.samples())?;
+        }
+        if let Some(path) = &self.plot {
+            write(path, &simulate::run_plot(&scenario, &run))?;
+        }
+        if self.json {
+            print(&json(&simulate::run_json(&scenario, seed, &run)))?;
+        } else if !self.is_stdout_taken() {
+            print(&simulate::trace(&scenario, &run))?;
+        } else {
+            for broken in &run.broken {
+                output::message(&format!("broken: {broken}"));
+            }
+        }
+        Ok(run.broken.is_empty() || !self.is_as_declared())
+    }
+
+    /// Plays several scenarios and prints a table of them.
+    fn compare(&self) -> Result<bool, Failed> {
         let mut played = Vec::new();
-        for path in &self.files {
-            let scenario = self.changed(read(path)?);
+        for path in std::iter::once(&self.file).chain(&self.more) {
+            let shown = path.display();
+            let text = fs::read_to_string(path)
+                .map_err(|why| wrong(format!("{shown} cannot be read: {why}")))?;
+            if is_trace(path, &text) {
+                let why = format!("error: {shown} is a recorded trace: play it alone");
+                return Err(Failed::Wrong(why));
+            }
+            let scenario = self.changed(read(path, &text).map_err(Failed::Wrong)?);
             let seed = self.seed.unwrap_or(scenario.seed);
             let run = simulate::run(&scenario, seed, Clock::start().now());
             played.push((scenario, run));
         }
-        if let [(scenario, run)] = &played[..] {
-            if let Some(path) = &self.plot {
-                write(path, &simulate::plot(scenario, run))?;
-            }
-            if let Some(path) = &self.samples {
-                write(path, &run.samples())?;
+        print(&simulate::table(
+            played.iter().map(|(scenario, run)| (scenario, run)),
+        ))?;
+        let mut is_kept = true;
+        for (scenario, run) in played.iter().filter(|_| self.is_as_declared()) {
+            for broken in &run.broken {
+                is_kept = false;
+                output::message(&format!("{}: broken: {broken}", scenario.name));
             }
         }
-        let is_checked = self.law.is_none() && !self.bare;
-        self.print(&played, is_checked);
-        let is_kept = |(_, run): &(Scenario, Run)| run.broken.is_empty();
-        Ok(!is_checked || played.iter().all(is_kept))
+        Ok(is_kept)
     }
 
+    /// Whether a scenario is played as it says, so that what it expects means something.
+    fn is_as_declared(&self) -> bool {
+        self.law.is_none() && !self.bare
+    }
+
+    /// A scenario with what this command says instead of it.
     fn changed(&self, scenario: Scenario) -> Scenario {
         let mut scenario = match self.bare {
             true => scenario.bare(),
             false => scenario,
         };
-        if let Some(control) = self.control(scenario.composer.workers) {
+        let control = self.law.and_then(|name| {
+            let name = name.to_possible_value()?;
+            Control::called(name.get_name(), scenario.composer.workers)
+        });
+        if let Some(control) = control {
             scenario.degradation.control = control;
         }
         scenario
     }
 
-    fn control(&self, cores: usize) -> Option<Control> {
-        let name = self.law?.to_possible_value()?;
-        Control::called(name.get_name(), cores)
-    }
-
-    fn print(&self, played: &[(Scenario, Run)], is_checked: bool) {
+    fn replay(&self, text: &str) -> Result<bool, Failed> {
+        let of_scenarios = [
+            ("--seed", self.seed.is_some()),
+            ("--samples", self.samples.is_some()),
+        ];
+        refuse(
+            &of_scenarios,
+            "is for a scenario; in a recorded trace there is no chance, and it is recorded already",
+        )?;
+        let shown = self.file.display().to_string();
+        let trace = Trace::read(text).map_err(|why| wrong(format!("error: in {shown}:\n{why}")))?;
+        let cores = self.cores.map_or_else(|| trace.cores(), usize::from);
+        let law = self.law(cores).map_err(Failed::Wrong)?;
+        let replay = trace.replay(&law);
+        if let Some(path) = &self.plot {
+            write(path, &simulate::replay_plot(&shown, &replay))?;
+        }
         if self.json {
-            let runs: Vec<_> = played
-                .iter()
-                .map(|(s, run)| as_json(s, run, is_checked))
-                .collect();
-            return match &runs[..] {
-                [run] => output::json(run),
-                runs => output::json(&runs),
+            print(&json(&simulate::replay_json(&shown, &replay)))?;
+        } else if !self.is_stdout_taken() {
+            let count = match cores {
+                1 => "1 core".to_owned(),
+                _ => format!("{cores} cores"),
             };
-        }
-        match played {
-            [(scenario, run)] if !self.table => output::result(&simulate::trace(scenario, run)),
-            played => output::result(&simulate::table(played.iter().map(|(s, run)| (s, run)))),
-        }
-        for (scenario, run) in played.iter().filter(|_| is_checked) {
-            for broken in &run.broken {
-                output::message(&format!("error: {}: expected {broken}", scenario.name));
-            }
-        }
-    }
-
-    fn replay(&self, path: &Path) -> Result<bool, String> {
-        if self.bare || self.plot.is_some() || self.samples.is_some() || self.table {
-            let message = "error: of a recorded trace there is no plot, no table and no samples";
-            return Err(message.to_owned());
-        }
-        let own = || std::thread::available_parallelism().map_or(1, NonZero::get);
-        let cores = self.cores.unwrap_or_else(own);
-        let law = match self.control(cores) {
-            Some(Control::Law(law)) => law,
-            None => Law::for_cores(cores),
-            Some(Control::None | Control::Ladder { .. }) => {
-                return Err("error: a trace is played through `work-rate` or `aimd`".to_owned());
-            }
-        };
-        let text = load(path)?;
-        let played = simulate::replay(&law, None, &text)
-            .map_err(|why| format!("error: {}: {why}", path.display()))?;
-        match self.json {
-            true => output::json(&played),
-            false => output::result(&played.text()),
+            let so = match (&law, self.cores) {
+                (Law::Aimd(_), _) => String::new(),
+                (Law::WorkRate(_), Some(_)) => format!(" for {count}"),
+                (Law::WorkRate(_), None) => format!(
+                    " for {count}, the fewest that its rates fit (--cores N if there were more)"
+                ),
+            };
+            let head = format!("{shown}: through {}{so}\n\n", law.name());
+            print(&(head + &replay.text()))?;
         }
         Ok(true)
     }
+
+    fn law(&self, cores: usize) -> Result<Law, String> {
+        let spec = match (&self.site, self.law) {
+            (Some(path), _) => {
+                let loaded = config::load(path, &|name| std::env::var(name).ok());
+                let loaded = loaded.map_err(|found| found.render(output::colours()))?;
+                loaded.site.degradation.law.clone()
+            }
+            (None, Some(LawName::Aimd)) => LawSpec::Aimd(Default::default()),
+            (None, Some(LawName::WorkRate) | None) => LawSpec::default(),
+            (None, Some(LawName::None | LawName::LadderP95 | LawName::LadderP95Fast)) => {
+                let why = "error: a recorded trace is played through a law of the server: --law \
+                           work-rate or --law aimd";
+                return Err(why.to_owned());
+            }
+        };
+        Ok(spec.for_cores(cores))
+    }
+
+    fn is_stdout_taken(&self) -> bool {
+        is_stdout(self.samples.as_deref()) || is_stdout(self.plot.as_deref())
+    }
 }
 
-fn as_json(scenario: &Scenario, run: &Run, is_checked: bool) -> serde_json::Value {
-    let broken = if is_checked { &run.broken[..] } else { &[] };
-    json!({
-        "scenario": scenario.name,
-        "about": scenario.about,
-        "law": scenario.degradation.control.name(),
-        "seconds": scenario.lasts.as_secs_f64(),
-        "event_s": [scenario.event.0.as_secs_f64(), scenario.event.1.as_secs_f64()],
-        "summary": run.summary,
-        "broken": broken,
-    })
+/// No scenario begins with a brace.
+fn is_trace(path: &Path, text: &str) -> bool {
+    let ending = path.extension().and_then(|ending| ending.to_str());
+    matches!(ending, Some("jsonl" | "ndjson")) || text.trim_start().starts_with('{')
 }
 
-fn read(path: &Path) -> Result<Scenario, String> {
-    let text = load(path)?;
+fn read(path: &Path, text: &str) -> Result<Scenario, String> {
     let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-    let fetch =
-        |name: &str| std::fs::read_to_string(folder.join(name)).map_err(|why| why.to_string());
-    simulate::read(&path.display().to_string(), &text, &fetch)
+    let fetch = |name: &str| fs::read_to_string(folder.join(name)).map_err(|why| why.to_string());
+    simulate::read(&path.display().to_string(), text, &fetch)
         .map_err(|found| found.render(output::colours()))
 }
 
-fn load(path: &Path) -> Result<String, String> {
-    std::fs::read_to_string(path)
-        .map_err(|why| format!("error: {} cannot be read: {why}", path.display()))
+fn refuse(options: &[(&str, bool)], why: &str) -> Result<(), Failed> {
+    match options.iter().find(|(_, is_given)| *is_given) {
+        Some((option, _)) => Err(wrong(format!("error: {option} {why}"))),
+        None => Ok(()),
+    }
 }
 
-fn write(path: &Path, text: &str) -> Result<(), String> {
-    std::fs::write(path, text)
-        .map_err(|why| format!("error: {} cannot be written: {why}", path.display()))
+fn wrong(why: String) -> Failed {
+    Failed::Wrong(why)
+}
+
+fn is_stdout(path: Option<&Path>) -> bool {
+    path == Some(Path::new("-"))
+}
+
+fn json(value: &serde_json::Value) -> String {
+    format!("{value:#}\n")
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Failed> {
+    if is_stdout(Some(path)) {
+        return print(text);
+    }
+    fs::write(path, text)
+        .map_err(|why| Failed::Unwritten(format!("{} cannot be written: {why}", path.display())))
+}
+
+/// A reader who closes the pipe early is no error; a full disk is.
+fn print(text: &str) -> Result<(), Failed> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(why) if why.kind() != io::ErrorKind::BrokenPipe => Err(Failed::Unwritten(format!(
+            "standard output cannot be written: {why}"
+        ))),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }

@@ -331,7 +331,10 @@ fn list(answer: &Value) -> String {
         [
             word(shown, "subject").to_owned(),
             word(shown, "says").to_owned(),
-            format!("{} left", left(shown)),
+            match shown["left_s"].is_null() {
+                true => "for this run".to_owned(),
+                false => format!("{} left", left(shown)),
+            },
             owner + &note,
         ]
     });

@@ -127,9 +127,12 @@ pub(super) fn head(account: &Account, verdict: Verdict) -> PageHead {
 
 fn off(account: &Account) -> Vec<String> {
     let known = account.known();
-    let off = known.filter(|(_, outcome, _)| match outcome {
-        Outcome::Omitted(OmitReason::Shed(_) | OmitReason::Switched) => true,
-        outcome => matches!(outcome.cause(), Some(Cause::Limited | Cause::Switched)),
+    let off = known.filter(|(_, outcome, _)| {
+        let is_given_up = matches!(
+            outcome,
+            Outcome::Omitted(OmitReason::Shed(_) | OmitReason::Switched)
+        );
+        is_given_up || matches!(outcome.cause(), Some(Cause::Limited | Cause::Switched))
     });
     off.map(|(name, ..)| name.to_owned()).collect()
 }

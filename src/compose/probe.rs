@@ -11,8 +11,17 @@
 //!
 //! # What is asked
 //!
-//! What pages ask: the last request for the fragment that was answered, or the one that is the same for
-//! every page. Nothing that is one reader's own is remembered, and nothing of the answer is kept.
+//! What pages ask: the last request for the fragment whose answer was of use and in good time, or the one
+//! that is the same for every page. Nothing that is one reader's own is remembered, nothing of the
+//! address that a reader has come by, which may hold a token, and nothing of the answer is kept.
+//!
+//! # What is not asked any more
+//!
+//! An address may be slow or broken by itself, and asked again and again it would keep a block off for
+//! everybody. So one that fails a few times in a row is forgotten, and pages find out with their own,
+//! until one of them has landed. That no connection can be made says nothing of an address. What is the
+//! only thing that is asked of an origin is not forgotten, for a page would ask the same; nor is what
+//! nobody's page shows.
 //!
 //! Invariants: of those who ask an origin as one grade, one at a time finds out; nothing is rendered and
 //! nobody waits.
@@ -33,6 +42,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Instant;
 use crate::degradation::{Level, Reader};
 use crate::fragment::facts::{Facts, Trace};
+use crate::fragment::source::{TargetTemplate, Variable};
 use crate::fragment::{Fragment, FragmentId, Grade, OriginId, Source, SourceRequest};
 use crate::report::Cause;
 use crate::site::Site;
@@ -50,35 +60,80 @@ const LEASE: Duration = Duration::from_secs(1);
 /// Between two requests for a block that nobody's page shows.
 const GIVEN_UP_PAUSE: Duration = Duration::from_millis(500);
 
+/// Times in a row that a request fails before it is forgotten.
+const FAILURES_MAX: u32 = 3;
+
+/// Within so many quarters of the fragment's timeout a request is answered that is worth asking again: an
+/// origin that comes back takes longer than usual.
+const QUARTERS_MAX: u32 = 3;
+
 /// The requests that can be made without a page.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     /// Whether anybody makes them.
     is_kept: AtomicBool,
     /// By the fragment's name.
-    requests: Mutex<BTreeMap<String, Arc<SourceRequest>>>,
+    requests: Mutex<BTreeMap<String, Known>>,
+}
+
+/// A request that can be made without a page.
+#[derive(Debug)]
+struct Known {
+    request: Arc<SourceRequest>,
+    /// Times in a row that it has failed.
+    failed: u32,
 }
 
 impl Memory {
-    /// A request was answered.
-    pub(super) fn answered(&self, fragment: &Fragment, request: &Arc<SourceRequest>) {
-        if !self.is_kept.load(Ordering::Relaxed)
-            || fragment.same_request.is_some()
-            || fragment.is_personal()
-        {
+    /// A page's request was answered after so long, and the answer was of use.
+    pub(super) fn landed(&self, fragment: &Fragment, request: &Arc<SourceRequest>, took: Duration) {
+        if !self.is_kept.load(Ordering::Relaxed) || took > fragment.timeout / 4 * QUARTERS_MAX {
             return;
         }
         let mut requests = self.requests.lock();
         match requests.get_mut(&fragment.name) {
-            Some(known) => known.clone_from(request),
-            None => _ = requests.insert(fragment.name.clone(), Arc::clone(request)),
+            Some(known) => {
+                known.request.clone_from(request);
+                known.failed = 0;
+            }
+            // what is the same for every page needs no remembering
+            None if fragment.same_request.is_some() || !may_be_repeated(fragment) => {}
+            None => {
+                let known = Known {
+                    request: Arc::clone(request),
+                    failed: 0,
+                };
+                requests.insert(fragment.name.clone(), known);
+            }
         }
     }
 
-    fn request(&self, fragment: &Fragment) -> Option<Arc<SourceRequest>> {
-        let same = fragment.same_request.as_ref();
-        same.cloned()
-            .or_else(|| self.requests.lock().get(&fragment.name).cloned())
+    /// A request that was made off the page was answered well, or not.
+    fn asked(&self, fragment: &Fragment, request: &Arc<SourceRequest>, is_answered: bool) {
+        let mut requests = self.requests.lock();
+        match requests.get_mut(&fragment.name) {
+            // a page has landed another one meanwhile
+            Some(known) if known.request != *request => {}
+            Some(known) if is_answered => known.failed = 0,
+            Some(known) => known.failed = known.failed.saturating_add(1),
+            None if is_answered || fragment.same_request.is_none() => {}
+            None => {
+                let known = Known {
+                    request: Arc::clone(request),
+                    failed: 1,
+                };
+                requests.insert(fragment.name.clone(), known);
+            }
+        }
+    }
+
+    /// What can be asked for a fragment; what has failed too often only if `is_all_there_is`.
+    fn request(&self, fragment: &Fragment, is_all_there_is: bool) -> Option<Arc<SourceRequest>> {
+        match self.requests.lock().get(&fragment.name) {
+            Some(known) if known.failed >= FAILURES_MAX && !is_all_there_is => None,
+            Some(known) => Some(Arc::clone(&known.request)),
+            None => fragment.same_request.clone(),
+        }
     }
 
     /// Forgets what this site would not ask.
@@ -91,12 +146,23 @@ impl Memory {
                 let made = target.and_then(|target| target.params_of(&request.target));
                 request.fingerprint == fragment.fingerprint
                     && made.is_some()
-                    && !fragment.is_personal()
+                    && may_be_repeated(fragment)
             })
         };
         let mut requests = self.requests.lock();
-        requests.retain(|name, request| is_asked(name, request));
+        requests.retain(|name, known| is_asked(name, &known.request));
     }
+}
+
+/// Whether what one reader's page asks for may be asked without them. What a reader's address says after
+/// `?` may be a token that opens something once.
+fn may_be_repeated(fragment: &Fragment) -> bool {
+    let target = fragment.source.target();
+    let variables = target.into_iter().flat_map(TargetTemplate::variables);
+    let items = fragment.list.iter().flat_map(|list| &list.varies);
+    let mut variables = variables.chain(items);
+    let is_of_query = |variable: &Variable| matches!(variable, Variable::Query(_));
+    !fragment.is_personal() && !variables.any(is_of_query)
 }
 
 /// Asks until `stop`. `is_off` says of a fragment of the site whether nobody's page shows it at present.
@@ -133,14 +199,44 @@ enum Matter {
     Block(FragmentId),
 }
 
-/// A request that has come to its end, and whether it was answered.
-type Ended = (Matter, bool);
+/// A request that has come to its end.
+struct Ended {
+    matter: Matter,
+    edition: Arc<Edition>,
+    id: FragmentId,
+    request: Arc<SourceRequest>,
+    found: Found,
+}
+
+/// What a request has found out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Well,
+    Unwell,
+    /// The origin cannot be reached, whatever it is asked.
+    Unreached,
+    /// Who was not let in has found out nothing.
+    Nothing,
+}
+
+impl Found {
+    fn of(answered: &Result<(), Cause>) -> Self {
+        match answered {
+            Ok(()) => Self::Well,
+            Err(Cause::Open | Cause::Busy | Cause::Limited) => Self::Nothing,
+            Err(Cause::Connect(_)) => Self::Unreached,
+            Err(_) => Self::Unwell,
+        }
+    }
+}
 
 /// What can be asked.
 struct Target {
     id: FragmentId,
     origin: OriginId,
     grade: Grade,
+    /// Whether a page can ask nothing else of the origin as one of that grade.
+    is_all_there_is: bool,
 }
 
 struct Prober {
@@ -191,7 +287,10 @@ impl Prober {
             .enumerate()
             .filter_map(|(index, target)| {
                 let fragment = edition.site.fragment(target.id);
-                Some((index, self.composer.requests.request(fragment)?))
+                // what no page shows no page can ask for
+                let is_all = target.is_all_there_is || is_off(&edition.site, target.id);
+                let request = self.composer.requests.request(fragment, is_all)?;
+                Some((index, request))
             })
             .collect();
         let (known, targets) = (&known, &self.targets);
@@ -229,20 +328,31 @@ impl Prober {
             }
             let order = order(&self.composer, &edition);
             let asking = async move {
-                let answered = work::probe(&order, id, &request).await;
-                // who was not let in has found out nothing
-                let says_nothing = [Cause::Open, Cause::Busy, Cause::Limited];
-                let is_answered = answered.err().is_none_or(|e| says_nothing.contains(&e));
-                (matter, is_answered)
+                let found = Found::of(&work::probe(&order, id, &request).await);
+                Ended {
+                    matter,
+                    edition: order.edition,
+                    id,
+                    request,
+                    found,
+                }
             };
             Some(asking.boxed())
         });
         begun.collect()
     }
 
-    fn ended(&mut self, (matter, is_answered): Ended) {
+    fn ended(&mut self, ended: Ended) {
+        let (matter, found) = (ended.matter, ended.found);
         self.under_way.remove(&matter);
-        if let (Matter::Breaker(origin, grade), false) = (matter, is_answered) {
+        let is_of_this_site = Arc::ptr_eq(&ended.edition, &self.edition);
+        if is_of_this_site && matches!(found, Found::Well | Found::Unwell) {
+            let fragment = ended.edition.site.fragment(ended.id);
+            let requests = &self.composer.requests;
+            requests.asked(fragment, &ended.request, found == Found::Well);
+        }
+        let has_failed = matches!(found, Found::Unwell | Found::Unreached);
+        if let (Matter::Breaker(origin, grade), true) = (matter, has_failed) {
             let turn = self.turns.entry((origin, grade)).or_default();
             *turn = turn.wrapping_add(1);
         }
@@ -251,17 +361,22 @@ impl Prober {
 
 /// What of a site can be asked for without a reader.
 fn targets(site: &Site) -> Vec<Target> {
+    let asked = |fragment: &Fragment| match fragment.source {
+        Source::Http { origin, .. } => Some((origin, fragment.priority.grade())),
+        Source::Push(_) | Source::Ready(_) => None,
+    };
     let fragments = site.fragments.iter().enumerate();
     let targets = fragments.filter_map(|(index, fragment)| {
-        let Source::Http { origin, .. } = fragment.source else {
-            return None;
-        };
+        let (origin, grade) = asked(fragment)?;
+        let of_same = site.fragments.iter().filter_map(asked);
+        let is_alone = of_same.filter(|of| *of == (origin, grade)).count() == 1;
         let target = Target {
             id: FragmentId(index),
             origin,
-            grade: fragment.priority.grade(),
+            grade,
+            is_all_there_is: is_alone && fragment.same_request.is_some(),
         };
-        (!fragment.is_personal()).then_some(target)
+        may_be_repeated(fragment).then_some(target)
     });
     targets.collect()
 }

@@ -6,6 +6,11 @@
 //! Work is measured where it is done, but the libraries that speak HTTP work elsewhere. Where the
 //! processor time of the process is known, what of it was not seen is shared out among *exchanges*: a
 //! page is one, and so is each request to an origin, which does much the same the other way round.
+//!
+//! A process has work of its own too: timers, measures, what operators ask for. At night that is nearly
+//! all that it does, and shared out among the few exchanges that there are it would make each of them a
+//! hundred times as dear as it is, when the crowd comes in the morning. So what is used while there are
+//! no exchanges is taken off, and nothing is learned of exchanges while there are few.
 
 use std::time::Duration;
 
@@ -17,6 +22,10 @@ const COST_TIME: Duration = Duration::from_secs(120);
 
 /// The mix of pages is an average over so long: a crowd comes for one article.
 const MIX_TIME: Duration = Duration::from_secs(10);
+
+/// With fewer exchanges a second than that, five in a tick, what the process does for itself is a good
+/// part of what it does, and nothing is made of what is not seen.
+const EXCHANGES_MIN: f64 = 50.0;
 
 /// A ratio of two sums that both fade.
 #[derive(Debug, Clone, Copy, Default)]
@@ -36,8 +45,12 @@ impl Ratio {
         self.over += over;
     }
 
+    fn is_known(self) -> bool {
+        self.under > 0.0
+    }
+
     fn value(self) -> f64 {
-        if self.under > 0.0 {
+        if self.is_known() {
             self.over / self.under
         } else {
             0.0
@@ -76,6 +89,10 @@ pub struct CostBook {
     page: Ratio,
     page_job: Ratio,
     exchange: Ratio,
+    /// What the process does for itself, in milliseconds a second.
+    idle: Ratio,
+    /// Whether there was no exchange in the last tick: of one that there was some work may be left.
+    was_idle: bool,
     blocks: Vec<BlockCost>,
     /// Of each list the fragment that its items are.
     items: Vec<Option<usize>>,
@@ -104,6 +121,8 @@ impl CostBook {
             page: before.map(|(_, book)| book.page).unwrap_or_default(),
             page_job: before.map(|(_, book)| book.page_job).unwrap_or_default(),
             exchange: before.map(|(_, book)| book.exchange).unwrap_or_default(),
+            idle: before.map(|(_, book)| book.idle).unwrap_or_default(),
+            was_idle: false,
             blocks: shape
                 .names
                 .iter()
@@ -122,15 +141,20 @@ impl CostBook {
         let fetches: u64 = seen.blocks.iter().map(|block| block.fetches).sum();
         let exchanges = (seen.composed + fetches) as f64;
         let work = ms(work);
-        let unseen = cpu.map_or(0.0, |cpu| (cpu.as_secs_f64() * 1e3 - work).max(0.0));
-        let usual = self.usual(seen, exchanges);
-        let inflation = (usual > 0.0).then(|| (work + unseen) / usual);
         let costs = kept(COST_TIME);
+        let unseen = cpu.map(|cpu| self.unseen(cpu, work, exchanges, span, costs));
+        let unseen = unseen.filter(|_| exchanges >= EXCHANGES_MIN * span.as_secs_f64());
+        let usual = self.jobs(seen);
+        let (done, usual) = match unseen.filter(|_| self.exchange.is_known()) {
+            Some(unseen) => (work + unseen, usual + exchanges * self.exchange.value()),
+            None => (work, usual),
+        };
+        let inflation = (usual > 0.0).then(|| done / usual);
         self.page
             .add(ms(seen.page_work), seen.composed as f64, costs);
         self.page_job
             .add(ms(seen.page_work), seen.page_jobs as f64, costs);
-        if cpu.is_some() {
+        if let Some(unseen) = unseen {
             self.exchange.add(unseen, exchanges, costs);
         }
         for (known, block) in self.blocks.iter_mut().zip(&seen.blocks) {
@@ -147,13 +171,32 @@ impl CostBook {
         inflation
     }
 
+    /// The work of a span that was not seen where it is done, in milliseconds, without what the process
+    /// does for itself; learns what that is.
+    fn unseen(
+        &mut self,
+        cpu: Duration,
+        work: f64,
+        exchanges: f64,
+        span: Duration,
+        kept: f64,
+    ) -> f64 {
+        let unseen = (cpu.as_secs_f64() * 1e3 - work).max(0.0);
+        let is_idle = exchanges == 0.0;
+        if is_idle && self.was_idle {
+            self.idle.add(unseen, span.as_secs_f64(), kept);
+        }
+        self.was_idle = is_idle;
+        (unseen - self.idle.value() * span.as_secs_f64()).max(0.0)
+    }
+
     /// What the jobs that were done take usually. Those of the same tick, and not of the pages that
     /// came in it: their work is done later, and a crowd that begins would look like quick work.
-    fn usual(&self, seen: &Counted, exchanges: f64) -> f64 {
+    fn jobs(&self, seen: &Counted) -> f64 {
         let blocks = self.blocks.iter().zip(&seen.blocks);
         let blocks = blocks.map(|(known, seen)| seen.jobs as f64 * known.job.value());
         let page = seen.page_jobs as f64 * self.page_job.value();
-        page + blocks.sum::<f64>() + exchanges * self.exchange.value()
+        page + blocks.sum::<f64>()
     }
 
     /// What one use of a fragment costs, in milliseconds of work; of a list with all its items.
@@ -290,15 +333,47 @@ mod tests {
     fn what_is_not_seen_is_shared_out_among_exchanges() {
         let shape = shape();
         let mut book = CostBook::new(&shape, None);
-        // 1 + 2 + 1 + 4 ms were seen of 16; a page and three fetches share the rest
+        // 1 + 2 + 1 + 4 ms of each of two pages were seen of 32; the pages and six fetches share the rest
         book.learn(
-            &seen([1, 0], 1_000_000),
-            Some(Duration::from_millis(16)),
+            &seen([2, 0], 1_000_000),
+            Some(Duration::from_millis(32)),
             TICK,
         );
         let (costs, steps) = book.costs(&shape, &[]);
         assert_eq!(steps, [3.0, 6.0]);
         assert!((costs.base_ms - 7.0).abs() < 1e-9, "1 + 2 and twice 2");
+    }
+
+    #[test]
+    fn what_the_process_does_for_itself_is_no_cost_of_a_quiet_nights_pages() {
+        let shape = shape();
+        let mut book = CostBook::new(&shape, None);
+        // 5 ms a tick for itself, and a page every ten seconds
+        for tick in 0..36_000 {
+            let pages = u64::from(tick % 100 == 0);
+            let own = Duration::from_millis(5 + 8 * pages);
+            let inflation = book.learn(&seen([pages, 0], 1_000_000), Some(own), TICK);
+            assert!(
+                inflation.is_none_or(|i| (i - 1.0).abs() < 1e-6),
+                "{inflation:?}"
+            );
+        }
+        let (costs, steps) = book.costs(&shape, &[]);
+        assert_eq!(steps, [1.0, 4.0]);
+        assert!((costs.base_ms - 3.0).abs() < 1e-9, "{costs:?}");
+        // in the morning ten pages take 8 ms that are seen, and their forty exchanges a quarter each
+        let crowd = Duration::from_millis(5 + 80 + 10);
+        let inflation = book
+            .learn(&seen([10, 0], 1_000_000), Some(crowd), TICK)
+            .unwrap();
+        assert!((inflation - 1.0).abs() < 1e-6, "{inflation}");
+        let inflation = book
+            .learn(&seen([10, 0], 1_000_000), Some(crowd), TICK)
+            .unwrap();
+        assert!((inflation - 1.0).abs() < 1e-6, "{inflation}");
+        let (costs, steps) = book.costs(&shape, &[]);
+        assert!((steps[0] - 1.25).abs() < 1e-6, "{steps:?}");
+        assert!((costs.base_ms - 3.5).abs() < 1e-6, "{costs:?}");
     }
 
     #[test]

@@ -118,7 +118,7 @@ impl Executor {
                 return Ok(turn);
             }
         }
-        let turn = self.wait(Stage::New, since);
+        let turn = self.wait(Stage::New { patience }, since);
         match timeout_at(since + patience, turn).await {
             Ok(Ok(turn)) => Ok(turn),
             Ok(Err(_)) | Err(_) => {

@@ -8,6 +8,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
@@ -45,6 +46,8 @@ pub struct Lag {
     /// Of all looks since the last one who asked: their lags and their number.
     sum: AtomicU64,
     looks: AtomicU64,
+    /// When the look that has not come yet is due.
+    due: Mutex<Option<Instant>>,
 }
 
 impl Lag {
@@ -68,11 +71,15 @@ impl Lag {
         Duration::from_micros(self.present.load(Ordering::Relaxed))
     }
 
-    /// The mean of the lags that were seen since this was asked last.
-    pub fn take_mean(&self) -> Duration {
+    /// The mean of the lags that were seen since this was asked last, or what the look that has not come
+    /// yet is late by at `now`, where that is more: who is stuck sees nothing, and that is no idleness.
+    pub fn take_mean(&self, now: Instant) -> Duration {
         let looks = self.looks.swap(0, Ordering::Relaxed);
         let sum = self.sum.swap(0, Ordering::Relaxed);
-        Duration::from_micros(sum.checked_div(looks).unwrap_or(0))
+        let mean = Duration::from_micros(sum.checked_div(looks).unwrap_or(0));
+        let due = *self.due.lock();
+        let overdue = due.map(|due| now.saturating_duration_since(due));
+        mean.max(overdue.unwrap_or_default())
     }
 
     /// Whether a timer that was set for `due`, after `timeout`, and is noticed at `now` was kept waiting.
@@ -84,6 +91,7 @@ impl Lag {
     pub async fn measure(&self, clock: Clock, stop: CancellationToken) {
         while !stop.is_cancelled() {
             let due = clock.now() + TICK;
+            *self.due.lock() = Some(due);
             sleep_until(due).await;
             let late = clock.now().saturating_duration_since(due);
             let late = u64::try_from(late.as_micros()).unwrap_or(u64::MAX);
@@ -95,5 +103,39 @@ impl Lag {
             self.sum.fetch_add(late, Ordering::Relaxed);
             self.looks.fetch_add(1, Ordering::Relaxed);
         }
+        *self.due.lock() = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::poll;
+    use std::pin::pin;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_that_does_not_come_is_a_lag_and_not_idleness() {
+        let (lag, clock, stop) = (Lag::default(), Clock::start(), CancellationToken::new());
+        let began = clock.now();
+        let mut measuring = pin!(lag.measure(clock, stop.clone()));
+        assert!(poll!(measuring.as_mut()).is_pending());
+        assert_eq!(lag.take_mean(began), Duration::ZERO);
+        let stuck = Duration::from_millis(300);
+        tokio::time::advance(stuck).await;
+        assert_eq!(lag.take_mean(clock.now()), stuck - TICK);
+        // it has come, and is one of those that were seen; the next one is not late
+        assert!(poll!(measuring.as_mut()).is_pending());
+        assert!(lag.take_mean(clock.now()) >= stuck - TICK);
+        assert_eq!(lag.take_mean(clock.now()), Duration::ZERO);
+        stop.cancel();
+        tokio::time::advance(TICK * 2).await;
+        assert!(poll!(measuring.as_mut()).is_ready());
+        tokio::time::advance(stuck).await;
+        lag.take_mean(clock.now());
+        assert_eq!(
+            lag.take_mean(clock.now()),
+            Duration::ZERO,
+            "nobody looks any more"
+        );
     }
 }

@@ -3,8 +3,8 @@
 //!
 //! Work is done in the order in which it came, that of pages that have begun and that of new ones alike,
 //! so that a wait is shared by all stages of a page and says how things are ([the law](super::law) is
-//! tuned for that). When the oldest new page has waited for [`NEWEST_FIRST_AFTER`] there is more than can
-//! be done in time. Then work of pages that have begun goes first, for such a page serves a reader sooner,
+//! tuned for that). When the oldest new page has waited for most of its patience ([`NEWEST_FIRST_AFTER`])
+//! there is more than can be done in time. Then work of pages that have begun goes first, for such a page serves a reader sooner,
 //! and of the new ones the newest is next: whoever has waited long has perhaps left, and serving in order
 //! would make everybody late instead of some.
 //!
@@ -16,16 +16,19 @@ use std::time::Duration;
 
 use crate::clock::Instant;
 
-/// Once the oldest of the new pages has waited for so long the newest is next. Maurer, "Fail at Scale",
-/// ACM Queue 13(8), 2015, calls this adaptive LIFO; the span is three quarters of what a page may wait
-/// by default.
-pub const NEWEST_FIRST_AFTER: Duration = Duration::from_millis(45);
+/// Once the oldest of the new pages has waited for this share of its patience the newest is next.
+/// Maurer, "Fail at Scale", ACM Queue 13(8), 2015, calls this adaptive LIFO; three quarters leave the
+/// rest to be served in time.
+pub const NEWEST_FIRST_AFTER: f64 = 0.75;
 
 /// How far a page is whose work waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     /// Nothing was done for it.
-    New,
+    New {
+        /// For how long it waits at most.
+        patience: Duration,
+    },
     /// Something was.
     Begun,
 }
@@ -44,16 +47,22 @@ pub struct Waiting<T> {
     pub since: Instant,
     /// Who.
     pub who: T,
+    /// After how long a wait the newest is next in its place; who has begun is never passed over.
+    newest_first_after: Duration,
 }
 
 impl<T> Line<T> {
     /// Somebody waits, since now or a moment ago.
     pub fn add(&mut self, stage: Stage, since: Instant, who: T) {
-        let line = match stage {
-            Stage::New => &mut self.new,
-            Stage::Begun => &mut self.begun,
+        let (line, newest_first_after) = match stage {
+            Stage::New { patience } => (&mut self.new, patience.mul_f64(NEWEST_FIRST_AFTER)),
+            Stage::Begun => (&mut self.begun, Duration::MAX),
         };
-        line.push_back(Waiting { since, who });
+        line.push_back(Waiting {
+            since,
+            who,
+            newest_first_after,
+        });
     }
 
     /// Takes who is next of those who are still `here`, and says how many were taken off who are not.
@@ -70,12 +79,14 @@ impl<T> Line<T> {
     }
 
     fn first(&mut self, now: Instant) -> Option<Waiting<T>> {
-        let new = self.new.front().map(|oldest| oldest.since);
-        let begun = self.begun.front().map(|oldest| oldest.since);
-        let is_long = |since| now.saturating_duration_since(since) > NEWEST_FIRST_AFTER;
-        match (new, begun) {
+        let is_long = |oldest: &Waiting<T>| {
+            now.saturating_duration_since(oldest.since) > oldest.newest_first_after
+        };
+        match (self.new.front(), self.begun.front()) {
             (None, _) => self.begun.pop_front(),
-            (Some(new), Some(begun)) if begun <= new || is_long(new) => self.begun.pop_front(),
+            (Some(new), Some(begun)) if begun.since <= new.since || is_long(new) => {
+                self.begun.pop_front()
+            }
             (Some(new), None) if is_long(new) => self.new.pop_back(),
             (Some(_), _) => self.new.pop_front(),
         }
@@ -133,22 +144,31 @@ mod tests {
         std::iter::from_fn(|| line.next(now, &here).0.map(|next| next.who)).collect()
     }
 
-    fn line(start: Instant) -> Line<char> {
-        let mut line = Line::default();
-        line.add(Stage::New, start, 'a');
+    fn line(start: Instant, patience: Duration) -> Line<char> {
+        let (mut line, new) = (Line::default(), Stage::New { patience });
+        line.add(new, start, 'a');
         line.add(Stage::Begun, start + 5 * MS, 'B');
-        line.add(Stage::New, start + 10 * MS, 'c');
+        line.add(new, start + 10 * MS, 'c');
         line.add(Stage::Begun, start + 15 * MS, 'D');
-        line.add(Stage::New, start + 20 * MS, 'e');
+        line.add(new, start + 20 * MS, 'e');
         line
     }
 
     #[test]
     fn in_order_while_the_wait_is_short_and_then_begun_and_newest_first() {
         let start = Clock::start().now();
-        for (wait, expected) in [(45, "aBcDe"), (46, "BDeca"), (60, "BDeca")] {
-            let order = order(&mut line(start), start + wait * MS, |_| true);
-            assert_eq!(order, expected, "after {wait} ms");
+        for (patience, wait, expected) in [
+            (60, 45, "aBcDe"),
+            (60, 46, "BDeca"),
+            (60, 60, "BDeca"),
+            (32, 24, "aBcDe"),
+            (32, 25, "BDeca"),
+            (1000, 750, "aBcDe"),
+            (1000, 751, "BDeca"),
+        ] {
+            let mut line = line(start, patience * MS);
+            let order = order(&mut line, start + wait * MS, |_| true);
+            assert_eq!(order, expected, "after {wait} ms of {patience}");
         }
     }
 
@@ -156,9 +176,11 @@ mod tests {
     fn who_has_left_makes_nobody_wait_and_no_wait_long() {
         let start = Clock::start().now();
         // the one who has waited long has left: the others have not
-        let order = order(&mut line(start), start + 50 * MS, |who| *who != 'a');
+        let order = order(&mut line(start, 60 * MS), start + 50 * MS, |who| {
+            *who != 'a'
+        });
         assert_eq!(order, "BcDe");
-        let mut line = line(start);
+        let mut line = line(start, 60 * MS);
         assert_eq!(line.oldest(|who| *who != 'a'), Some(start + 5 * MS));
         assert_eq!(
             line.remove(|who| *who == 'c').unwrap().since,
@@ -177,7 +199,10 @@ mod tests {
             let (mut line, mut added, mut taken) = (Line::default(), 0, 0);
             for (is_new, pause, is_taken) in steps {
                 now += pause as u32 * MS;
-                let stage = if is_new { Stage::New } else { Stage::Begun };
+                let stage = match is_new {
+                    true => Stage::New { patience: 60 * MS },
+                    false => Stage::Begun,
+                };
                 line.add(stage, now, added);
                 added += 1;
                 if is_taken {

@@ -68,13 +68,12 @@ impl Mode {
         Admission::Compose(self.level(reader, lower_by))
     }
 
-    /// The level of a page of this reader.
+    /// The level of a page of this reader. Where nothing is given up nobody is lowered either.
     pub fn level(&self, reader: Reader, lower_by: u8) -> Level {
-        let by_law = match self.gives_up() {
-            true => self.would_be(reader),
-            false => Level::FULL,
+        let level = match self.gives_up() {
+            true => self.would_be(reader).get().saturating_add(lower_by),
+            false => Level::FULL.get(),
         };
-        let level = by_law.get().saturating_add(lower_by);
         self.overrides.level(Level::new(level))
     }
 
@@ -204,7 +203,26 @@ mod tests {
 
     #[test]
     fn readers_who_save_data_get_less() {
-        let mode = Mode::full();
-        assert!(readers().all(|reader| mode.level(reader, 2) == Level::new(2)));
+        let by = |effect, is_dry_run| Mode {
+            effect,
+            overrides: Arc::new(Overrides {
+                is_dry_run,
+                ..Overrides::default()
+            }),
+            ..Mode::full()
+        };
+        for (effect, is_dry_run, expected) in [
+            (Effect::GivesUp, false, 2),
+            (Effect::GivesUp, true, 0),
+            (Effect::DryRun, false, 0),
+            (Effect::None, false, 0),
+        ] {
+            let mode = by(effect, is_dry_run);
+            let level = Level::new(expected);
+            assert!(
+                readers().all(|reader| mode.level(reader, 2) == level),
+                "{effect:?}, dry run by an operator: {is_dry_run}"
+            );
+        }
     }
 }

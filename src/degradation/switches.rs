@@ -40,6 +40,9 @@ pub const SPAN_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 /// For how long a switch is set at least: a shorter one nobody would see.
 pub const SPAN_MIN: Duration = Duration::from_secs(1);
 
+/// The end of a switch that has none.
+const NEVER: Moment = Moment::from_micros(u64::MAX);
+
 /// An act, whose it is, why, and until when.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Switch {
@@ -125,6 +128,18 @@ impl Switch {
             set,
             until,
         })
+    }
+
+    /// A switch that is set at `now` for as long as the process lasts.
+    pub fn of_this_run(act: Act, owner: &str, reason: &str, now: Moment) -> Result<Self, Unfit> {
+        let switch = Self::new(act, owner, reason, now, SPAN_MAX)?;
+        let until = NEVER;
+        Ok(Self { until, ..switch })
+    }
+
+    /// When it ends by itself, if it does.
+    pub fn end(&self) -> Option<Moment> {
+        (self.until != NEVER).then_some(self.until)
     }
 
     /// Whether it could have been set as it is: what was written down may have been changed by hand.

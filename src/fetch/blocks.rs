@@ -236,6 +236,13 @@ struct Stay {
 pub(super) struct Admission(Option<Stay>);
 
 impl Admission {
+    /// The request has missed its deadline, after so long; it keeps its place until it is settled.
+    pub(super) fn missed(&self, deadline: Duration) {
+        if let Some(Stay { block, clock }) = &self.0 {
+            block.limiter.lock().missed(deadline, clock.now());
+        }
+    }
+
     /// Says what has become of the request; the first word counts.
     pub(super) fn settle(&mut self, outcome: Outcome) {
         if let Some(Stay { block, clock }) = self.0.take() {

@@ -199,10 +199,10 @@ impl<'a> Exchange<'a> {
         self.hedge_at = None;
         let is_own_fault =
             self.is_late_itself() || Lag::was_kept_waiting(self.deadline, self.terms.timeout, now);
-        self.admission.settle(match is_own_fault {
-            true => Outcome::Abandoned,
-            false => Outcome::Missed(self.terms.timeout),
-        });
+        // what is under way is so until the end, and so is its place
+        if !is_own_fault {
+            self.admission.missed(self.terms.timeout);
+        }
         let Some(mut leave) = self.leave.take() else {
             return;
         };

@@ -121,7 +121,7 @@ pub(crate) fn tolerance(step: usize, steps: usize) -> f64 {
 pub(crate) enum Outcome {
     /// It was answered after so long, whether the answer was of use or not.
     Answered(Duration),
-    /// It has missed its deadline, after so long.
+    /// It has missed its deadline, after so long, and was ended with that.
     Missed(Duration),
     /// Nothing that says how long an answer takes: it failed, was not made at all, or this process had
     /// no time for it.
@@ -217,14 +217,23 @@ impl Limiter {
     pub(crate) fn settle(&mut self, outcome: Outcome, now: Instant) {
         self.in_flight = self.in_flight.saturating_sub(1);
         match outcome {
-            Outcome::Abandoned => return,
-            Outcome::Answered(took) => self.sample.add(ms(took)),
-            Outcome::Missed(deadline) => {
-                self.reading.missed = self.reading.missed.saturating_add(1);
-                self.sample.has_missed = true;
-                self.sample.add(ms(deadline) * MISS);
-            }
+            Outcome::Abandoned => {}
+            Outcome::Answered(took) => self.learn(ms(took), now),
+            Outcome::Missed(deadline) => self.missed(deadline, now),
         }
+    }
+
+    /// A request has missed its deadline, after so long. It is under way still, and keeps its place until
+    /// it is settled: or an origin that has become slow would have many times the limit at work.
+    pub(crate) fn missed(&mut self, deadline: Duration, now: Instant) {
+        self.reading.missed = self.reading.missed.saturating_add(1);
+        self.sample.has_missed = true;
+        self.learn(ms(deadline) * MISS, now);
+    }
+
+    /// A request has lasted so long.
+    fn learn(&mut self, took_ms: f64, now: Instant) {
+        self.sample.add(took_ms);
         if self.sample.is_whole(now) {
             let next = Sample::begin(self.in_flight, now);
             let sample = std::mem::replace(&mut self.sample, next);

@@ -2,12 +2,21 @@
 //! wants less, and whether they rehearse a level. Owns what is read of a request on behalf of
 //! `[degradation]`; pure.
 //!
+//! # Behind a balancer
+//!
+//! All connections that a balancer makes come from one address, and readers who are one reader keep a
+//! block together or lose it together: of a share of 0.6 everything or nothing would become. So a
+//! header may name the reader. It is believed as it comes, for all that somebody who invents one gets
+//! is another draw. Where nothing names the reader, a peer that readers can hardly have on the open
+//! net is taken for a balancer, and the reader drawn by the browser and its language as well. That is
+//! coarse, and with several balancers it changes with the one that a request comes through.
+//!
 //! Invariant: what a request says of a rehearsal without the right token changes nothing, so nobody can
 //! find out by it whether there is one.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use http::header::{CACHE_CONTROL, VARY};
+use http::header::{ACCEPT_LANGUAGE, CACHE_CONTROL, USER_AGENT, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::clock::Moment;
@@ -78,16 +87,73 @@ fn lowers(spec: &DegradationSpec) -> bool {
 }
 
 fn reader(spec: &DegradationSpec, headers: &HeaderMap, peer: Option<IpAddr>, day: u64) -> Reader {
-    let named = spec.reader_cookie.as_deref().and_then(|wanted| {
+    let by_cookie = spec.reader_cookie.as_deref().and_then(|wanted| {
         let mut cookies = cookies(headers);
         let found = cookies.find(|(name, value)| *name == wanted && !value.is_empty());
         found.map(|(_, value)| value)
     });
-    match (named, peer.map(|address| address.to_canonical())) {
-        (Some(value), _) => Reader::new(value.as_bytes(), day),
-        (None, Some(IpAddr::V4(address))) => Reader::new(&address.octets(), day),
-        (None, Some(IpAddr::V6(address))) => Reader::new(&address.octets()[..PREFIX_BYTES], day),
-        (None, None) => Reader::NOBODY,
+    if let Some(value) = by_cookie {
+        return Reader::new(value.as_bytes(), day);
+    }
+    let header = spec.reader_header.as_ref();
+    if let Some(name) = header.and_then(|header| first_named(headers.get(header)?)) {
+        return match address_of(name) {
+            Some(address) => Reader::new(&significant(address), day),
+            None => Reader::new(name, day),
+        };
+    }
+    match peer.map(|address| address.to_canonical()) {
+        Some(address) if is_near(address) => {
+            let mut told = significant(address);
+            for header in [USER_AGENT, ACCEPT_LANGUAGE] {
+                let value = headers.get(header).map(HeaderValue::as_bytes);
+                told.extend_from_slice(value.unwrap_or_default());
+                // no value holds a line's end, so none runs into the next
+                told.push(b'\n');
+            }
+            Reader::new(&told, day)
+        }
+        Some(address) => Reader::new(&significant(address), day),
+        None => Reader::NOBODY,
+    }
+}
+
+/// The first of a list, which is the reader where each proxy adds whom it has it from; `None` if it is
+/// empty.
+fn first_named(value: &HeaderValue) -> Option<&[u8]> {
+    let first = value.as_bytes().split(|b| *b == b',').next();
+    first
+        .map(<[u8]>::trim_ascii)
+        .filter(|name| !name.is_empty())
+}
+
+/// The address that a header names, if it is one. Some balancers add the port, which is another one
+/// for each connection.
+fn address_of(name: &[u8]) -> Option<IpAddr> {
+    let name = std::str::from_utf8(name).ok()?;
+    let address = name.parse::<IpAddr>();
+    let address = address.or_else(|_| name.parse::<SocketAddr>().map(|address| address.ip()));
+    address.ok().map(|address| address.to_canonical())
+}
+
+/// What of an address stays the same for a reader.
+fn significant(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets()[..PREFIX_BYTES].to_vec(),
+    }
+}
+
+/// Whether an address is of this machine or of a private network (RFC 1918, 6598, 4193, 3927), where
+/// balancers are and readers are not.
+fn is_near(address: IpAddr) -> bool {
+    let is_shared = |v4: Ipv4Addr| v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64;
+    let v4 =
+        |v4: Ipv4Addr| v4.is_loopback() || v4.is_private() || v4.is_link_local() || is_shared(v4);
+    let v6 = |v6: Ipv6Addr| v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local();
+    match address {
+        IpAddr::V4(address) => v4(address),
+        IpAddr::V6(address) => v6(address),
     }
 }
 
@@ -176,6 +242,93 @@ mod tests {
         );
         assert_ne!(of("", "2001:db8:1:2::3"), of("", "2001:db8:1:3::3"));
         assert_eq!(of("", "nobody"), Reader::NOBODY);
+    }
+
+    #[test]
+    fn a_header_names_the_reader_where_the_cookie_does_not() {
+        let spec = DegradationSpec {
+            reader_header: Some(HeaderName::from_static("x-forwarded-for")),
+            ..spec()
+        };
+        let named = |pairs: &[_]| who_reads(&spec, &headers(pairs), "10.0.0.9".parse().ok(), NOW);
+        let by = |value| named(&[("x-forwarded-for", value)]).reader;
+        let direct = |address| read(&[], address).reader;
+        for (value, expected) in [
+            ("192.0.2.1", direct("192.0.2.1")),
+            (" 192.0.2.1 , 10.0.0.1, 10.0.0.2", direct("192.0.2.1")),
+            ("192.0.2.1:49152", direct("192.0.2.1")),
+            ("2001:db8:1:2::3", direct("2001:db8:1:2::4")),
+            ("[2001:db8:1:2::3]:443, 10.0.0.1", direct("2001:db8:1:2::4")),
+            ("::ffff:192.0.2.1", direct("192.0.2.1")),
+            // taken as it comes: what stands there is no peer
+            ("10.1.2.3", Reader::new(&[10, 1, 2, 3], 20_000)),
+            ("reader-7", Reader::new(b"reader-7", 20_000)),
+            ("", direct("10.0.0.9")),
+            (" , 192.0.2.1", direct("10.0.0.9")),
+        ] {
+            assert_eq!(by(value), expected, "{value}");
+        }
+        let both = [("x-forwarded-for", "192.0.2.1"), ("cookie", "session=a")];
+        let cookie = read(&[("cookie", "session=a")], "192.0.2.7");
+        assert_eq!(named(&both).reader, cookie.reader);
+        // nobody has declared it
+        let undeclared = [("x-forwarded-for", "192.0.2.1")];
+        assert_eq!(read(&undeclared, "192.0.2.9").reader, direct("192.0.2.9"));
+    }
+
+    #[test]
+    fn a_private_peer_is_taken_for_a_balancer() {
+        let one = [("user-agent", "A/1"), ("accept-language", "fr")];
+        let others = [
+            [("user-agent", "B/1"), ("accept-language", "fr")],
+            [("user-agent", "A/1"), ("accept-language", "de")],
+            [("user-agent", "A/1f"), ("accept-language", "r")],
+        ];
+        for (peer, is_near) in [
+            ("127.0.0.1", true),
+            ("10.255.0.1", true),
+            ("11.0.0.1", false),
+            ("172.15.0.1", false),
+            ("172.16.0.1", true),
+            ("172.31.0.1", true),
+            ("172.32.0.1", false),
+            ("192.168.7.1", true),
+            ("192.169.7.1", false),
+            ("100.63.0.1", false),
+            ("100.64.0.1", true),
+            ("100.127.0.1", true),
+            ("100.128.0.1", false),
+            ("169.254.1.1", true),
+            ("::1", true),
+            ("::ffff:10.0.0.1", true),
+            ("::ffff:192.0.2.1", false),
+            ("fc00::1", true),
+            ("fdff::1", true),
+            ("fe80::1", true),
+            ("fec0::1", false),
+            ("2001:db8::1", false),
+        ] {
+            let reader = read(&one, peer).reader;
+            assert_eq!(reader, read(&one, peer).reader, "{peer}");
+            for other in &others {
+                let differs = reader != read(other, peer).reader;
+                assert_eq!(differs, is_near, "{peer} {other:?}");
+            }
+        }
+        assert_ne!(read(&one, "10.0.0.1").reader, read(&one, "10.0.0.2").reader);
+    }
+
+    #[test]
+    fn a_crowd_behind_a_balancer_is_spread() {
+        let kept = (0..1000).filter(|n| {
+            let mut headers = headers(&[("accept-language", "fr")]);
+            let agent = HeaderValue::try_from(format!("Browser/{n}")).unwrap();
+            headers.insert(USER_AGENT, agent);
+            let reading = who_reads(&spec(), &headers, "10.0.0.1".parse().ok(), NOW);
+            reading.reader.draw(3) < 0.6
+        });
+        let kept = kept.count();
+        assert!((520..680).contains(&kept), "{kept} of 1000 keep six tenths");
     }
 
     #[test]

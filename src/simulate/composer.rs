@@ -28,6 +28,8 @@ pub(super) struct Composer {
     speed: f64,
     /// Until when all of it stands still.
     still: At,
+    /// For how long a page that has not begun waits at most.
+    patience: Duration,
     line: Line<Work>,
     /// Pages that are turned away, which takes no turn.
     turned_away: VecDeque<Work>,
@@ -59,13 +61,14 @@ pub(super) struct Begun {
 
 impl Composer {
     /// `start` is the instant of the first moment. `is_in_order` does without the line's own order.
-    pub(super) fn new(cores: usize, is_in_order: bool, start: Instant) -> Self {
+    pub(super) fn new(cores: usize, patience: Duration, is_in_order: bool, start: Instant) -> Self {
         Self {
             start,
             is_in_order,
             cores: vec![None; cores],
             speed: 1.0,
             still: At::default(),
+            patience,
             line: Line::default(),
             turned_away: VecDeque::new(),
             wait_sum: Duration::ZERO,
@@ -82,7 +85,9 @@ impl Composer {
         let work = Work { job, takes };
         let stage = match job {
             Job::Snapshot(_) => return self.turned_away.push_back(work),
-            Job::Plan(_) if !self.is_in_order => Stage::New,
+            Job::Plan(_) if !self.is_in_order => Stage::New {
+                patience: self.patience,
+            },
             Job::Plan(_) | Job::Render(..) | Job::Assemble(_) => Stage::Begun,
         };
         self.line.add(stage, self.instant(now), work);
@@ -171,7 +176,8 @@ mod tests {
 
     /// One core, which is busy for a second.
     fn composer() -> Composer {
-        let mut composer = Composer::new(1, false, Clock::start().now());
+        let (patience, start) = (Duration::from_millis(60), Clock::start().now());
+        let mut composer = Composer::new(1, patience, false, start);
         composer.add(Job::Render(99, 0), Span::from_ms(1000.0), at(0.0));
         assert!(composer.begin(at(0.0)).is_some());
         composer

@@ -179,6 +179,7 @@ impl<'s> Plant<'s> {
             chance: Chance::new(seed),
             composer: Composer::new(
                 scenario.composer.workers,
+                scenario.degradation.wait_max,
                 scenario.composer.is_in_order,
                 start,
             ),

@@ -1,336 +1,310 @@
-//! A run as a picture: load, page times, theta and its companions, the level, and how long work waits,
-//! over time. Owns the drawing (SVG, nothing but shapes and text); the figures are the meter's.
+//! Graphs of a run and of a replay, as SVG: load, page times, queue delay, what the law says, and the
+//! level, one under the other, with what goes wrong as shaded spans. Owns what is shown; pure.
 
-use std::fmt::Write as _;
-
-use super::Run;
-use super::scenario::Scenario;
+use super::meter::Meter;
+use super::replay::Played;
+use super::scenario::{FaultKind, Scenario, With};
 use super::summary::quantile;
+use super::text::level_name;
 use super::time::Span;
+use super::{Replay, Run};
 
-const WIDTH: f64 = 900.0;
-const LEFT: f64 = 70.0;
-const RIGHT: f64 = 20.0;
-const TOP: f64 = 56.0;
-const PANEL: f64 = 104.0;
-const GAP: f64 = 34.0;
+use svg::{BLUE, Chart, GREEN, GREY, INK, Line, ORANGE, Panel, SPAN, Shade};
 
-/// Points of a line at most: more cannot be told apart.
-const POINTS_MAX: usize = 450;
+mod svg;
 
-const INK: &str = "#1f2933";
-const FAINT: &str = "#d9dee4";
-const EVENT: &str = "#f3f1ea";
-const BLUE: &str = "#1f6fb2";
-const RED: &str = "#c2402f";
-const GREEN: &str = "#2f855a";
-const ORANGE: &str = "#c77700";
-const PURPLE: &str = "#6b46a8";
+/// Page times beyond so many times the target leave through the top: one that hangs would make all the
+/// others flat.
+const SLOWEST: f64 = 5.0;
 
-/// Seconds, and a value.
-type Points = Vec<(f64, f64)>;
-
-/// A line in a panel.
-struct Line {
-    name: &'static str,
-    colour: &'static str,
-    points: Points,
-    /// Whether it stays until it changes.
-    is_stepped: bool,
-}
-
-impl Line {
-    fn new(name: &'static str, colour: &'static str, points: Points) -> Self {
-        Self {
-            name,
-            colour,
-            points: thinned(points),
-            is_stepped: false,
-        }
-    }
-}
-
-/// Lines over time.
-struct Panel {
-    title: String,
-    lines: Vec<Line>,
-    /// The greatest value that there is room for.
-    top: f64,
-    /// A value that is not to be passed.
-    limit: Option<f64>,
-}
-
-/// Draws a run.
-pub fn plot(scenario: &Scenario, run: &Run) -> String {
-    let panels = panels(scenario, run);
-    let height = TOP + panels.len() as f64 * (PANEL + GAP) + 18.0;
-    let mut svg = String::new();
-    let mut put = |text: &str| {
-        svg.push_str(text);
-        svg.push('\n');
-    };
-    put(&format!(
-        r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="system-ui, sans-serif" font-size="12" fill="{INK}">"#
-    ));
-    let title = format!("{}: {}", scenario.name, scenario.about);
-    put(&format!("<title>{}</title>", escaped(&title)));
-    put(&format!(
-        r##"<rect width="{WIDTH}" height="{height}" fill="#fff"/>"##
-    ));
-    let name = escaped(&scenario.name);
-    let law = scenario.degradation.control.name();
-    put(&format!(
-        r#"<text x="{LEFT}" y="22" font-size="15" font-weight="600">{name}, law {law}</text>"#
-    ));
-    let about = escaped(&scenario.about);
-    put(&format!(r#"<text x="{LEFT}" y="40">{about}</text>"#));
-    for (index, panel) in panels.iter().enumerate() {
-        let y = TOP + index as f64 * (PANEL + GAP) + 14.0;
-        put(&panel.draw(scenario, y, index + 1 == panels.len()));
-    }
-    put("</svg>");
-    svg
-}
-
-fn panels(scenario: &Scenario, run: &Run) -> Vec<Panel> {
+pub(super) fn of_run(scenario: &Scenario, run: &Run) -> String {
+    let lasts_s = scenario.lasts.as_secs_f64();
     let ticks = &run.meter.ticks;
-    let line = |of: &dyn Fn(&super::governor::Tick) -> f64| -> Points {
-        let at = |ticked: &super::meter::Ticked| (ticked.tick.at.seconds(), of(&ticked.tick));
-        ticks.iter().map(at).collect()
+    let by_tick = |of: &dyn Fn(&super::governor::Tick) -> f64| {
+        means(ticks, &|ticked| {
+            (ticked.tick.at.seconds(), of(&ticked.tick))
+        })
     };
+    let wide = second(lasts_s);
+    let load = by_time(lasts_s, wide, &|buckets| {
+        for ticked in ticks {
+            let at = ticked.tick.at.seconds() - 1e-6;
+            buckets[bucket(at, wide, buckets.len())] += f64::from(ticked.tick.sample.arrivals);
+        }
+    });
+    let p95 = p95(&run.meter, lasts_s, wide);
     let target = scenario.degradation.target.as_secs_f64() * 1e3;
-    let p95 = seconds(scenario, run, |times| Some(quantile(&times, 0.95)));
-    let asked = seconds(scenario, run, |times| Some(times.len() as f64));
-    let steps = scenario.steps as f64;
-    let level = Line {
-        is_stepped: true,
-        ..Line::new("level", PURPLE, line(&|tick| f64::from(tick.level)))
-    };
-    let queue = line(&|tick| tick.sample.queue_delay.as_secs_f64() * 1e3);
-    vec![
-        Panel {
-            title: "pages asked for, a second".to_owned(),
-            top: top(&asked),
-            lines: vec![Line::new("pages", BLUE, asked)],
-            limit: None,
-        },
-        Panel {
-            title: format!("95th percentile of page times, ms; the target is {target:.0}"),
-            top: top(&p95).max(target * 1.2).min(target * 5.0),
-            lines: vec![Line::new("p95", RED, p95)],
-            limit: Some(target),
-        },
-        Panel {
-            title: "shares: optional work (theta), pages composed (admit), optional requests (phi)"
-                .to_owned(),
-            top: 1.0,
-            lines: vec![
-                Line::new("phi", GREEN, line(&|tick| tick.mode.phi)),
-                Line::new("admit", ORANGE, line(&|tick| tick.mode.decision.admit)),
-                Line::new("theta", BLUE, line(&|tick| tick.mode.decision.theta)),
-            ],
-            limit: None,
-        },
-        Panel {
-            title: format!(
-                "level: {steps:.0} is text only, {:.0} is snapshots",
-                steps + 1.0
+    let waits = by_tick(&|tick| tick.sample.queue_delay.as_secs_f64() * 1e3);
+    let mut times = Panel::up_to(
+        "page time, ms",
+        most(&p95, target * 1.2).min(SLOWEST * target),
+        vec![line("p95", BLUE, p95)],
+    );
+    times.limit = Some((target, "target".to_owned()));
+    let control = share_panel(
+        "theta, admission, phi (shares)",
+        vec![
+            line(
+                "admission",
+                ORANGE,
+                by_tick(&|tick| tick.mode.decision.admit),
             ),
-            top: steps + 1.0,
-            lines: vec![level],
-            limit: None,
-        },
-        Panel {
-            title: "how long work waits, ms".to_owned(),
-            top: top(&queue).max(30.0),
-            lines: vec![Line::new("queue delay", RED, queue)],
-            limit: None,
-        },
-    ]
-}
-
-/// Of the pages of each second.
-fn seconds(scenario: &Scenario, run: &Run, of: impl Fn(Vec<Span>) -> Option<f64>) -> Points {
-    let count = scenario.lasts.as_secs_f64().ceil() as usize;
-    let mut times = vec![Vec::new(); count];
-    for page in &run.meter.pages {
-        let second = (page.asked.seconds() as usize).min(count - 1);
-        times[second].push(page.took);
-    }
-    let each = times
-        .into_iter()
-        .enumerate()
-        .filter_map(|(second, mut times)| {
-            times.sort_unstable();
-            Some((second as f64 + 0.5, of(times)?))
-        });
-    each.collect()
-}
-
-/// Fewer points, each the mean of its neighbours.
-fn thinned(points: Points) -> Points {
-    let each = points.len().div_ceil(POINTS_MAX).max(1);
-    let mean = |some: &[(f64, f64)]| {
-        let count = some.len() as f64;
-        let (x, y) = some.iter().fold((0.0, 0.0), |(x, y), p| (x + p.0, y + p.1));
-        (x / count, y / count)
+            line("phi", GREEN, by_tick(&|tick| tick.mode.phi)),
+            line("theta", BLUE, by_tick(&|tick| tick.mode.decision.theta)),
+        ],
+    );
+    let levels = ticks.iter().map(|ticked| {
+        let tick = &ticked.tick;
+        (tick.at.seconds(), Some(f64::from(tick.level)))
+    });
+    let chart = Chart {
+        title: scenario.name.clone(),
+        about: scenario.about.clone(),
+        lasts_s,
+        shades: shades(scenario),
+        panels: vec![
+            Panel::up_to(
+                "load, pages/s",
+                most(&load, 1.0),
+                vec![line("asked for", INK, load)],
+            ),
+            times,
+            Panel::up_to(
+                "queue delay, ms",
+                most(&waits, 10.0),
+                vec![line("work waits", INK, waits)],
+            ),
+            control,
+            level_panel(scenario.steps, levels.collect()),
+        ],
     };
-    points.chunks(each).map(mean).collect()
+    chart.svg()
 }
 
-/// A round number that there is room under.
-fn top(points: &Points) -> f64 {
-    let most = points.iter().map(|(_, y)| *y).fold(1.0, f64::max);
-    let scale = 10f64.powf(most.log10().floor());
-    let nice = [1.0, 2.0, 3.0, 5.0, 8.0, 10.0].map(|times| times * scale);
-    nice.into_iter().find(|nice| *nice >= most).unwrap_or(most)
+pub(super) fn of_replay(name: &str, replay: &Replay) -> String {
+    let lasts_s = replay.lasts_s();
+    let by_tick = |of: &dyn Fn(&Played) -> f64| means(&replay.ticks, &|tick| (tick.at_s, of(tick)));
+    let wide = second(lasts_s);
+    let load = by_time(lasts_s, wide, &|buckets| {
+        for tick in &replay.ticks {
+            let at = bucket(tick.at_s - 1e-6, wide, buckets.len());
+            buckets[at] += f64::from(tick.sample.arrivals);
+        }
+    });
+    let waits = by_tick(&|tick| tick.sample.queue_delay.as_secs_f64() * 1e3);
+    let rate = by_tick(&|tick| tick.rate);
+    let now_and_then = |name: &str, now: &dyn Fn(&Played) -> f64, was: &dyn Fn(&Played) -> f64| {
+        share_panel(
+            name,
+            vec![
+                dashed(line("recorded", GREY, by_tick(was))),
+                line("now", BLUE, by_tick(now)),
+            ],
+        )
+    };
+    let chart = Chart {
+        title: name.to_owned(),
+        about: format!("a recorded trace, through {}", replay.law),
+        lasts_s,
+        shades: replay
+            .otherwise
+            .iter()
+            .map(|spell| (spell.from_s, spell.to_s))
+            .take(SHADES_MAX)
+            .map(|(from_s, to_s)| Shade {
+                says: "decided otherwise".to_owned(),
+                from_s,
+                to_s,
+            })
+            .collect(),
+        panels: vec![
+            Panel::up_to(
+                "load, pages/s",
+                most(&load, 1.0),
+                vec![line("asked for", INK, load)],
+            ),
+            Panel::up_to(
+                "queue delay, ms",
+                most(&waits, 10.0),
+                vec![line("work waits", INK, waits)],
+            ),
+            now_and_then("theta (share)", &|tick| tick.theta, &|tick| tick.was_theta),
+            now_and_then("admission (share)", &|tick| tick.admit, &|tick| {
+                tick.was_admit
+            }),
+            Panel::up_to(
+                "rate, ms of work/s",
+                most(&rate, 100.0),
+                vec![line("now", BLUE, rate)],
+            ),
+        ],
+    };
+    chart.svg()
 }
 
-impl Panel {
-    fn draw(&self, scenario: &Scenario, y: f64, is_last: bool) -> String {
-        let lasts = scenario.lasts.as_secs_f64();
-        let width = WIDTH - LEFT - RIGHT;
-        let x_of = |seconds: f64| LEFT + width * seconds / lasts;
-        let y_of = |value: f64| y + PANEL * (1.0 - (value / self.top).clamp(0.0, 1.0));
-        let mut svg = String::new();
-        let mut put = |text: String| {
-            let _ = writeln!(svg, "{text}");
+/// Spans that are shaded; with more of them there would be nothing but spans.
+const SHADES_MAX: usize = 24;
+
+/// What goes wrong.
+fn shades(scenario: &Scenario) -> Vec<Shade> {
+    let end = scenario.lasts.as_secs_f64();
+    let mut shades = Vec::new();
+    let mut shade = |says: String, from_s: f64, to_s: f64| {
+        shades.push(Shade { says, from_s, to_s });
+    };
+    for fault in &scenario.faults {
+        let with = match fault.with {
+            With::Origin(origin) => scenario.origins[origin].name.as_str(),
+            With::Origins => "all origins",
+            With::Shared(shared) => scenario.shared[shared].name.as_str(),
         };
-        let (from, to) = scenario.event;
-        let (from, to) = (x_of(from.as_secs_f64()), x_of(to.as_secs_f64()));
-        put(format!(
-            r#"<rect x="{from:.1}" y="{y:.1}" width="{:.1}" height="{PANEL}" fill="{EVENT}"/>"#,
-            to - from
-        ));
-        for part in 0..=4 {
-            let value = self.top * f64::from(part) / 4.0;
-            let (line, end) = (y_of(value), WIDTH - RIGHT);
-            put(format!(
-                r#"<path d="M{LEFT} {line:.1}H{end}" stroke="{FAINT}"/>"#
-            ));
-            if part % 2 == 0 {
-                let (x, base) = (LEFT - 8.0, line + 4.0);
-                let shown = shown(value);
-                put(format!(
-                    r#"<text x="{x}" y="{base:.1}" text-anchor="end">{shown}</text>"#
-                ));
-            }
-        }
-        for second in ticks(lasts) {
-            let (x, bottom) = (x_of(second), y + PANEL);
-            put(format!(
-                r#"<path d="M{x:.1} {bottom:.1}v4" stroke="{INK}"/>"#
-            ));
-            if is_last {
-                let base = bottom + 18.0;
-                let unit = if second == 0.0 { " s" } else { "" };
-                put(format!(
-                    r#"<text x="{x:.1}" y="{base:.1}" text-anchor="middle">{second:.0}{unit}</text>"#
-                ));
-            }
-        }
-        if let Some(limit) = self.limit {
-            let (line, end) = (y_of(limit), WIDTH - RIGHT);
-            put(format!(
-                r#"<path d="M{LEFT} {line:.1}H{end}" stroke="{INK}" stroke-dasharray="4 3"/>"#
-            ));
-        }
-        for line in &self.lines {
-            let path = line.path(x_of, y_of);
-            let colour = line.colour;
-            put(format!(
-                r#"<path d="{path}" fill="none" stroke="{colour}" stroke-width="1.5" stroke-linejoin="round"/>"#
-            ));
-        }
-        put(self.heading(y));
-        svg
+        let what = match fault.kind {
+            FaultKind::Slow(factor) => format!("slow ×{factor}"),
+            FaultKind::Hang => "hangs".to_owned(),
+            FaultKind::Flap(_) => "flaps".to_owned(),
+        };
+        let until = fault.until.as_secs_f64().min(end);
+        shade(format!("{with}: {what}"), fault.at.as_secs_f64(), until);
     }
-
-    /// The title, and which line is which.
-    fn heading(&self, y: f64) -> String {
-        let base = y - 7.0;
-        let mut text = format!(
-            r#"<text x="{LEFT}" y="{base:.1}" font-weight="600">{}</text>"#,
-            escaped(&self.title)
-        );
-        if self.lines.len() > 1 {
-            let mut x = WIDTH - RIGHT;
-            for line in &self.lines {
-                let (name, colour) = (line.name, line.colour);
-                let _ = write!(
-                    text,
-                    r#"<text x="{x:.0}" y="{base:.1}" text-anchor="end" fill="{colour}" font-weight="600">{name}</text>"#
-                );
-                x -= 14.0 + 7.0 * name.len() as f64;
-            }
+    let speeds = &scenario.composer.speed;
+    for (number, (at, factor)) in speeds.iter().enumerate() {
+        if *factor != 1.0 {
+            let until = speeds
+                .get(number + 1)
+                .map_or(end, |next| next.0.as_secs_f64());
+            shade(
+                format!("composer: speed ×{factor}"),
+                at.as_secs_f64(),
+                until,
+            );
         }
-        text
     }
-}
-
-impl Line {
-    fn path(&self, x_of: impl Fn(f64) -> f64, y_of: impl Fn(f64) -> f64) -> String {
-        let mut path = String::new();
-        for (index, (x, y)) in self.points.iter().enumerate() {
-            let (x, y) = (x_of(*x), y_of(*y));
-            let _ = match (index, self.is_stepped) {
-                (0, _) => write!(path, "M{x:.1} {y:.1}"),
-                (_, true) => write!(path, "H{x:.1}V{y:.1}"),
-                (_, false) => write!(path, "L{x:.1} {y:.1}"),
+    for deploys in scenario
+        .composer
+        .deploy
+        .chunk_by(|one, other| one.0 == other.0)
+    {
+        let (at, block, factor) = deploys[0];
+        if deploys.iter().any(|(_, _, factor)| *factor != 1.0) {
+            let whom = match deploys {
+                [_] => scenario.blocks[block].name.clone(),
+                _ => format!("{} blocks", deploys.len()),
             };
+            shade(format!("{whom}: work ×{factor}"), at.as_secs_f64(), end);
         }
-        path
+    }
+    for (at, lasts) in &scenario.stalls {
+        let from = at.as_secs_f64();
+        shade(
+            "governor stalls".to_owned(),
+            from,
+            from + lasts.as_secs_f64(),
+        );
+    }
+    shades.truncate(SHADES_MAX);
+    shades
+}
+
+fn level_panel(steps: usize, points: Vec<(f64, Option<f64>)>) -> Panel {
+    let top = u8::try_from(steps + 1).unwrap_or(u8::MAX);
+    let every = usize::from(top).div_ceil(5);
+    let mut marks: Vec<_> = (0..=top)
+        .filter(|level| usize::from(*level).is_multiple_of(every) && top - level >= every as u8)
+        .collect();
+    marks.push(top);
+    let mark = |level: u8| (f64::from(level), level_name(level, steps));
+    Panel {
+        name: "level: steps given up by all; snap = snapshots".to_owned(),
+        top: f64::from(top),
+        marks: marks.into_iter().map(mark).collect(),
+        limit: None,
+        lines: vec![line("level", INK, points)],
     }
 }
 
-/// Round moments, ten or so.
-fn ticks(lasts: f64) -> impl Iterator<Item = f64> {
-    let steps = [
-        1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0,
-    ];
-    let step = steps.into_iter().find(|step| lasts / step <= 12.0);
-    let step = step.unwrap_or(lasts / 10.0);
-    (0..=(lasts / step) as usize).map(move |n| n as f64 * step)
+fn share_panel(name: &str, lines: Vec<Line>) -> Panel {
+    Panel::up_to(name, 1.0, lines)
 }
 
-fn shown(value: f64) -> String {
-    match value {
-        value if value.fract() == 0.0 => format!("{value:.0}"),
-        value => format!("{value:.1}"),
+fn line(name: &'static str, colour: &'static str, points: Vec<(f64, Option<f64>)>) -> Line {
+    Line {
+        name,
+        colour,
+        is_dashed: false,
+        points,
     }
 }
 
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
+fn dashed(line: Line) -> Line {
+    Line {
+        is_dashed: true,
+        ..line
+    }
+}
+
+/// The highest of the points, and not less than `least`.
+fn most(points: &[(f64, Option<f64>)], least: f64) -> f64 {
+    let heights = points.iter().filter_map(|(_, height)| *height);
+    heights.fold(least, f64::max)
+}
+
+/// A second, or more where a pixel is more.
+fn second(lasts_s: f64) -> f64 {
+    (lasts_s / SPAN).ceil().max(1.0)
+}
+
+fn bucket(at_s: f64, wide: f64, buckets: usize) -> usize {
+    ((at_s / wide).max(0.0) as usize).min(buckets - 1)
+}
+
+fn buckets(lasts_s: f64, wide: f64) -> usize {
+    ((lasts_s / wide - 1e-6).ceil() as usize).max(1)
+}
+
+/// What is counted in each bucket, a second.
+fn by_time(lasts_s: f64, wide: f64, count: &dyn Fn(&mut [f64])) -> Vec<(f64, Option<f64>)> {
+    let mut counts = vec![0.0; buckets(lasts_s, wide)];
+    count(&mut counts);
+    let counts = counts.into_iter().enumerate();
+    counts
+        .map(|(number, count)| {
+            let from = number as f64 * wide;
+            // the last one may be shorter
+            let wide = wide.min(lasts_s - from).max(1e-3);
+            (from, Some(count / wide))
+        })
+        .collect()
+}
+
+/// The 95th percentile of each bucket, by when pages were asked for; nothing of one without pages.
+fn p95(meter: &Meter, lasts_s: f64, wide: f64) -> Vec<(f64, Option<f64>)> {
+    let mut times: Vec<Vec<Span>> = vec![Vec::new(); buckets(lasts_s, wide)];
+    for page in &meter.pages {
+        let at = bucket(page.asked.seconds(), wide, times.len());
+        times[at].push(page.took);
+    }
+    let times = times.iter_mut().enumerate();
+    times
+        .map(|(number, times)| {
+            times.sort_unstable();
+            let p95 = (!times.is_empty()).then(|| quantile(times, 0.95));
+            (number as f64 * wide, p95)
+        })
+        .collect()
+}
+
+/// Means of as many ticks as make a pixel.
+fn means<T>(ticks: &[T], of: &dyn Fn(&T) -> (f64, f64)) -> Vec<(f64, Option<f64>)> {
+    let per_point = ticks.len().div_ceil(SPAN as usize).max(1);
+    let chunks = ticks.chunks(per_point);
+    chunks
+        .map(|chunk| {
+            let (at, _) = of(&chunk[0]);
+            let sum: f64 = chunk.iter().map(|tick| of(tick).1).sum();
+            (at, Some(sum / chunk.len() as f64))
+        })
+        .collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn axes_have_round_numbers() {
-        for (most, expected) in [(0.3, 1.0), (7.0, 8.0), (120.0, 200.0), (640.0, 800.0)] {
-            assert_eq!(top(&vec![(0.0, most)]), expected, "{most}");
-        }
-        let steps: Vec<f64> = ticks(180.0).collect();
-        assert_eq!(
-            steps,
-            [
-                0.0, 20.0, 40.0, 60.0, 80.0, 100.0, 120.0, 140.0, 160.0, 180.0
-            ]
-        );
-        assert!(ticks(86_400.0).count() <= 25);
-    }
-
-    #[test]
-    fn a_long_line_is_thinned_and_keeps_its_height() {
-        let points: Points = (0..10_000).map(|n| (f64::from(n), 3.0)).collect();
-        let thin = thinned(points);
-        assert!(thin.len() <= POINTS_MAX);
-        assert!(thin.iter().all(|(_, y)| *y == 3.0));
-        assert_eq!(escaped("a < b & c"), "a &lt; b &amp; c");
-    }
-}
+mod tests;

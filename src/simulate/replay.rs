@@ -1,192 +1,248 @@
-//! A recorded trace through a law: what it would have decided, sample by sample. Owns the reading of the
-//! trace; its format is that of `GET /samples`, a JSON object on each line, in which more may stand than
-//! is read.
+//! A recorded trace, played again: what a law decides of what another was told. Owns what is believed of
+//! a trace, and where two decisions differ; the format of its lines is the [record's](super::record).
+//!
+//! A trace says nothing of what the law remembered before its first line but for the rate, from which it
+//! begins here. Of a server that had been under pressure the first seconds may differ for that alone.
 
-use std::fmt::Write as _;
-
-use serde::Serialize;
+use std::fmt;
 
 use crate::degradation::law::Reason;
-use crate::degradation::{Decision, Law};
+use crate::degradation::law::work_rate::Constants;
+use crate::degradation::{Law, Sample};
 
-use super::record::Told;
+use super::record::Line;
 
-/// What a law makes of a trace.
-#[derive(Debug, Serialize)]
+pub(super) mod text;
+
+/// Decisions that are no further apart are the same: a reader does not see a hundredth.
+const SAME: f64 = 0.01;
+
+/// Ticks that differ belong together unless there is so much between them, in seconds.
+const APART_S: f64 = 1.0;
+
+/// Lines with mistakes that are told; nobody reads more at once.
+const MISTAKES_MAX: usize = 10;
+
+/// What a law was told, tick by tick, and what it answered.
+#[derive(Debug, Clone)]
+pub struct Trace(Vec<Told>);
+
+#[derive(Debug, Clone, Copy)]
+struct Told {
+    at_s: f64,
+    sample: Sample,
+    theta: f64,
+    admit: f64,
+    rate: f64,
+}
+
+/// Why a trace cannot be played.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoTrace {
+    /// There is nothing in it.
+    Empty,
+    /// Lines, by their numbers from 1, are not what a tick looks like: the first ten, and how many more.
+    Wrong(Vec<(usize, String)>, usize),
+}
+
+/// What came of a trace.
+#[derive(Debug, Clone)]
 pub struct Replay {
-    /// Its name.
+    /// What it was played through.
     pub law: &'static str,
-    /// How many samples there were.
-    pub samples: usize,
-    /// Seconds from the first to the last.
-    pub lasts_s: f64,
-    /// What it has decided, and when that changed notably.
-    pub changes: Vec<Changed>,
-    /// Theta at its least.
-    pub theta_least: f64,
-    /// Admission at its least.
-    pub admit_least: f64,
-    /// Percent of the time in which something was given up.
-    pub limited: f64,
+    pub(super) ticks: Vec<Played>,
+    pub(super) otherwise: Vec<Otherwise>,
 }
 
-/// What a law has decided from a moment on.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub struct Changed {
-    /// Seconds since the first sample.
-    pub at_s: f64,
-    /// What.
-    pub decision: Decision,
-    /// Pages a second that were asked for.
-    pub pages: f64,
-    /// How long work waited, in milliseconds.
-    pub queue_delay_ms: f64,
+/// A tick, as it was recorded and as it is decided now.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Played {
+    /// Seconds since the trace began.
+    pub(super) at_s: f64,
+    pub(super) sample: Sample,
+    pub(super) theta: f64,
+    pub(super) admit: f64,
+    pub(super) rate: f64,
+    pub(super) reason: Reason,
+    pub(super) was_theta: f64,
+    pub(super) was_admit: f64,
 }
 
-/// A line of a trace that cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {why}")]
-pub struct BadLine {
-    /// Its number, from 1.
-    pub line: usize,
-    /// What is wrong with it.
-    pub why: String,
+/// A time in which it is decided otherwise.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Otherwise {
+    pub(super) from_s: f64,
+    pub(super) to_s: f64,
+    /// Ticks that differ.
+    pub(super) ticks: usize,
+    /// That which differs most.
+    pub(super) widest: Played,
 }
 
-/// A change of theta or of admission that is worth a line.
-const NOTABLE: f64 = 0.1;
-
-/// Plays a trace. `rate` is what the law knows before it.
-pub fn replay(law: &Law, rate: Option<f64>, trace: &str) -> Result<Replay, BadLine> {
-    let mut state = law.begin(rate);
-    let mut played = Replay {
-        law: law.name(),
-        samples: 0,
-        lasts_s: 0.0,
-        changes: Vec::new(),
-        theta_least: 1.0,
-        admit_least: 1.0,
-        limited: 0.0,
-    };
-    let lines = trace.lines().enumerate();
-    for (index, text) in lines.filter(|(_, text)| !text.trim().is_empty()) {
-        let bad = |why: String| BadLine {
-            line: index + 1,
-            why,
-        };
-        let told: Told = serde_json::from_str(text).map_err(|why| bad(why.to_string()))?;
-        let sample = told.sample();
-        let sample = sample.ok_or_else(|| bad("there is no such time".to_owned()))?;
-        let (next, decision) = law.step(state, &sample);
-        state = next;
-        let span = sample.span.as_secs_f64();
-        played.note(Changed {
-            at_s: played.lasts_s,
-            decision,
-            pages: f64::from(sample.arrivals) / span.max(1e-3),
-            queue_delay_ms: sample.queue_delay.as_secs_f64() * 1e3,
-        });
-        played.samples += 1;
-        played.lasts_s += span;
-        if decision.is_limited() {
-            played.limited += span;
+impl Trace {
+    /// Reads JSON lines as `GET /samples` gives them. Empty lines say nothing.
+    pub fn read(text: &str) -> Result<Self, NoTrace> {
+        let (mut told, mut wrong, mut more) = (Vec::new(), Vec::new(), 0);
+        let mut begun = None::<f64>;
+        let mut before = 0;
+        let lines = text.lines().enumerate();
+        for (index, line) in lines.filter(|(_, line)| !line.trim().is_empty()) {
+            let read = Line::read(line).and_then(|(line, sample)| {
+                if line.at_ms < before {
+                    return Err(format!(
+                        "`at_ms` is {}, and {before} in a line above: play each trace by itself, in \
+                         the order in which it was recorded",
+                        line.at_ms
+                    ));
+                }
+                Ok((line, sample))
+            });
+            match read {
+                Ok((line, sample)) => {
+                    before = line.at_ms;
+                    let at_s = line.at_ms as f64 / 1e3;
+                    let begun = *begun.get_or_insert(at_s - sample.span.as_secs_f64());
+                    told.push(Told {
+                        at_s: at_s - begun,
+                        sample,
+                        theta: line.theta,
+                        admit: line.admit,
+                        rate: line.rate,
+                    });
+                }
+                Err(why) if wrong.len() < MISTAKES_MAX => wrong.push((index + 1, why)),
+                Err(_) => more += 1,
+            }
+        }
+        match (wrong.is_empty(), told.is_empty()) {
+            (false, _) => Err(NoTrace::Wrong(wrong, more)),
+            (true, true) => Err(NoTrace::Empty),
+            (true, false) => Ok(Self(told)),
         }
     }
-    played.limited = 100.0 * played.limited / played.lasts_s.max(1e-9);
-    Ok(played)
+
+    /// The fewest cores of which the rates in it are believed.
+    pub fn cores(&self) -> usize {
+        let rate = self.0.iter().map(|told| told.rate).fold(0.0, f64::max);
+        // a rounding of the last digit is no core
+        ((rate / Constants::for_cores(1).rate_max - 1e-6).ceil() as usize).max(1)
+    }
+
+    /// What a law decides of it.
+    pub fn replay(&self, law: &Law) -> Replay {
+        let mut state = law.begin(self.learned());
+        let mut ticks = Vec::with_capacity(self.0.len());
+        for told in &self.0 {
+            let (next, decision) = law.step(state, &told.sample);
+            state = next;
+            ticks.push(Played {
+                at_s: told.at_s,
+                sample: told.sample,
+                theta: decision.theta,
+                admit: decision.admit,
+                rate: decision.rate,
+                reason: decision.reason,
+                was_theta: told.theta,
+                was_admit: told.admit,
+            });
+        }
+        Replay {
+            law: law.name(),
+            otherwise: otherwise(&ticks),
+            ticks,
+        }
+    }
+
+    /// What had been learned when it began. A law that learns nothing tells the work that it lets
+    /// through instead.
+    fn learned(&self) -> Option<f64> {
+        let first = self.0.first()?;
+        let Sample {
+            span,
+            arrivals,
+            costs,
+            ..
+        } = first.sample;
+        let page = costs.base_ms + first.theta * costs.optional_ms;
+        let through = f64::from(arrivals) / span.as_secs_f64().max(1e-3) * first.admit * page;
+        let is_learned = first.rate > 0.0 && (first.rate - through).abs() > 1e-6 * first.rate;
+        is_learned.then_some(first.rate)
+    }
 }
 
 impl Replay {
-    fn note(&mut self, changed: Changed) {
-        let Decision { theta, admit, .. } = changed.decision;
-        self.theta_least = self.theta_least.min(theta);
-        self.admit_least = self.admit_least.min(admit);
-        let is_notable = self.changes.last().is_none_or(|last| {
-            let last = last.decision;
-            let is_edge = |was: f64, is: f64| (was < 1.0) != (is < 1.0);
-            (last.theta - theta).abs() >= NOTABLE
-                || (last.admit - admit).abs() >= NOTABLE
-                || is_edge(last.theta, theta)
-                || is_edge(last.admit, admit)
-        });
-        if is_notable {
-            self.changes.push(changed);
-        }
+    /// How many ticks there are.
+    pub fn ticks(&self) -> usize {
+        self.ticks.len()
     }
 
-    /// As text: a line for each notable change, and what it comes to.
-    pub fn text(&self) -> String {
-        let mut text = String::new();
-        let mut line = |line: String| {
-            let _ = writeln!(text, "{line}");
-        };
-        line("      at  theta  admit   rate  pages/s  waits ms  because".to_owned());
-        for changed in &self.changes {
-            let Decision {
-                theta,
-                admit,
-                rate,
-                reason,
-            } = changed.decision;
-            line(format!(
-                "{:7.1}s  {theta:5.2}  {admit:5.2}  {rate:5.0}  {:7.0}  {:8.0}  {}",
-                changed.at_s,
-                changed.pages,
-                changed.queue_delay_ms,
-                Reason::label(reason),
-            ));
-        }
-        line(String::new());
-        line(format!(
-            "{} samples of {:.0} s, law {}: something is given up for {:.1} % of the time, theta {:.2} and admit {:.2} at least",
-            self.samples, self.lasts_s, self.law, self.limited, self.theta_least, self.admit_least
-        ));
-        text
+    /// In how many of them the law decides otherwise than was recorded.
+    pub fn ticks_otherwise(&self) -> usize {
+        self.otherwise.iter().map(|spell| spell.ticks).sum()
+    }
+
+    /// How long it lasts, in seconds.
+    pub(super) fn lasts_s(&self) -> f64 {
+        self.ticks.last().map_or(0.0, |tick| tick.at_s)
     }
 }
+
+impl Played {
+    /// How far apart the two decisions are.
+    fn apart(&self) -> f64 {
+        let theta = (self.theta - self.was_theta).abs();
+        theta.max((self.admit - self.was_admit).abs())
+    }
+
+    pub(super) fn is_otherwise(&self) -> bool {
+        self.apart() > SAME
+    }
+}
+
+fn otherwise(ticks: &[Played]) -> Vec<Otherwise> {
+    let mut spells: Vec<Otherwise> = Vec::new();
+    for tick in ticks.iter().filter(|tick| tick.is_otherwise()) {
+        match spells.last_mut() {
+            Some(spell) if tick.at_s - spell.to_s <= APART_S => {
+                spell.to_s = tick.at_s;
+                spell.ticks += 1;
+                if tick.apart() > spell.widest.apart() {
+                    spell.widest = *tick;
+                }
+            }
+            _ => spells.push(Otherwise {
+                from_s: tick.at_s,
+                to_s: tick.at_s,
+                ticks: 1,
+                widest: *tick,
+            }),
+        }
+    }
+    spells
+}
+
+impl fmt::Display for NoTrace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str(
+                "there are no ticks in it: a trace is JSON lines as the admin address gives them, \
+                 `GET /samples?since=0`",
+            ),
+            Self::Wrong(lines, more) => {
+                for (index, (line, why)) in lines.iter().enumerate() {
+                    let end = if index == 0 { "" } else { "\n" };
+                    write!(f, "{end}line {line}: {why}")?;
+                }
+                match more {
+                    0 => Ok(()),
+                    more => write!(f, "\nand {more} lines more"),
+                }
+            }
+        }
+    }
+}
+
+impl std::error::Error for NoTrace {}
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const QUIET: &str = r#"{"span_ms":100,"arrivals":12,"queue_delay_ms":0.4,"lateness":null,"inflation":1.0,"base_ms":2.5,"optional_ms":7.5,"theta":1.0,"level":0}"#;
-    const CROWD: &str =
-        r#"{"span_ms":100,"arrivals":60,"queue_delay_ms":22,"base_ms":2.5,"optional_ms":7.5}"#;
-
-    #[test]
-    fn a_law_meets_what_was_recorded() {
-        let trace = [
-            [QUIET; 30].join("\n"),
-            [CROWD; 30].join("\n"),
-            [QUIET; 30].join("\n"),
-        ];
-        let played = replay(&Law::for_cores(2), None, &trace.join("\n")).unwrap();
-        assert_eq!(played.samples, 90);
-        assert!((played.lasts_s - 9.0).abs() < 1e-6);
-        assert!(
-            played.theta_least < 0.2 && played.admit_least == 1.0,
-            "{played:?}"
-        );
-        assert_eq!(played.changes[0].decision.theta, 1.0);
-        let last = played.changes.last().unwrap();
-        assert_eq!(last.decision.theta, 1.0, "{}", played.text());
-        assert!(played.text().contains("90 samples of 9 s, law work-rate"));
-    }
-
-    #[test]
-    fn a_bad_line_is_told_by_its_number() {
-        for (line, why) in [
-            ("{", "EOF"),
-            (r#"{"span_ms":100}"#, "missing field"),
-            (
-                r#"{"span_ms":-1,"arrivals":1,"queue_delay_ms":0,"base_ms":1,"optional_ms":1}"#,
-                "no such time",
-            ),
-        ] {
-            let trace = format!("{QUIET}\n\n{line}\n");
-            let bad = replay(&Law::for_cores(2), None, &trace).unwrap_err();
-            assert_eq!(bad.line, 3);
-            assert!(bad.why.contains(why), "{bad}");
-        }
-    }
-}
+pub(super) mod tests;

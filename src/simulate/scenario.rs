@@ -148,6 +148,7 @@ pub struct Degradation {
 }
 
 /// What decides.
+#[expect(clippy::large_enum_variant, reason = "there is one in a scenario")]
 #[derive(Debug, Clone, PartialEq)]
 pub enum Control {
     /// A law of the product.

@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use super::Run;
+use super::levels;
 use super::scenario::Scenario;
 use super::summary::Summary;
 
@@ -16,7 +17,7 @@ pub fn trace(scenario: &Scenario, run: &Run) -> String {
     line(&format!("{}: {}", scenario.name, scenario.about));
     line("");
     line("     at  level  theta  admit    phi  pages/s  waits ms  because");
-    for said in levels(scenario, run) {
+    for said in lines(scenario, run) {
         line(&said);
     }
     line("");
@@ -29,42 +30,27 @@ pub fn trace(scenario: &Scenario, run: &Run) -> String {
     text
 }
 
-/// A line for each second in which the level is another than in the last line. The level that most of a
-/// second had is that second's.
-fn levels(scenario: &Scenario, run: &Run) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut told = None;
-    let ticks = &run.meter.ticks;
-    let per_second = (1.0 / scenario.degradation.tick.as_secs_f64()).max(1.0) as usize;
-    for second in ticks.chunks(per_second) {
-        let mut levels: Vec<u8> = second.iter().map(|ticked| ticked.tick.level).collect();
-        levels.sort_unstable();
-        let level = levels[levels.len() / 2];
-        if told == Some(level) {
-            continue;
-        }
-        told = Some(level);
-        let count = second.len() as f64;
-        let mean = |of: &dyn Fn(&super::governor::Tick) -> f64| {
-            second.iter().map(|ticked| of(&ticked.tick)).sum::<f64>() / count
-        };
-        let last = &second[second.len() - 1].tick;
-        lines.push(format!(
+/// A line for each second in which the level is another than in the last line.
+fn lines(scenario: &Scenario, run: &Run) -> impl Iterator<Item = String> {
+    let steps = scenario.steps;
+    let rows = levels::changes(levels::rows(scenario, run)).into_iter();
+    rows.map(move |row| {
+        format!(
             "{:6.0}s  {:>5}  {:5.2}  {:5.2}  {:5.2}  {:7.0}  {:8.0}  {}",
-            (second[0].tick.at.seconds()).floor(),
-            level_name(level, scenario.steps),
-            mean(&|tick| tick.mode.decision.theta),
-            mean(&|tick| tick.mode.decision.admit),
-            mean(&|tick| tick.mode.phi),
-            mean(&|tick| f64::from(tick.sample.arrivals) / tick.sample.span.as_secs_f64()),
-            mean(&|tick| tick.sample.queue_delay.as_secs_f64() * 1e3),
-            last.mode.decision.reason.label(),
-        ));
-    }
-    lines
+            row.at_s,
+            level_name(row.level, steps),
+            row.theta,
+            row.admit,
+            row.phi,
+            row.arrivals_per_s,
+            row.queue_delay_ms,
+            row.reason,
+        )
+    })
 }
 
-fn level_name(level: u8, steps: usize) -> String {
+/// What people call a level.
+pub(super) fn level_name(level: u8, steps: usize) -> String {
     match usize::from(level) {
         level if level > steps => "snap".to_owned(),
         level => level.to_string(),

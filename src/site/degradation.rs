@@ -4,6 +4,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use http::HeaderName;
+
 use crate::degradation::Law;
 use crate::degradation::law::{aimd, work_rate};
 
@@ -19,8 +21,10 @@ pub struct DegradationSpec {
     pub margin: Duration,
     /// How it is decided how much can be afforded.
     pub law: LawSpec,
-    /// The cookie that tells one reader from another; `None`: the client's address does.
+    /// The cookie that tells one reader from another; `None`: `reader_header` does.
     pub reader_cookie: Option<String>,
+    /// The request header that does where there is no such cookie; `None`: the client's address does.
+    pub reader_header: Option<HeaderName>,
     /// Levels that a reader with `Save-Data: on` starts lower; 0: it makes no difference.
     pub save_data: u8,
     /// What a request must say to see a page at a level of its choice; `None`: nobody can.
@@ -89,6 +93,7 @@ impl Default for DegradationSpec {
             margin: Duration::from_millis(50),
             law: LawSpec::default(),
             reader_cookie: None,
+            reader_header: None,
             save_data: 1,
             rehearse_token: None,
             workers: None,

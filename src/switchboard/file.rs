@@ -1,11 +1,15 @@
 //! Shell: the file of switches in the state folder. Owns its name, that it is replaced in one step, and
-//! what becomes of one that cannot be read; its bytes are the [record](super::record)'s.
+//! what becomes of one that cannot be read: what was read whole and is damaged is set aside at once; what
+//! could not be read, or is of a newer program, stays where it is until something takes its place, and
+//! is then kept under another name. Its bytes are the [record](super::record)'s.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::record;
+use parking_lot::Mutex;
+
+use super::record::{self, Damage};
 use crate::degradation::{Switch, Switches};
 
 const NAME: &str = "switches.json";
@@ -27,38 +31,73 @@ const BYTES_MAX: u64 = 4 << 20;
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
+    standing: Mutex<Standing>,
+}
+
+/// What stands in the file's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// What was read, or written, or nothing: it may be replaced.
+    Known,
+    /// Something that could not be read.
+    Unread,
+    /// The file of a newer program.
+    Newer,
 }
 
 impl Folder {
     pub(super) fn new(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
+            standing: Mutex::new(Standing::Known),
         }
+    }
+
+    /// Whether there is something that could not be read, and perhaps can be later.
+    pub(super) fn is_unread(&self) -> bool {
+        *self.standing.lock() == Standing::Unread
     }
 
     /// What was written; nothing if nothing was. `Err` says what is wrong with the file and what has
     /// become of it.
     pub(super) fn read(&self) -> Result<Switches, String> {
         let path = self.path.join(NAME);
-        let read = match read(&path) {
-            Ok(Some(bytes)) => record::decode(&bytes).map_err(|damage| damage.to_string()),
-            Ok(None) => return Ok(Switches::default()),
-            Err(error) => Err(format!("it cannot be read: {error}")),
+        let (standing, why) = match read(&path) {
+            Ok(None) => return Ok(self.known(Switches::default())),
+            Ok(Some(bytes)) => match record::decode(&bytes) {
+                Ok(switches) => return Ok(self.known(switches)),
+                Err(newer @ Damage::Newer(_)) => (Standing::Newer, newer.to_string()),
+                Err(damage) => (Standing::Known, damage.to_string()),
+            },
+            Err(error) => (Standing::Unread, format!("it cannot be read: {error}")),
         };
-        read.map_err(|why| {
-            let path = path.display();
-            let aside = match self.set_aside() {
+        *self.standing.lock() = standing;
+        let becomes = match standing {
+            Standing::Known => match self.set_aside() {
                 Ok(aside) => format!("it is set aside as {}", aside.display()),
                 Err(error) => format!("it cannot be set aside: {error}"),
-            };
-            format!("{path} is passed over, {why}; {aside}")
-        })
+            },
+            Standing::Unread | Standing::Newer => {
+                "it stays as it is until a switch is set, and is kept beside the new one then"
+                    .to_owned()
+            }
+        };
+        Err(format!(
+            "{} is passed over, {why}; {becomes}",
+            path.display()
+        ))
+    }
+
+    fn known(&self, switches: Switches) -> Switches {
+        *self.standing.lock() = Standing::Known;
+        switches
     }
 
     /// Puts these in the place of what was written before, whole or not at all.
     pub(super) fn write(&self, switches: &[Switch]) -> Result<(), String> {
         let next = self.path.join(NEXT);
-        self.replace(&next, &record::encode(switches))
+        self.make_room()
+            .and_then(|()| self.replace(&next, &record::encode(switches)))
             .map_err(|error| {
                 // half a file is of no use, and on a full disk it is in the way
                 let _ = fs::remove_file(&next);
@@ -80,11 +119,42 @@ impl Folder {
         File::open(&self.path)?.sync_all()
     }
 
+    /// Keeps what stands in the file's place and was not understood, before something else does.
+    fn make_room(&self) -> io::Result<()> {
+        let standing = *self.standing.lock();
+        let kept = match standing {
+            Standing::Known => return Ok(()),
+            // what cannot be read cannot be copied
+            Standing::Unread => self.set_aside(),
+            Standing::Newer => self.keep_aside(|file, aside| {
+                fs::copy(file, aside)?;
+                File::open(aside)?.sync_all()
+            }),
+        };
+        match kept {
+            Ok(aside) => {
+                tracing::warn!(
+                    "what was in the place of the switches is {}",
+                    aside.display()
+                );
+            }
+            // somebody has taken it away
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        *self.standing.lock() = Standing::Known;
+        Ok(())
+    }
+
     fn set_aside(&self) -> io::Result<PathBuf> {
+        self.keep_aside(|file, aside| fs::rename(file, aside))
+    }
+
+    fn keep_aside(&self, keep: impl FnOnce(&Path, &Path) -> io::Result<()>) -> io::Result<PathBuf> {
         let mut kept = self.asides();
         let number = kept.last().map_or(1, |(number, _)| number + 1);
         let aside = self.path.join(format!("{ASIDE}{number}"));
-        fs::rename(self.path.join(NAME), &aside)?;
+        keep(&self.path.join(NAME), &aside)?;
         kept.push((number, aside.clone()));
         for (_, oldest) in &kept[..kept.len().saturating_sub(ASIDE_MAX)] {
             tracing::warn!(

@@ -26,7 +26,10 @@ pub(super) enum Damage {
     /// It is no JSON, or not of this form.
     #[error("it cannot be read: {0}")]
     Unreadable(String),
-    /// Another program has written it.
+    /// A newer program has written it.
+    #[error("it has version {0}, and this program reads {VERSION}")]
+    Newer(u64),
+    /// No program has.
     #[error("it has version {0}, and this program reads {VERSION}")]
     Version(String),
     /// Something in it has changed.
@@ -53,7 +56,13 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Switches, Damage> {
     let unreadable = |error: serde_json::Error| Damage::Unreadable(error.to_string());
     let value: Value = serde_json::from_slice(bytes).map_err(unreadable)?;
     match value.get("version") {
-        Some(version) if version != VERSION => return Err(Damage::Version(version.to_string())),
+        Some(version) if version != VERSION => {
+            let newer = version.as_u64().filter(|version| *version > VERSION);
+            return Err(match newer {
+                Some(version) => Damage::Newer(version),
+                None => Damage::Version(version.to_string()),
+            });
+        }
         _ => {}
     }
     let record: Record = serde_json::from_value(value).map_err(unreadable)?;
@@ -144,9 +153,10 @@ mod tests {
         };
         assert_eq!(with("\"level\": 2", "\"level\": 0"), Damage::Checksum);
         assert_eq!(with("slideshow", "article"), Damage::Checksum);
+        assert_eq!(with("\"version\": 1", "\"version\": 2"), Damage::Newer(2));
         assert_eq!(
-            with("\"version\": 1", "\"version\": 2"),
-            Damage::Version("2".into())
+            with("\"version\": 1", "\"version\": 0"),
+            Damage::Version("0".into())
         );
         assert!(matches!(with("\"version\": 1,", ""), Damage::Unreadable(_)));
         assert!(matches!(

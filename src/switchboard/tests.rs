@@ -200,7 +200,7 @@ async fn what_ended_while_the_server_was_down_is_told_at_its_start() {
 async fn a_damaged_file_is_set_aside_and_the_server_begins_without_switches() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("switches.json");
-    for (n, damaged) in ["", "{", "null", "{\"version\":9,\"switches\":[]}"]
+    for (n, damaged) in ["", "{", "null", "{\"version\":0,\"switches\":[]}"]
         .iter()
         .enumerate()
     {
@@ -237,13 +237,133 @@ async fn one_changed_letter_is_damage() {
 }
 
 #[tokio::test]
-async fn what_is_no_file_is_set_aside_too() {
+async fn what_is_no_file_is_kept_under_another_name_when_a_switch_is_set() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("switches.json")).unwrap();
     let life = begin(Some(folder.path()));
     assert_eq!(life.listener.told(), ["lost"]);
-    assert_eq!(files(folder.path()), ["switches.json.aside-1"]);
+    assert_eq!(life.board.keep().await, Ok(()));
+    assert_eq!(files(folder.path()), ["switches.json"]);
     assert_eq!(life.set(off("ad"), HOUR).await, Ok(()));
+    let both = ["switches.json", "switches.json.aside-1"];
+    assert_eq!(files(folder.path()), both);
+    assert!(folder.path().join(both[1]).is_dir());
+    assert!(begin(Some(folder.path())).overrides().is_off("ad"));
+}
+
+/// A folder in which a switch was set, and whose file cannot be read until it is put in its place
+/// again. Gives the folder, the file's name, and where it is meanwhile.
+async fn unreadable() -> (tempfile::TempDir, std::path::PathBuf, std::path::PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let before = begin(Some(folder.path()));
+    before.set(off("ad"), HOUR).await.unwrap();
+    before.set(off("live"), HOUR).await.unwrap();
+    let (file, away) = ("switches.json", "away");
+    let (file, away) = (folder.path().join(file), folder.path().join(away));
+    fs::rename(&file, &away).unwrap();
+    // a link to itself: an error of the disk that even root gets
+    std::os::unix::fs::symlink(&file, &file).unwrap();
+    (folder, file, away)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_read_for_a_moment_is_in_force_after_it() {
+    let (folder, file, away) = unreadable().await;
+    let life = begin(Some(folder.path()));
+    let stop = CancellationToken::new();
+    let tending = TaskTracker::new();
+    tending.spawn(Arc::clone(&life.board).tend(stop.clone()));
+    tending.close();
+    assert_eq!(life.listener.told(), ["lost"]);
+    sleep(READ_AGAIN * 3).await;
+    assert_eq!(files(folder.path()), ["away", "switches.json"]);
+    assert!(!life.overrides().is_off("ad"));
+
+    let text = fs::read(&away).unwrap();
+    fs::rename(&away, &file).unwrap();
+    sleep(READ_AGAIN * 2).await;
+    assert!(life.overrides().is_off("ad") && life.overrides().is_off("live"));
+    assert_eq!(life.listener.told(), ["ad is off", "live is off"]);
+    assert_eq!(fs::read(&file).unwrap(), text, "nothing has changed");
+    stop.cancel();
+    tending.wait().await;
+}
+
+#[tokio::test]
+async fn what_was_decided_since_stands_beside_what_can_be_read_again() {
+    let (folder, file, away) = unreadable().await;
+    let life = begin(Some(folder.path()));
+    let block = "ad".to_owned();
+    let on = life.switch(Act::On { block }, HOUR);
+    life.board.set(on).unwrap();
+    fs::rename(&away, &file).unwrap();
+    life.board.keep().await.unwrap();
+    for life in [&life, &begin(Some(folder.path()))] {
+        let overrides = life.overrides();
+        assert!(overrides.is_on("ad") && !overrides.is_off("ad"));
+        assert!(overrides.is_off("live"));
+    }
+    assert_eq!(files(folder.path()), ["switches.json"]);
+}
+
+#[tokio::test]
+async fn the_file_of_a_newer_program_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("switches.json");
+    let newer = "{\"version\":9,\"more\":[]}";
+    fs::write(&file, newer).unwrap();
+    let life = begin(Some(folder.path()));
+    assert_eq!(life.listener.told(), ["lost"]);
+    assert_eq!(fs::read_to_string(&file).unwrap(), newer);
+    for block in ["ad", "live"] {
+        assert_eq!(life.set(off(block), HOUR).await, Ok(()));
+    }
+    let both = ["switches.json", "switches.json.aside-1"];
+    assert_eq!(files(folder.path()), both);
+    let aside = fs::read_to_string(folder.path().join(both[1]));
+    assert_eq!(aside.unwrap(), newer);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_hangs_holds_nobody_up() {
+    let folder = tempfile::tempdir().unwrap();
+    // opening a pipe waits for whoever reads
+    let pipe = folder.path().join("switches.json.next");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let life = begin(Some(folder.path()));
+    let stop = CancellationToken::new();
+    let tending = TaskTracker::new();
+    tending.spawn(Arc::clone(&life.board).tend(stop.clone()));
+    tending.close();
+    let late = async |act, span| {
+        // time stands still while a write is under way
+        let passing = tokio::time::advance(DISK_TIME + Duration::from_secs(1));
+        let (kept, ()) = futures::join!(life.set(act, span), passing);
+        assert_eq!(kept.unwrap_err(), "the disk has not answered for 5 s");
+    };
+    late(off("ad"), HOUR).await;
+    late(off("live"), HOUR * 5).await;
+    assert!(life.overrides().is_off("ad") && life.overrides().is_off("live"));
+    life.listener.told();
+
+    tokio::time::advance(HOUR).await;
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!life.overrides().is_off("ad") && life.overrides().is_off("live"));
+    assert_eq!(life.listener.told(), ["over: ad is off, by desk: a test"]);
+
+    // the disk is well again, and what was decided last is written last
+    fs::read(&pipe).unwrap();
+    life.board.keep().await.unwrap();
+    assert_eq!(life.board.trouble.lock().clone(), None);
+    assert_eq!(files(folder.path()), ["switches.json"]);
+    let written = Folder::new(folder.path()).read().unwrap();
+    let written = written.iter().map(|switch| switch.act.clone());
+    assert_eq!(written.collect::<Vec<_>>(), [off("live")]);
+    stop.cancel();
+    tending.wait().await;
 }
 
 #[tokio::test]
@@ -312,4 +432,43 @@ async fn the_level_of_the_command_line_is_of_this_run_only() {
         begin(Some(folder.path())).overrides().pin,
         Some(Level::new(1))
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_level_of_the_command_line_stands_above_a_pin_that_lasts() {
+    let folder = tempfile::tempdir().unwrap();
+    let pinned = |life: &Life| life.overrides().pin.map(Level::get);
+    begin(Some(folder.path()))
+        .set(pin(1), HOUR * 24 * 30)
+        .await
+        .unwrap();
+    let life = begin(Some(folder.path()));
+    life.board.pin_for_this_run(Level::new(2));
+    assert_eq!(pinned(&life), Some(2));
+    life.set(off("ad"), HOUR).await.unwrap();
+    drop(life);
+    let life = begin(Some(folder.path()));
+    assert_eq!(pinned(&life), Some(1), "and another switch was written");
+
+    // it does not end by itself, whatever does
+    life.board.pin_for_this_run(Level::new(2));
+    tokio::time::advance(HOUR * 24 * 40).await;
+    life.board.end_what_is_over();
+    life.set(off("live"), HOUR).await.unwrap();
+    assert_eq!(pinned(&life), Some(2));
+
+    // whoever sets a pin, or takes it back, ends both
+    let before = life.board.set(life.switch(pin(3), HOUR)).unwrap();
+    assert_eq!(before.unwrap().owner, "command line");
+    assert_eq!(pinned(&life), Some(3));
+    life.board.pin_for_this_run(Level::new(2));
+    life.listener.told();
+    let before = life.board.clear(&Subject::Pin, "x");
+    assert_eq!(before.unwrap().owner, "command line");
+    assert_eq!(pinned(&life), None);
+    assert_eq!(life.listener.told().len(), 2);
+    assert_eq!(life.board.clear(&Subject::Pin, "x"), None);
+    life.board.keep().await.unwrap();
+    drop(life);
+    assert_eq!(pinned(&begin(Some(folder.path()))), None);
 }

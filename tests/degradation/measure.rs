@@ -170,27 +170,40 @@ impl Recording {
         late as f64 / self.within(&self.phases.event()).len() as f64
     }
 
-    /// Blocks that have come or gone between two pages of the same session that follow one another,
-    /// for each such pair; `of` says which blocks a page has, and whether a pair counts.
-    pub(crate) fn flips(
-        &self,
-        window: &Window,
-        of: impl Fn(&Page) -> u8,
-        counts: impl Fn(&Page, &Page) -> bool,
-    ) -> Flips {
-        let mut last: BTreeMap<u32, &Page> = BTreeMap::new();
-        let mut flips = Flips { flips: 0, pairs: 0 };
-        let pages = self.within(window).iter().filter(|page| page.is_composed());
-        for page in pages {
-            let Some(before) = last.insert(page.session, page) else {
-                continue;
+    /// Blocks that have come or gone between two pages of the same session that follow one another.
+    /// `of` says which blocks a page has.
+    pub(crate) fn flips(&self, window: &Window, of: impl Fn(&Page) -> u8) -> Flips {
+        let mut flips = Flips::default();
+        self.pairs(window, |before, page| {
+            flips.pairs += 1;
+            flips.flips += ((of(before) ^ of(page)) & ALL_OPTIONAL).count_ones();
+        });
+        flips
+    }
+
+    /// Blocks that a session was not given at a higher theta and was given at a lower one, in pages that
+    /// follow one another.
+    pub(crate) fn against_theta(&self, window: &Window, same: f64) -> Flips {
+        let mut flips = Flips::default();
+        self.pairs(window, |before, page| {
+            let (low, high) = match page.level.theta - before.level.theta {
+                rise if rise > same => (before, page),
+                rise if rise < -same => (page, before),
+                _ => return,
             };
-            if counts(before, page) {
-                flips.pairs += 1;
-                flips.flips += ((of(before) ^ of(page)) & ALL_OPTIONAL).count_ones();
+            flips.pairs += 1;
+            flips.flips += (high.level.off & !low.level.off).count_ones();
+        });
+        flips
+    }
+
+    fn pairs(&self, window: &Window, mut look: impl FnMut(&Page, &Page)) {
+        let mut last: BTreeMap<u32, &Page> = BTreeMap::new();
+        for page in self.within(window).iter().filter(|page| page.is_composed()) {
+            if let Some(before) = last.insert(page.session, page) {
+                look(before, page);
             }
         }
-        flips
     }
 
     /// The share of the machine that the rig took: on average while the load was there, and in the
@@ -202,7 +215,7 @@ impl Recording {
 }
 
 /// Blocks that came or went, and pairs of pages that were looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Flips {
     pub(crate) flips: u32,
     pub(crate) pairs: u32,

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::judge::Hold;
 use super::measure::{self, Recording};
 use super::page::Page;
+use super::plant::{self, BLOCKS};
 use super::script::Phases;
+use super::watch::Turn;
 
 /// Of all rows that were run.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -44,10 +46,12 @@ pub(crate) struct Run {
     pub(crate) phases: Phases,
     pub(crate) seconds: Vec<Second>,
     pub(crate) ticks: Vec<Point>,
+    /// Breakers that opened or closed.
+    pub(crate) turns: Vec<Turn>,
 }
 
 /// One second of a run.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Second {
     /// Pages that were due.
     pub(crate) due: usize,
@@ -57,6 +61,8 @@ pub(crate) struct Second {
     pub(crate) value: f64,
     pub(crate) snapshots: f64,
     pub(crate) fresh: f64,
+    /// Of each block, the pages that had it.
+    pub(crate) shown: Vec<f64>,
 }
 
 /// The controller at a moment.
@@ -95,6 +101,7 @@ impl Run {
             phases: recording.phases,
             seconds: recording.seconds(&whole).map(Second::of).collect(),
             ticks: ticks.iter().map(point).collect(),
+            turns: recording.seen.turns.clone(),
         }
     }
 
@@ -107,6 +114,10 @@ impl Second {
     fn of(pages: &[Page]) -> Self {
         let time = |q| Some(digits(measure::quantile(pages, q), 1)).filter(|ms| ms.is_finite());
         let share = |holds: fn(&Page) -> bool| digits(measure::share(pages, holds), 3);
+        let shown = |block| {
+            let is_shown = |page: &Page| page.is_composed() && page.shown & plant::bit(block) != 0;
+            digits(measure::share(pages, is_shown), 3)
+        };
         Self {
             due: pages.len(),
             p50_ms: time(0.5),
@@ -114,6 +125,7 @@ impl Second {
             value: digits(measure::value(pages), 3),
             snapshots: share(|page| page.is_snapshot),
             fresh: share(measure::has_fresh_core),
+            shown: (0..BLOCKS.len()).map(shown).collect(),
         }
     }
 }

@@ -60,10 +60,12 @@ impl Phases {
         at(from)..at(to)
     }
 
-    /// The same for trying out.
-    pub(crate) fn shortened(&self) -> Self {
+    /// The same for trying out. What is known of origins takes its time: `knows_origins` says whether
+    /// the row is about that.
+    pub(crate) fn shortened(&self, knows_origins: bool) -> Self {
+        let warm = if knows_origins { 24.0 } else { 8.0 };
         Self {
-            warm: self.warm.min(8.0),
+            warm: self.warm.min(warm),
             calm: self.calm.min(5.0),
             event: self.event.min(20.0),
             after: self.after.min(12.0),

@@ -13,7 +13,7 @@ use super::plant::{BLOCKS, CORE, DEADLINE, TARGET_MS, WORKERS};
 /// What differs from run to run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Settings {
-    /// Whether the controller does anything at all.
+    /// Whether the controller does anything at all, breakers included.
     pub(crate) is_on: bool,
     /// How many times too high the most that can be done is said to be.
     pub(crate) rate_max_factor: f64,
@@ -94,6 +94,11 @@ fn declaration(settings: Settings, origins: &[SocketAddr]) -> String {
         let rate_max = settings.rate_max_factor * RATE_MAX;
         let _ = writeln!(toml, "[degradation.work_rate]\nrate_max = {rate_max:?}");
     }
+    let breaker = if settings.is_on {
+        BREAKER
+    } else {
+        "enabled = false"
+    };
     for (block, address) in BLOCKS.iter().zip(origins) {
         let name = block.name;
         let _ = write!(
@@ -102,7 +107,8 @@ fn declaration(settings: Settings, origins: &[SocketAddr]) -> String {
              urls = [\"http://{address}\"]\n\
              owner = \"{name}\"\n\
              timeout = \"{deadline}ms\"\n\
-             max_in_flight = 2000\n"
+             max_in_flight = 2000\n\
+             breaker = {{ {breaker} }}\n"
         );
     }
     for (number, block) in BLOCKS.iter().enumerate() {
@@ -124,6 +130,10 @@ fn declaration(settings: Settings, origins: &[SocketAddr]) -> String {
     toml += "[pages.page]\nroute = \"/page/{story}\"\nlayout = \"page.html\"\nbudget = \"1s\"\n";
     toml
 }
+
+/// The breakers that the table was made with: they look back less far than the defaults, and try an
+/// origin that is away every three seconds at least.
+const BREAKER: &str = "window = \"2s\", open_max = \"3s\", step = \"700ms\"";
 
 /// The default of `degradation.work_rate.rate_max` on so many workers, in milliseconds a second.
 const RATE_MAX: f64 = 1.5 * WORKERS as f64 * 1000.0;

@@ -128,7 +128,7 @@ fn run_rows(arguments: &Arguments) -> Result<bool, String> {
 fn run_row(row: &Row, arguments: &Arguments) -> Outcome {
     let mut scene = row.scene;
     if arguments.is_short {
-        scene.phases = scene.phases.shortened();
+        scene.phases = scene.phases.shortened(scene.places == 1);
     }
     let mut outcome = Outcome {
         title: row.title.to_owned(),

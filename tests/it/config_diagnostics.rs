@@ -186,6 +186,7 @@ wrong! {
     targets_that_leave_nothing: Newsroom::with("layout = \"layouts/article.html\"", "layout = \"layouts/article.html\"\ntarget = \"60ms\"\n[degradation]\nmargin = \"80ms\"\ntarget = \"80ms\"");
     target_beyond_the_budget: Newsroom::with("layout = \"layouts/article.html\"", "layout = \"layouts/article.html\"\nbudget = \"800ms\"\ntarget = \"900ms\"");
     readers_cookie: Newsroom::and("[degradation]\nreader_cookie = \"session=1\"");
+    readers_header: Newsroom::and("[degradation]\nreader_header = \"x-forwarded-for: 1\"");
     rehearsal_tokens_are_never_shown: Newsroom::and("[degradation]\nrehearse_token = \"s3cret;s3cret\" # s3cret\nx = 1").env("T", "s3cret");
     rehearsal_token_that_is_not_set: Newsroom::and("[degradation]\nrehearse_token = \"${MARBRE_REHEARSE_TOKEN}\"");
     constants_of_laws: Newsroom::and("[degradation.work_rate]\nqueue_target = 25\ncut_rate = 9\ngrowth = 0.001\ndrift = nan\nspell_gap = \"1ms\"\nqueue_traget = \"25ms\"\n[degradation.aimd]\ncut = \"0.5\"\ncut_time = \"1h\"\nadmit_min = -inf");
@@ -441,6 +442,7 @@ mode = "dry-run"
 target = "300ms"
 margin = "60ms"
 reader_cookie = "session"
+reader_header = "X-Forwarded-For"
 save_data = 2
 rehearse_token = "${T}"
 workers = 3
@@ -465,6 +467,8 @@ growth = 0.2
         (2, Some(3), ms(1000))
     );
     assert_eq!(spec.reader_cookie.as_deref(), Some("session"));
+    let header = spec.reader_header.as_ref().unwrap();
+    assert_eq!(header.as_str(), "x-forwarded-for");
     assert!(
         spec.rehearse_token
             .as_ref()
@@ -553,7 +557,7 @@ fn a_page_may_have_a_target_of_its_own() {
 #[test]
 fn differences_of_degradation() {
     let old = Newsroom::new(GOOD).loaded().site;
-    let more = "[degradation]\nmode = \"off\"\ntarget = \"300ms\"\nreader_cookie = \"s\"\nsave_data = 0\nrehearse_token = \"0123456789abcdef\"\nworkers = 2\nladder = [{ name = \"extras\", blocks = [\"teaser\", \"slideshow\"] }]\n[degradation.work_rate]\nrate_max = 3000\nqueue_target = \"40ms\"";
+    let more = "[degradation]\nmode = \"off\"\ntarget = \"300ms\"\nreader_cookie = \"s\"\nreader_header = \"cf-connecting-ip\"\nsave_data = 0\nrehearse_token = \"0123456789abcdef\"\nworkers = 2\nladder = [{ name = \"extras\", blocks = [\"teaser\", \"slideshow\"] }]\n[degradation.work_rate]\nrate_max = 3000\nqueue_target = \"40ms\"";
     let new = Newsroom::and(more).loaded().site;
     insta::assert_snapshot!(
         "differences_of_degradation",

@@ -44,6 +44,7 @@ mod restart_with_origins_dead;
 mod retries;
 mod revalidation;
 mod shared_store;
+mod simulate;
 mod snapshot_command;
 mod stale;
 mod stampede;

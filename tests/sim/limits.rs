@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -280,7 +281,6 @@ async fn flips(seed: u64, is_known: bool) -> f64 {
     )
     .await;
     let share = f64::from(had) / f64::from(pages);
-    eprintln!("seed {seed}: {share:.2} have it");
     assert!(
         (0.2..0.8).contains(&share),
         "seed {seed}: {share:.2} have it"
@@ -304,6 +304,78 @@ fn a_reader_keeps_or_loses_a_block_and_does_not_see_it_come_and_go() {
             "seed {seed}: {known:.3} of {strangers:.3}"
         );
     }
+}
+
+/// Answers after so long from a moment on, and knows how many it has at work.
+struct Worked {
+    slow_from: Instant,
+    takes: Duration,
+    at_work: Arc<AtomicUsize>,
+}
+
+/// One request at work, also of who is not waited for any more.
+struct AtWork(Arc<AtomicUsize>);
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Origin for Worked {
+    fn send(&self, _: OriginRequest) -> BoxFuture<'static, Result<OriginResponse, Cause>> {
+        let takes = match Clock::start().now() < self.slow_from {
+            true => Duration::from_millis(20),
+            false => self.takes,
+        };
+        self.at_work.fetch_add(1, Ordering::Relaxed);
+        let at_work = AtWork(Arc::clone(&self.at_work));
+        async move {
+            sleep(takes).await;
+            drop(at_work);
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html"));
+            let body = Bytes::from(whole("b"));
+            Ok(OriginResponse::whole(StatusCode::OK, headers, body))
+        }
+        .boxed()
+    }
+}
+
+#[test]
+fn an_origin_that_has_become_slow_has_no_more_at_work_than_it_may() {
+    virtual_time(async {
+        let toml = declaration(&["a", "b"]).replace(
+            "[fragments.b]",
+            "[origins.b.breaker]\nenabled = false\n[fragments.b]",
+        );
+        let slow_from = Clock::start().now() + Duration::from_secs(5);
+        let at_work = Arc::new(AtomicUsize::new(0));
+        let stage = Stage::with_replicas(&toml, &["a", "b"], |spec| {
+            let origin: Arc<dyn Origin> = match spec.name.as_str() {
+                "b" => Arc::new(Worked {
+                    slow_from,
+                    takes: Duration::from_millis(900),
+                    at_work: Arc::clone(&at_work),
+                }),
+                _ => Arc::new(FakeOrigin::always(Fault::None)),
+            };
+            vec![origin]
+        });
+        let _guarded = stage.guarded();
+        let mut rng = Rng::with_seed(7);
+        let (mut most, mut limits) = (0, BTreeSet::new());
+        let span = Duration::from_secs(30);
+        load(&stage, span, 60.0, &mut rng, anybody, |at, _, _| {
+            if at > slow_from + Duration::from_secs(10) {
+                most = most.max(at_work.load(Ordering::Relaxed));
+                limits.insert(stage.edition.fetcher.block_states()["b"].limit);
+            }
+        })
+        .await;
+        let limit = limits.last().copied().unwrap_or_default();
+        assert!((1..=limit).contains(&most), "{most} of {limits:?}");
+    });
 }
 
 /// The longest that a page waits for its block in half a minute, after the breaker has opened; and how
@@ -405,4 +477,150 @@ fn what_is_one_readers_own_is_never_asked_for_without_them() {
         sleep(Duration::from_secs(5)).await;
         assert!(stage.origins["b"].asked().is_empty());
     });
+}
+
+/// An origin one of whose addresses is broken, and which refuses everything until a moment.
+struct OneBroken {
+    well_from: Instant,
+}
+
+impl Origin for OneBroken {
+    fn send(&self, request: OriginRequest) -> BoxFuture<'static, Result<OriginResponse, Cause>> {
+        let is_broken = request.target == "/broken" || Clock::start().now() < self.well_from;
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html"));
+        let status = match is_broken {
+            true => StatusCode::INTERNAL_SERVER_ERROR,
+            false => StatusCode::OK,
+        };
+        let body = Bytes::from(whole(request.target.trim_start_matches('/')));
+        std::future::ready(Ok(OriginResponse::whole(status, headers, body))).boxed()
+    }
+}
+
+/// Says all, after so long by what it is asked for.
+struct Addressed(Box<dyn Fn(&str) -> Duration + Send + Sync>);
+
+impl Addressed {
+    fn taking(takes: impl Fn(&str) -> Duration + Send + Sync + 'static) -> Arc<dyn Origin> {
+        Arc::new(Self(Box::new(takes)))
+    }
+}
+
+impl Origin for Addressed {
+    fn send(&self, request: OriginRequest) -> BoxFuture<'static, Result<OriginResponse, Cause>> {
+        let takes = (self.0)(&request.target);
+        async move {
+            sleep(takes).await;
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html"));
+            let body = Bytes::from(whole("b"));
+            Ok(OriginResponse::whole(StatusCode::OK, headers, body))
+        }
+        .boxed()
+    }
+}
+
+#[test]
+fn one_broken_address_does_not_keep_an_origin_from_coming_back() {
+    virtual_time(async {
+        let names = ["a", "broken", "fine"];
+        let toml = declaration(&names).replace("\"fine:/fine\"", "\"broken:/fine\"");
+        let well_from = Clock::start().now() + Duration::from_secs(10);
+        let stage = Stage::with_replicas(&toml, &names, |spec| {
+            let well_from = match spec.name.as_str() {
+                "broken" => well_from,
+                _ => Clock::start().now(),
+            };
+            vec![Arc::new(OneBroken { well_from }) as Arc<dyn Origin>]
+        });
+        let _guarded = stage.guarded();
+        let breaker = || stage.origin_state("broken").breaker["optional"].state;
+        while breaker() == "closed" {
+            stage.ask(0).await;
+            sleep(Duration::from_millis(50)).await;
+        }
+        sleep_until(well_from + Duration::from_secs(5)).await;
+        assert_eq!(breaker(), "recovering");
+    });
+}
+
+#[test]
+fn one_slow_address_does_not_keep_a_block_off_for_everybody() {
+    virtual_time(async {
+        let toml = declaration(&["a", "b"]).replace("\"b:/b\"", "\"b:/b/{id}\"");
+        let began = Clock::start().now();
+        let (sick_from, well_from) = (
+            began + Duration::from_secs(5),
+            began + Duration::from_secs(15),
+        );
+        let stage = Stage::with_replicas(&toml, &["a", "b"], |spec| {
+            if spec.name == "a" {
+                return vec![Arc::new(FakeOrigin::always(Fault::None)) as Arc<dyn Origin>];
+            }
+            vec![Addressed::taking(move |target| {
+                let (now, is_slow) = (Clock::start().now(), target.ends_with("/x"));
+                let is_sick = now >= sick_from && (is_slow || now < well_from);
+                Duration::from_millis(if is_sick { 900 } else { 20 })
+            })]
+        });
+        let _guarded = stage.guarded();
+        let mut number = 0;
+        // the last page that has its block is the one whose address is slow from then on
+        for (path, until) in [("x", sick_from), ("y", well_from + Duration::from_secs(60))] {
+            while Clock::start().now() < until {
+                stage
+                    .read_as(Reader::NOBODY, &format!("/p/{path}#{number}"), 0)
+                    .await;
+                number += 1;
+                sleep(Duration::from_millis(50)).await;
+            }
+        }
+        let opened = stage.changes().into_iter().any(|(.., change)| {
+            let to = BreakerState::Open;
+            matches!(change, OriginChange::Breaker { to: now, .. } if now == to)
+        });
+        assert!(opened, "what is never left alone proves nothing");
+        let state = &stage.origin_state("b").breaker["optional"];
+        assert_eq!(state.state, "closed");
+    });
+}
+
+#[test]
+fn only_what_was_of_use_in_good_time_is_asked_without_a_page() {
+    for (source, limits, takes, is_repeated) in [
+        ("b:/b/{id}", "", 20, true),
+        ("b:/b/{id}", "", 180, true),
+        ("b:/b/{id}", "", 240, false),
+        ("b:/b/{id}", "", 300, false),
+        (
+            "b:/b/{id}",
+            "must_contain = [\"something else\"]",
+            20,
+            false,
+        ),
+        ("b:/b?token={query.token}", "", 20, false),
+    ] {
+        virtual_time(async {
+            let toml = declaration(&["a", "b"])
+                .replace("\"b:/b\"", &format!("\"{source}\""))
+                .replace("[fragments.b]", &format!("[fragments.b]\n{limits}"));
+            let asked = Arc::new(AtomicUsize::new(0));
+            let count = Arc::clone(&asked);
+            let stage = Stage::with_replicas(&toml, &["a", "b"], |spec| {
+                let (is_it, asked) = (spec.name == "b", Arc::clone(&count));
+                vec![Addressed::taking(move |_| {
+                    asked.fetch_add(usize::from(is_it), Ordering::Relaxed);
+                    Duration::from_millis(if is_it { takes } else { 1 })
+                })]
+            });
+            let _guarded = stage.guarded_without(&["b"]);
+            // whoever asks off the page has begun to remember
+            sleep(Duration::from_millis(100)).await;
+            stage.read_as(Reader::NOBODY, "/p/x?token=secret", 0).await;
+            sleep(Duration::from_secs(5)).await;
+            let is_so = asked.load(Ordering::Relaxed) > 1;
+            assert_eq!(is_so, is_repeated, "{source} {limits} after {takes} ms");
+        });
+    }
 }

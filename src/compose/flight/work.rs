@@ -149,14 +149,13 @@ async fn fetch(
         order.edition.meters.fetched(id.index());
     }
     let Fetched { answer, receipt } = asked?;
-    if matches!(answer, Answer::Content(_) | Answer::NotModified(_)) {
-        order.composer.requests.answered(fragment, request);
-    }
+    let took = order.composer.clock.now().saturating_duration_since(began);
     let content = match answer {
         Answer::Content(content) => content,
         Answer::NotModified(headers) => {
             let known = known.expect("304 is an answer only to who has a copy");
             let answer = Answered::new(order, fragment, &headers, began);
+            order.composer.requests.landed(fragment, request, took);
             return Ok(answer.renew(order, Arc::clone(request), &known, &headers));
         }
         Answer::Redirect(status, location, headers) => {
@@ -172,8 +171,9 @@ async fn fetch(
         }
     };
     let landing = land(order, id, request, content, began, by).await;
-    if let Err(cause) = &landing {
-        receipt.spoiled_by(cause);
+    match &landing {
+        Ok(_) => order.composer.requests.landed(fragment, request, took),
+        Err(cause) => receipt.spoiled_by(cause),
     }
     landing
 }

@@ -23,6 +23,11 @@ pub(super) fn degradation(old: &Site, new: &Site, lines: &mut Lines) {
         cookie.unwrap_or_else(|| "none".to_owned())
     };
     out.value("reader_cookie", cookie(a), cookie(b));
+    let header = |spec: &DegradationSpec| match &spec.reader_header {
+        Some(header) => header.to_string(),
+        None => "none".to_owned(),
+    };
+    out.value("reader_header", header(a), header(b));
     out.value("ladder", ladder(old), ladder(new));
     out.value("save_data", a.save_data, b.save_data);
     out.flag("rehearse_token", &a.rehearse_token, &b.rehearse_token);

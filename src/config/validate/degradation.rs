@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use http::HeaderName;
+
 use super::settings::{expand, place};
 use super::{Context, body, forwards};
 use crate::config::diagnose::{Diagnostic, FileId};
@@ -30,6 +32,8 @@ pub(super) fn degradation(declared: &Declared, cx: &mut Context<'_>) -> Option<D
         let label = "expected a name, without its value";
         cx.report(finding.at(place(cookie, main), label));
     }
+    let header = written.reader_header.as_ref();
+    let reader_header = header.and_then(|header| reader_header(header, main, cx));
     let token = written.rehearse_token.as_ref();
     let token = token.map(|token| rehearse_token(token, main, cx));
     let law = law(written, main, cx);
@@ -43,6 +47,7 @@ pub(super) fn degradation(declared: &Declared, cx: &mut Context<'_>) -> Option<D
         margin: written.margin.0,
         law,
         reader_cookie: written.reader_cookie.as_ref().map(|name| name.to_string()),
+        reader_header,
         save_data: *written.save_data,
         rehearse_token: match token {
             Some(token) => Some(token?),
@@ -54,6 +59,16 @@ pub(super) fn degradation(declared: &Declared, cx: &mut Context<'_>) -> Option<D
             .and_then(|workers| usize::try_from(**workers).ok()),
         wait_max: written.wait_max.0,
     })
+}
+
+/// `None` for one that was reported.
+fn reader_header(header: &At<String>, main: FileId, cx: &mut Context<'_>) -> Option<HeaderName> {
+    let name = HeaderName::from_bytes(header.as_bytes());
+    if name.is_err() {
+        let finding = Diagnostic::error(format!("`{}` is not a header name", **header));
+        cx.report(finding.at(place(header, main), "expected letters, digits and `-`"));
+    }
+    name.ok()
 }
 
 fn check_margin(written: &file::Degradation, main: FileId, cx: &mut Context<'_>) {

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use futures::FutureExt as _;
 use futures::future::join_all;
 use tokio::time::advance;
+use tokio_util::task::TaskTracker;
 
 use super::*;
 
@@ -45,13 +46,18 @@ async fn whoever_has_waited_too_long_is_not_begun() {
 
 #[tokio::test(start_paused = true)]
 async fn turns_go_by_the_line() {
-    for (wait, in_order) in [(20 * MS, true), (50 * MS, false)] {
+    for (patience, wait, in_order) in [
+        (PATIENCE, 20 * MS, true),
+        (PATIENCE, 50 * MS, false),
+        (20 * MS, 17 * MS, false),
+        (400 * MS, 290 * MS, true),
+    ] {
         let executor = executor(1);
-        let held = executor.begin(PATIENCE).await.unwrap();
-        let mut older = Box::pin(executor.begin(PATIENCE));
+        let held = executor.begin(patience).await.unwrap();
+        let mut older = Box::pin(executor.begin(patience));
         assert!(older.as_mut().now_or_never().is_none());
         advance(wait).await;
-        let mut newer = Box::pin(executor.begin(PATIENCE));
+        let mut newer = Box::pin(executor.begin(patience));
         assert!(newer.as_mut().now_or_never().is_none());
         let mut begun = Box::pin(executor.go_on());
         assert!(begun.as_mut().now_or_never().is_none());
@@ -107,13 +113,14 @@ async fn under_real_threads_nobody_is_forgotten_and_the_bound_holds() {
     let executor = executor(PERMITS);
     let inside = Arc::new(AtomicUsize::new(0));
     let broken = Arc::new(AtomicBool::new(false));
+    let tasks = TaskTracker::new();
     let jobs = (0..400).map(|job| {
         let (executor, inside, broken) = (
             Arc::clone(&executor),
             Arc::clone(&inside),
             Arc::clone(&broken),
         );
-        tokio::spawn(async move {
+        tasks.spawn(async move {
             for _ in 0..50 {
                 let turn = match job % 2 {
                     0 => executor.go_on().await,

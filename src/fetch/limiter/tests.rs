@@ -251,6 +251,23 @@ fn a_reading_is_of_one_tick() {
 }
 
 #[test]
+fn a_request_that_has_missed_its_deadline_keeps_its_place_until_it_ends() {
+    let now = Clock::start().now();
+    let mut limiter = Limiter::new(1.5, None, now);
+    (0..16).for_each(|_| assert!(limiter.admit()));
+    (0..16).for_each(|_| limiter.settle(Outcome::Answered(ms(20)), now));
+    limiter.tick(TICK, false);
+    while limiter.admit() {}
+    let full = limiter.in_flight();
+    limiter.missed(ms(250), now);
+    assert_eq!(limiter.in_flight(), full);
+    assert!(!limiter.admit());
+    limiter.settle(Outcome::Abandoned, now);
+    assert!(limiter.admit());
+    assert_eq!(limiter.tick(TICK, false).missed, 1, "it is one miss");
+}
+
+#[test]
 fn a_list_of_many_items_is_asked_for_at_once_also_after_a_restart() {
     for baseline in [None, Some(ms(20))] {
         let now = Clock::start().now();
@@ -305,6 +322,7 @@ fn what_was_known_is_restored_only_where_nothing_is() {
 enum Deed {
     Ask,
     Settle(Outcome),
+    Miss(u64),
     Pass(u64),
     Tick(u64, bool),
     Declare(f64),
@@ -316,6 +334,7 @@ fn deeds() -> impl Strategy<Value = Deed> {
         4 => (0u64..100_000).prop_map(|took| Deed::Settle(Outcome::Answered(ms(took)))),
         2 => (0u64..10_000).prop_map(|took| Deed::Settle(Outcome::Missed(ms(took)))),
         1 => Just(Deed::Settle(Outcome::Abandoned)),
+        1 => (0u64..10_000).prop_map(Deed::Miss),
         2 => (0u64..5000).prop_map(Deed::Pass),
         2 => (0u64..10_000_000, any::<bool>()).prop_map(|(span, shared)| Deed::Tick(span, shared)),
         1 => (1.5f64..4.5).prop_map(Deed::Declare),
@@ -347,7 +366,8 @@ proptest! {
                     under_way -= 1;
                     limiter.settle(outcome, now);
                 }
-                Deed::Settle(_) => {}
+                Deed::Miss(took) if under_way > 0 => limiter.missed(ms(took), now),
+                Deed::Settle(_) | Deed::Miss(_) => {}
                 Deed::Pass(span) => now += ms(span),
                 Deed::Tick(span, is_shared) => {
                     let reading = limiter.tick(ms(span), is_shared);

@@ -18,10 +18,15 @@ const BOASTFUL: Settings = Settings {
     ..ON
 };
 
-/// Parts of the row about stickiness, in hundredths of it.
-const STEADY: (f64, f64) = (0.0, 40.0);
-const RANDOM: (f64, f64) = (40.0, 80.0);
-const FROZEN: (f64, f64) = (80.0, 100.0);
+/// Parts of the row about stickiness, in hundredths of it: known readers, unknown ones, known ones again
+/// with the rate frozen, and with the level pinned.
+const KNOWN: (f64, f64) = (0.0, 35.0);
+const UNKNOWN: (f64, f64) = (35.0, 70.0);
+const FROZEN: (f64, f64) = (70.0, 90.0);
+const PINNED: (f64, f64) = (92.0, 100.0);
+
+/// Two thetas that differ by less are the same: the costs that they are measured in move a little too.
+const SAME_THETA: f64 = 0.01;
 
 pub(super) fn rows() -> Vec<Row> {
     let judge: fn(&Recording) -> Vec<Hold> = |run| {
@@ -84,7 +89,7 @@ pub(super) fn rows() -> Vec<Row> {
                 },
                 phases: Phases::new(30.0, 10.0, 150.0, 0.0),
                 cookie: |at, phases| {
-                    let is_random = part(phases, RANDOM).contains(&at);
+                    let is_random = part(phases, UNKNOWN).contains(&at);
                     if is_random {
                         Cookie::Random
                     } else {
@@ -96,7 +101,12 @@ pub(super) fn rows() -> Vec<Row> {
                         path: "/switches/freeze",
                         body: r#"{"owner":"rig","reason":"row 17","for":"5m"}"#,
                     };
-                    vec![(part(phases, FROZEN).start, freeze)]
+                    let pin = Deed::Operator {
+                        path: "/switches/pin",
+                        body: r#"{"owner":"rig","reason":"row 17","for":"5m","level":3}"#,
+                    };
+                    let frozen = part(phases, FROZEN);
+                    vec![(frozen.start, freeze), (frozen.end, pin)]
                 },
                 ..COMPOSER_BOUND
             },
@@ -115,36 +125,49 @@ fn part(phases: &Phases, (from, to): (f64, f64)) -> Window {
 }
 
 fn sticky(run: &Recording) -> Vec<Hold> {
-    let flips = |(from, to), same_theta: bool| {
-        let shown = |page: &Page| {
-            if same_theta {
-                !page.level.off
-            } else {
-                page.shown
-            }
-        };
-        run.flips(&run.phases.part(from, to), shown, |before, page| {
-            !same_theta || before.level.theta == page.level.theta
-        })
-    };
-    let (steady, random) = (flips(STEADY, false), flips(RANDOM, false));
-    let frozen = flips(FROZEN, true);
-    vec![
-        at_most(
-            "blocks that flip a view, of what they do for readers that are not known",
-            steady.a_view() / random.a_view(),
+    let window = |(from, to)| run.phases.part(from, to);
+    // what the server means to give: what an origin has not delivered in time has not gone
+    let flips = |part| run.flips(&window(part), |page| !page.level.off);
+    let (known, unknown, pinned) = (flips(KNOWN), flips(UNKNOWN), flips(PINNED));
+    let against = run.against_theta(&window(FROZEN), SAME_THETA);
+    let share = known.a_view() / unknown.a_view();
+    let of_unknown = Hold {
+        measured: format!(
+            "{} ({} of {})",
+            Unit::Percent.show(share),
+            Unit::Number.show(known.a_view()),
+            Unit::Number.show(unknown.a_view())
+        ),
+        ..at_most(
+            "blocks that flip a view, of what they do for unknown readers",
+            share,
             0.65,
             Unit::Percent,
-        ),
+        )
+    };
+    vec![
+        of_unknown,
         at_least(
-            "pairs of views at one theta, frozen",
-            f64::from(frozen.pairs),
+            "pairs of views at different theta, rate frozen",
+            f64::from(against.pairs),
             100.0,
             Unit::Number,
         ),
         at_most(
-            "blocks that flip a view at one theta, frozen",
-            frozen.a_view(),
+            "blocks that are off at the higher theta and on at the lower",
+            f64::from(against.flips),
+            0.0,
+            Unit::Number,
+        ),
+        at_least(
+            "pairs of views, level pinned",
+            f64::from(pinned.pairs),
+            100.0,
+            Unit::Number,
+        ),
+        at_most(
+            "blocks that flip, level pinned",
+            f64::from(pinned.flips),
             0.0,
             Unit::Number,
         ),
