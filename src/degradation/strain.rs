@@ -203,6 +203,8 @@ pub struct State {
     slowness: f64,
     careful: Option<f64>,
     better: f64,
+    /// How slow they were at least since something is given up for them.
+    quickest: f64,
     /// How slow answers were at the first cut of a row, and how long ago that was, in seconds.
     judged: Option<(f64, f64)>,
     /// For how long nothing is cut any more, and for how long it was not the last time, in seconds.
@@ -242,6 +244,7 @@ impl Default for State {
             slowness: 1.0,
             careful: None,
             better: 0.0,
+            quickest: f64::INFINITY,
             judged: None,
             helpless: (0.0, 0.0),
             before: [0.0; 2],
@@ -438,13 +441,12 @@ impl Strain {
 
     /// Whether so many are strained that it is no single one's fault. Where that is known already the
     /// last of those that are left says it, and how slow answers are `usually` while it is so.
-    fn is_shared(&self, is_known: bool, usually: Option<f64>) -> bool {
+    fn is_shared(&self, is_known: bool, usually: f64) -> bool {
         if !is_known {
             let is_slow = self.asked >= WITNESS && self.slowness >= SLOW;
             return self.origins >= WITNESS || is_slow;
         }
         let is_strained = self.origins > 0 && self.origins >= WITNESS.min(self.asked);
-        let usually = usually.unwrap_or(f64::INFINITY);
         is_strained || self.slowness > SLOW_AGAIN.max(SLOWER * usually)
     }
 }
@@ -452,7 +454,7 @@ impl Strain {
 impl State {
     /// Whether many are strained.
     fn is_short(&self, strain: &Strain) -> bool {
-        strain.is_shared(self.phi < 1.0, self.careful)
+        strain.is_shared(self.phi < 1.0, self.careful.unwrap_or(self.quickest))
     }
 
     /// Finds out which blocks are strained alone.
@@ -522,6 +524,11 @@ impl State {
     fn judge(&mut self, strain: &Strain, span: f64) {
         let present = strain.slowness.max(1.0);
         self.slowness += weight(span, SLOWNESS_TAU) * (present - self.slowness);
+        // before the first cut nothing was relieved, and right behind it nothing is yet
+        self.quickest = match self.phi < 1.0 && self.judged.is_none() {
+            true => self.quickest.min(self.slowness),
+            false => f64::INFINITY,
+        };
         let Some((longest, ago)) = &mut self.judged else {
             return;
         };
