@@ -262,6 +262,14 @@ impl State {
         self.is_at_work() && block.is_some_and(|block| !block.is_alone)
     }
 
+    /// What origins can take of what is asked for.
+    fn share_of(&self, demand: f64) -> f64 {
+        match self.capacity {
+            Some(capacity) if capacity < demand => capacity / demand,
+            Some(_) | None => 1.0,
+        }
+    }
+
     fn is_at_work(&self) -> bool {
         self.phi < 1.0 || self.since_cut < PATIENCE_S.0
     }
@@ -287,12 +295,16 @@ pub fn step(mut state: State, look: &Look<'_>) -> (State, Relief) {
         false => 0.0,
     };
     if demand > 0.0 {
+        let phi = state.share_of(demand);
+        if phi < 1.0 && state.phi >= 1.0 {
+            // a crowd has come, and what is known of origins is a cut: until that has taken effect
+            // they are strained for want of it
+            state.since_cut = 0.0;
+        }
+        state.phi = phi;
         state.learn(&strain, demand, span);
     }
-    state.phi = match state.capacity {
-        Some(capacity) if capacity < demand => capacity / demand,
-        Some(_) | None => 1.0,
-    };
+    state.phi = state.share_of(demand);
     let cut = state.cut(look, span);
     let phi = state.phi;
     (state, Relief { phi, cut })

@@ -184,7 +184,8 @@ fn what_was_learned_in_one_crowd_is_known_in_the_next() {
     world.pages = 60.0;
     world.run(1.0);
     assert!((0.2..0.45).contains(&world.phi), "{}", world.phi);
-    assert!(world.cuts - before <= 1);
+    // what is known is a cut, and there may be one that corrects it
+    assert!(world.cuts - before <= 2);
 }
 
 #[test]
