@@ -40,6 +40,7 @@ const PURE: &[&str] = &[
     "degradation/share.rs",
     "degradation/switches",
     "degradation/strain.rs",
+    "degradation/strain/seen.rs",
     "degradation/switches.rs",
     "site",
     "report.rs",

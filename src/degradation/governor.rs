@@ -212,7 +212,7 @@ mod tests {
             names: ["article", "related", "ads"].map(str::to_owned).to_vec(),
             items: vec![None; 3],
         };
-        Governor::new(Law::for_cores(1), shape, None)
+        Governor::new(Law::for_cores(1), shape, Some(1500.0))
     }
 
     fn seen(pages: u64, queue_delay_ms: u64, effect: Effect) -> Seen {
