@@ -109,7 +109,12 @@ const GROWN: f64 = 1.01;
 /// It goes wrong there again above this share of that capacity.
 const AGAIN: f64 = 0.75;
 
-/// What is learned is forgotten by this share a second while nothing is given up for it.
+/// While nothing is given up and nobody is strained what is known grows by this share a second until it is
+/// so many times what is asked for, so that chance alone gives nothing up.
+const HEADROOM_GROWTH: f64 = 0.2;
+const HEADROOM: f64 = 1.5;
+
+/// Beyond that it is forgotten by this share a second.
 const DRIFT: f64 = 0.02;
 
 /// It is forgotten for good when it is so many times what is asked for.
@@ -254,7 +259,7 @@ pub fn step(mut state: State, look: &Look<'_>) -> (State, Relief) {
     for (block, seen) in state.blocks.iter_mut().zip(look.blocks) {
         block.see(&seen.reading, span);
     }
-    let demand = pages.rate() * requests(look);
+    let demand = pages.rate() * look.requests(|_| true);
     let strain = Strain::of(&state, look);
     state.single_out(&strain, look, span);
     state.since_cut += span;
@@ -278,10 +283,19 @@ pub fn step(mut state: State, look: &Look<'_>) -> (State, Relief) {
     (state, Relief { phi, cut })
 }
 
-/// Requests that a full page makes for what is not left alone.
-fn requests(look: &Look<'_>) -> f64 {
-    let asked = look.blocks.iter().filter(|seen| !seen.reading.is_open);
-    asked.map(|seen| seen.requests.max(0.0)).sum()
+impl Look<'_> {
+    /// Requests that a full page makes for what is not left alone, of these blocks.
+    fn requests(&self, of: impl Fn(&Strained) -> bool) -> f64 {
+        let asked = self.blocks.iter();
+        let asked = asked.filter(|seen| !seen.reading.is_open && of(seen));
+        asked.map(|seen| seen.requests.max(0.0)).sum()
+    }
+
+    fn share_of_the_last_step(&self) -> f64 {
+        let all = self.requests(|_| true);
+        let last = self.requests(|seen| seen.step + 1 == self.steps);
+        if all > 0.0 { last / all } else { 0.0 }
+    }
 }
 
 impl State {
@@ -334,11 +348,15 @@ impl State {
             return;
         };
         if capacity >= demand {
-            let capacity = capacity * (1.0 + DRIFT * span);
+            let is_close = capacity < HEADROOM * demand && self.calm >= REST_S;
+            let growth = if is_close { HEADROOM_GROWTH } else { DRIFT };
+            let capacity = capacity * (1.0 + growth * span);
             self.capacity = Some(capacity).filter(|capacity| *capacity < AMPLE * demand);
             return;
         }
-        let is_near = capacity > NEAR * self.ceiling && self.since_cut < self.patience;
+        // of what is less than the most important step nothing is known, and nothing is to be lost
+        let is_known = self.ceiling > strain.least * demand;
+        let is_near = is_known && capacity > NEAR * self.ceiling && self.since_cut < self.patience;
         if is_near && self.since_cut > SETTLED_S {
             self.look_for_better(span);
         }

@@ -117,6 +117,8 @@ pub(super) struct Strain {
     pub(super) nearness: f64,
     /// How long they take over what is usual, smoothed: what the witness says, if there is one.
     pub(super) slowest: f64,
+    /// The share of the most important step in the requests of a full page.
+    pub(super) least: f64,
 }
 
 impl Strain {
@@ -131,6 +133,7 @@ impl Strain {
             slowness: 0.0,
             nearness: 0.0,
             slowest: 0.0,
+            least: look.share_of_the_last_step(),
         };
         let (mut asked, mut lost, mut refused) = (0.0, 0.0, 0.0);
         // the slowest and the most strained block of each origin
