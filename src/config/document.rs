@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
-use super::diagnose::{Diagnostic, Diagnostics, FileId};
+use super::diagnose::{Diagnostic, Diagnostics, FileId, Place};
 use super::{check, read, schema_of};
 
 /// Reads a text of which people know as `shown`. `None` if it cannot be examined further; else what is
@@ -29,10 +29,14 @@ pub fn read<T: JsonSchema + DeserializeOwned>(
         Ok(read) => Some((file, read)),
         // what is missing was found already
         Err(_) if found.has_errors() => None,
+        // what may be of several kinds is left to whoever reads it
         Err(error) => {
-            let message = error.message();
-            let message = format!("marbre cannot read what it has checked: {message}");
-            found.push(Diagnostic::error(message).help("please report this"));
+            let finding = Diagnostic::error("a value of the wrong kind");
+            let message = error.message().to_owned();
+            found.push(match error.span() {
+                Some(span) => finding.at(Place { file, span }, message),
+                None => finding.help(message),
+            });
             None
         }
     }

@@ -128,7 +128,6 @@ async fn a_block_is_kept_from_the_same_readers() {
     patiently(async {
         while kept < 3 || lost < 20 {
             let crowd = (1..=30).map(|n| reader.get_from(Ipv4Addr::new(127, 0, 0, n), "/anybody"));
-            let asked = cms.hits("/related/loses");
             let before = share_of(&site, "related").await;
             let one = async {
                 (
@@ -144,8 +143,11 @@ async fn a_block_is_kept_from_the_same_readers() {
             kept += u32::from(before < 0.9 && page_of_one.contains("<b>related</b>"));
             // it may have grown beyond and shrunk again meanwhile, but not by so much
             if before < 0.5 && after < 0.5 {
-                assert_eq!(cms.hits("/related/loses"), asked, "{before} then {after}");
-                assert!(!page_of_other.contains("<b>related</b>"));
+                // it may be asked all the same, to find out how it is, and not for this reader
+                assert!(
+                    !page_of_other.contains("<b>related</b>"),
+                    "{before}, {after}"
+                );
                 lost += 1;
             }
         }

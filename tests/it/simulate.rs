@@ -161,11 +161,11 @@ fn the_exit_code_says_whose_fault_it_is() {
         ),
         (&["crowd.toml", "--plot", "."], 1, ". cannot be written"),
         (&["absent.toml"], 2, "absent.toml cannot be read"),
-        (&["wrong.toml"], 2, "law"),
+        (&["wrong.toml"], 2, "law = 3"),
         (
-            &["crowd.toml", "--law", "aimd"],
+            &["crowd.toml", "--site", "fragments.toml"],
             2,
-            "--law is for a recorded trace",
+            "--site is for a recorded trace",
         ),
         (&["empty.jsonl"], 2, "there are no ticks in it"),
         (
