@@ -99,7 +99,9 @@ fn address_where(name: &str, is_so: impl Fn(f64) -> bool) -> Ipv4Addr {
     let matter = xxh3_64(name.as_bytes());
     let mut addresses = (1..u32::from(u16::MAX)).map(|n| Ipv4Addr::from(0x7f01_0000 + n));
     let found = addresses.find(|address| {
-        let draw = |day| Identity::new(&address.octets(), day).draw(matter);
+        // a reader so near is told apart by browser and language too, of which these say nothing
+        let name = [&address.octets()[..], b"\n\n"].concat();
+        let draw = |day| Identity::new(&name, day).draw(matter);
         is_so(draw(today)) && is_so(draw(today + 1))
     });
     found.expect("of so many there is one")
