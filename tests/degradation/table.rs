@@ -11,6 +11,7 @@ use super::run::play;
 
 const USAGE: &str = "\
 tests/run degradation [ROW...] [OPTION...]
+tests/run degradation report [OPTION...]     no rows: only the report of what is known
 
 Plays rows of the acceptance table in real time; all of them without ROW. A row passes when more than
 half of its runs hold everything; it is not run again once that is decided.
