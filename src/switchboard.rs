@@ -6,10 +6,10 @@
 //!
 //! A switch is set by somebody who has an incident to end, and a full disk may be part of it. So a
 //! switch that cannot be written down is in force all the same, and whoever has set it is told that it
-//! will not survive a restart. A disk that does not answer is waited for [so long](DISK_TIME) by whoever
+//! will not survive a restart. A disk that does not answer is waited for five seconds at most by whoever
 //! has set it; the write goes on behind their back. While nothing can be read the server has no
 //! switches: full pages by the law, which is what nobody has to know about to be safe. A file that is
-//! damaged is set aside. One that cannot be read stays, and is tried again every [`READ_AGAIN`]: what it
+//! damaged is set aside. One that cannot be read stays, and is tried again every `READ_AGAIN`: what it
 //! holds comes into force then, but for what somebody has decided meanwhile.
 //!
 //! Invariant: nothing here waits for the disk while a page would wait for it.
@@ -245,7 +245,7 @@ impl Switchboard {
         above
     }
 
-    /// Writes down what is set, and waits for that, but not longer than [`DISK_TIME`]. `Err` says why it
+    /// Writes down what is set, and waits for that, but not longer than `DISK_TIME`. `Err` says why it
     /// would not survive a restart.
     pub async fn keep(self: &Arc<Self>) -> Result<(), String> {
         if self.folder.is_none() {

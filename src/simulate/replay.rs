@@ -1,5 +1,5 @@
 //! A recorded trace, played again: what a law decides of what another was told. Owns what is believed of
-//! a trace, and where two decisions differ; the format of its lines is the [record's](super::record).
+//! a trace, and where two decisions differ; the format of its lines is what `record` writes.
 //!
 //! A trace says nothing of what the law remembered before its first line but for the rate, from which it
 //! begins here. Of a server that had been under pressure the first seconds may differ for that alone.
