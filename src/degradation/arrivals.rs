@@ -16,11 +16,12 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// The numbers of the simulations.
+    /// What the simulations came to. At three standard deviations chance alone is taken for a step once
+    /// or twice a minute, and theta leaps for nothing.
     pub const USUAL: Self = Self {
         fast: Duration::from_millis(300),
-        slow: Duration::from_secs(3),
-        step: 3.0,
+        slow: Duration::from_secs(5),
+        step: 3.5,
     };
 }
 

@@ -30,7 +30,7 @@ const RETRIES: u8 = 2;
 const THINKING_S: f64 = 3.0;
 
 /// Readers of the open load.
-pub(crate) const SESSIONS: u32 = 400;
+pub(crate) const SESSIONS: u32 = 800;
 
 /// Who asks, as the server can tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

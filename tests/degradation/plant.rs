@@ -135,6 +135,8 @@ pub(crate) fn is_prefix(shown: u8) -> bool {
 pub(crate) enum Costs {
     /// As in the table, doubled: the composer is the limit.
     Table,
+    /// As in the table: the composer is the limit, at twice the load.
+    Simulated,
     /// Hardly anything: the origins are the limit.
     Cheap,
 }
@@ -150,12 +152,17 @@ pub(crate) enum Work {
 impl Costs {
     /// The mean of a job, in milliseconds.
     pub(crate) fn mean_ms(self, work: Work) -> f64 {
-        match (self, work) {
-            (Self::Cheap, _) => CHEAP_JOB_MS,
-            (Self::Table, Work::Plan) => PLAN_MS * DOUBLED,
-            (Self::Table, Work::Render(block)) => BLOCKS[block].render_ms * DOUBLED,
-            (Self::Table, Work::Assemble) => ASSEMBLE_MS * DOUBLED,
-        }
+        let times = match self {
+            Self::Cheap => return CHEAP_JOB_MS,
+            Self::Table => DOUBLED,
+            Self::Simulated => 1.0,
+        };
+        times
+            * match work {
+                Work::Plan => PLAN_MS,
+                Work::Render(block) => BLOCKS[block].render_ms,
+                Work::Assemble => ASSEMBLE_MS,
+            }
     }
 }
 

@@ -226,8 +226,8 @@ impl Default for Constants {
             plateau_growth: 0.02,
             plateau_time: ms(8000),
             arrivals_fast: ms(300),
-            arrivals_slow: ms(3000),
-            arrivals_step: 3.0,
+            arrivals_slow: ms(5000),
+            arrivals_step: 3.5,
             inflation_tau: ms(300),
         }
     }
