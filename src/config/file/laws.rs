@@ -257,6 +257,10 @@ impl Tunable for work_rate::Constants {
             "inflation_tau",
             "Over how long it is averaged by how much work takes longer than usual.",
         ),
+        (
+            "theta_play",
+            "By what share of it theta may differ from what can be afforded, so that it does not tremble.",
+        ),
     ];
 }
 

@@ -15,6 +15,11 @@
 //!
 //! A crowd is answered within a tick or two, its end too, and R is known in the next one.
 //!
+//! What can be afforded trembles with chance: with how many readers happen to come, with what their pages
+//! happen to cost, and with R, which keeps finding out. So theta follows with [some
+//! play](Constants::theta_play): only where the two differ by more, and no further than needed. A block
+//! that goes for a second and comes back bothers a reader more than it spares.
+//!
 //! # How R moves
 //!
 //! The pressure is the queue delay over its target, or the lateness of pages where that is more (a
@@ -105,6 +110,8 @@ pub struct Constants {
     pub arrivals_step: f64,
     /// Over how long the inflation of work is averaged.
     pub inflation_tau: Duration,
+    /// By what share of it theta may differ from what can be afforded, either way.
+    pub theta_play: f64,
 }
 
 /// Work that is as good as none, in milliseconds a second: giving up any of it helps nobody.
@@ -159,6 +166,7 @@ impl Constants {
         time!(arrivals_slow, (0.5, 60.0)),
         number!(arrivals_step, Ratio, (1.0, 10.0)),
         time!(inflation_tau, (0.1, 10.0)),
+        number!(theta_play, Ratio, (0.0, 0.5)),
     ];
 
     pub(super) fn begin(&self, rate: Option<f64>) -> State {
@@ -178,6 +186,7 @@ impl Constants {
                 lasted: 0.0,
             },
             was_limited: false,
+            theta: 1.0,
         }
     }
 
@@ -229,6 +238,7 @@ impl Default for Constants {
             arrivals_slow: ms(5000),
             arrivals_step: 3.5,
             inflation_tau: ms(300),
+            theta_play: 0.12,
         }
     }
 }
@@ -253,6 +263,8 @@ pub struct State {
     spell: Spell,
     /// Whether something was given up at the last tick.
     was_limited: bool,
+    /// What the last tick decided.
+    theta: f64,
 }
 
 /// A spell of pressure.
@@ -317,6 +329,7 @@ pub(super) fn step(constants: &Constants, mut state: State, sample: &Sample) -> 
     }
 
     let (theta, admit) = afford(constants, &state, arrivals.rate(), &seen);
+    state.theta = theta;
     state.was_limited = theta < 1.0 || admit < 1.0;
     let reason = match () {
         () if excess > 0.0 && seen.is_queue => Reason::QueueDelay,
@@ -399,7 +412,11 @@ fn afford(constants: &Constants, state: &State, arrivals: f64, seen: &Seen) -> (
     // no arrivals to speak of: infinite, which is what it is
     let room = state.rate / asked;
     let theta = match seen.optional > 0.0 {
-        true => ((room - seen.base) / seen.optional).clamp(0.0, 1.0),
+        true => follow(
+            state.theta,
+            (room - seen.base) / seen.optional,
+            constants.theta_play,
+        ),
         false => 1.0,
     };
     let admit = match room < seen.base {
@@ -407,6 +424,14 @@ fn afford(constants: &Constants, state: &State, arrivals: f64, seen: &Seen) -> (
         false => 1.0,
     };
     (theta, admit)
+}
+
+/// Theta where so much of the optional work can be afforded: 1 and more is all of it.
+fn follow(theta: f64, affordable: f64, play: f64) -> f64 {
+    let affordable = affordable.max(0.0);
+    theta
+        .clamp(affordable * (1.0 - play), affordable * (1.0 + play))
+        .min(1.0)
 }
 
 impl Seen {
