@@ -9,7 +9,7 @@ use std::time::Duration;
 pub struct Pace {
     /// Over how long it is averaged to see a step.
     pub fast: Duration,
-    /// Over how long it is averaged otherwise.
+    /// Over how long it is averaged otherwise, when that long has passed since the last step.
     pub slow: Duration,
     /// By how many standard deviations the two differ when the rate has changed in a step.
     pub step: f64,
@@ -32,11 +32,16 @@ pub const SPAN_MAX: Duration = Duration::from_secs(1);
 /// The shortest.
 pub const SPAN_MIN: Duration = Duration::from_millis(1);
 
+/// How long a step takes to be seen whole, in times of the quick average: 95 % of it.
+const STEP_LASTS: f64 = 3.0;
+
 /// Events a second, averaged.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Arrivals {
     fast: f64,
     slow: f64,
+    /// Seconds since the last step.
+    since: f64,
 }
 
 impl Arrivals {
@@ -50,6 +55,7 @@ impl Arrivals {
             return Self {
                 fast: rate,
                 slow: rate,
+                since: 0.0,
             };
         };
         let rate = match whole > SPAN_MAX {
@@ -58,12 +64,21 @@ impl Arrivals {
             false => count / span,
         };
         let fast = before.fast + weight(span, pace.fast) * (rate - before.fast);
-        let slow = before.slow + weight(span, pace.slow) * (rate - before.slow);
+        // until a step is over the quick average is the better one; then no longer than since it
+        let (least, most) = (pace.fast.as_secs_f64(), pace.slow.as_secs_f64());
+        let since = before.since + span;
+        let memory = (since - STEP_LASTS * least).clamp(least, most.max(least));
+        let slow =
+            before.slow + weight(span, Duration::from_secs_f64(memory)) * (rate - before.slow);
         // an average over tau of events that come by chance has a variance of rate / (2 tau)
         let deviation = (slow.max(1.0) / (2.0 * pace.fast.as_secs_f64())).sqrt();
         match (fast - slow).abs() > pace.step * deviation {
-            true => Self { fast, slow: fast },
-            false => Self { fast, slow },
+            true => Self {
+                fast,
+                slow: fast,
+                since: 0.0,
+            },
+            false => Self { fast, slow, since },
         }
     }
 
@@ -106,6 +121,15 @@ mod tests {
         assert!(risen.rate() > 350.0, "{risen:?}");
         let fallen = after(Some(after(Some(risen), [60; 30])), [12; 12]);
         assert!(fallen.rate() < 180.0, "{fallen:?}");
+    }
+
+    #[test]
+    fn what_was_before_a_step_is_forgotten_within_two_seconds() {
+        let before = after(None, [12; 100]);
+        for (count, rate) in [(60, 600.0), (30, 300.0), (24, 240.0)] {
+            let risen = after(Some(before), [count; 20]).rate();
+            assert!((risen / rate - 1.0).abs() < 0.04, "{risen} of {rate}");
+        }
     }
 
     #[test]

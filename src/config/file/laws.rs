@@ -259,7 +259,7 @@ impl Tunable for work_rate::Constants {
         ),
         (
             "theta_play",
-            "By what share of it theta may differ from what can be afforded, so that it does not tremble.",
+            "By what share of it theta may stay under what can be afforded, and by a third of that over it, so that it does not tremble.",
         ),
     ];
 }

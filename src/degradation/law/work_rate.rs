@@ -110,7 +110,8 @@ pub struct Constants {
     pub arrivals_step: f64,
     /// Over how long the inflation of work is averaged.
     pub inflation_tau: Duration,
-    /// By what share of it theta may differ from what can be afforded, either way.
+    /// By what share of it theta may stay under what can be afforded, and by a third of that over it: what
+    /// is too much makes a queue, what is too little is learned again.
     pub theta_play: f64,
 }
 
@@ -238,7 +239,7 @@ impl Default for Constants {
             arrivals_slow: ms(5000),
             arrivals_step: 3.5,
             inflation_tau: ms(300),
-            theta_play: 0.12,
+            theta_play: 0.18,
         }
     }
 }
@@ -430,7 +431,7 @@ fn afford(constants: &Constants, state: &State, arrivals: f64, seen: &Seen) -> (
 fn follow(theta: f64, affordable: f64, play: f64) -> f64 {
     let affordable = affordable.max(0.0);
     theta
-        .clamp(affordable * (1.0 - play), affordable * (1.0 + play))
+        .clamp(affordable * (1.0 - play), affordable * (1.0 + play / 3.0))
         .min(1.0)
 }
 
