@@ -8,6 +8,7 @@ use super::judge::Unit;
 use super::plot;
 use super::results::{Outcome, Results, Run};
 use super::rows::{self, Row};
+use super::script::Phases;
 
 /// Writes the report of these results, and its graphs into a folder beside it.
 pub(crate) fn write(results: &Results, file: &Path) -> Result<(), String> {
@@ -55,6 +56,13 @@ it has got those before. A page's time counts from the moment when it was due.
 could be; a late page and a snapshot are worth nothing. A **bad second** is one in which more than one
 page of twenty took over 300 ms. A row passes when more than half of its runs hold everything. Row
 `4off` is the control: the same with the controller off has to be bad, or the rig is wrong.
+
+Row 17 alone has the costs of the table as they are and 120 pages a second at x1: its bound is a ratio of
+two figures with chance in them, and comes from a plant of that size.
+
+Under each row are the seconds that its runs lasted: warming up, calm, what happens, afterwards; and how busy
+the machine was, the rig and whatever else it had to do: other programs ran beside most runs, at the
+lowest priority there is.
 ";
 
 fn summary<'r>(text: &mut String, known: impl Iterator<Item = (&'r Row, &'r Outcome)>) {
@@ -118,11 +126,25 @@ fn section(text: &mut String, row: &Row, outcome: &Outcome, name: &str) {
         .iter()
         .map(|run| run.seed.to_string())
         .collect();
+    let each = |of: fn(&Run) -> String| {
+        let all: Vec<String> = outcome.runs.iter().map(of).collect();
+        all.join(", ")
+    };
     let _ = writeln!(
         text,
-        "\nOn {}. Seeds: {}.",
+        "\nOn {}. Seeds: {}. Seconds: {}. Machine busy: {}.",
         outcome.machine,
-        seeds.join(", ")
+        seeds.join(", "),
+        each(|run| {
+            let Phases {
+                warm,
+                calm,
+                event,
+                after,
+            } = run.phases;
+            format!("{warm:.0}/{calm:.0}/{event:.0}/{after:.0}")
+        }),
+        each(|run| Unit::Percent.show(run.machine_busy)),
     );
     if row.is_drawn && drawn(outcome).is_some() {
         let _ = writeln!(text, "\n![Row {}]({name}/{})", row.name, graph(row));
