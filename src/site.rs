@@ -188,6 +188,8 @@ pub struct ServerSettings {
     pub admin_listen: SocketAddr,
     /// What operators must present; required unless `admin_listen` is loopback.
     pub admin_token: Option<String>,
+    /// Where an operator's browser finds the readers' side; `None`: on the host that it asks.
+    pub readers_url: Option<String>,
     /// Until the head of a request has arrived; also the longest idle time of a connection.
     pub header_timeout: Duration,
     /// Largest silence while a request body arrives.
