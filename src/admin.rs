@@ -63,6 +63,8 @@ pub struct AdminState {
     pub sessions: Sessions,
     /// How it goes, and how it went.
     pub live: Live,
+    /// Whether there are dials by which origins can be made sick: those of the demo.
+    pub has_dials: bool,
     /// Where readers connect.
     pub readers: SocketAddr,
     /// Where they do from where operators are, if that is another address.

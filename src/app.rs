@@ -305,6 +305,7 @@ impl App {
             stop: stop.clone(),
             sessions: Sessions::new(settings.admin_token.clone()),
             live: Live::new(pulse),
+            has_dials: options.admin_routes.is_some(),
             readers: address,
             readers_url: settings.readers_url.clone(),
         };

@@ -39,6 +39,7 @@ struct Page<'t> {
     /// A path of each page that has no parameter: what can be looked at without being told more.
     paths: Vec<String>,
     signed_in: bool,
+    has_dials: bool,
 }
 
 /// A page for browsers, the list of addresses for everything else.
@@ -48,12 +49,13 @@ pub(super) async fn index(State(state): Shared, headers: HeaderMap) -> Response 
     }
     let edition = state.edition.load();
     let site = &edition.site;
-    let routes = site.pages.iter().map(|page| page.route.to_string());
+    let routes = site.pages.iter().map(|page| page.route.clone());
     let page = Page {
         language: "en",
         readers: &readers(&state, &headers),
         paths: routes.filter(|route| !route.contains(['{', '*'])).collect(),
         signed_in: state.sessions.token().is_some(),
+        has_dials: state.has_dials,
     };
     let html = page.render().expect("a page of strings always renders");
     guarded(Html(html).into_response())
