@@ -20,6 +20,7 @@ use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::clock::Instant;
 use crate::degradation::Level;
 use crate::telemetry::pulse::BlockBeat;
 use crate::telemetry::{Beat, History, Pulse};
@@ -60,11 +61,13 @@ impl Live {
 
 /// What is remembered from second to second.
 struct Memory {
-    then: crate::clock::Instant,
+    then: Instant,
     /// What blocks came to, second by second, the last one last.
     lately: VecDeque<BTreeMap<String, BlockBeat>>,
     /// The last one that was read of what the law has decided, in milliseconds since 1970.
     sample_ms: u64,
+    /// Since when origins are not asked as ever: a breaker that tries again and again is one trouble.
+    sick: BTreeMap<String, Instant>,
 }
 
 /// Counts the seconds, until the server stops.
@@ -75,6 +78,7 @@ pub async fn run(state: Arc<AdminState>) {
         then: state.composer.clock().now(),
         lately: VecDeque::new(),
         sample_ms: 0,
+        sick: BTreeMap::new(),
     };
     ticks.tick().await;
     loop {
@@ -107,6 +111,10 @@ fn beat(state: &AdminState, memory: &mut Memory) {
         sick: picture::sick(state),
         ..decided(state, counted, &mut memory.sample_ms)
     };
+    memory.sick.retain(|name, _| beat.sick.contains(name));
+    for name in &beat.sick {
+        memory.sick.entry(name.clone()).or_insert(now);
+    }
     if memory.lately.len() >= LATELY {
         memory.lately.pop_front();
     }
@@ -121,7 +129,9 @@ fn beat(state: &AdminState, memory: &mut Memory) {
 fn decided(state: &AdminState, counted: Beat, since_ms: &mut u64) -> Beat {
     let ticks = state.samples.since(*since_ms);
     let level = level::present(state).max(match state.mode.load().gives_up() {
-        true => ticks.last().map_or(Level::FULL, |tick| Level::new(tick.level)),
+        true => ticks
+            .last()
+            .map_or(Level::FULL, |tick| Level::new(tick.level)),
         false => Level::FULL,
     });
     let beat = Beat {
@@ -137,7 +147,12 @@ fn decided(state: &AdminState, counted: Beat, since_ms: &mut u64) -> Beat {
         round(ticks.iter().map(of).fold(1.0, f64::min))
     };
     Beat {
-        queue_delay_ms: round(ticks.iter().map(|tick| tick.queue_delay_ms).fold(0.0, f64::max)),
+        queue_delay_ms: round(
+            ticks
+                .iter()
+                .map(|tick| tick.queue_delay_ms)
+                .fold(0.0, f64::max),
+        ),
         theta: worst(|tick| tick.theta),
         admit: worst(|tick| tick.admit),
         phi: worst(|tick| tick.phi),
@@ -157,10 +172,17 @@ fn account(state: &AdminState, now: Beat, memory: &Memory) -> Arc<str> {
         block.cause = later.cause.clone().or(block.cause.take());
     }
     let lately = state.live.history.last(LATELY);
+    let at = state.composer.clock().now();
+    let lasts = |since: &Instant| at.saturating_duration_since(*since).as_secs();
+    let sick_s = memory
+        .sick
+        .iter()
+        .map(|(name, since)| (name.clone(), lasts(since)));
     let counted = Counted {
         now,
         lately: &lately,
         blocks: &blocks,
+        sick_s: &sick_s.collect(),
     };
     let picture = picture::take(state, counted);
     Arc::from(serde_json::to_string(&picture).expect("numbers and words are JSON"))

@@ -15,9 +15,9 @@ use crate::switchboard::State as Switches;
 use crate::telemetry::Beat;
 use crate::telemetry::pulse::BlockBeat;
 
+use super::AdminState;
 use super::level::{self, LevelState};
 use super::words::{self, Lately, Readers, Set};
-use super::AdminState;
 
 /// All of it.
 #[derive(Serialize)]
@@ -60,6 +60,8 @@ struct Block {
     level: Option<u8>,
     state: &'static str,
     cause: String,
+    /// Whether readers do without it.
+    absent: bool,
 }
 
 #[derive(Serialize)]
@@ -87,6 +89,8 @@ pub(super) struct Counted<'a> {
     pub(super) lately: &'a [Beat],
     /// What blocks came to in them.
     pub(super) blocks: &'a BTreeMap<String, BlockBeat>,
+    /// For how long origins have not been asked as ever, in seconds.
+    pub(super) sick_s: &'a BTreeMap<String, u64>,
 }
 
 /// Origins that are not asked as ever.
@@ -119,17 +123,17 @@ pub(super) fn take(state: &AdminState, counted: Counted<'_>) -> Picture {
         limits: &edition.fetcher.block_states(),
         switches: &switches,
         counted: counted.blocks,
+        sick_s: counted.sick_s,
     };
     let ids = (0..site.fragments.len()).map(FragmentId);
     let blocks: Vec<Block> = ids.map(|id| look.block(id)).collect();
     let origins: Vec<Origin> = (0..states.len()).map(|index| look.origin(index)).collect();
-    let is_absent = |block: &&Block| matches!(block.state, "off" | "shed" | "missing");
     let is_core_old = |(block, fragment): (&Block, &Fragment)| {
         fragment.priority.is_core() && matches!(block.state, "open" | "old" | "stand_in")
     };
     let (readers, says) = words::readers(&Lately {
         beats: counted.lately,
-        absent: blocks.iter().filter(is_absent).count(),
+        absent: blocks.iter().filter(|block| block.absent).count(),
         core_is_old: blocks.iter().zip(&site.fragments).any(is_core_old),
     });
     let clock = state.composer.clock();
@@ -169,7 +173,10 @@ fn why(
     words::why(&Set {
         level,
         by_law: mode.given_up().min(site.ladder.text_only()),
-        reason: state.samples.last().map_or(Reason::Ample, |tick| tick.reason),
+        reason: state
+            .samples
+            .last()
+            .map_or(Reason::Ample, |tick| tick.reason),
         queue_delay_ms: now.queue_delay_ms,
         phi: mode.phi,
         is_partly,
@@ -188,6 +195,7 @@ struct Look<'a> {
     limits: &'a BTreeMap<String, BlockState>,
     switches: &'a Switches,
     counted: &'a BTreeMap<String, BlockBeat>,
+    sick_s: &'a BTreeMap<String, u64>,
 }
 
 impl Look<'_> {
@@ -204,6 +212,22 @@ impl Look<'_> {
             level: self.site.ladder.level_of(id).map(Level::get),
             state,
             cause,
+            absent: self.is_absent(fragment, state),
+        }
+    }
+
+    fn is_absent(&self, fragment: &Fragment, state: &str) -> bool {
+        let lately = self
+            .counted
+            .get(&fragment.name)
+            .cloned()
+            .unwrap_or_default();
+        match state {
+            "off" | "shed" | "missing" => true,
+            // a copy may be shown all the same
+            "open" if fragment.is_required() => lately.missing > 0,
+            "open" => lately.shown + lately.old == 0,
+            _ => false,
         }
     }
 
@@ -228,7 +252,10 @@ impl Look<'_> {
         }
         let breaker = origin.map(|origin| {
             let grade = fragment.priority.grade().label();
-            (&self.states[origin.index()].breaker[grade], self.site.origin(origin))
+            (
+                &self.states[origin.index()].breaker[grade],
+                self.site.origin(origin),
+            )
         });
         if let Some((breaker, origin)) = breaker
             && breaker.state != "closed"
@@ -264,12 +291,20 @@ impl Look<'_> {
     /// What pages made of it lately.
     fn outcome(&self, name: &str) -> (&'static str, String) {
         let lately = self.counted.get(name).cloned().unwrap_or_default();
-        let cause = || lately.cause.clone().unwrap_or_else(|| "no answer".to_owned());
+        let cause = || {
+            lately
+                .cause
+                .clone()
+                .unwrap_or_else(|| "no answer".to_owned())
+        };
         if lately.missing > 0 {
             return ("missing", cause());
         }
         if lately.instead > 0 {
-            return ("stand_in", format!("something stands in for it: {}", cause()));
+            return (
+                "stand_in",
+                format!("something stands in for it: {}", cause()),
+            );
         }
         let share = self.limits.get(name).map_or(1.0, |limits| limits.share);
         if share < 0.995 {
@@ -300,9 +335,10 @@ impl Look<'_> {
     fn origin(&self, index: usize) -> Origin {
         let (declared, state) = (&self.site.origins[index], &self.states[index]);
         let worst = worst(state);
-        let sick = state.replicas.iter().filter(|replica| {
-            replica.breaker.state != "closed" || replica.healthy == Some(false)
-        });
+        let sick = state
+            .replicas
+            .iter()
+            .filter(|replica| replica.breaker.state != "closed" || replica.healthy == Some(false));
         Origin {
             name: declared.name.clone(),
             owner: declared.owner.clone(),
@@ -310,7 +346,7 @@ impl Look<'_> {
             cause: worst
                 .filter(|breaker| breaker.state != "closed")
                 .and_then(|breaker| breaker.opened_because.clone()),
-            since_s: worst.map_or(0, |breaker| breaker.since_s.max(0.0) as u64),
+            since_s: self.sick_s.get(&declared.name).copied().unwrap_or_default(),
             in_flight: state.in_flight,
             max_in_flight: state.max_in_flight,
             p50_ms: state.p50_ms,
@@ -337,24 +373,36 @@ fn worst(state: &OriginState) -> Option<&BreakerReport> {
 
 fn acts(origins: &[Origin], blocks: &[Block]) -> Vec<Act> {
     let of = |origin: &Origin| {
-        let of_it = blocks.iter().filter(|block| block.origin.as_ref() == Some(&origin.name));
+        let of_it = blocks
+            .iter()
+            .filter(|block| block.origin.as_ref() == Some(&origin.name));
         of_it.map(|block| block.name.clone()).collect()
     };
-    let sick = origins.iter().filter(|origin| matches!(origin.state, "open" | "half_open"));
+    let sick = origins
+        .iter()
+        .filter(|origin| matches!(origin.state, "open" | "half_open"));
     let mut acts: Vec<Act> = sick
         .map(|origin| Act {
             origin: origin.name.clone(),
             owner: origin.owner.clone(),
-            what: origin.cause.clone().unwrap_or_else(|| "it fails".to_owned()),
+            what: origin
+                .cause
+                .clone()
+                .unwrap_or_else(|| "it fails".to_owned()),
             blocks: of(origin),
             since_s: origin.since_s,
         })
         .collect();
-    let ailing = origins.iter().filter(|origin| !origin.replicas.is_empty() && origin.state == "closed");
+    let ailing = origins
+        .iter()
+        .filter(|origin| !origin.replicas.is_empty() && origin.state == "closed");
     acts.extend(ailing.map(|origin| Act {
         origin: origin.name.clone(),
         owner: origin.owner.clone(),
-        what: format!("the others do its work, but it is not well: {}", origin.replicas.join(", ")),
+        what: format!(
+            "the others do its work, but it is not well: {}",
+            origin.replicas.join(", ")
+        ),
         blocks: of(origin),
         since_s: origin.since_s,
     }));

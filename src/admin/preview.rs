@@ -79,7 +79,10 @@ async fn render(
     };
     let level = match query.level {
         None => level::present(state),
-        Some(level) => site.ladder.level(level).map_err(|no| bad(&no.to_string()))?,
+        Some(level) => site
+            .ladder
+            .level(level)
+            .map_err(|no| bad(&no.to_string()))?,
     };
     let _place = AT_ONCE.acquire().await;
     let (composer, now) = (&state.composer, state.composer.clock().now());
@@ -125,14 +128,19 @@ fn based(html: &[u8], readers: &str) -> Vec<u8> {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('"', "&quot;")
 }
 
 /// Its own styles are the site's, and may stand in the page; scripts are not run, and the frame has no
 /// origin.
 fn harmless(mut response: Response, readers: &str) -> Response {
     // what is declared or asked for is not to end the directive it is in
-    let readers: String = readers.chars().filter(|c| c.is_ascii_graphic() && !";,".contains(*c)).collect();
+    let readers: String = readers
+        .chars()
+        .filter(|c| c.is_ascii_graphic() && !";,".contains(*c))
+        .collect();
     let policy = format!(
         "default-src 'none'; img-src {readers} data:; media-src {readers}; font-src {readers} data:; \
          style-src {readers} 'unsafe-inline'; base-uri {readers}; form-action 'none'; \
@@ -169,7 +177,9 @@ mod tests {
     #[test]
     fn a_policy_ends_where_it_should() {
         let response = harmless(Response::new(Body::empty()), "http://a; script-src *");
-        let policy = response.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap();
+        let policy = response.headers()[CONTENT_SECURITY_POLICY]
+            .to_str()
+            .unwrap();
         assert!(!policy.contains("; script-src"), "{policy}");
         assert!(policy.ends_with("; sandbox"));
     }

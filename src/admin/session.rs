@@ -118,7 +118,9 @@ impl Sessions {
 
 fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let lines = headers.get_all(COOKIE).into_iter();
-    let pairs = lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(';'));
+    let pairs = lines
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(';'));
     pairs.filter_map(|pair| pair.trim().strip_prefix(NAME)?.strip_prefix('='))
 }
 
@@ -182,9 +184,15 @@ pub(super) async fn leave(headers: HeaderMap) -> Response {
 }
 
 fn cookie(value: &str, life: Duration, headers: &HeaderMap) -> String {
-    let proto = headers.get("x-forwarded-proto").map(|proto| proto.as_bytes());
+    let proto = headers
+        .get("x-forwarded-proto")
+        .map(|proto| proto.as_bytes());
     // without TLS in front a browser would not send a secure one back
-    let secure = if proto == Some(b"https") { "; Secure" } else { "" };
+    let secure = if proto == Some(b"https") {
+        "; Secure"
+    } else {
+        ""
+    };
     let life = life.as_secs();
     format!("{NAME}={value}; Path=/; Max-Age={life}; HttpOnly; SameSite=Strict{secure}")
 }
@@ -192,7 +200,10 @@ fn cookie(value: &str, life: Duration, headers: &HeaderMap) -> String {
 fn field(body: &[u8]) -> Option<String> {
     let mut pairs = body.split(|byte| *byte == b'&');
     let value = pairs.find_map(|pair| pair.strip_prefix(b"token="))?;
-    let spaced: Vec<u8> = value.iter().map(|b| if *b == b'+' { b' ' } else { *b }).collect();
+    let spaced: Vec<u8> = value
+        .iter()
+        .map(|b| if *b == b'+' { b' ' } else { *b })
+        .collect();
     let decoded = percent_decode(&spaced).decode_utf8().ok()?;
     Some(decoded.into_owned())
 }

@@ -66,10 +66,7 @@ pub(super) fn readers(lately: &Lately<'_>) -> (Readers, String) {
             Readers::Fine,
             "Nothing is wrong. No page was asked for in the last seconds.".to_owned(),
         ),
-        (false, None) => (
-            Readers::Fine,
-            "Every reader gets the full page.".to_owned(),
-        ),
+        (false, None) => (Readers::Fine, "Every reader gets the full page.".to_owned()),
     }
 }
 
@@ -102,9 +99,14 @@ pub(super) fn why(set: &Set<'_>) -> String {
     }
     if !set.gives_up {
         return match set.by_law > Level::FULL || set.is_partly {
-            true => format!("The law would give up level {}, but only says so.", set.by_law),
-            false => "Nothing is given up by itself at present: the law only says what it would do."
-                .to_owned(),
+            true => format!(
+                "The law would give up level {}, but only says so.",
+                set.by_law
+            ),
+            false => {
+                "Nothing is given up by itself at present: the law only says what it would do."
+                    .to_owned()
+            }
         };
     }
     if set.level == Level::FULL && !set.is_partly {
@@ -118,9 +120,14 @@ pub(super) fn why(set: &Set<'_>) -> String {
     }
     match set.reason {
         Reason::Ample => "There is no pressure any more; blocks come back.".to_owned(),
-        Reason::Demand => "More pages are asked for than this machine can compose in full.".to_owned(),
+        Reason::Demand => {
+            "More pages are asked for than this machine can compose in full.".to_owned()
+        }
         Reason::QueueDelay => {
-            format!("Work has to wait {:.0} ms for its turn.", set.queue_delay_ms)
+            format!(
+                "Work has to wait {:.0} ms for its turn.",
+                set.queue_delay_ms
+            )
         }
         Reason::PageTime => "Pages take longer than their target.".to_owned(),
         Reason::Recovering => "The pressure is over; blocks come back step by step.".to_owned(),
@@ -165,7 +172,10 @@ mod tests {
             ..lately(&[beat(0, 0)])
         });
         assert_eq!(state, Readers::Reduced);
-        assert!(says.contains("last good copy") && says.contains("2 blocks"), "{says}");
+        assert!(
+            says.contains("last good copy") && says.contains("2 blocks"),
+            "{says}"
+        );
     }
 
     #[test]

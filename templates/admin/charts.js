@@ -81,7 +81,7 @@ export class Charts {
     const colour = (name) => style.getPropertyValue(name).trim();
     const axis = { stroke: colour("--soft"), grid: { stroke: colour("--rule"), width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif" };
     const series = lines.map(([label, name]) => ({
-      label, stroke: colour(name), width: 2, points: { show: false }, spanGaps: false,
+      label, stroke: colour(name), width: 2, points: { show: !steps && kind !== "load", size: 3, fill: colour(name) }, spanGaps: false,
       fill: lines.length === 1 ? `${colour(name)}22` : undefined,
       paths: steps ? uPlot.paths.stepped({ align: 1 }) : undefined,
     }));
@@ -97,8 +97,8 @@ export class Charts {
     return new uPlot({
       width: Math.max(place.clientWidth, 200), height: 150, legend: { show: false },
       cursor: { sync: { key: "time" }, y: false, drag: { x: false, y: false } },
-      scales: { y }, series: [{}, ...series],
-      axes: [{ ...axis, space: 70, values: (_, ticks) => ticks.map((s) => new Date(s * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })) }, { ...axis, size: 44, space: 34, incrs: steps ? [1, 2, 5, 10, 20] : undefined }],
+      scales: { x: { range: () => [this.last() / 1000 - this.span, this.last() / 1000] }, y }, series: [{}, ...series],
+      axes: [{ ...axis, space: 70, values: (_, ticks) => ticks.map((s) => new Date(s * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" })) }, { ...axis, size: 44, space: 34, incrs: steps ? [1, 2, 5, 10, 20] : undefined }],
       hooks: { draw: [mark], ready: [(plot) => plot.over.addEventListener("click", () => this.travel(plot.cursor.idx))] },
     }, data, place);
   }

@@ -26,7 +26,7 @@ function readers({ readers, says, now: beat }) {
 function givenUp({ level, why, blocks, mode }) {
   say(find("level-number"), String(level.level));
   find("level-number").dataset.level = level.level === 0 ? "full" : "less";
-  say(find("level-called"), level.level === 0 ? "full page" : `of ${level.text_only}: ${level.called}`);
+  say(find("level-called"), level.level === 0 ? "full page" : `of ${level.text_only}: without ${level.called}${level.level > 1 ? " and what goes before" : ""}`);
   say(find("level-why"), why);
   const gone = blocks.filter(({ state }) => ["shed", "partly", "off", "missing", "open", "thinned", "stand_in"].includes(state));
   fill(find("given-list"), gone.map(({ name, state }) => [name, state]), () => gone.map(({ name, state }) => {
@@ -109,7 +109,7 @@ function originRow() {
     say(flight, `${origin.in_flight} of ${origin.max_in_flight}`);
     dial.hidden = !dials?.[origin.name];
     const set = dials?.[origin.name]?.dial;
-    fill(dial, set, () => set ? [make("button", { class: "quiet", "aria-label": `Dial of ${origin.name}`, on: { click: () => decide("dial", { origin: origin.name, dial: set }) } }, `${dialled(set)}…`)] : []);
+    fill(dial, set, () => set ? [make("button", { class: "quiet", "aria-label": `${dialled(set)}…, the dial of ${origin.name}`, on: { click: () => decide("dial", { origin: origin.name, dial: set }) } }, `${dialled(set)}…`)] : []);
   };
   return row;
 }
@@ -123,7 +123,7 @@ function decisions({ switches }) {
     return list.map((one) => make("li", { "data-subject": one.subject },
       make("p", {}, make("b", {}, one.says)),
       make("p", { class: "soft" }, `${one.owner}: ${one.reason}`),
-      make("p", { class: "soft" }, one.until ? `until ${new Date(one.until).toLocaleString([], { weekday: "short", hour: "2-digit", minute: "2-digit" })}, ${span(one.left_s)} left` : "as long as this server runs"),
+      make("p", { class: "soft" }, one.until ? `until ${new Date(one.until).toLocaleString([], { weekday: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23" })}, ${span(one.left_s)} left` : "as long as this server runs"),
       one.note ? make("p", { class: "notice" }, one.note) : null,
       make("button", { class: "quiet", "aria-label": `Take back: ${one.says}`, on: { click: () => takeBack(one.subject) } }, "Take back…")));
   });

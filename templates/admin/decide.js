@@ -11,9 +11,9 @@ const value = (id) => find(id)?.value;
 const number = (id) => Number(value(id));
 
 function until() {
-  const [, count, unit] = /^(\d+)([mhd])$/.exec(value("decide-for"));
-  const end = new Date(Date.now() + Number(count) * { m: 60, h: 3600, d: 86400 }[unit] * 1000);
-  const text = end.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+  const [, count, unit] = /^(\d+)([smhd])$/.exec(value("decide-for"));
+  const end = new Date(Date.now() + Number(count) * { s: 1, m: 60, h: 3600, d: 86400 }[unit] * 1000);
+  const text = end.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: unit === "s" ? "2-digit" : undefined, hourCycle: "h23" });
   return unit === "d" ? `${end.toLocaleDateString()} ${text}` : text;
 }
 

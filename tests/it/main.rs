@@ -18,6 +18,7 @@ mod copies;
 mod core_always_renders;
 mod core_behind_a_breaker;
 mod corrupt_state;
+mod dashboard;
 mod deadlines;
 mod degradation;
 mod demo;

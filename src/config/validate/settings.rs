@@ -34,7 +34,10 @@ pub(super) fn server(declared: &Declared, cx: &mut Context<'_>) -> Option<Server
         .token
         .as_ref()
         .map(|token| admin_token(token, main, cx));
-    let readers_url = admin.readers_url.as_ref().map(|url| readers_url(url, main, cx));
+    let readers_url = admin
+        .readers_url
+        .as_ref()
+        .map(|url| readers_url(url, main, cx));
     let shared = shared(declared, cx);
     let (listen, admin_listen) = (listen?, admin_listen?);
     let overlap = listen.ip() == admin_listen.ip()
