@@ -273,6 +273,7 @@ impl App {
             mode: Arc::clone(&mode),
             tasks: tasks.clone(),
             stop: stop.clone(),
+            noticed: server::Noticed::default(),
             pages: Arc::new(InFlight::new(pages_in_flight_max(&settings))),
             header_bytes_max: settings.header_bytes_max,
             body_bytes_max: settings.body_bytes_max,
