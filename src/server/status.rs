@@ -79,10 +79,12 @@ pub(super) fn answer(
     if !noticed.as_ref().is_some_and(is_good) {
         *noticed = Some(look(&state.mode.load(), edition, status, now));
     }
-    let body = noticed.as_ref().map_or_else(Bytes::new, |found| match as_json {
-        true => found.json.clone(),
-        false => found.html.clone(),
-    });
+    let body = noticed
+        .as_ref()
+        .map_or_else(Bytes::new, |found| match as_json {
+            true => found.json.clone(),
+            false => found.html.clone(),
+        });
     drop(noticed);
     let kind = match as_json {
         true => "application/json",
@@ -108,9 +110,9 @@ fn look(mode: &Mode, edition: &Arc<Edition>, status: &StatusSpec, at: Instant) -
         false => &status.works,
     };
     let word = |is_reduced: bool| if is_reduced { "reduced" } else { "works" };
-    let told = blocks.iter().map(|block| {
-        json!({ "block": block.called, "status": word(block.is_reduced) })
-    });
+    let told = blocks
+        .iter()
+        .map(|block| json!({ "block": block.called, "status": word(block.is_reduced) }));
     let json = json!({
         "status": word(is_reduced),
         "says": says,

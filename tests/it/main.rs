@@ -52,6 +52,7 @@ mod stampede;
 mod stand_ins;
 mod static_files;
 mod status_from_core;
+mod status_page;
 mod switches;
 mod two_nodes;
 mod unread;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::At;
+use super::{At, Name};
 
 /// A page for readers that says what works and what is reduced. Without a path there is none.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -25,5 +25,6 @@ pub struct Status {
     pub reduced: Option<At<String>>,
     /// What readers call a block, by the fragment's name. Unless any is given, every optional block is
     /// told of, by its own name; else those that are.
+    #[schemars(with = "BTreeMap<Name, At<String>>")]
     pub blocks: BTreeMap<String, At<String>>,
 }

@@ -121,8 +121,10 @@ impl Table {
     fn add_status(&mut self, path: &str, place: Place, cx: &mut Context<'_>) {
         if path.contains(['{', '}']) || path.ends_with('/') {
             cx.report(
-                Diagnostic::error("the path of `[status]` has no parameters and does not end in `/`")
-                    .at(place, "expected one path, such as `/status`"),
+                Diagnostic::error(
+                    "the path of `[status]` has no parameters and does not end in `/`",
+                )
+                .at(place, "expected one path, such as `/status`"),
             );
             return;
         }

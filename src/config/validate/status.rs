@@ -52,7 +52,8 @@ pub(super) fn status(
         _ => ENGLISH,
     };
     let or = |text: &Option<At<String>>, default: &str| {
-        text.as_ref().map_or(default.to_owned(), |text| text.to_string())
+        text.as_ref()
+            .map_or(default.to_owned(), |text| text.to_string())
     };
     Some(StatusSpec {
         title: or(&status.title, words.title),
