@@ -1,8 +1,6 @@
 //! The dashboard: what a browser is given, who may have it, what it is told once a second, and what a
 //! person does with it in a real browser.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -199,11 +197,12 @@ async fn listeners_are_of_a_bounded_number_and_leave_when_the_server_stops() {
         }
     })
     .await;
-    let stopping = tokio::spawn(site.stopped());
-    for mut stream in streams {
-        while next(&mut stream).await.is_some() {}
-    }
-    patiently(stopping).await.unwrap();
+    let leaving = async {
+        for mut stream in streams {
+            while next(&mut stream).await.is_some() {}
+        }
+    };
+    patiently(async { tokio::join!(site.stopped(), leaving) }).await;
 }
 
 // --- Who may have it ---
@@ -352,15 +351,6 @@ async fn a_page_is_looked_at_at_a_level_and_counts_as_nobodys() {
 
 // --- In a browser ---
 
-/// Readers who come again and again, until it is dropped.
-struct Crowd(Arc<AtomicBool>);
-
-impl Drop for Crowd {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_sees_what_is_wrong_decides_and_takes_it_back() {
     let newspaper = started(0, |name, key, value| match key {
@@ -372,24 +362,25 @@ async fn an_operator_sees_what_is_wrong_decides_and_takes_it_back() {
         _ => value,
     })
     .await;
-    let crowd = Crowd(Arc::default());
-    let is_over = Arc::clone(&crowd.0);
     let reader = newspaper.reader();
-    let reading = tokio::spawn(async move {
+    // readers who come again and again
+    let crowd = async {
         let mut pace = tokio::time::interval(Duration::from_millis(100));
-        while !is_over.load(Ordering::Relaxed) {
+        loop {
             pace.tick().await;
             reader.get("/articles/archipel-cable").await;
         }
-    });
+    };
     let mut ask = tool("ask");
     ask.env("BROWSER_STRICT", "1").env("BROWSER_SECONDS", "240");
     ask.arg(format!("http://{}/", newspaper.app.admin_address));
     ask.arg("--")
         .arg(repository().join("tests/browser/operate.js"));
-    let told = lines(ask).await.remove(0);
-    drop(crowd);
-    reading.await.unwrap();
+    let told = tokio::select! {
+        told = lines(ask) => told,
+        () = crowd => unreachable!("it goes on"),
+    };
+    let told = &told[0];
     let text = |at: &str| told.pointer(at).unwrap().as_str().unwrap().to_owned();
     assert_eq!(
         told["first"],
