@@ -1,10 +1,10 @@
 //! HTTP towards operators, on a listener of its own. Owns the routes and who may use them; what
-//! they do is in `api`.
+//! they do is in `api`, what they look at in `dashboard`.
 //!
 //! Invariant: nothing that changes the server is done for a request without the token (where one is
 //! declared), nor for one that a foreign web page made a browser send.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -14,9 +14,9 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get, post};
 use futures::future::BoxFuture;
-use http::header::{AUTHORIZATION, HOST, ORIGIN};
+use http::header::{AUTHORIZATION, HOST, LOCATION, ORIGIN};
 use http::uri::Authority;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use tokio_util::sync::CancellationToken;
 
 use crate::compose::{Composer, Edition};
@@ -26,8 +26,17 @@ use crate::telemetry::{Samples, Tally};
 
 mod api;
 mod copies;
+mod dashboard;
 mod level;
+pub mod live;
+mod picture;
+mod preview;
+mod session;
 mod switches;
+mod words;
+
+pub use live::Live;
+pub use session::Sessions;
 
 /// Reads the site again: what changed, or why it was refused.
 pub type Reload = Box<dyn Fn() -> BoxFuture<'static, Result<Vec<String>, String>> + Send + Sync>;
@@ -50,17 +59,36 @@ pub struct AdminState {
     pub reload: Reload,
     /// Cancelled when the server begins to stop.
     pub stop: CancellationToken,
-    /// What an operator must present as `Authorization: Bearer …`.
-    pub token: Option<String>,
+    /// What an operator must present as `Authorization: Bearer …`, or has signed in with.
+    pub sessions: Sessions,
+    /// How it goes, and how it went.
+    pub live: Live,
+    /// Whether there are dials by which origins can be made sick: those of the demo.
+    pub has_dials: bool,
+    /// Where readers connect.
+    pub readers: SocketAddr,
+    /// Where they do from where operators are, if that is another address.
+    pub readers_url: Option<String>,
 }
 
 /// What answers to operators; `more` is mounted behind the same checks.
 pub fn router(state: Arc<AdminState>, more: Option<Router>) -> Router {
     let open = Router::new()
         .route("/healthz", get(api::healthz))
-        .route("/readyz", get(api::readyz));
+        .route("/readyz", get(api::readyz))
+        .route("/assets/{name}", get(dashboard::asset))
+        .route(
+            "/login",
+            get(session::form)
+                .post(session::enter)
+                .layer(DefaultBodyLimit::max(session::BODY_BYTES_MAX)),
+        );
     let guarded = Router::new()
-        .route("/", get(api::index))
+        .route("/", get(dashboard::index))
+        .route("/logout", post(session::leave))
+        .route("/live", get(live::live))
+        .route("/history", get(live::history))
+        .route("/preview", get(preview::preview))
         .route("/state", get(api::state))
         .route(
             "/level",
@@ -96,8 +124,13 @@ pub fn router(state: Arc<AdminState>, more: Option<Router>) -> Router {
 
 async fn guard(State(state): State<Arc<AdminState>>, request: Request, next: Next) -> Response {
     let headers = request.headers();
-    match &state.token {
-        Some(token) if !bears(headers, token) => {
+    let clock = state.composer.clock();
+    let is_signed_in = || state.sessions.admits(headers, clock.moment(clock.now()));
+    match state.sessions.token() {
+        Some(token) if !bears(headers, token) && !is_signed_in() => {
+            if request.method() == Method::GET && dashboard::is_browser(headers) {
+                return (StatusCode::SEE_OTHER, [(LOCATION, "/login")]).into_response();
+            }
             let text = "this needs the token of [admin] as `Authorization: Bearer …`\n";
             return (
                 StatusCode::UNAUTHORIZED,
@@ -133,19 +166,17 @@ fn is_addressed_by_number(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Compares in a time that does not depend on where the two differ.
 fn bears(headers: &HeaderMap, token: &str) -> bool {
     let given = headers
         .get(AUTHORIZATION)
         .and_then(|v| v.as_bytes().strip_prefix(b"Bearer "));
-    given.is_some_and(|given| {
-        given.len() == token.len()
-            && given
-                .iter()
-                .zip(token.as_bytes())
-                .fold(0, |differ, (a, b)| differ | (a ^ b))
-                == 0
-    })
+    given.is_some_and(|given| is_same(given, token.as_bytes()))
+}
+
+/// Compares in a time that does not depend on where the two differ.
+fn is_same(given: &[u8], token: &[u8]) -> bool {
+    let pairs = given.iter().zip(token);
+    given.len() == token.len() && pairs.fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
 }
 
 /// Whether a browser says that another site's page made it send this: by Fetch Metadata

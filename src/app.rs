@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admin::{self, AdminState};
+use crate::admin::{self, AdminState, Live, Sessions};
 use crate::cache::Cache;
 use crate::cache::disk::{self, Disk};
 use crate::cache::shared::{self, Shared, SharedError};
@@ -38,7 +38,7 @@ use crate::report::{Cause, Event, Observer};
 use crate::server::{self, InFlight, ServerState, accept};
 use crate::site::{self, OriginSpec, ServerSettings, SharedSettings, Site};
 use crate::switchboard::Switchboard;
-use crate::telemetry::{Samples, Tally, Throttle};
+use crate::telemetry::{Pulse, Samples, Tally, Throttle};
 
 mod govern;
 mod learned;
@@ -209,7 +209,11 @@ impl App {
         let (clock, tasks, stop) = (Clock::start(), TaskTracker::new(), CancellationToken::new());
         let tally = Arc::new(Tally::new(clock));
         let cache = open_cache(&site, &settings, clock, &tasks, &stop).await?;
-        let observers = vec![Arc::clone(&tally) as Arc<dyn Observer>];
+        let pulse = Arc::new(Pulse::default());
+        let observers = vec![
+            Arc::clone(&tally) as Arc<dyn Observer>,
+            Arc::clone(&pulse) as Arc<dyn Observer>,
+        ];
         let world = World::new(clock, observers.clone());
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         let cores = site.degradation.workers.unwrap_or(cores);
@@ -269,6 +273,7 @@ impl App {
             mode: Arc::clone(&mode),
             tasks: tasks.clone(),
             stop: stop.clone(),
+            noticed: server::Noticed::default(),
             pages: Arc::new(InFlight::new(pages_in_flight_max(&settings))),
             header_bytes_max: settings.header_bytes_max,
             body_bytes_max: settings.body_bytes_max,
@@ -299,9 +304,15 @@ impl App {
             tally,
             reload: Box::new(move || Arc::clone(&reloader).reload_as_asked().boxed()),
             stop: stop.clone(),
-            token: settings.admin_token.clone(),
+            sessions: Sessions::new(settings.admin_token.clone()),
+            live: Live::new(pulse),
+            has_dials: options.admin_routes.is_some(),
+            readers: address,
+            readers_url: settings.readers_url.clone(),
         };
-        let operators = admin::router(Arc::new(operators), options.admin_routes);
+        let operators = Arc::new(operators);
+        tasks.spawn(admin::live::run(Arc::clone(&operators)));
+        let operators = admin::router(operators, options.admin_routes);
         let limits = accept::Limits {
             header_timeout: settings.header_timeout,
             header_bytes_max: settings.header_bytes_max,

@@ -27,6 +27,7 @@ const DECLARATION: &str = include_str!("../fragments.toml");
 #[derive(RustEmbed)]
 #[folder = "templates"]
 #[exclude = "builtin/*"]
+#[exclude = "admin/*"]
 struct Templates;
 
 /// A demo whose origins run; dropping it stops them and removes what it wrote.

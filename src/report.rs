@@ -290,6 +290,8 @@ pub struct PageReport<'p> {
     pub trace_id: u128,
     /// The level it was planned at.
     pub level: Level,
+    /// Whether somebody has chosen that level to see it, who is no reader then.
+    pub is_rehearsal: bool,
     /// The status that was sent; 0 when the reader had left before there was one.
     pub status: u16,
     /// From the request to the response head.

@@ -34,8 +34,10 @@ mod in_flight;
 mod page;
 mod proxy;
 mod reader;
+mod status;
 
 pub use in_flight::InFlight;
+pub use status::Noticed;
 
 use accept::Who;
 
@@ -53,6 +55,8 @@ pub struct ServerState {
     pub stop: CancellationToken,
     /// What was said in the log about requests that could not be passed through.
     pub complaints: Throttle,
+    /// What readers were told last of how the site is.
+    pub noticed: Noticed,
     /// Pages being composed.
     pub pages: Arc<InFlight>,
     /// Largest request head, in bytes.
@@ -130,6 +134,10 @@ where
             target: Target::Static(index),
             params,
         } => files::answer(&edition, index, &params, request.map(Body::new)).await,
+        Found::Match {
+            target: Target::Status { as_json },
+            ..
+        } => status::answer(state, &edition, as_json, request.method()),
         Found::Nothing => error_page::not_found(site, StatusCode::NOT_FOUND),
         Found::Refused(why) => error_page::plain(site, StatusCode::BAD_REQUEST, why),
     }

@@ -22,6 +22,7 @@ pub mod degradation;
 pub mod origin;
 pub mod page;
 pub mod route;
+pub mod status;
 
 pub use degradation::{DegradationSpec, LawSpec, Mode, RehearseToken};
 pub use origin::{
@@ -29,6 +30,7 @@ pub use origin::{
 };
 pub use page::{Member, Page, PageId, Piece, Snapshots};
 pub use route::{Found, Routes, Target};
+pub use status::StatusSpec;
 
 /// A site, ready to be served.
 #[derive(Debug)]
@@ -45,6 +47,8 @@ pub struct Site {
     pub proxies: Vec<Proxy>,
     /// Folders that are served.
     pub statics: Vec<StaticFolder>,
+    /// The page that tells readers how the site is, if it has one.
+    pub status: Option<StatusSpec>,
     /// Path patterns → pages, proxies, folders.
     pub routes: Routes,
     /// What each level gives up.
@@ -188,6 +192,8 @@ pub struct ServerSettings {
     pub admin_listen: SocketAddr,
     /// What operators must present; required unless `admin_listen` is loopback.
     pub admin_token: Option<String>,
+    /// Where an operator's browser finds the readers' side; `None`: on the host that it asks.
+    pub readers_url: Option<String>,
     /// Until the head of a request has arrived; also the longest idle time of a connection.
     pub header_timeout: Duration,
     /// Largest silence while a request body arrives.

@@ -7,12 +7,16 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+pub mod history;
 mod lossy;
+pub mod pulse;
 pub mod samples;
 pub mod tally;
 mod throttle;
 
+pub use history::{Beat, History};
 pub use lossy::LogGuard;
+pub use pulse::Pulse;
 pub use samples::Samples;
 pub use tally::Tally;
 pub use throttle::Throttle;

@@ -78,6 +78,7 @@ const PURE: &[&str] = &[
     "config/diff",
     "config/diff.rs",
     "server/reader.rs",
+    "admin/words.rs",
     "switchboard/fit.rs",
     "switchboard/record.rs",
 ];

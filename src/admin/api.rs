@@ -34,8 +34,8 @@ pub(super) async fn readyz(State(state): Shared) -> Response {
     "ready\n".into_response()
 }
 
-pub(super) async fn index() -> &'static str {
-    "marbre admin\n\
+/// What there is, for those who do not come with a browser.
+pub(super) const INDEX: &str = "marbre admin; a browser shows the dashboard here\n\
      GET  /healthz              the process runs\n\
      GET  /readyz               pages can be served\n\
      GET  /state                what is served and how it goes, JSON\n\
@@ -43,6 +43,9 @@ pub(super) async fn index() -> &'static str {
      GET  /samples?since=MS     what the law saw and decided, tick by tick, JSON lines; since 1970\n\
      PUT  /level                pin it for 12 hours: body `2`, or {\"level\": 2, \"by\": \"who\"}; `auto` or\n\
     \x20                          DELETE for what the law decides\n\
+     GET  /live                 how it goes, once a second, server-sent events\n\
+     GET  /history?since=MS     how it went: hours by tens of seconds, minutes by seconds, JSON\n\
+     GET  /preview?path=/…      a page at a level, &level=N, without its scripts\n\
      GET  /switches             what operators have decided, until when, and who, JSON\n\
      PUT  /switches/SUBJECT     decide: {\"owner\": \"who\", \"reason\": \"why\", \"for\": \"2h\"} with\n\
     \x20                          block/NAME  \"off\": true, or \"on\": true for never given up\n\
@@ -57,8 +60,7 @@ pub(super) async fn index() -> &'static str {
      GET  /fragments/NAME/KEY   what is known of a copy, JSON\n\
      DELETE /fragments/NAME/KEY take a copy back\n\
      POST /purge                make copies stale: {\"tag\": \"…\"}, {\"fragment\": \"…\"}, with \"key\" if only\n\
-    \x20                          one, or {\"all\": true}; \"hard\": true throws them away\n"
-}
+    \x20                          one, or {\"all\": true}; \"hard\": true throws them away\n";
 
 pub(super) async fn state(State(state): Shared) -> Response {
     let edition = state.edition.load_full();

@@ -136,6 +136,10 @@ impl Asked {
                 "`{path}` is a file of [[static]] {}",
                 site.statics[index].route
             )),
+            Found::Match {
+                target: Target::Status { .. },
+                ..
+            } => Err(format!("`{path}` is the site's own status, of [status]")),
             Found::Nothing => Err(format!(
                 "no page answers to `{path}`; routes are: {}",
                 routes(site)

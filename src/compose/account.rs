@@ -212,6 +212,7 @@ impl Account {
             path: Cow::Borrowed(&self.path),
             trace_id: self.order.trace.trace_id,
             level: self.level,
+            is_rehearsal: self.order.is_rehearsal,
             status: self.status,
             head_after: self.head_after,
             duration: after(ended),

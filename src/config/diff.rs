@@ -130,6 +130,7 @@ fn site(old: &Site, new: &Site, lines: &mut Lines) {
     changes.time("retry_after", old.retry_after, new.retry_after);
     changes.flag("error_page", &old.error_page, &new.error_page);
     changes.flag("not_found_page", &old.not_found_page, &new.not_found_page);
+    changes.flag("status page", &old.status, &new.status);
     let (a, b) = (&old.limits, &new.limits);
     changes.value("template_fuel", a.template_fuel, b.template_fuel);
     let size = |bytes: usize| show_size(bytes as u64);

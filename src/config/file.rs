@@ -15,6 +15,7 @@ mod entries;
 mod laws;
 mod origins;
 mod settings;
+mod status;
 mod words;
 
 pub use at::At;
@@ -23,6 +24,7 @@ pub use entries::{Fragment, Page, Proxy, Static};
 pub use laws::{Constant, Constants, Tunable};
 pub use origins::{Breaker, Health, Origin, Replica, Retry, Role};
 pub use settings::{Admin, Limits, Server, Shared, Site};
+pub use status::Status;
 pub use words::{ByteSize, Name, Priority, TimeSpan};
 
 /// A site for marbre: where its fragments come from, what replaces them, and the pages they make.
@@ -49,6 +51,8 @@ pub struct File {
     pub degradation: Degradation,
     /// Limits that hold for the whole site.
     pub limits: Limits,
+    /// A page for readers that says what works and what is reduced.
+    pub status: Status,
     /// Named services that answer for fragments.
     pub origins: BTreeMap<Name, Origin>,
     /// Independently obtained pieces of pages.

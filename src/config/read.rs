@@ -22,7 +22,7 @@ mod include;
 pub(super) mod syntax;
 
 /// What only the main file may hold.
-const MAIN_ONLY: [&str; 7] = [
+const MAIN_ONLY: [&str; 8] = [
     "include",
     "server",
     "admin",
@@ -30,6 +30,7 @@ const MAIN_ONLY: [&str; 7] = [
     "site",
     "degradation",
     "limits",
+    "status",
 ];
 
 /// Something declared under a name, or one of `[[proxy]]` and `[[static]]`.
@@ -69,6 +70,7 @@ pub(super) struct Declared {
     /// Whether nothing had to be taken out of the ladder.
     pub(super) ladder_is_whole: bool,
     pub(super) limits: file::Limits,
+    pub(super) status: file::Status,
     pub(super) origins: Vec<Entry<file::Origin>>,
     pub(super) fragments: Vec<Entry<file::Fragment>>,
     pub(super) pages: Vec<Entry<file::Page>>,
@@ -155,6 +157,7 @@ fn empty(main: FileId) -> Declared {
         degradation: file::Degradation::default(),
         ladder_is_whole: true,
         limits: file::Limits::default(),
+        status: file::Status::default(),
         origins: Vec::new(),
         fragments: Vec::new(),
         pages: Vec::new(),
@@ -215,6 +218,7 @@ impl Merge<'_> {
             self.declared.degradation = self.one(take("degradation"));
             self.declared.ladder_is_whole = !removed.touches("degradation", "ladder");
             self.declared.limits = self.one(take("limits"));
+            self.declared.status = self.one(take("status"));
         }
         let includes = take("include")
             .and_then(|v| self.body(v))

@@ -15,7 +15,7 @@ use super::files::Remembering;
 use super::read::{Declared, Entry};
 use crate::degradation::{Ladder, Step};
 use crate::fragment::{Fragment, SourceRequest};
-use crate::site::{DegradationSpec, OriginSpec, Page, ServerSettings, Site, Wants};
+use crate::site::{DegradationSpec, OriginSpec, Page, ServerSettings, Site, StatusSpec, Wants};
 
 mod assets;
 mod declared;
@@ -33,6 +33,7 @@ mod patterns;
 mod routes;
 mod settings;
 mod sources;
+mod status;
 mod templates;
 mod usage;
 
@@ -97,6 +98,7 @@ pub(super) fn validate(
     usage::check_lazy(declared, &pages, &links, cx);
     usage::note_what_pages_vary_with(&mut pages, &fragments, &links);
     let routes = routes::routes(declared, &origin_names, cx);
+    let status = status::status(declared, &fragment_names, cx);
     let ladder = ladder::declared(declared, &fragment_names, cx);
 
     if cx.found.has_errors() {
@@ -113,6 +115,7 @@ pub(super) fn validate(
         site,
         ladder,
         degradation,
+        status,
     };
     let made = site.finish(limits).zip(server);
     if made.is_none() {
@@ -148,6 +151,7 @@ struct Built {
     /// As it is declared.
     ladder: Option<Vec<Step>>,
     degradation: Option<DegradationSpec>,
+    status: Option<StatusSpec>,
 }
 
 impl Built {
@@ -172,6 +176,7 @@ impl Built {
                 .statics
                 .into_iter()
                 .collect::<Option<Vec<_>>>()?,
+            status: self.status,
             routes: self.routes.routes,
             ladder: match self.ladder {
                 Some(steps) => Ladder::new(steps),

@@ -42,6 +42,14 @@ pub enum Source {
 }
 
 impl Source {
+    /// Who is asked, if anybody is.
+    pub fn origin(&self) -> Option<OriginId> {
+        match self {
+            Self::Http { origin, .. } => Some(*origin),
+            Self::Push(_) | Self::Ready(_) => None,
+        }
+    }
+
     /// Of what its copies are kept under, the path and query; none for what is not copied.
     pub fn target(&self) -> Option<&TargetTemplate> {
         match self {

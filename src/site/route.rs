@@ -23,6 +23,11 @@ pub enum Target {
     Proxy(usize),
     /// Index into [`Site::statics`](super::Site::statics).
     Static(usize),
+    /// [`Site::status`](super::Site::status).
+    Status {
+        /// Whether it is asked for as JSON.
+        as_json: bool,
+    },
 }
 
 /// A pattern that cannot be added.
@@ -102,7 +107,7 @@ impl Routes {
         let target = *matched.value;
         let raw = matched.params.iter();
         let params = match target {
-            Target::Proxy(_) | Target::Static(_) => Some(
+            Target::Proxy(_) | Target::Static(_) | Target::Status { .. } => Some(
                 raw.map(|(name, value)| (name.to_owned(), value.to_owned()))
                     .collect(),
             ),

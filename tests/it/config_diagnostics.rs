@@ -181,6 +181,9 @@ wrong! {
     shared_prefix: Newsroom::and("[shared]\nvalkey = \"redis://cache:6379\"\nprefix = \"le marbre!\"");
     site_settings: Newsroom::and("[site]\nlanguage = \"fr-FR\"\nerror_page = \"errors/503.html\"\nnot_found_page = \"../secret.html\"\nretry_after = \"0s\"");
 
+    what_readers_are_told: Newsroom::and("[admin]\nreaders_url = \"www.example.org/news\"\n[status]\npath = \"/articles/{slug}\"\ntitle = 5\nblocks = { slidshow = \"The pictures\", header = 3 }\nwrks = \"x\"");
+    status_where_something_else_is: Newsroom::and("[[proxy]]\nroute = \"/status.json\"\norigin = \"cms\"\n[status]\npath = \"/status\"");
+
     // degradation
     degradation_settings: Newsroom::and("[degradation]\nmode = \"dry\"\nlaw = \"pid\"\ntarget = \"5ms\"\nmargin = \"1m\"\nreader_cookie = \"\"\nsave_data = 100\nworkers = 0\nwait_max = \"0s\"\nladdder = []");
     targets_that_leave_nothing: Newsroom::with("layout = \"layouts/article.html\"", "layout = \"layouts/article.html\"\ntarget = \"60ms\"\n[degradation]\nmargin = \"80ms\"\ntarget = \"80ms\"");

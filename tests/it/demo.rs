@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::support::browser::{lines, run, tool};
 use crate::support::newspaper::{patient, patiently, repository, started};
 use crate::support::reader::client;
 use crate::support::{Page, newsroom, origin};
@@ -177,29 +178,6 @@ async fn no_page_names_an_outside_host() {
 }
 
 // --- In a browser ---
-
-fn tool(name: &str) -> Command {
-    Command::new(repository().join("tests/browser").join(name))
-}
-
-/// Runs a tool of `tests/browser` beside the servers of the test, which share its runtime.
-async fn run(mut tool: Command) -> String {
-    let run = tokio::task::spawn_blocking(move || tool.output().expect("the tool can be run"));
-    let output = run.await.expect("the tool does not panic");
-    let (said, complained) = (
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
-    );
-    assert!(output.status.success(), "{said}{complained}");
-    said.into_owned()
-}
-
-async fn lines(tool: Command) -> Vec<Value> {
-    let said = run(tool).await;
-    said.lines()
-        .map(|line| serde_json::from_str(line).expect("a line of JSON"))
-        .collect()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_browser_shows_the_front_page_and_an_article_whole() {

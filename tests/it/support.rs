@@ -1,6 +1,7 @@
 //! The three actors of every black-box test: an origin, a newsroom, a reader.
 
 pub(crate) mod authority;
+pub(crate) mod browser;
 pub(crate) mod newspaper;
 pub(crate) mod newsroom;
 pub(crate) mod numbered;

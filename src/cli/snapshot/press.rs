@@ -114,6 +114,7 @@ impl Press {
         );
         let composer = Arc::new(composer.for_files());
         let router = server::router(Arc::new(ServerState {
+            noticed: server::Noticed::default(),
             composer: Arc::clone(&composer),
             edition: Arc::new(ArcSwap::new(Arc::clone(&edition))),
             mode: Arc::new(ArcSwap::from_pointee(Mode::full())),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use http::HeaderValue;
 
 use super::names::Names;
-use super::{Context, body, patterns};
+use super::{Context, body, patterns, settings};
 use crate::config::diagnose::{Diagnostic, Place};
 use crate::config::file;
 use crate::config::files::{Files, Unreadable};
@@ -58,6 +58,10 @@ pub(super) fn routes(declared: &Declared, origins: &Names, cx: &mut Context<'_>)
                 cx,
             );
         }
+    }
+    if let Some(path) = &declared.status.path {
+        let place = settings::place(path, declared.main);
+        table.add_status(path, place, cx);
     }
     Routing {
         routes: table.routes,
@@ -112,6 +116,22 @@ impl Table {
             place,
             cx,
         );
+    }
+
+    fn add_status(&mut self, path: &str, place: Place, cx: &mut Context<'_>) {
+        if path.contains(['{', '}']) || path.ends_with('/') {
+            cx.report(
+                Diagnostic::error(
+                    "the path of `[status]` has no parameters and does not end in `/`",
+                )
+                .at(place, "expected one path, such as `/status`"),
+            );
+            return;
+        }
+        for (path, as_json) in [(path.to_owned(), false), (format!("{path}.json"), true)] {
+            let (what, target) = ("the status page".to_owned(), Target::Status { as_json });
+            self.add(&path, &path, what, target, place.clone(), cx);
+        }
     }
 
     fn add(

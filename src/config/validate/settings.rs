@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Uri;
 
 use super::{Context, assets};
 use crate::cache::shared::{self, SharedError};
@@ -33,6 +34,10 @@ pub(super) fn server(declared: &Declared, cx: &mut Context<'_>) -> Option<Server
         .token
         .as_ref()
         .map(|token| admin_token(token, main, cx));
+    let readers_url = admin
+        .readers_url
+        .as_ref()
+        .map(|url| readers_url(url, main, cx));
     let shared = shared(declared, cx);
     let (listen, admin_listen) = (listen?, admin_listen?);
     let overlap = listen.ip() == admin_listen.ip()
@@ -62,6 +67,10 @@ pub(super) fn server(declared: &Declared, cx: &mut Context<'_>) -> Option<Server
             Some(token) => Some(token?),
             None => None,
         },
+        readers_url: match readers_url {
+            Some(url) => Some(url?),
+            None => None,
+        },
         header_timeout: server.header_timeout.0,
         body_timeout: server.body_timeout.0,
         header_bytes_max: bytes(&server.max_header_size),
@@ -76,6 +85,26 @@ pub(super) fn server(declared: &Declared, cx: &mut Context<'_>) -> Option<Server
             None => None,
         },
     })
+}
+
+/// `None` for what was reported.
+fn readers_url(url: &At<String>, main: FileId, cx: &mut Context<'_>) -> Option<String> {
+    let place = place(url, main);
+    let text = expand(url, &place, cx)?;
+    let parsed: Option<Uri> = text.parse().ok();
+    let is_site = parsed.is_some_and(|uri| {
+        let scheme = uri.scheme_str();
+        matches!(scheme, Some("http" | "https")) && uri.path() == "/" && uri.query().is_none()
+    });
+    if !is_site {
+        cx.report(
+            Diagnostic::error("`readers_url` must be the address of the readers' side")
+                .at(place, "not a scheme and a host alone")
+                .help("for example `https://www.example.org`"),
+        );
+        return None;
+    }
+    Some(text)
 }
 
 /// `None` within for a store that was reported.

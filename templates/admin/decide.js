@@ -1,0 +1,283 @@
+// What an operator decides: asks who, why and how long, says what will come of it, does it, and can
+// take it back.
+import { find, make, say, span } from "./page.js";
+
+const dialog = () => find("decide");
+let going = null;
+
+const names = (list) => (list.length === 0 ? "nothing" : list.length === 1 ? list[0] : `${list.slice(0, -1).join(", ")} and ${list.at(-1)}`);
+const picture = () => decide.picture();
+const value = (id) => find(id)?.value;
+const number = (id) => Number(value(id));
+
+function until() {
+  const [, count, unit] = /^(\d+)([smhd])$/.exec(value("decide-for"));
+  const end = new Date(Date.now() + Number(count) * { s: 1, m: 60, h: 3600, d: 86400 }[unit] * 1000);
+  const text = end.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: unit === "s" ? "2-digit" : undefined, hourCycle: "h23" });
+  return unit === "d" ? `${end.toLocaleDateString()} ${text}` : text;
+}
+
+// What the pages of a level do without.
+function without(level) {
+  const { level: { ladder } } = picture();
+  return ladder.slice(0, level).flatMap((step) => step.blocks);
+}
+
+const pages = () => {
+  const { now } = picture();
+  const rate = now.pages / Math.max(now.span_s, 0.1);
+  return rate >= 1 ? ` About ${Math.round(rate)} pages a second are concerned.` : "";
+};
+
+function levelField(chosen) {
+  const { level } = picture();
+  const names = ["full page", ...level.ladder.map((step) => step.name)];
+  const options = names.map((name, n) => make("option", { value: n, selected: n === chosen }, `${n}: ${n === 0 ? name : `without ${name}`}`));
+  return [make("label", { for: "decide-level" }, "Level"), make("select", { id: "decide-level", name: "level" }, ...options)];
+}
+
+function ladderEffect(level, lead) {
+  const lost = without(level);
+  const at = picture().level.level;
+  const change = level > at ? `That is ${level - at} more than now.` : level < at ? `That is ${at - level} less than now, whatever the load.` : "That is what it is now.";
+  return `${lead} ${level === 0 ? "Full pages." : `Without ${names(lost)}.`} ${change} The article stays.${pages()}`;
+}
+
+const KINDS = {
+  pin: {
+    title: () => "Pin the level",
+    what: ({ level }) => levelField(level ?? picture().level.level),
+    subject: () => "pin",
+    body: () => ({ level: number("decide-level") }),
+    effect: () => ladderEffect(number("decide-level"), `Every reader gets level ${number("decide-level")} until ${until()}; the law is not asked.`),
+  },
+  floor: {
+    title: () => "At least this level",
+    what: ({ level }) => levelField(level ?? Math.max(1, picture().level.level)),
+    subject: () => "floor",
+    body: () => ({ level: number("decide-level") }),
+    effect: () => ladderEffect(number("decide-level"), `Nobody gets more than level ${number("decide-level")} gives until ${until()}; the law may give up more.`),
+  },
+  cap: {
+    title: () => "At most this level",
+    what: ({ level }) => levelField(level ?? picture().level.level),
+    subject: () => "cap",
+    body: () => ({ level: number("decide-level") }),
+    effect: () => `The law gives up no more than ${names(without(number("decide-level")))} until ${until()}. Under too much load pages then become slow instead.`,
+  },
+  off: {
+    title: ({ block }) => `Switch off ${block}`,
+    what: () => [],
+    subject: ({ block }) => `block/${block}`,
+    body: () => ({ off: true }),
+    effect: ({ block }) => {
+      const { origin } = picture().blocks.find(({ name }) => name === block) ?? {};
+      return `No page shows ${block} until ${until()}: what is declared to stand in for it does, or its place stays empty.${origin ? ` ${origin} is not asked for it.` : ""}${pages()}`;
+    },
+  },
+  on: {
+    title: ({ block }) => `Keep ${block} on`,
+    what: () => [],
+    subject: ({ block }) => `block/${block}`,
+    body: () => ({ on: true }),
+    effect: ({ block }) => `No level gives ${block} up until ${until()}. Under load, other blocks go for it.`,
+  },
+  ttl: {
+    title: () => "Keep copies longer",
+    what: () => [make("label", { for: "decide-factor" }, "Times as long"), make("input", { id: "decide-factor", name: "factor", type: "number", min: "0.1", max: "100", step: "0.1", value: "4", required: true })],
+    subject: () => "ttl",
+    body: () => ({ factor: number("decide-factor") }),
+    effect: () => `Every copy is fresh for ${value("decide-factor")} times as long until ${until()}: origins are asked that much less, and readers see news that much later.`,
+  },
+  freeze: {
+    title: () => "Freeze what the law has learned",
+    what: () => [],
+    subject: () => "freeze",
+    body: () => ({}),
+    effect: () => `The law goes on deciding until ${until()}, by what it knows of this machine now.`,
+  },
+  "dry-run": {
+    title: () => "Only say what would be given up",
+    what: () => [],
+    subject: () => "dry-run",
+    body: () => ({}),
+    effect: () => {
+      const { level } = picture();
+      return `Nothing is given up by itself until ${until()}.${level.level > 0 ? ` ${names(without(level.level))} come back at once, whatever the load.` : " Under too much load pages become slow instead."}`;
+    },
+  },
+  purge: {
+    title: () => "Purge copies",
+    ends: false,
+    who: false,
+    what: () => [
+      make("label", { for: "decide-block" }, "Of"),
+      make("select", { id: "decide-block", name: "block" }, make("option", { value: "" }, "all blocks"), ...picture().blocks.map(({ name }) => make("option", { value: name }, name))),
+      make("label", { class: "check" }, make("input", { type: "checkbox", id: "decide-hard" }), " throw them away, do not keep them as stand-ins"),
+    ],
+    effect: () => `${value("decide-block") ? `Every copy of ${value("decide-block")}` : "Every copy of every block"} is asked for again at its next use. ${find("decide-hard").checked ? "Until then there is nothing to show if its origin is down. " : "If its origin is down, the old copy is still shown. "}This cannot be undone.`,
+    async act() {
+      const block = value("decide-block");
+      const body = { ...(block ? { fragment: block } : { all: true }), ...(find("decide-hard").checked ? { hard: true } : {}) };
+      await ask("POST", "/purge", body);
+      return { text: `Purged: ${block || "all blocks"}.` };
+    },
+  },
+  reload: {
+    title: () => "Read the declaration again",
+    ends: false,
+    who: false,
+    what: () => [],
+    effect: () => "fragments.toml and its templates are read again. If something in them is wrong nothing changes, and you are told what. No request is lost.",
+    async act() {
+      const { changes } = await ask("POST", "/reload");
+      return { text: changes.length ? `Reloaded: ${changes.join("; ")}` : "Reloaded: nothing has changed." };
+    },
+  },
+  dial: {
+    title: ({ origin }) => `Dial of ${origin}`,
+    ends: false,
+    who: false,
+    what: ({ dial }) => [
+      make("label", { for: "decide-latency" }, "Added delay, ms"), make("input", { id: "decide-latency", type: "number", min: 0, max: 600000, value: dial.latency_ms, required: true }),
+      make("label", { for: "decide-error" }, "Share of errors, 0 to 1"), make("input", { id: "decide-error", type: "number", min: 0, max: 1, step: "any", value: dial.error, required: true }),
+      ...TROUBLES.map(([name, text]) => make("label", { class: "check" }, make("input", { type: "checkbox", id: `decide-${name}`, checked: dial[name] }), ` ${name}: ${text}`)),
+    ],
+    effect: ({ origin }) => {
+      const set = readDial();
+      const blocks = picture().blocks.filter((block) => block.origin === origin).map(({ name }) => name);
+      return `${origin} ${dialled(set) === "healthy" ? "answers at once and in full again" : `is made sick from its next request on: ${dialled(set)}`}. It answers for ${names(blocks)}.`;
+    },
+    async act({ origin, dial }) {
+      await turn(origin, readDial());
+      return { text: `${origin}: ${dialled(readDial())}.`, undo: () => turn(origin, dial) };
+    },
+  },
+  back: {
+    title: ({ one }) => `Take back: ${one.says}`,
+    ends: false,
+    reason: false,
+    what: () => [],
+    effect: ({ one }) => `What ${one.owner} decided (${one.reason}) ends now${one.left_s ? `, ${span(one.left_s)} early` : ""}.`,
+    async act({ one }) {
+      await ask("DELETE", `/switches/${one.subject}?by=${encodeURIComponent(value("decide-owner"))}`);
+      return { text: `Taken back: ${one.says}.`, undo: () => restore(one) };
+    },
+  },
+};
+
+const TROUBLES = [["hang", "accepts and never answers"], ["cut", "breaks off half-way"], ["drip", "a byte a second"], ["off", "refuses connections"]];
+
+const readDial = () => ({
+  latency_ms: number("decide-latency"), error: number("decide-error"),
+  ...Object.fromEntries(TROUBLES.map(([name]) => [name, find(`decide-${name}`).checked])),
+});
+
+// What a dial is set to, in words.
+export function dialled(dial) {
+  const said = [
+    dial.latency_ms ? `${dial.latency_ms} ms slower` : null,
+    dial.error ? `${Math.round(dial.error * 100)} % errors` : null,
+    ...TROUBLES.map(([name]) => (dial[name] ? name : null)),
+  ].filter(Boolean);
+  return said.join(", ") || "healthy";
+}
+
+function turn(origin, dial) {
+  const query = Object.entries(dial).map(([name, set]) => `${name}=${Number(set)}`).join("&");
+  return ask("PUT", `/dials/${origin}?reset=1&${query}`);
+}
+
+async function ask(method, path, body) {
+  const answer = await fetch(path, { method, body: body === undefined ? undefined : JSON.stringify(body), headers: { accept: "application/json" } });
+  const text = await answer.text();
+  if (answer.status === 401) location.assign("/login");
+  if (!answer.ok) throw new Error(text.trim() || `the server answered with ${answer.status}`);
+  return text ? JSON.parse(text) : null;
+}
+
+// Sets again what was there before, for as long as it had still to go.
+function restore(one) {
+  const what = { off: { off: true }, on: { on: true }, pin: { level: one.level }, floor: { level: one.level }, cap: { level: one.level }, ttl: { factor: one.factor / 1000 } }[one.act] ?? {};
+  const left = one.left_s ? { for: `${Math.max(1, one.left_s)}s` } : {};
+  return ask("PUT", `/switches/${one.subject}`, { ...what, owner: one.owner, reason: one.reason, ...left });
+}
+
+async function set(kind, about) {
+  const subject = kind.subject(about);
+  const body = { ...kind.body(about), owner: value("decide-owner"), reason: value("decide-reason"), for: value("decide-for") };
+  const done = await ask("PUT", `/switches/${subject}`, body);
+  const by = encodeURIComponent(body.owner);
+  return {
+    text: `Done: ${done.set.says}, until ${until()}.${done.survives_restart ? "" : " It would not survive a restart."}`,
+    undo: () => (done.replaced ? restore(done.replaced) : ask("DELETE", `/switches/${subject}?by=${by}`)),
+  };
+}
+
+function effect() {
+  if (going) say(find("decide-effect"), going.kind.effect(going.about));
+}
+
+export function decide(name, about) {
+  if (!picture()) return;
+  const kind = KINDS[name];
+  going = { kind, about };
+  say(find("decide-title"), kind.title(about));
+  find("decide-what").replaceChildren(...kind.what(about));
+  find("decide-until").hidden = kind.ends === false;
+  find("decide-who").hidden = kind.who === false;
+  for (const field of ["owner", "reason"]) {
+    const hidden = kind.who === false || (field === "reason" && kind.reason === false);
+    const input = find(`decide-${field}`);
+    input.required = !hidden;
+    input.hidden = hidden;
+    input.previousElementSibling.hidden = hidden;
+  }
+  find("decide-owner").value = localStorage.getItem("owner") ?? "";
+  find("decide-reason").value = "";
+  find("decide-trouble").hidden = true;
+  effect();
+  dialog().showModal();
+}
+
+export function takeBack(subject) {
+  const one = picture()?.switches.switches.find((found) => found.subject === subject);
+  if (one) decide("back", { one });
+}
+
+function tell({ text, undo }) {
+  say(find("done-text"), text);
+  find("done").hidden = false;
+  find("done-undo").hidden = !undo;
+  find("done-undo").onclick = async () => {
+    try {
+      await undo();
+      tell({ text: "Undone." });
+      dispatchEvent(new Event("decided"));
+    } catch (trouble) {
+      tell({ text: `It could not be undone: ${trouble.message}` });
+    }
+  };
+}
+
+find("decide-form").addEventListener("input", effect);
+find("decide-form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const { kind, about } = going;
+  find("decide-yes").disabled = true;
+  try {
+    const done = await (kind.act ? kind.act(about) : set(kind, about));
+    if (kind.who !== false) localStorage.setItem("owner", value("decide-owner"));
+    dialog().close();
+    tell(done);
+    dispatchEvent(new Event("decided"));
+  } catch (trouble) {
+    find("decide-trouble").hidden = false;
+    say(find("decide-trouble"), trouble.message);
+  } finally {
+    find("decide-yes").disabled = false;
+  }
+});
+find("decide-no").addEventListener("click", () => dialog().close());
+find("done-close").addEventListener("click", () => { find("done").hidden = true; });
+dialog().addEventListener("close", () => { going = null; });

@@ -1,0 +1,19 @@
+// The same page at every level, side by side.
+import { find, make } from "./page.js";
+
+export function frames(now) {
+  const place = find("seen-frames");
+  find("seen-phone").addEventListener("change", ({ target }) => { place.dataset.width = target.checked ? "phone" : "desk"; });
+  find("seen-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const picture = now();
+    if (!picture) return;
+    const path = find("seen-path").value;
+    const names = ["full page", ...picture.level.ladder.map(({ name }) => `without ${name}`)];
+    place.replaceChildren(...names.map((name, level) => make("figure", { "data-here": level === picture.level.level },
+      make("figcaption", {}, make("b", {}, String(level)), ` ${name}`, level === picture.level.level ? " (now)" : ""),
+      make("div", { class: "glass" }, make("iframe", {
+        src: `/preview?path=${encodeURIComponent(path)}&level=${level}`, sandbox: "", tabindex: "-1", loading: "lazy", title: `${path} at level ${level}: ${name}`,
+      })))));
+  });
+}

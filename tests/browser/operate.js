@@ -1,0 +1,90 @@
+// Operates the dashboard of the demo as a person would, and says what was shown at each step.
+(async () => {
+  const find = (id) => document.getElementById(id);
+  const text = (id) => find(id).textContent;
+  const until = (what, is) => new Promise((resolve, reject) => {
+    const begun = performance.now();
+    const look = () => {
+      const found = is();
+      if (found) resolve(found);
+      else if (performance.now() - begun > 60000) reject(new Error(`${what} did not come; readers: ${text("readers-says")} blocks: ${text("blocks-rows")} done: ${text("done-text")} trouble: ${text("decide-trouble")}`));
+      else setTimeout(look, 50);
+    };
+    look();
+  });
+  const row = (name) => document.querySelector(`#blocks-rows [data-key="${name}"]`);
+  const button = (part, label) => [...part.querySelectorAll("button")].find((one) => (one.getAttribute("aria-label") ?? one.textContent).includes(label));
+  const set = (id, value) => {
+    find(id).value = value;
+    find(id).dispatchEvent(new Event("input", { bubbles: true }));
+  };
+  const sign = (reason) => {
+    set("decide-owner", "Léa");
+    set("decide-reason", reason);
+  };
+  const effect = () => text("decide-effect");
+  const agree = async () => {
+    find("done").hidden = true;
+    const said = effect();
+    find("decide-yes").click();
+    await until("an answer", () => !find("done").hidden);
+    return { effect: said, done: text("done-text") };
+  };
+  const undo = async () => {
+    find("done-undo").click();
+    await until("the undoing", () => text("done-text") === "Undone.");
+  };
+  const told = {};
+
+  await until("the first account", () => row("slideshow"));
+  told.first = { word: text("readers-word"), level: text("level-number") };
+
+  // an origin dies: its block says so, and who must act is told
+  const dial = await until("the dial", () => button(document.querySelector('#origins-rows [data-key="media"]'), "the dial of"));
+  dial.click();
+  find("decide-off").click();
+  told.dial = await agree();
+  const sick = await until("the sick block", () => row("slideshow").dataset.state === "open" && row("slideshow"));
+  told.sick = { why: sick.querySelector(".why").textContent };
+  told.act = await until("who must act", () => text("act-list").includes("media") && text("act-list"));
+  await undo();
+  await until("the dial as before", () => dial.isConnected === false || dial.textContent.startsWith("healthy"));
+
+  // a level that is pinned, and comes to its end
+  button(document.querySelector("#ladder-steps li:nth-child(3)"), "Pin level 2").click();
+  find("decide-for").append(new Option("2 seconds", "2s"));
+  find("decide-for").value = "2s";
+  sign("a rehearsal of the evening");
+  told.pin = await agree();
+  await until("level 2", () => text("level-number") === "2");
+  told.pinned = { why: text("level-why"), weather: row("weather").dataset.state, step: document.querySelector("#ladder-steps [aria-current]").textContent };
+  await until("the end of the pin", () => text("level-number") === "0" && !text("decisions-list").includes("rehearsal"));
+
+  // a switch that is undone
+  button(row("weather"), "Switch off").click();
+  sign("the forecast is wrong");
+  told.off = await agree();
+  await until("weather off", () => row("weather").dataset.state === "off");
+  told.switched = { why: row("weather").querySelector(".why").textContent, list: text("decisions-list") };
+  await undo();
+  await until("weather on", () => row("weather").dataset.state !== "off" && text("decisions-list").startsWith("None"));
+
+  // without a name or a reason nothing is decided
+  button(row("weather"), "Switch off").click();
+  set("decide-owner", "");
+  find("decide-yes").click();
+  told.refused = find("decide").open;
+  find("decide-no").click();
+
+  // the time machine
+  find("machine").value = 0;
+  find("machine").dispatchEvent(new Event("input", { bubbles: true }));
+  told.moment = text("moment");
+  find("machine-now").click();
+
+  // the page at every level
+  find("seen-form").requestSubmit();
+  const frames = await until("the frames", () => document.querySelectorAll("#seen-frames iframe").length && [...document.querySelectorAll("#seen-frames iframe")]);
+  told.frames = frames.map((frame) => frame.title);
+  return told;
+})();
