@@ -43,6 +43,7 @@ const PURE: &[&str] = &[
     "degradation/strain/seen.rs",
     "degradation/switches.rs",
     "site",
+    "report",
     "report.rs",
     "plan",
     "plan.rs",

@@ -52,6 +52,7 @@ mod stand_ins;
 mod static_files;
 mod status_from_core;
 mod switches;
+mod traces;
 mod two_nodes;
 mod unread;
 mod valkey_gone;
