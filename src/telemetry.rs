@@ -11,11 +11,13 @@ mod lossy;
 pub mod samples;
 pub mod tally;
 mod throttle;
+mod traces;
 
 pub use lossy::LogGuard;
 pub use samples::Samples;
 pub use tally::Tally;
 pub use throttle::Throttle;
+pub use traces::Traces;
 
 use lossy::Lossy;
 

@@ -79,6 +79,8 @@ const PURE: &[&str] = &[
     "config/diff",
     "config/diff.rs",
     "server/reader.rs",
+    "telemetry/traces/allowance.rs",
+    "telemetry/traces/spans.rs",
     "switchboard/fit.rs",
     "switchboard/record.rs",
 ];
@@ -216,6 +218,7 @@ fn only_the_origin_seam_reaches_the_network() {
             "fetch/http.rs",
             "fetch/dns.rs",
             "server/accept.rs",
+            "telemetry/traces/collector.rs",
             "cli/switch.rs",
         ]
         .iter()

@@ -22,11 +22,12 @@ mod include;
 pub(super) mod syntax;
 
 /// What only the main file may hold.
-const MAIN_ONLY: [&str; 7] = [
+const MAIN_ONLY: [&str; 8] = [
     "include",
     "server",
     "admin",
     "shared",
+    "telemetry",
     "site",
     "degradation",
     "limits",
@@ -64,6 +65,7 @@ pub(super) struct Declared {
     pub(super) server: file::Server,
     pub(super) admin: file::Admin,
     pub(super) shared: file::Shared,
+    pub(super) telemetry: file::Telemetry,
     pub(super) site: file::Site,
     pub(super) degradation: file::Degradation,
     /// Whether nothing had to be taken out of the ladder.
@@ -151,6 +153,7 @@ fn empty(main: FileId) -> Declared {
         server: file::Server::default(),
         admin: file::Admin::default(),
         shared: file::Shared::default(),
+        telemetry: file::Telemetry::default(),
         site: file::Site::default(),
         degradation: file::Degradation::default(),
         ladder_is_whole: true,
@@ -211,6 +214,7 @@ impl Merge<'_> {
             self.declared.server = self.one(take("server"));
             self.declared.admin = self.one(take("admin"));
             self.declared.shared = self.one(take("shared"));
+            self.declared.telemetry = self.one(take("telemetry"));
             self.declared.site = self.one(take("site"));
             self.declared.degradation = self.one(take("degradation"));
             self.declared.ladder_is_whole = !removed.touches("degradation", "ladder");
