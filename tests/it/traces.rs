@@ -101,10 +101,10 @@ fn exported(collector: &Origin) -> Vec<Span> {
 
 fn text<'s>(span: &'s Span, key: &str) -> Option<&'s str> {
     let attribute = span.attributes.iter().find(|a| a.key == key)?;
-    match attribute.value.as_ref()?.value.as_ref()? {
-        Value::StringValue(text) => Some(text),
-        _ => None,
-    }
+    let Value::StringValue(text) = attribute.value.as_ref()?.value.as_ref()? else {
+        return None;
+    };
+    Some(text)
 }
 
 fn telemetry(endpoint: &str, more: &str) -> String {
