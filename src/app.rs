@@ -38,7 +38,7 @@ use crate::report::{Cause, Event, Observer};
 use crate::server::{self, InFlight, ServerState, accept};
 use crate::site::{self, OriginSpec, ServerSettings, SharedSettings, Site};
 use crate::switchboard::Switchboard;
-use crate::telemetry::{Pulse, Samples, Tally, Throttle};
+use crate::telemetry::{Pulse, Samples, Tally, Throttle, Traces};
 
 mod govern;
 mod learned;
@@ -116,6 +116,9 @@ pub enum StartError {
     /// The address of the shared store cannot be read.
     #[error("[shared]: {0}")]
     Shared(SharedError),
+    /// The collector of traces cannot be prepared for.
+    #[error("[telemetry.traces]: {0}")]
+    Traces(String),
     /// A thread cannot be had.
     #[error("cannot begin a thread: {0}")]
     Thread(io::Error),
@@ -210,17 +213,23 @@ impl App {
         let tally = Arc::new(Tally::new(clock));
         let cache = open_cache(&site, &settings, clock, &tasks, &stop).await?;
         let pulse = Arc::new(Pulse::default());
-        let observers = vec![
+        let mut observers = vec![
             Arc::clone(&tally) as Arc<dyn Observer>,
             Arc::clone(&pulse) as Arc<dyn Observer>,
         ];
+        let mut traced_share = 0.0;
+        if let Some(settings) = &settings.traces {
+            let traces = Traces::start(settings.clone(), clock, &tasks, stop.clone());
+            observers.push(Arc::new(traces.map_err(StartError::Traces)?));
+            traced_share = settings.sample;
+        }
         let world = World::new(clock, observers.clone());
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         let cores = site.degradation.workers.unwrap_or(cores);
         let executor = Executor::new(cores, clock, Arc::clone(&world.means.lag));
         let executor = Arc::new(executor.emulating(options.emulated_work));
         let composer = Composer::new(cache, clock, TaskTracker::new(), observers);
-        let composer = Arc::new(composer.at(executor));
+        let composer = Arc::new(composer.at(executor).traced(traced_share));
         site.ladder
             .level(options.level.get())
             .map_err(StartError::Level)?;

@@ -21,10 +21,10 @@ use crate::cache::{Cache, Copy, Entry};
 use crate::clock::{Clock, Instant};
 use crate::degradation::{Executor, Job, Lag, Level, Meters, Overrides, Reader, Turn};
 use crate::fetch::Fetcher;
-use crate::fragment::facts::{Facts, Trace};
-use crate::fragment::{Fragment, SourceRequest};
+use crate::fragment::facts::Facts;
+use crate::fragment::{Fragment, SourceRequest, Trace};
 use crate::plan::{self, Action, Plan};
-use crate::report::Observer;
+use crate::report::{Observer, Trail};
 use crate::site::{PageId, Site};
 
 mod account;
@@ -80,6 +80,8 @@ pub struct Composer {
     observers: Vec<Arc<dyn Observer>>,
     /// Whether browsers that show its pages can ask it for blocks.
     is_asked_again: bool,
+    /// The share of pages whose trace is to be recorded, also where nobody asks for it.
+    traced_share: f64,
 }
 
 impl Composer {
@@ -101,6 +103,7 @@ impl Composer {
             tasks,
             observers,
             is_asked_again: true,
+            traced_share: 0.0,
         }
     }
 
@@ -108,6 +111,15 @@ impl Composer {
     #[must_use]
     pub fn at(self, executor: Arc<Executor>) -> Self {
         Self { executor, ..self }
+    }
+
+    /// The same, which has origins record the traces of this share of its pages.
+    #[must_use]
+    pub fn traced(self, share: f64) -> Self {
+        Self {
+            traced_share: share,
+            ..self
+        }
     }
 
     /// Where its work takes turns.
@@ -162,6 +174,8 @@ pub(crate) struct Order {
     pub(crate) composer: Arc<Composer>,
     pub(crate) edition: Arc<Edition>,
     pub(crate) trace: Trace,
+    /// What is asked of origins on its behalf.
+    pub(crate) trail: Arc<Trail>,
     /// What the request of the page has told, which launches what others may wait for too: nothing
     /// may be taken from it that is not part of the key of what is obtained.
     pub(crate) facts: Arc<Facts>,
@@ -278,7 +292,8 @@ impl Order {
         Self {
             composer: Arc::clone(composer),
             edition: Arc::clone(edition),
-            trace: facts.trace.clone(),
+            trace: facts.trace.clone().sampled_at(composer.traced_share),
+            trail: Arc::default(),
             facts: Arc::new(facts),
             level: plan.level,
             overrides: Arc::clone(&plan.overrides),

@@ -17,12 +17,14 @@ pub mod policy;
 pub mod quantity;
 pub mod source;
 pub mod tags;
+pub mod trace;
 
 pub use fallback::{Rung, RungKind};
 pub use list::List;
 pub use policy::{Freshness, Limits, Reach};
 pub use source::{OriginId, Source, SourceRequest};
 pub use tags::Tags;
+pub use trace::Trace;
 
 /// A fragment's place in its [`Site`](crate::site::Site): an index that cannot dangle, because ids
 /// are made only while a site is built and a site never changes.

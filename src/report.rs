@@ -8,8 +8,13 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
+use crate::clock::Moment;
 use crate::degradation::{Decision, Level, Switch};
 use crate::fragment::Grade;
+
+mod trail;
+
+pub use trail::{Attempt, Trail};
 
 /// Why content could not be had from a source.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -277,6 +282,28 @@ pub struct FragmentReport<'p> {
     pub age: Option<Duration>,
     /// From the start of the page to the moment when the slot was settled.
     pub duration: Duration,
+    /// Its span in the page's trace.
+    pub span_id: u64,
+}
+
+/// The account of one request to an origin that a page has begun.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptReport<'p> {
+    /// For which fragment: one of the page, an item of its lists, or what stands in for one.
+    pub fragment: Cow<'p, str>,
+    /// The origin that was asked.
+    pub origin: Cow<'p, str>,
+    /// Which of its replicas, by its place in the declaration.
+    pub replica: usize,
+    /// Its span, of which the origin was told.
+    pub span_id: u64,
+    /// From the start of the page to its beginning.
+    pub began: Duration,
+    /// From the start of the page to its end; `None` where the page ended first, or where another
+    /// attempt was the first to answer.
+    pub ended: Option<Duration>,
+    /// What went wrong.
+    pub cause: Option<Cause>,
 }
 
 /// The account of one page. It borrows what it names: whoever keeps it makes it their own.
@@ -288,6 +315,14 @@ pub struct PageReport<'p> {
     pub path: Cow<'p, str>,
     /// The trace that the page belongs to; written as 32 hexadecimal digits.
     pub trace_id: u128,
+    /// The page's own span in it.
+    pub span_id: u64,
+    /// The span of whoever has asked for the page; 0 where it does not say.
+    pub parent_id: u64,
+    /// Whether the trace is to be recorded, by the word of whoever has asked or by chance.
+    pub is_sampled: bool,
+    /// When it was asked for.
+    pub began: Moment,
     /// The level it was planned at.
     pub level: Level,
     /// Whether somebody has chosen that level to see it, who is no reader then.
@@ -304,6 +339,9 @@ pub struct PageReport<'p> {
     pub snapshot: Option<Duration>,
     /// One entry a fragment.
     pub fragments: Vec<FragmentReport<'p>>,
+    /// What was asked of origins, in the order in which it was begun. What other pages have asked and
+    /// this one has waited for is theirs.
+    pub attempts: Vec<AttemptReport<'p>>,
 }
 
 impl PageReport<'_> {
@@ -314,10 +352,16 @@ impl PageReport<'_> {
             name: own(fragment.name),
             ..fragment
         });
+        let attempts = self.attempts.into_iter().map(|attempt| AttemptReport {
+            fragment: own(attempt.fragment),
+            origin: own(attempt.origin),
+            ..attempt
+        });
         PageReport {
             page: own(self.page),
             path: own(self.path),
             fragments: fragments.collect(),
+            attempts: attempts.collect(),
             ..self
         }
     }

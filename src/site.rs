@@ -215,6 +215,35 @@ pub struct ServerSettings {
     pub state_bytes_max: u64,
     /// The store that the nodes share.
     pub shared: Option<SharedSettings>,
+    /// Where traces go; `None`: nowhere.
+    pub traces: Option<TraceSettings>,
+}
+
+/// `[telemetry.traces]`: which pages are exported as traces, and where to.
+#[derive(Clone, PartialEq)]
+pub struct TraceSettings {
+    /// Where the collector takes OTLP over HTTP; may hold a password.
+    pub endpoint: String,
+    /// The share of pages that chance takes.
+    pub sample: f64,
+    /// A page that took longer is taken in any case.
+    pub slow: Duration,
+    /// How many a second are taken because they were slow, incomplete or failed.
+    pub notable_max: u32,
+}
+
+/// The share of pages is a number, not the lack of one.
+impl Eq for TraceSettings {}
+
+impl fmt::Debug for TraceSettings {
+    /// Without the endpoint, which may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TraceSettings")
+            .field("sample", &self.sample)
+            .field("slow", &self.slow)
+            .field("notable_max", &self.notable_max)
+            .finish_non_exhaustive()
+    }
 }
 
 /// `[shared]`: the store that the nodes of one site share.

@@ -13,6 +13,7 @@ pub mod pulse;
 pub mod samples;
 pub mod tally;
 mod throttle;
+mod traces;
 
 pub use history::{Beat, History};
 pub use lossy::LogGuard;
@@ -20,6 +21,7 @@ pub use pulse::Pulse;
 pub use samples::Samples;
 pub use tally::Tally;
 pub use throttle::Throttle;
+pub use traces::Traces;
 
 use lossy::Lossy;
 

@@ -43,6 +43,7 @@ const PURE: &[&str] = &[
     "degradation/strain/seen.rs",
     "degradation/switches.rs",
     "site",
+    "report",
     "report.rs",
     "plan",
     "plan.rs",
@@ -79,6 +80,8 @@ const PURE: &[&str] = &[
     "config/diff.rs",
     "server/reader.rs",
     "admin/words.rs",
+    "telemetry/traces/allowance.rs",
+    "telemetry/traces/spans.rs",
     "switchboard/fit.rs",
     "switchboard/record.rs",
 ];
@@ -216,6 +219,7 @@ fn only_the_origin_seam_reaches_the_network() {
             "fetch/http.rs",
             "fetch/dns.rs",
             "server/accept.rs",
+            "telemetry/traces/collector.rs",
             "cli/switch.rs",
         ]
         .iter()

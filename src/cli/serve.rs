@@ -55,6 +55,7 @@ pub(super) fn refuse(error: &StartError) -> ExitCode {
         StartError::Listen { .. }
         | StartError::Level(_)
         | StartError::Shared(_)
+        | StartError::Traces(_)
         | StartError::Thread(_)
         | StartError::Origin(_) => {
             output::message(&format!("error: {error}"));

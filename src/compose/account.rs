@@ -10,9 +10,11 @@ use crate::cache::{Entry, Ingredient};
 use crate::clock::Instant;
 use crate::degradation::Level;
 use crate::fragment::facts::Facts;
-use crate::fragment::{Fragment, SourceRequest};
+use crate::fragment::{Fragment, Source, SourceRequest};
 use crate::plan::Plan;
-use crate::report::{Cause, FragmentReport, OmitReason, Outcome, PageReport};
+use crate::report::{
+    Attempt, AttemptReport, Cause, FragmentReport, OmitReason, Outcome, PageReport,
+};
 use crate::site::{Page, PageId};
 
 use super::slot::{Fill, Settled};
@@ -195,7 +197,10 @@ impl Account {
         let ended = self.order.composer.clock.now();
         let after = |at: Instant| at.saturating_duration_since(self.started);
         let (site, page) = (&self.order.edition.site, self.declared());
-        let fragments = site.members(page).zip(members).map(|(fragment, settled)| {
+        let trace = &self.order.trace;
+        let members = members.into_iter().enumerate();
+        let fragments = site.members(page).zip(members);
+        let fragments = fragments.map(|(fragment, (member, settled))| {
             let (outcome, age, at) = match settled {
                 Some(settled) => (settled.outcome, settled.age, settled.at),
                 None => (Outcome::Omitted(OmitReason::Unneeded), None, ended),
@@ -205,12 +210,17 @@ impl Account {
                 outcome,
                 age,
                 duration: after(at),
+                span_id: trace.slot(member),
             }
         });
         PageReport {
             page: Cow::Borrowed(&page.name),
             path: Cow::Borrowed(&self.path),
-            trace_id: self.order.trace.trace_id,
+            trace_id: trace.trace_id,
+            span_id: trace.span_id,
+            parent_id: trace.parent_id,
+            is_sampled: trace.sampled,
+            began: self.order.composer.clock.moment(self.started),
             level: self.level,
             is_rehearsal: self.order.is_rehearsal,
             status: self.status,
@@ -219,7 +229,34 @@ impl Account {
             finished: self.finished,
             snapshot: self.snapshot,
             fragments: fragments.collect(),
+            attempts: self.attempts(),
         }
+    }
+
+    fn attempts(&self) -> Vec<AttemptReport<'_>> {
+        let site = &self.order.edition.site;
+        let after = |at: Instant| at.saturating_duration_since(self.started);
+        let report = |attempt: Attempt| {
+            let fragment = site.fragment(attempt.fragment);
+            let origin = match &fragment.source {
+                Source::Http { origin, .. } => site.origin(*origin).name.as_str(),
+                Source::Ready(_) | Source::Push(_) => "",
+            };
+            let (ended, cause) = match attempt.ended {
+                Some((at, cause)) => (Some(after(at)), cause),
+                None => (None, None),
+            };
+            AttemptReport {
+                fragment: Cow::Borrowed(&fragment.name),
+                origin: Cow::Borrowed(origin),
+                replica: attempt.replica,
+                span_id: attempt.span_id,
+                began: after(attempt.since),
+                ended,
+                cause,
+            }
+        };
+        self.order.trail.take().into_iter().map(report).collect()
     }
 }
 

@@ -57,6 +57,8 @@ pub struct PageHead {
     pub off: Vec<String>,
     /// `Server-Timing` of what is known by now.
     pub server_timing: String,
+    /// The trace that the page belongs to.
+    pub trace_id: u128,
 }
 
 /// The verdict, once it can be known: when every core has content, or one has said that there will
@@ -122,6 +124,7 @@ pub(super) fn head(account: &Account, verdict: Verdict) -> PageHead {
         level: account.level(),
         off: off(account),
         server_timing: server_timing(account),
+        trace_id: account.order().trace.trace_id,
     }
 }
 

@@ -41,9 +41,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Instant;
 use crate::degradation::{Level, Reader};
-use crate::fragment::facts::{Facts, Trace};
+use crate::fragment::facts::Facts;
 use crate::fragment::source::{TargetTemplate, Variable};
-use crate::fragment::{Fragment, FragmentId, Grade, OriginId, Source, SourceRequest};
+use crate::fragment::{Fragment, FragmentId, Grade, OriginId, Source, SourceRequest, Trace};
 use crate::report::Cause;
 use crate::site::Site;
 
@@ -386,10 +386,8 @@ fn order(composer: &Arc<Composer>, edition: &Arc<Edition>) -> Order {
     Order {
         composer: Arc::clone(composer),
         edition: Arc::clone(edition),
-        trace: Trace {
-            trace_id: fastrand::u128(1..),
-            ..Trace::default()
-        },
+        trace: Trace::random(fastrand::u128(..)),
+        trail: Arc::default(),
         facts: Arc::new(Facts::default()),
         level: Level::FULL,
         reader: Reader::NOBODY,

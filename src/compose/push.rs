@@ -16,8 +16,7 @@ use crate::cache::{Content, Entry, Older, Purge, Pushed, Selector, Validators};
 use crate::clock::Moment;
 use crate::degradation::{Level, Reader};
 use crate::fetch::attempt;
-use crate::fragment::facts::Trace;
-use crate::fragment::{Fragment, FragmentId, Source, SourceRequest};
+use crate::fragment::{Fragment, FragmentId, Source, SourceRequest, Trace};
 use crate::layout::parts::Parts;
 use crate::report::Cause;
 
@@ -119,6 +118,7 @@ impl Composer {
                 composer: Arc::clone(self),
                 edition: Arc::clone(edition),
                 trace: Trace::default(),
+                trail: Arc::default(),
                 facts: Arc::default(),
                 level: Level::FULL,
                 overrides: Arc::default(),

@@ -16,6 +16,7 @@ mod laws;
 mod origins;
 mod settings;
 mod status;
+mod telemetry;
 mod words;
 
 pub use at::At;
@@ -25,13 +26,14 @@ pub use laws::{Constant, Constants, Tunable};
 pub use origins::{Breaker, Health, Origin, Replica, Retry, Role};
 pub use settings::{Admin, Limits, Server, Shared, Site};
 pub use status::Status;
+pub use telemetry::{Telemetry, Traces};
 pub use words::{ByteSize, Name, Priority, TimeSpan};
 
 /// A site for marbre: where its fragments come from, what replaces them, and the pages they make.
 ///
 /// Durations are written "250ms", "30s", "1h30m"; sizes "512KiB", "2MiB". `${ENV}` and
 /// `${ENV:-default}` are replaced in listen addresses, origin URLs, the
-/// shared store's URL, the admin token and the rehearsal token only.
+/// shared store's and the collector's URL, the admin token and the rehearsal token only.
 #[derive(Debug, Default, JsonSchema)]
 #[schemars(default, deny_unknown_fields, title = "fragments.toml")]
 pub struct File {
@@ -45,6 +47,8 @@ pub struct File {
     pub admin: Admin,
     /// The store that the nodes of one site share. Taken at start; a reload does not change it.
     pub shared: Shared,
+    /// What is told to other systems. Taken at start; a reload does not change it.
+    pub telemetry: Telemetry,
     /// The site as a whole.
     pub site: Site,
     /// What is given up when there is too much to do, in which order, and when.

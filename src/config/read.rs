@@ -27,6 +27,7 @@ const MAIN_ONLY: [&str; 8] = [
     "server",
     "admin",
     "shared",
+    "telemetry",
     "site",
     "degradation",
     "limits",
@@ -65,6 +66,7 @@ pub(super) struct Declared {
     pub(super) server: file::Server,
     pub(super) admin: file::Admin,
     pub(super) shared: file::Shared,
+    pub(super) telemetry: file::Telemetry,
     pub(super) site: file::Site,
     pub(super) degradation: file::Degradation,
     /// Whether nothing had to be taken out of the ladder.
@@ -153,6 +155,7 @@ fn empty(main: FileId) -> Declared {
         server: file::Server::default(),
         admin: file::Admin::default(),
         shared: file::Shared::default(),
+        telemetry: file::Telemetry::default(),
         site: file::Site::default(),
         degradation: file::Degradation::default(),
         ladder_is_whole: true,
@@ -214,6 +217,7 @@ impl Merge<'_> {
             self.declared.server = self.one(take("server"));
             self.declared.admin = self.one(take("admin"));
             self.declared.shared = self.one(take("shared"));
+            self.declared.telemetry = self.one(take("telemetry"));
             self.declared.site = self.one(take("site"));
             self.declared.degradation = self.one(take("degradation"));
             self.declared.ladder_is_whole = !removed.touches("degradation", "ladder");

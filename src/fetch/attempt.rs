@@ -8,7 +8,7 @@ use http::uri::Uri;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::fragment::Limits;
-use crate::report::Cause;
+use crate::report::{Cause, Trail};
 
 use super::origin::{BodyStream, Origin, OriginRequest, OriginResponse};
 
@@ -68,8 +68,10 @@ pub struct Content {
 pub struct Ask<'a> {
     /// Path and query, encoded.
     pub target: &'a str,
-    /// The headers of one request; each gets its own, because each is a span of the trace.
-    pub headers: &'a (dyn Fn() -> HeaderMap + Sync),
+    /// The headers of the requests of one attempt, which is a span of the trace.
+    pub headers: &'a (dyn Fn(u64) -> HeaderMap + Sync),
+    /// Who is told of each attempt.
+    pub trail: &'a Trail,
 }
 
 /// No usable answer.
@@ -94,10 +96,14 @@ pub(super) async fn run(
     origin: &dyn Origin,
     ask: &Ask<'_>,
     expect: &Expect<'_>,
+    span_id: u64,
 ) -> Result<Answer, Refusal> {
     let verdict = expect.without_content == WithoutContent::Verdict;
     let mut response = origin
-        .send(OriginRequest::get(ask.target.to_owned(), (ask.headers)()))
+        .send(OriginRequest::get(
+            ask.target.to_owned(),
+            (ask.headers)(span_id),
+        ))
         .await?;
     if verdict || !leads_elsewhere(response.status) {
         return check(response, expect).await;
@@ -106,7 +112,7 @@ pub(super) async fn run(
     for _ in 0..REDIRECTS_MAX {
         target = same_host_target(&response, &target)?;
         response = origin
-            .send(OriginRequest::get(target.clone(), (ask.headers)()))
+            .send(OriginRequest::get(target.clone(), (ask.headers)(span_id)))
             .await?;
         if !leads_elsewhere(response.status) {
             return check(response, expect).await;

@@ -229,10 +229,16 @@ impl<'a> Exchange<'a> {
         let since = self.door.means.clock.now();
         self.tried.push(under_way.ticket.turn.replica);
         self.tickets.push(under_way.ticket);
-        let (ask, expect) = (self.ask, self.expect);
+        let (ask, expect, clock) = (self.ask, self.expect, self.door.means.clock);
+        let span_id = fastrand::u64(1..);
+        let replica = under_way.ticket.turn.replica;
+        ask.trail
+            .begin(self.terms.fragment, replica, span_id, since);
         let attempt = async move {
             let origin = under_way.origin();
-            let result = attempt::run(&*origin, ask, expect).await;
+            let result = attempt::run(&*origin, ask, expect, span_id).await;
+            let cause = result.as_ref().err().map(|refusal| &refusal.cause);
+            ask.trail.end(span_id, clock.now(), cause);
             (under_way, since, result)
         };
         self.running.push(attempt.boxed());

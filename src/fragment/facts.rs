@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use super::Trace;
+
 /// The device classes that `{device}` may name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Device {
@@ -64,56 +66,6 @@ impl Facts {
     }
 }
 
-/// W3C trace context (<https://www.w3.org/TR/trace-context/>): what is forwarded to origins.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Trace {
-    /// 128 bits, not zero when the context is present.
-    pub trace_id: u128,
-    /// The `sampled` flag.
-    pub sampled: bool,
-    /// The `tracestate` header, as received.
-    pub state: Option<String>,
-}
-
-impl Trace {
-    /// Reads a `traceparent` header; `None` when it is not valid under version 00 (or a later
-    /// version with the same four leading fields).
-    pub fn parse(traceparent: &str) -> Option<Self> {
-        let mut fields = traceparent.trim().split('-');
-        let (version, id, parent, flags) = (
-            fields.next()?,
-            fields.next()?,
-            fields.next()?,
-            fields.next()?,
-        );
-        let hex = |s: &str, n: usize| {
-            s.len() == n
-                && s.bytes()
-                    .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-        };
-        if !hex(version, 2) || !hex(id, 32) || !hex(parent, 16) || !hex(flags, 2) {
-            return None;
-        }
-        if version == "ff" || (version == "00" && fields.next().is_some()) {
-            return None;
-        }
-        let trace_id = u128::from_str_radix(id, 16).ok()?;
-        let parent_id = u64::from_str_radix(parent, 16).ok()?;
-        let flags = u8::from_str_radix(flags, 16).ok()?;
-        (trace_id != 0 && parent_id != 0).then_some(Self {
-            trace_id,
-            sampled: flags & 1 == 1,
-            state: None,
-        })
-    }
-
-    /// The `traceparent` to send with one attempt, whose span is `span_id`.
-    pub fn traceparent(&self, span_id: u64) -> String {
-        let (trace, flags) = (self.trace_id.max(1), u8::from(self.sampled));
-        format!("00-{trace:032x}-{:016x}-{flags:02x}", span_id.max(1))
-    }
-}
-
 /// Whether a decoded route parameter may stand for one segment of an origin's path.
 ///
 /// Slashes, backslashes, control characters and dot segments are refused rather than encoded:
@@ -128,28 +80,6 @@ pub fn safe_segment(value: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn traceparent_round_trip() {
-        let header = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        let trace = Trace::parse(header).unwrap();
-        assert_eq!(trace.traceparent(0x00f0_67aa_0ba9_02b7), header);
-    }
-
-    #[test]
-    fn invalid_traceparents_are_ignored() {
-        for header in [
-            "",
-            "00",
-            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
-            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
-            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
-        ] {
-            assert_eq!(Trace::parse(header), None, "{header}");
-        }
-    }
 
     #[test]
     fn segments_that_could_climb_are_unsafe() {

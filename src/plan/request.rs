@@ -2,14 +2,12 @@
 //! looks at nothing that no fragment has declared.
 
 use http::header::{ACCEPT_LANGUAGE, COOKIE, USER_AGENT};
-use http::{HeaderMap, HeaderName, Uri};
+use http::{HeaderMap, Uri};
 use percent_encoding::percent_decode_str;
 
-use crate::fragment::facts::{Device, Facts, Trace};
+use crate::fragment::Trace;
+use crate::fragment::facts::{Device, Facts};
 use crate::site::Site;
-
-/// Longest `tracestate` that is passed on (W3C trace context, 3.3.1.1).
-const TRACESTATE_BYTES_MAX: usize = 512;
 
 /// The facts of a request whose path has matched a route. `chance` makes the trace of a request
 /// that does not belong to one yet.
@@ -124,27 +122,18 @@ fn device(headers: &HeaderMap) -> Device {
 }
 
 fn trace(headers: &HeaderMap, chance: u128) -> Trace {
-    const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-    const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
-    let received = text(headers, TRACEPARENT.as_str()).and_then(Trace::parse);
-    let Some(trace) = received else {
-        return Trace {
-            trace_id: chance.max(1),
-            sampled: false,
-            state: None,
-        };
+    // a line that is no text is one that is not valid
+    let lines = |name: &'static str| {
+        let lines = headers.get_all(name).iter();
+        lines.map(|value| value.to_str().unwrap_or_default())
     };
-    let state = text(headers, TRACESTATE.as_str()).filter(|s| s.len() <= TRACESTATE_BYTES_MAX);
-    Trace {
-        state: state.map(str::to_owned),
-        ..trace
-    }
+    Trace::received(lines("traceparent"), lines("tracestate"), chance)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
+    use http::{HeaderName, HeaderValue};
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         pairs

@@ -23,6 +23,8 @@ use super::reader::{Reading, who_reads};
 use super::{ServerState, error_page};
 
 const LEVEL: HeaderName = HeaderName::from_static("marbre-level");
+/// The trace of the page: what operators find it by.
+const TRACE: HeaderName = HeaderName::from_static("marbre-trace");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 pub(super) const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 /// A page is made for each request; whoever keeps it must ask again.
@@ -234,6 +236,8 @@ fn add_headers(headers: &mut HeaderMap, head: PageHead, level: HeaderValue) {
         headers.append(name, value);
     }
     headers.insert(LEVEL, level);
+    let trace = HeaderValue::try_from(format!("{:032x}", head.trace_id));
+    headers.insert(TRACE, trace.expect("a trace is hexadecimal digits"));
     if let Ok(timing) = HeaderValue::try_from(head.server_timing) {
         headers.insert(SERVER_TIMING, timing);
     }

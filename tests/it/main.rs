@@ -54,6 +54,7 @@ mod static_files;
 mod status_from_core;
 mod status_page;
 mod switches;
+mod traces;
 mod two_nodes;
 mod unread;
 mod valkey_gone;

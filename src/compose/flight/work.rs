@@ -499,7 +499,8 @@ async fn ask(
     };
     let ask = Ask {
         target: &request.target,
-        headers: &|| request_headers(order, request, json, known),
+        headers: &|span_id| request_headers(order, request, json, known, span_id),
+        trail: &order.trail,
     };
     let now = order.composer.clock.now();
     let terms = Terms {
@@ -531,6 +532,7 @@ fn request_headers(
     request: &SourceRequest,
     json: bool,
     known: Option<&Validators>,
+    span_id: u64,
 ) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(6 + request.headers.len());
     if let Some(etag) = known.and_then(|known| known.etag.clone()) {
@@ -541,7 +543,7 @@ fn request_headers(
     }
     let (name, value) = fetch::http::accept(json);
     headers.insert(name, value);
-    let traceparent = HeaderValue::try_from(order.trace.traceparent(fastrand::u64(..)));
+    let traceparent = HeaderValue::try_from(order.trace.traceparent(span_id));
     headers.insert(
         TRACEPARENT,
         traceparent.expect("a traceparent is hexadecimal digits"),
