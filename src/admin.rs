@@ -6,6 +6,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use arc_swap::ArcSwap;
 use axum::Router;
@@ -19,18 +20,25 @@ use http::uri::Authority;
 use http::{HeaderMap, StatusCode};
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::Moment;
 use crate::compose::{Composer, Edition};
 use crate::degradation::Mode;
+use crate::report::Event;
 use crate::switchboard::Switchboard;
-use crate::telemetry::{Samples, Tally};
+use crate::telemetry::journal::Around;
+use crate::telemetry::{Journal, Samples, Tally};
 
 mod api;
 mod copies;
+mod journal;
 mod level;
 mod switches;
 
 /// Reads the site again: what changed, or why it was refused.
 pub type Reload = Box<dyn Fn() -> BoxFuture<'static, Result<Vec<String>, String>> + Send + Sync>;
+
+/// Looks at how things are.
+pub type Look = fn(&Edition, &Mode, &mut dyn FnMut(&Around<'_>));
 
 /// What the handlers need.
 pub struct AdminState {
@@ -46,12 +54,31 @@ pub struct AdminState {
     pub samples: Arc<Samples>,
     /// Counts.
     pub tally: Arc<Tally>,
+    /// What has happened.
+    pub journal: Arc<Journal>,
+    /// How things are, for what the journal says of the present.
+    pub look: Look,
+    /// Who is told of what happens, as it happens.
+    pub followers: Arc<AtomicUsize>,
     /// Reads the site again.
     pub reload: Reload,
     /// Cancelled when the server begins to stop.
     pub stop: CancellationToken,
     /// What an operator must present as `Authorization: Bearer …`.
     pub token: Option<String>,
+}
+
+impl AdminState {
+    fn now(&self) -> Moment {
+        let clock = self.composer.clock();
+        clock.moment(clock.now())
+    }
+
+    /// Tells whoever reads reports.
+    fn tell(&self, event: &Event) {
+        let observers = self.composer.observers();
+        observers.iter().for_each(|observer| observer.event(event));
+    }
 }
 
 /// What answers to operators; `more` is mounted behind the same checks.
@@ -78,6 +105,8 @@ pub fn router(state: Arc<AdminState>, more: Option<Router>) -> Router {
                 .layer(DefaultBodyLimit::max(switches::BODY_BYTES_MAX)),
         )
         .route("/samples", get(api::samples))
+        .route("/journal", get(journal::journal))
+        .route("/events", get(journal::events))
         .route("/explain", get(api::explain))
         .route("/reload", post(api::reload))
         .route(
