@@ -6,6 +6,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use arc_swap::ArcSwap;
 use axum::Router;
@@ -19,14 +20,18 @@ use http::uri::Authority;
 use http::{HeaderMap, Method, StatusCode};
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::Moment;
 use crate::compose::{Composer, Edition};
 use crate::degradation::Mode;
+use crate::report::Event;
 use crate::switchboard::Switchboard;
-use crate::telemetry::{Samples, Tally};
+use crate::telemetry::journal::Around;
+use crate::telemetry::{Journal, Samples, Tally};
 
 mod api;
 mod copies;
 mod dashboard;
+mod journal;
 mod level;
 pub mod live;
 mod picture;
@@ -40,6 +45,9 @@ pub use session::Sessions;
 
 /// Reads the site again: what changed, or why it was refused.
 pub type Reload = Box<dyn Fn() -> BoxFuture<'static, Result<Vec<String>, String>> + Send + Sync>;
+
+/// Looks at how things are.
+pub type Look = fn(&Edition, &Mode, &mut dyn FnMut(&Around<'_>));
 
 /// What the handlers need.
 pub struct AdminState {
@@ -55,6 +63,12 @@ pub struct AdminState {
     pub samples: Arc<Samples>,
     /// Counts.
     pub tally: Arc<Tally>,
+    /// What has happened.
+    pub journal: Arc<Journal>,
+    /// How things are, for what the journal says of the present.
+    pub look: Look,
+    /// Who is told of what happens, as it happens.
+    pub followers: Arc<AtomicUsize>,
     /// Reads the site again.
     pub reload: Reload,
     /// Cancelled when the server begins to stop.
@@ -69,6 +83,19 @@ pub struct AdminState {
     pub readers: SocketAddr,
     /// Where they do from where operators are, if that is another address.
     pub readers_url: Option<String>,
+}
+
+impl AdminState {
+    fn now(&self) -> Moment {
+        let clock = self.composer.clock();
+        clock.moment(clock.now())
+    }
+
+    /// Tells whoever reads reports.
+    fn tell(&self, event: &Event) {
+        let observers = self.composer.observers();
+        observers.iter().for_each(|observer| observer.event(event));
+    }
 }
 
 /// What answers to operators; `more` is mounted behind the same checks.
@@ -106,6 +133,8 @@ pub fn router(state: Arc<AdminState>, more: Option<Router>) -> Router {
                 .layer(DefaultBodyLimit::max(switches::BODY_BYTES_MAX)),
         )
         .route("/samples", get(api::samples))
+        .route("/journal", get(journal::journal))
+        .route("/events", get(journal::events))
         .route("/explain", get(api::explain))
         .route("/reload", post(api::reload))
         .route(

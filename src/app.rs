@@ -38,9 +38,11 @@ use crate::report::{Cause, Event, Observer};
 use crate::server::{self, InFlight, ServerState, accept};
 use crate::site::{self, OriginSpec, ServerSettings, SharedSettings, Site};
 use crate::switchboard::Switchboard;
-use crate::telemetry::{Pulse, Samples, Tally, Throttle, Traces};
+use crate::telemetry::journal::Around;
+use crate::telemetry::{Journal, Pulse, Samples, Tally, Throttle, Traces};
 
 mod govern;
+pub mod journal;
 mod learned;
 
 use govern::Governing;
@@ -134,6 +136,8 @@ pub struct App {
     /// Where operators connect.
     pub admin_address: SocketAddr,
     core: Arc<Core>,
+    journal: Arc<Journal>,
+    looking: journal::Looking,
     settings: ServerSettings,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -212,10 +216,12 @@ impl App {
         let (clock, tasks, stop) = (Clock::start(), TaskTracker::new(), CancellationToken::new());
         let tally = Arc::new(Tally::new(clock));
         let cache = open_cache(&site, &settings, clock, &tasks, &stop).await?;
+        let journal = open_journal(&settings, clock).await;
         let pulse = Arc::new(Pulse::default());
-        let mut observers = vec![
-            Arc::clone(&tally) as Arc<dyn Observer>,
-            Arc::clone(&pulse) as Arc<dyn Observer>,
+        let mut observers: Vec<Arc<dyn Observer>> = vec![
+            Arc::clone(&tally) as _,
+            Arc::clone(&pulse) as _,
+            Arc::clone(&journal) as _,
         ];
         let mut traced_share = 0.0;
         if let Some(settings) = &settings.traces {
@@ -304,9 +310,16 @@ impl App {
             tasks.spawn(learned::keep(file, learned, stop.clone()));
         }
         let reloader = Arc::clone(&core);
+        let looking = journal::Looking {
+            edition: Arc::clone(&edition),
+            mode: Arc::clone(&mode),
+        };
         let operators = AdminState {
             composer,
             edition,
+            journal: Arc::clone(&journal),
+            look: journal::around,
+            followers: Arc::default(),
             switches: Arc::clone(&switches),
             mode,
             samples,
@@ -351,7 +364,16 @@ impl App {
         tasks.spawn(tend(Arc::clone(&core.composer), stop.clone()));
         tasks.spawn(switches.tend(stop.clone()));
         tasks.spawn(follow_nodes(Arc::clone(&core.composer), stop.clone()));
+        let (summing, look) = (Arc::clone(&journal), looking.clone());
+        let look = move |then: &mut dyn FnMut(&Around<'_>)| look.look(then);
+        tasks.spawn(summing.sum_up(look, stop.clone()));
+        core.tell(&Event::Started {
+            version: env!("CARGO_PKG_VERSION"),
+            is_after_crash: journal.is_after_crash(),
+        });
         Ok(Self {
+            journal,
+            looking,
             address,
             admin_address,
             core,
@@ -368,14 +390,31 @@ impl App {
         Arc::clone(&self.core).reload_as_asked().await
     }
 
+    /// Tells whoever reads reports of something that has happened around the server.
+    pub fn tell(&self, event: &Event) {
+        self.core.tell(event);
+    }
+
+    /// The same for somebody who outlives this.
+    pub fn teller(&self) -> impl Fn(&Event) + Send + Sync + use<> {
+        let core = Arc::clone(&self.core);
+        move |event| core.tell(event)
+    }
+
     /// Stops accepting, and finishes what is in flight within the grace. Tells whether everything
     /// was finished.
     pub async fn stop(self) -> bool {
+        self.tell(&Event::Stopping);
         self.stop.cancel();
         self.tasks.close();
         let finished = timeout(self.settings.shutdown_grace, self.tasks.wait())
             .await
             .is_ok();
+        self.looking
+            .look(&mut |around| self.journal.turn(around, true));
+        self.tell(&Event::Stopped(finished));
+        let journal = Arc::clone(&self.journal);
+        let _ = tokio::task::spawn_blocking(move || journal.close()).await;
         // the last copies that were made are the first that the next start needs
         if let Some(disk) = self.core.composer.cache().disk() {
             let _ = timeout(LAST_WRITES, disk.flush()).await;
@@ -386,6 +425,13 @@ impl App {
         let _ = timeout(FAREWELL, self.admin_tasks.wait()).await;
         finished
     }
+}
+
+/// What has happened before, as far as it can be read.
+async fn open_journal(settings: &ServerSettings, clock: Clock) -> Arc<Journal> {
+    let kept = journal::settings(settings);
+    let opening = tokio::task::spawn_blocking(move || Journal::open(kept, clock));
+    Arc::new(opening.await.expect("opening a journal does not panic"))
 }
 
 /// What was learned before a restart, and where it is kept, if it is.

@@ -15,6 +15,8 @@ use crate::telemetry::{self, LogFormat};
 mod check;
 mod demo;
 mod explain;
+mod journal;
+mod operator;
 mod output;
 mod render;
 mod serve;
@@ -48,6 +50,8 @@ enum Command {
     Render(render::Render),
     /// Switch blocks off and on, hold the level, stretch ttls, on a running server.
     Switch(switch::Switch),
+    /// Print what has happened to a site, or the draft of a post-mortem.
+    Journal(journal::Journal),
     /// Play a scenario of readers, origins and faults in virtual time, or a trace that was recorded, and
     /// show what is given up and when it comes back.
     Simulate(simulate::Simulate),
@@ -85,6 +89,7 @@ pub fn run() -> ExitCode {
         Command::Explain(explain) => explain.run(),
         Command::Render(render) => render.run(),
         Command::Switch(switch) => switch.run(),
+        Command::Journal(journal) => journal.run(),
         Command::Simulate(simulate) => simulate.run(),
         Command::Snapshot(snapshot) => snapshot.run(),
         Command::Schema => {

@@ -5,6 +5,7 @@
 //! much time passed between them, whatever the operating system does to the wall clock meanwhile.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -98,10 +99,26 @@ impl Moment {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
 
+    /// So much earlier; nothing is before 1970.
+    pub fn before(self, span: Duration) -> Self {
+        let span = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_sub(span))
+    }
+
     /// So much later.
     pub fn after(self, span: Duration) -> Self {
         let span = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
         Self(self.0.saturating_add(span))
+    }
+}
+
+impl FromStr for Moment {
+    type Err = jiff::Error;
+
+    /// RFC 3339.
+    fn from_str(text: &str) -> Result<Self, jiff::Error> {
+        let timestamp: jiff::Timestamp = text.parse()?;
+        Ok(Self::of(timestamp.into()))
     }
 }
 

@@ -9,9 +9,10 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::clock::Moment;
-use crate::degradation::{Decision, Level, Switch};
+use crate::degradation::{Decision, Level, Sample, Switch};
 use crate::fragment::Grade;
 
+mod told;
 mod trail;
 
 pub use trail::{Attempt, Trail};
@@ -366,6 +367,14 @@ impl PageReport<'_> {
         }
     }
 
+    /// From the request to when all that it was made of was there, however slowly it was then read.
+    pub fn took(&self) -> Duration {
+        let slots = self.fragments.iter();
+        let slots = slots.filter(|f| f.outcome != Outcome::Omitted(OmitReason::Unneeded));
+        let settled = slots.map(|fragment| fragment.duration).max();
+        self.head_after.max(settled.unwrap_or_default())
+    }
+
     /// Whether every block that anybody waited for was there.
     pub fn is_complete(&self) -> bool {
         let unneeded = Outcome::Omitted(OmitReason::Unneeded);
@@ -391,6 +400,8 @@ pub enum Event {
         from: Level,
         /// After; one more than the ladder has where pages are answered from snapshots.
         to: Level,
+        /// What the law was told.
+        sample: Sample,
         /// What the law says.
         decision: Decision,
         /// Whether it only says so.
@@ -416,6 +427,49 @@ pub enum Event {
         /// What.
         change: OriginChange,
     },
+    /// The server begins to serve.
+    Started {
+        /// Of the program.
+        version: &'static str,
+        /// Whether the one before ended without saying so: a crash, a power cut.
+        is_after_crash: bool,
+    },
+    /// The server has been asked to stop.
+    Stopping,
+    /// The server has stopped; whether what was in flight was finished.
+    Stopped(bool),
+    /// A copy was pushed or withdrawn. There are too many of these to be told one by one.
+    Pushed,
+    /// An origin is made to misbehave, or no longer, to see what comes of it.
+    Fault {
+        /// Its name.
+        origin: String,
+        /// How, in words; nothing where it is healthy again.
+        trouble: Option<String>,
+    },
+    /// What is promised to readers is being missed too often, or no longer.
+    Slo {
+        /// The name of the objective.
+        objective: String,
+        /// What has become of its error budget.
+        change: SloChange,
+    },
+}
+
+/// What has become of the error budget of an objective.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum SloChange {
+    /// It is being used up too fast.
+    Burning {
+        /// How many times as fast as it may be.
+        rate: f64,
+        /// Measured over this long.
+        over: Duration,
+    },
+    /// Nothing is left of it.
+    Spent,
+    /// It is used no faster than it may be again.
+    Recovered,
 }
 
 /// What has become of a switch.
@@ -526,6 +580,19 @@ pub enum OriginChange {
         /// What the check has found.
         why: String,
     },
+}
+
+impl OriginChange {
+    /// Whether it is only one more look at what is sick.
+    pub fn is_routine(&self) -> bool {
+        match self {
+            Self::Breaker { from, to, .. } => {
+                let is_again = *from == BreakerState::HalfOpen && *to == BreakerState::Open;
+                is_again || *to == BreakerState::HalfOpen
+            }
+            Self::CanaryWithdrawn { .. } | Self::Health { .. } => false,
+        }
+    }
 }
 
 impl fmt::Display for OriginChange {

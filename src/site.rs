@@ -213,6 +213,10 @@ pub struct ServerSettings {
     pub state_dir: Option<PathBuf>,
     /// The most that copies in it may take, in bytes.
     pub state_bytes_max: u64,
+    /// The most that the journal in it may take, in bytes.
+    pub journal_bytes_max: u64,
+    /// How long the journal is kept.
+    pub journal_keep: Duration,
     /// The store that the nodes share.
     pub shared: Option<SharedSettings>,
     /// Where traces go; `None`: nowhere.

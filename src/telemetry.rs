@@ -1,5 +1,5 @@
 //! What the server says about itself. Owns the log's set-up; the counts that operators read are in
-//! [`tally`]. Nothing here decides anything, and nothing here may slow a page down.
+//! [`tally`], what has happened is in the [`journal`]. Nothing here decides anything, and nothing here may slow a page down.
 
 use std::io::IsTerminal as _;
 
@@ -8,6 +8,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 pub mod history;
+pub mod journal;
 mod lossy;
 pub mod pulse;
 pub mod samples;
@@ -16,6 +17,7 @@ mod throttle;
 mod traces;
 
 pub use history::{Beat, History};
+pub use journal::Journal;
 pub use lossy::LogGuard;
 pub use pulse::Pulse;
 pub use samples::Samples;

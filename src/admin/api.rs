@@ -41,6 +41,8 @@ pub(super) const INDEX: &str = "marbre admin; a browser shows the dashboard here
      GET  /state                what is served and how it goes, JSON\n\
      GET  /level                the level of degradation, JSON\n\
      GET  /samples?since=MS     what the law saw and decided, tick by tick, JSON lines; since 1970\n\
+     GET  /journal?since=2h     what has happened, JSON; &kinds=level,breaker for some of it\n\
+     GET  /events               the same as it happens, server-sent events; ?kinds=…\n\
      PUT  /level                pin it for 12 hours: body `2`, or {\"level\": 2, \"by\": \"who\"}; `auto` or\n\
     \x20                          DELETE for what the law decides\n\
      GET  /live                 how it goes, once a second, server-sent events\n\

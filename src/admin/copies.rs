@@ -170,7 +170,7 @@ async fn pushed(state: &AdminState, request: Request) -> Result<Response, Refuse
     let kept = state.composer.push(edition, addressed.id, key, brought);
     match kept.await {
         Ok(pushed) => {
-            state.tally.pushed();
+            state.tell(&Event::Pushed);
             let status = match pushed.replaced {
                 true => StatusCode::OK,
                 false => StatusCode::CREATED,
@@ -214,7 +214,7 @@ pub(super) async fn withdraw(State(state): Shared, uri: Uri, headers: HeaderMap)
     let (fragment, key) = (addressed.fragment(), Arc::clone(&addressed.request));
     match state.composer.withdraw(fragment, key, version).await {
         Ok(withdrawn) => {
-            state.tally.pushed();
+            state.tell(&Event::Pushed);
             let body = json!({
                 "fragment": fragment.name,
                 "key": addressed.request.target,
@@ -427,8 +427,7 @@ pub(super) async fn purge(
         hard,
         copies,
     };
-    let observers = composer.observers();
-    observers.iter().for_each(|observer| observer.event(&event));
+    state.tell(&event);
     let body = json!({ "purged": copies, "what": what, "hard": hard, "at": at.to_string() });
     Json(body).into_response()
 }

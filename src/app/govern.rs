@@ -239,6 +239,7 @@ impl Governing {
         let event = Event::Degraded {
             from: told.level,
             to: level,
+            sample: turned.sample,
             decision: mode.decision,
             is_dry_run: !mode.gives_up(),
         };

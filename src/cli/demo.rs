@@ -54,7 +54,11 @@ impl Demo {
                 Err(error) => return refuse(&error),
             };
             output::result(&greeting(&app, &demo));
-            let code = until_stopped(app).await;
+            let telling = demo.newspaper().dials().tell(app.teller());
+            let code = tokio::select! {
+                code = until_stopped(app) => code,
+                never = telling => match never {},
+            };
             drop(demo);
             code
         })

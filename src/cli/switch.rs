@@ -5,18 +5,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use http::{Method, StatusCode};
-use reqwest::redirect::Policy;
-use reqwest::{Client, Url};
+use http::Method;
 use serde_json::{Map, Value, json};
 
 use crate::degradation::switches::Subject;
 use crate::fragment::quantity::show_duration;
 
+use super::operator::{self, Operator, Url};
 use super::output;
-
-/// A server on this machine answers in a moment; one with a slow disk takes some seconds.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Switch blocks off and on, hold the level, stretch ttls, on a running server.
 #[derive(Args)]
@@ -232,72 +228,20 @@ fn subject_of(text: &str) -> Subject {
 impl Server {
     /// What the server answers, or why it does not do what it is asked.
     async fn ask(&self, request: &Request) -> Result<Value, String> {
+        let operator = Operator {
+            admin: &self.admin,
+            token: self.token.as_deref(),
+        };
         let url = self.url(request)?;
-        // the first caller installs it; later calls find it installed
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder()
-            .no_proxy()
-            .redirect(Policy::none())
-            .timeout(PATIENCE)
-            .build()
-            .map_err(|error| told(&error))?;
-        let mut asking = client.request(request.method.clone(), url.clone());
-        if let Some(token) = &self.token {
-            asking = asking.bearer_auth(token);
-        }
-        if let Some(body) = &request.body {
-            asking = asking.body(body.to_string());
-        }
-        let answer = asking.send().await.map_err(|error| {
-            format!(
-                "no server answers operators at {}: {}; `--admin URL` says where it is",
-                self.admin,
-                told(&error)
-            )
-        })?;
-        let status = answer.status();
-        let text = answer.text().await.map_err(|error| told(&error))?;
-        if status == StatusCode::UNAUTHORIZED {
-            let text = text.trim_end();
-            return Err(format!("{text}; give `--token`, or set MARBRE_ADMIN_TOKEN"));
-        }
-        if !status.is_success() {
-            return Err(match text.trim_end() {
-                "" => format!("{url} answers {status}"),
-                text => text.to_owned(),
-            });
-        }
-        let read = serde_json::from_str(&text);
-        read.map_err(|_| format!("what answers at {} is no marbre server", self.admin))
+        let method = request.method.clone();
+        operator.ask(method, url, request.body.as_ref()).await
     }
 
     fn url(&self, request: &Request) -> Result<Url, String> {
-        let base = match self.admin.contains("://") {
-            true => self.admin.clone(),
-            false => format!("http://{}", self.admin),
-        };
-        let no_url = || format!("`{}` is not the URL of a server", self.admin);
-        let mut url = Url::parse(base.trim_end_matches('/')).map_err(|_| no_url())?;
-        let is_socket = self.admin.starts_with("unix:");
-        if is_socket || !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-            return Err(no_url());
-        }
-        let path = format!("{}{}", url.path().trim_end_matches('/'), request.path);
-        url.set_path(&path);
-        if let Some((key, value)) = &request.query {
-            url.query_pairs_mut().append_pair(key, value);
-        }
-        Ok(url)
+        let query = request.query.iter();
+        let query: Vec<(&str, &str)> = query.map(|(key, value)| (*key, value.as_str())).collect();
+        operator::url(&self.admin, &request.path, &query)
     }
-}
-
-/// The innermost cause, which says most.
-fn told(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
 }
 
 fn word<'v>(value: &'v Value, key: &str) -> &'v str {

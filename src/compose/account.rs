@@ -158,12 +158,12 @@ impl Account {
         let members = std::mem::take(&mut self.members);
         let report = self.report(members);
         if report.status != 0 {
-            let slots = report.fragments.iter();
-            let slots = slots.filter(|f| f.outcome != Outcome::Omitted(OmitReason::Unneeded));
-            let settled = slots.map(|fragment| fragment.duration).max();
-            let took = report.head_after.max(settled.unwrap_or_default());
             let target = self.declared().target;
-            self.order.edition.meters.times.record(took, target);
+            self.order
+                .edition
+                .meters
+                .times
+                .record(report.took(), target);
         }
         for observer in self.order.composer.observers() {
             observer.page(&report);

@@ -6,10 +6,14 @@
 
 mod desk;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
+use futures::future;
 use serde::Serialize;
 use tokio::sync::watch;
+
+use crate::report::Event;
 
 pub(super) use desk::router;
 
@@ -45,6 +49,26 @@ impl Dial {
             drip: change.drip.unwrap_or(from.drip),
             off: change.off.unwrap_or(from.off),
         }
+    }
+
+    /// What is wrong with the origin, in words; nothing where it is healthy.
+    pub fn trouble(&self) -> Option<String> {
+        let mut words = Vec::new();
+        if self.latency_ms > 0 {
+            words.push(format!("{} ms later", self.latency_ms));
+        }
+        if self.error > 0.0 {
+            words.push(format!("{:.0} % errors", self.error * 100.0));
+        }
+        let switches = [
+            (self.hang, "hangs"),
+            (self.cut, "cuts its answers off"),
+            (self.drip, "drips"),
+            (self.off, "refuses connections"),
+        ];
+        let on = switches.iter().filter(|(is_on, _)| *is_on);
+        words.extend(on.map(|(_, what)| (*what).to_owned()));
+        (!words.is_empty()).then(|| words.join(", "))
     }
 
     /// Whether the origin answers at once and in full.
@@ -157,6 +181,26 @@ impl Dials {
     /// Follows the dial of `origin`.
     pub(super) fn watch(&self, origin: &str) -> Option<watch::Receiver<Dial>> {
         Some(self.sender(origin)?.subscribe())
+    }
+
+    /// Tells of every turn.
+    pub async fn tell(self, tell: impl Fn(&Event) + Send) -> Infallible {
+        let mut told: Vec<Dial> = self.all().into_iter().map(|(_, dial)| dial).collect();
+        let mut watched: Vec<_> = self.0.iter().map(|(_, dial)| dial.subscribe()).collect();
+        loop {
+            let turned = watched.iter_mut().map(|dial| Box::pin(dial.changed()));
+            // the senders are held here: it never fails
+            let _ = future::select_all(turned).await;
+            for ((origin, dial), told) in self.all().into_iter().zip(&mut told) {
+                if dial != *told {
+                    *told = dial;
+                    tell(&Event::Fault {
+                        origin: origin.to_owned(),
+                        trouble: dial.trouble(),
+                    });
+                }
+            }
+        }
     }
 
     fn sender(&self, origin: &str) -> Option<&watch::Sender<Dial>> {

@@ -37,7 +37,13 @@ impl Listener {
             | Event::ReloadRefused(_)
             | Event::Degraded { .. }
             | Event::Purged { .. }
-            | Event::Origin { .. } => panic!("{event:?}"),
+            | Event::Origin { .. }
+            | Event::Started { .. }
+            | Event::Stopping
+            | Event::Stopped(_)
+            | Event::Pushed
+            | Event::Fault { .. }
+            | Event::Slo { .. } => panic!("{event:?}"),
         });
         words.collect()
     }

@@ -12,9 +12,10 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::clock::Clock;
-use crate::degradation::Decision;
+use crate::degradation::{Decision, Switch};
 use crate::report::{
-    BreakerState, Event, FragmentReport, Observer, OriginChange, Outcome, PageReport, SwitchChange,
+    BreakerState, Event, FragmentReport, Observer, OriginChange, Outcome, PageReport, SloChange,
+    SwitchChange,
 };
 
 use super::Throttle;
@@ -106,11 +107,6 @@ impl Tally {
             latest: Mutex::default(),
             complaints: Throttle::default(),
         }
-    }
-
-    /// A copy was pushed or withdrawn: there are too many of these for events.
-    pub fn pushed(&self) {
-        self.pushed.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The counts now.
@@ -222,27 +218,6 @@ fn remember<T>(memory: &mut VecDeque<T>, item: T) {
     memory.push_back(item);
 }
 
-/// What has happened to an origin, and whose it is.
-fn told(origin: &str, replica: Option<&str>, owner: Option<&str>, change: &OriginChange) -> String {
-    let who = match replica {
-        None => format!("origin {origin}"),
-        Some(replica) => format!("replica {replica} of origin {origin}"),
-    };
-    let owner = owner.map_or_else(String::new, |owner| format!(" (owner: {owner})"));
-    format!("{who} {change}{owner}")
-}
-
-/// Whether it is only one more look at what is sick.
-fn is_routine(change: &OriginChange) -> bool {
-    match change {
-        OriginChange::Breaker { from, to, .. } => {
-            let is_again = *from == BreakerState::HalfOpen && *to == BreakerState::Open;
-            is_again || *to == BreakerState::HalfOpen
-        }
-        OriginChange::CanaryWithdrawn { .. } | OriginChange::Health { .. } => false,
-    }
-}
-
 fn is_good(change: &OriginChange) -> bool {
     match change {
         OriginChange::Breaker { to, .. } => *to != BreakerState::Open,
@@ -267,77 +242,44 @@ impl Observer for Tally {
     }
 
     fn event(&self, event: &Event) {
-        let text = match event {
+        let text = event.to_string();
+        match event {
             Event::Reloaded(changes) => {
-                let changes = if changes.is_empty() {
-                    "no change".to_owned()
-                } else {
-                    changes.join("; ")
-                };
-                tracing::info!(changes, "site reloaded: {changes}");
-                format!("site reloaded: {changes}")
+                let changes = changes.join("; ");
+                tracing::info!(changes, "{text}");
             }
-            Event::ReloadRefused(why) => {
-                tracing::error!("site not reloaded, the one before stays:\n{why}");
-                format!("site not reloaded, the one before stays:\n{why}")
-            }
+            Event::ReloadRefused(_) | Event::SwitchesLost(_) => tracing::error!("{text}"),
             Event::Switched(change) => {
-                let (switch, how) = match change {
-                    SwitchChange::Set { switch, .. } => (switch, "set"),
-                    SwitchChange::Cleared { switch, .. } => (switch, "cleared"),
-                    SwitchChange::Over(switch) => (switch, "over"),
+                let how = match change {
+                    SwitchChange::Set { .. } => "set",
+                    SwitchChange::Cleared { .. } => "cleared",
+                    SwitchChange::Over(_) => "over",
                 };
-                let (subject, owner, reason) =
-                    (switch.act.subject(), &switch.owner, &switch.reason);
-                tracing::warn!(%subject, how, owner, reason, "switch {subject}: {change}");
-                format!("switch {subject}: {change}")
-            }
-            Event::SwitchesLost(why) => {
-                tracing::error!("no switch is set, whatever was before: {why}");
-                format!("no switch is set, whatever was before: {why}")
+                let Switch {
+                    act, owner, reason, ..
+                } = change.switch();
+                let subject = act.subject();
+                tracing::warn!(%subject, how, owner, reason, "{text}");
             }
             Event::Degraded {
-                from,
-                to,
-                decision,
-                is_dry_run,
+                from, to, decision, ..
             } => {
                 let Decision {
-                    theta,
-                    admit,
-                    rate,
-                    reason,
+                    theta, admit, rate, ..
                 } = decision;
-                let would = if *is_dry_run { "would go" } else { "goes" };
-                let text = format!(
-                    "level {would} from {from} to {to}: {reason} (theta {theta:.2}, {:.0} % of pages \
-                     composed, {rate:.0} ms of work a second)",
-                    admit * 100.0
-                );
                 match to > from {
                     true => tracing::warn!(%from, %to, theta, admit, rate, "{text}"),
                     false => tracing::info!(%from, %to, theta, admit, rate, "{text}"),
                 }
-                text
             }
-            Event::Purged { what, hard, copies } => {
-                let how = if *hard { "hard" } else { "softly" };
-                tracing::info!(
-                    what,
-                    hard,
-                    copies,
-                    "purged {how}: {what}, {copies} copies in memory"
-                );
-                format!("purged {how}: {what}, {copies} copies in memory")
-            }
+            Event::Purged { what, hard, copies } => tracing::info!(what, hard, copies, "{text}"),
             Event::Origin {
                 origin,
                 replica,
                 owner,
                 change,
             } => {
-                let text = told(origin, replica.as_deref(), owner.as_deref(), change);
-                if is_routine(change) {
+                if change.is_routine() {
                     tracing::debug!(origin, replica, "{text}");
                     return;
                 }
@@ -345,9 +287,25 @@ impl Observer for Tally {
                     true => tracing::info!(origin, replica, owner, "{text}"),
                     false => tracing::warn!(origin, replica, owner, "{text}"),
                 }
-                text
             }
-        };
+            Event::Started { is_after_crash, .. } => match is_after_crash {
+                true => tracing::warn!("{text}"),
+                false => tracing::info!("{text}"),
+            },
+            Event::Stopping | Event::Stopped(true) => tracing::info!("{text}"),
+            Event::Stopped(false) => tracing::warn!("{text}"),
+            Event::Pushed => {
+                self.pushed.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+            Event::Fault { origin, .. } => tracing::warn!(origin, "{text}"),
+            Event::Slo { objective, change } => match change {
+                SloChange::Recovered => tracing::info!(objective, "{text}"),
+                SloChange::Burning { .. } | SloChange::Spent => {
+                    tracing::error!(objective, "{text}");
+                }
+            },
+        }
         remember(&mut self.latest.lock().events, text);
     }
 }

@@ -27,6 +27,7 @@ mod empty_over_full;
 mod hedging;
 mod hostile_origins;
 mod hostile_requests;
+mod journal;
 mod kill_nine;
 mod lazy;
 mod limits;

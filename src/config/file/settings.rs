@@ -42,6 +42,12 @@ pub struct Server {
     /// The most that the copies in it may take.
     #[schemars(extend("x-range" = ["8MiB", "64GiB"]))]
     pub state_size: At<ByteSize>,
+    /// The most that the journal in it may take: what has happened, and what readers got meanwhile.
+    #[schemars(extend("x-range" = ["1MiB", "1GiB"]))]
+    pub journal_size: At<ByteSize>,
+    /// How long the journal knows what has happened.
+    #[schemars(extend("x-range" = ["1h", "365d"]))]
+    pub journal_keep: At<TimeSpan>,
 }
 
 impl Default for Server {
@@ -57,6 +63,8 @@ impl Default for Server {
             shutdown_grace: seconds(10),
             state_dir: At::unwritten("var".to_owned()),
             state_size: At::unwritten(ByteSize(1 << 30)),
+            journal_size: At::unwritten(ByteSize(64 << 20)),
+            journal_keep: seconds(90 * 24 * 3600),
         }
     }
 }

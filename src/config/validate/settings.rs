@@ -81,6 +81,8 @@ pub(super) fn server(declared: &Declared, cx: &mut Context<'_>) -> Option<Server
         shutdown_grace: server.shutdown_grace.0,
         state_dir: (!server.state_dir.is_empty()).then(|| cx.root.join(&**server.state_dir)),
         state_bytes_max: server.state_size.0,
+        journal_bytes_max: server.journal_size.0,
+        journal_keep: server.journal_keep.0,
         shared: match shared {
             Some(shared) => Some(shared?),
             None => None,

@@ -1,0 +1,98 @@
+//! A client of the admin API (shell): how commands ask a running server. Owns the request and what is said
+//! when there is no answer; what is asked for, and what is made of it, is each command's.
+
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use reqwest::Client;
+use reqwest::redirect::Policy;
+use serde_json::Value;
+
+pub(super) use reqwest::Url;
+
+/// A server on this machine answers in a moment; one with a slow disk takes some seconds.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Which server, and how to talk to it.
+pub(super) struct Operator<'a> {
+    /// Where it listens to operators.
+    pub(super) admin: &'a str,
+    /// The token of `[admin]`, if it has one.
+    pub(super) token: Option<&'a str>,
+}
+
+impl Operator<'_> {
+    /// What the server answers, or why it does not do what it is asked.
+    pub(super) async fn ask(
+        &self,
+        method: Method,
+        url: Url,
+        body: Option<&Value>,
+    ) -> Result<Value, String> {
+        // the first caller installs it; later calls find it installed
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = Client::builder()
+            .no_proxy()
+            .redirect(Policy::none())
+            .timeout(PATIENCE)
+            .build()
+            .map_err(|error| told(&error))?;
+        let mut asking = client.request(method, url.clone());
+        if let Some(token) = self.token {
+            asking = asking.bearer_auth(token);
+        }
+        if let Some(body) = body {
+            asking = asking.body(body.to_string());
+        }
+        let answer = asking.send().await.map_err(|error| {
+            format!(
+                "no server answers operators at {}: {}; `--admin URL` says where it is",
+                self.admin,
+                told(&error)
+            )
+        })?;
+        let status = answer.status();
+        let text = answer.text().await.map_err(|error| told(&error))?;
+        if status == StatusCode::UNAUTHORIZED {
+            let text = text.trim_end();
+            return Err(format!("{text}; give `--token`, or set MARBRE_ADMIN_TOKEN"));
+        }
+        if !status.is_success() {
+            return Err(match text.trim_end() {
+                "" => format!("{url} answers {status}"),
+                text => text.to_owned(),
+            });
+        }
+        let read = serde_json::from_str(&text);
+        read.map_err(|_| format!("what answers at {} is no marbre server", self.admin))
+    }
+}
+
+/// The address of this path at a server, which may be given without a scheme.
+pub(super) fn url(admin: &str, path: &str, query: &[(&str, &str)]) -> Result<Url, String> {
+    let base = match admin.contains("://") {
+        true => admin.to_owned(),
+        false => format!("http://{admin}"),
+    };
+    let no_url = || format!("`{admin}` is not the URL of a server");
+    let mut url = Url::parse(base.trim_end_matches('/')).map_err(|_| no_url())?;
+    let is_socket = admin.starts_with("unix:");
+    if is_socket || !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+        return Err(no_url());
+    }
+    let path = format!("{}{path}", url.path().trim_end_matches('/'));
+    url.set_path(&path);
+    if !query.is_empty() {
+        url.query_pairs_mut().extend_pairs(query);
+    }
+    Ok(url)
+}
+
+/// The innermost cause, which says most.
+fn told(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}

@@ -1,0 +1,109 @@
+//! What has happened, in words. Owns the sentences that the log, the admin state and the journal share.
+
+use std::fmt;
+
+use crate::degradation::Decision;
+use crate::fragment::quantity::show_duration;
+
+use super::{Event, SloChange, SwitchChange};
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reloaded(changes) if changes.is_empty() => {
+                f.write_str("site reloaded: no change")
+            }
+            Self::Reloaded(changes) => write!(f, "site reloaded: {}", changes.join("; ")),
+            Self::ReloadRefused(why) => {
+                write!(f, "site not reloaded, the one before stays:\n{why}")
+            }
+            Self::Switched(change) => {
+                write!(f, "switch {}: {change}", change.switch().act.subject())
+            }
+            Self::SwitchesLost(why) => write!(f, "no switch is set, whatever was before: {why}"),
+            Self::Degraded {
+                from,
+                to,
+                decision,
+                is_dry_run,
+                ..
+            } => {
+                let Decision {
+                    theta,
+                    admit,
+                    rate,
+                    reason,
+                } = decision;
+                let would = if *is_dry_run { "would go" } else { "goes" };
+                write!(
+                    f,
+                    "level {would} from {from} to {to}: {reason} (theta {theta:.2}, {:.0} % of pages \
+                     composed, {rate:.0} ms of work a second)",
+                    admit * 100.0
+                )
+            }
+            Self::Purged { what, hard, copies } => {
+                let how = if *hard { "hard" } else { "softly" };
+                write!(f, "purged {how}: {what}, {copies} copies in memory")
+            }
+            Self::Origin {
+                origin,
+                replica,
+                owner,
+                change,
+            } => {
+                match replica {
+                    None => write!(f, "origin {origin} {change}")?,
+                    Some(replica) => write!(f, "replica {replica} of origin {origin} {change}")?,
+                }
+                match owner {
+                    Some(owner) => write!(f, " (owner: {owner})"),
+                    None => Ok(()),
+                }
+            }
+            Self::Started {
+                version,
+                is_after_crash,
+            } => {
+                write!(f, "marbre {version} serves")?;
+                match is_after_crash {
+                    true => f.write_str("; the one before ended without saying so"),
+                    false => Ok(()),
+                }
+            }
+            Self::Stopping => f.write_str("stopping: pages in flight are being finished"),
+            Self::Stopped(true) => f.write_str("stopped: all that was in flight is finished"),
+            Self::Stopped(false) => f.write_str("stopped: some connections were cut"),
+            Self::Pushed => f.write_str("a copy was pushed or withdrawn"),
+            Self::Fault {
+                origin,
+                trouble: Some(trouble),
+            } => write!(f, "origin {origin} is made to misbehave: {trouble}"),
+            Self::Fault { origin, .. } => write!(f, "origin {origin} is made healthy again"),
+            Self::Slo { objective, change } => write!(f, "objective {objective} {change}"),
+        }
+    }
+}
+
+impl fmt::Display for SloChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Burning { rate, over } => write!(
+                f,
+                "is being missed: over {} its error budget was used {rate:.1} times as fast as it may be",
+                show_duration(*over)
+            ),
+            Self::Spent => f.write_str("has nothing left of its error budget"),
+            Self::Recovered => f.write_str("is kept again"),
+        }
+    }
+}
+
+impl SwitchChange {
+    /// The switch that it is about.
+    pub fn switch(&self) -> &crate::degradation::Switch {
+        match self {
+            Self::Set { switch, .. } | Self::Cleared { switch, .. } | Self::Over(switch) => switch,
+        }
+    }
+}

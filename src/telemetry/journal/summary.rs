@@ -1,0 +1,505 @@
+//! What readers got for a while, as numbers. Owns the counters that every page adds to, and what is
+//! made of them; pure: it is told how much time has passed.
+//!
+//! Invariant: a page waits for no lock here, and adds to counters that are there already; the first
+//! block that is lost for a new cause makes room for its counter.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use serde::{Deserialize, Serialize};
+
+use crate::report::{OmitReason, Outcome, PageReport};
+
+/// Buckets of page times for each doubling: the width of one is an eighth of what it stands for.
+const PER_DOUBLING: u32 = 8;
+
+/// Enough for 2^36 µs, which is 19 hours.
+const BUCKETS: usize = 34 * PER_DOUBLING as usize;
+
+/// Blocks that were lost, by fragment and cause.
+type Lost = BTreeMap<String, BTreeMap<String, u64>>;
+
+/// What readers got between two moments.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Summary {
+    /// How long it was, in seconds.
+    pub span_s: f64,
+    /// Pages that readers asked for. Each of them is counted by one of the next five, or was neither a
+    /// page nor an error page: a redirect, a page that there is not.
+    pub pages: u64,
+    /// On which every block was there.
+    pub full: u64,
+    /// On which a block was missing, or something stood in for it.
+    pub degraded: u64,
+    /// Which were answered with their snapshot.
+    pub snapshots: u64,
+    /// Whose core could not be had: error pages.
+    pub unavailable: u64,
+    /// Whose reader left before the end.
+    pub left: u64,
+    /// Blocks for which something else stood in.
+    pub stand_ins: u64,
+    /// Blocks that were left out: fragment → cause → how many.
+    pub lost: Lost,
+    /// What these were worth, by cause; a block is worth its rank.
+    pub value_lost: BTreeMap<String, f64>,
+    /// Half of the pages took no longer, in milliseconds.
+    pub p50_ms: Option<f64>,
+    /// 95 of 100 took no longer, in milliseconds.
+    pub p95_ms: Option<f64>,
+    /// The level that everybody's pages have at least, at the end.
+    pub level: u8,
+    /// Whether all is well: nothing lost, level 0, all origins asked as ever.
+    pub well: bool,
+    /// Whether it is not over yet.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub so_far: bool,
+}
+
+/// How things are, besides what readers get.
+pub struct Around<'v> {
+    /// The level that everybody's pages have at least.
+    pub level: u8,
+    /// Whether nothing is given up and no origin is left alone.
+    pub is_well: bool,
+    /// What a block is worth, by its name.
+    pub value: &'v dyn Fn(&str) -> f64,
+}
+
+/// The counters.
+pub(super) struct Counters {
+    pages: AtomicU64,
+    full: AtomicU64,
+    degraded: AtomicU64,
+    snapshots: AtomicU64,
+    unavailable: AtomicU64,
+    left: AtomicU64,
+    stand_ins: AtomicU64,
+    pushed: AtomicU64,
+    lost: ArcSwap<BTreeMap<String, Arc<BTreeMap<&'static str, Arc<AtomicU64>>>>>,
+    times: Box<[AtomicU64]>,
+}
+
+/// The counters at one moment, or how much they have grown between two.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct Counted {
+    pages: u64,
+    full: u64,
+    degraded: u64,
+    snapshots: u64,
+    unavailable: u64,
+    left: u64,
+    stand_ins: u64,
+    pub(super) pushed: u64,
+    lost: Lost,
+    times: Vec<u64>,
+}
+
+impl Counters {
+    pub(super) fn new() -> Self {
+        let zero = || AtomicU64::new(0);
+        Self {
+            pages: zero(),
+            full: zero(),
+            degraded: zero(),
+            snapshots: zero(),
+            unavailable: zero(),
+            left: zero(),
+            stand_ins: zero(),
+            pushed: zero(),
+            lost: ArcSwap::default(),
+            times: (0..BUCKETS).map(|_| zero()).collect(),
+        }
+    }
+
+    pub(super) fn pushed(&self) {
+        self.pushed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn page(&self, report: &PageReport<'_>) {
+        let add = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
+        add(&self.pages);
+        if !report.finished {
+            add(&self.left);
+            return;
+        }
+        add(&self.times[bucket(report.took())]);
+        if report.snapshot.is_some() {
+            add(&self.snapshots);
+        } else if report.status == 503 {
+            add(&self.unavailable);
+        } else if report.is_complete() {
+            add(&self.full);
+        } else if report.status == 200 {
+            add(&self.degraded);
+            for fragment in &report.fragments {
+                self.block(&fragment.name, &fragment.outcome);
+            }
+        }
+    }
+
+    fn block(&self, name: &str, outcome: &Outcome) {
+        let cause = match outcome {
+            _ if outcome.is_whole() => return,
+            Outcome::Omitted(OmitReason::Unneeded) => return,
+            Outcome::Omitted(OmitReason::Shed(_)) => "shed",
+            Outcome::Omitted(OmitReason::Failed(cause)) => cause.label(),
+            Outcome::Omitted(OmitReason::Switched)
+            | Outcome::Cached
+            | Outcome::Fetched
+            | Outcome::Declared
+            | Outcome::Absent
+            | Outcome::Stale(_)
+            | Outcome::Partial { .. }
+            | Outcome::Sibling(..)
+            | Outcome::Static(_)
+            | Outcome::Inline(_)
+            | Outcome::DefaultData(_)
+            | Outcome::Lazy(_) => {
+                self.stand_ins.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+        };
+        let known = |lost: &BTreeMap<String, Arc<BTreeMap<&'static str, Arc<AtomicU64>>>>| {
+            lost.get(name)?.get(cause).cloned()
+        };
+        let counter = known(&self.lost.load()).or_else(|| {
+            self.lost.rcu(|lost| {
+                let mut lost = BTreeMap::clone(lost);
+                let causes = lost.entry(name.to_owned()).or_default();
+                Arc::make_mut(causes).entry(cause).or_default();
+                lost
+            });
+            known(&self.lost.load())
+        });
+        // no counter is ever taken away
+        if let Some(counter) = counter {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn counted(&self) -> Counted {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let lost = self.lost.load();
+        let lost = lost.iter().map(|(name, causes)| {
+            let causes = causes
+                .iter()
+                .map(|(cause, n)| ((*cause).to_owned(), read(n)));
+            (name.clone(), causes.collect())
+        });
+        Counted {
+            pages: read(&self.pages),
+            full: read(&self.full),
+            degraded: read(&self.degraded),
+            snapshots: read(&self.snapshots),
+            unavailable: read(&self.unavailable),
+            left: read(&self.left),
+            stand_ins: read(&self.stand_ins),
+            pushed: read(&self.pushed),
+            lost: lost.collect(),
+            times: self.times.iter().map(read).collect(),
+        }
+    }
+}
+
+impl Counted {
+    #[cfg(test)]
+    pub(super) fn of(full: u64, degraded: u64) -> Self {
+        Self {
+            pages: full + degraded,
+            full,
+            degraded,
+            ..Self::default()
+        }
+    }
+
+    /// How much was counted since `before`.
+    pub(super) fn since(&self, before: &Self) -> Self {
+        let less = |now: u64, then: u64| now.saturating_sub(then);
+        let mut lost = Lost::new();
+        for (name, causes) in &self.lost {
+            for (cause, count) in causes {
+                let then = before.lost.get(name).and_then(|causes| causes.get(cause));
+                let count = less(*count, then.copied().unwrap_or(0));
+                if count > 0 {
+                    lost.entry(name.clone())
+                        .or_default()
+                        .insert(cause.clone(), count);
+                }
+            }
+        }
+        let times = self.times.iter().enumerate();
+        Self {
+            pages: less(self.pages, before.pages),
+            full: less(self.full, before.full),
+            degraded: less(self.degraded, before.degraded),
+            snapshots: less(self.snapshots, before.snapshots),
+            unavailable: less(self.unavailable, before.unavailable),
+            left: less(self.left, before.left),
+            stand_ins: less(self.stand_ins, before.stand_ins),
+            pushed: less(self.pushed, before.pushed),
+            lost,
+            times: times
+                .map(|(i, n)| less(*n, before.times.get(i).copied().unwrap_or(0)))
+                .collect(),
+        }
+    }
+
+    /// Whether readers got less than they should.
+    pub(super) fn is_ill(&self) -> bool {
+        self.degraded + self.snapshots + self.unavailable > 0
+    }
+
+    /// Whether nobody has read anything.
+    pub(super) fn is_empty(&self) -> bool {
+        self.pages == 0
+    }
+
+    /// What it comes to.
+    pub(super) fn summary(&self, span: Duration, around: &Around<'_>) -> Summary {
+        let mut value_lost = BTreeMap::new();
+        for (name, causes) in &self.lost {
+            for (cause, count) in causes {
+                // counts are far below 2^53
+                *value_lost.entry(cause.clone()).or_insert(0.0) +=
+                    *count as f64 * (around.value)(name);
+            }
+        }
+        Summary {
+            span_s: (span.as_secs_f64() * 10.0).round() / 10.0,
+            pages: self.pages,
+            full: self.full,
+            degraded: self.degraded,
+            snapshots: self.snapshots,
+            unavailable: self.unavailable,
+            left: self.left,
+            stand_ins: self.stand_ins,
+            lost: self.lost.clone(),
+            value_lost,
+            p50_ms: self.quantile(0.50),
+            p95_ms: self.quantile(0.95),
+            level: around.level,
+            well: around.is_well && !self.is_ill(),
+            so_far: false,
+        }
+    }
+
+    /// The middle of the bucket in which this share of the pages is reached.
+    fn quantile(&self, share: f64) -> Option<f64> {
+        let all: u64 = self.times.iter().sum();
+        let wanted = (all as f64 * share).ceil();
+        let mut seen = 0;
+        let found = self.times.iter().position(|count| {
+            seen += count;
+            *count > 0 && seen as f64 >= wanted
+        });
+        found.map(|bucket| (middle_us(bucket) / 100.0).round() / 10.0)
+    }
+}
+
+/// Where a time is counted.
+fn bucket(took: Duration) -> usize {
+    let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(8);
+    let doubling = micros.ilog2();
+    let within = (micros >> (doubling - 3)) & 7;
+    let bucket = u64::from((doubling - 3) * PER_DOUBLING) + within;
+    usize::try_from(bucket)
+        .unwrap_or(usize::MAX)
+        .min(BUCKETS - 1)
+}
+
+/// What a bucket stands for, in microseconds.
+fn middle_us(bucket: usize) -> f64 {
+    let per = PER_DOUBLING as usize;
+    let (doubling, within) = (bucket / per, bucket % per);
+    let unit = (doubling as f64).exp2();
+    (8.0 + within as f64 + 0.5) * unit
+}
+
+impl Summary {
+    /// In words.
+    pub fn says(&self) -> String {
+        let Self {
+            span_s,
+            pages,
+            full,
+            degraded,
+            snapshots,
+            unavailable,
+            left,
+            ..
+        } = self;
+        let mut text = format!("{pages} pages in {span_s} s");
+        if full == pages {
+            text += ", all of them full";
+        }
+        for (count, what) in [
+            (degraded, "with blocks missing or replaced"),
+            (snapshots, "from snapshots"),
+            (unavailable, "error pages"),
+            (left, "left by their readers"),
+        ] {
+            if *count > 0 {
+                text += &format!(", {count} {what}");
+            }
+        }
+        if let Some((p50, p95)) = self.p50_ms.zip(self.p95_ms) {
+            text += &format!("; half within {p50} ms, 95 % within {p95} ms");
+        }
+        let mut lost: Vec<(u64, &String, &String)> = Vec::new();
+        for (name, causes) in &self.lost {
+            lost.extend(causes.iter().map(|(cause, count)| (*count, name, cause)));
+        }
+        lost.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(b.1)));
+        if !lost.is_empty() {
+            let named = lost.iter().take(3);
+            let named: Vec<String> = named
+                .map(|(count, name, cause)| format!("{name} {count} ({cause})"))
+                .collect();
+            let more = lost.len().saturating_sub(3);
+            text += &format!("; lost: {}", named.join(", "));
+            if more > 0 {
+                text += &format!(" and {more} more");
+            }
+        }
+        text
+    }
+
+    /// Takes what comes after it in: the counts of both together.
+    pub fn add(&mut self, other: &Self) {
+        self.span_s += other.span_s;
+        self.pages += other.pages;
+        self.full += other.full;
+        self.degraded += other.degraded;
+        self.snapshots += other.snapshots;
+        self.unavailable += other.unavailable;
+        self.left += other.left;
+        self.stand_ins += other.stand_ins;
+        for (name, causes) in &other.lost {
+            for (cause, count) in causes {
+                *self
+                    .lost
+                    .entry(name.clone())
+                    .or_default()
+                    .entry(cause.clone())
+                    .or_default() += count;
+            }
+        }
+        for (cause, value) in &other.value_lost {
+            *self.value_lost.entry(cause.clone()).or_default() += value;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::degradation::Level;
+    use crate::report::{Cause, FragmentReport};
+
+    fn page(status: u16, outcomes: &[(&'static str, Outcome)], ms: u64) -> PageReport<'static> {
+        let fragments = outcomes.iter().map(|(name, outcome)| FragmentReport {
+            name: (*name).into(),
+            outcome: outcome.clone(),
+            age: None,
+            duration: Duration::from_millis(ms),
+        });
+        PageReport {
+            page: "p".into(),
+            path: "/".into(),
+            trace_id: 1,
+            level: Level::FULL,
+            status,
+            head_after: Duration::ZERO,
+            duration: Duration::from_millis(ms),
+            finished: true,
+            snapshot: None,
+            fragments: fragments.collect(),
+        }
+    }
+
+    #[test]
+    fn each_page_is_counted_once_and_each_lost_block_by_its_cause() {
+        let counters = Counters::new();
+        let shed = Outcome::Omitted(OmitReason::Shed(Level::new(1)));
+        let slow = Outcome::Omitted(OmitReason::Failed(Cause::Timeout));
+        counters.page(&page(
+            200,
+            &[("a", Outcome::Fetched), ("b", Outcome::Cached)],
+            10,
+        ));
+        counters.page(&page(
+            200,
+            &[("a", Outcome::Fetched), ("b", shed.clone())],
+            20,
+        ));
+        let before = counters.counted();
+        counters.page(&page(200, &[("a", slow.clone()), ("b", shed)], 40));
+        counters.page(&page(
+            200,
+            &[("a", Outcome::Static(Cause::Open)), ("b", slow)],
+            40,
+        ));
+        counters.page(&page(
+            503,
+            &[("a", Outcome::Omitted(OmitReason::Failed(Cause::Open)))],
+            1,
+        ));
+        counters.page(&page(404, &[], 1));
+        counters.page(&PageReport {
+            snapshot: Some(Duration::ZERO),
+            ..page(200, &[], 1)
+        });
+        counters.page(&PageReport {
+            finished: false,
+            ..page(200, &[], 1)
+        });
+        let around = Around {
+            level: 1,
+            is_well: true,
+            value: &|name| if name == "b" { 40.0 } else { 20.0 },
+        };
+        let summary = counters
+            .counted()
+            .since(&before)
+            .summary(Duration::from_secs(10), &around);
+        let Summary {
+            pages,
+            full,
+            degraded,
+            snapshots,
+            unavailable,
+            left,
+            stand_ins,
+            ..
+        } = summary;
+        assert_eq!(
+            [pages, full, degraded, snapshots, unavailable, left],
+            [6, 0, 2, 1, 1, 1]
+        );
+        assert_eq!((stand_ins, summary.well), (1, false));
+        assert_eq!(
+            summary.lost["a"],
+            BTreeMap::from([("timeout".to_owned(), 1)])
+        );
+        assert_eq!(summary.lost["b"].len(), 2);
+        assert_eq!(summary.value_lost["timeout"], 60.0);
+        assert_eq!(summary.value_lost["shed"], 40.0);
+    }
+
+    #[test]
+    fn times_are_known_to_an_eighth() {
+        for micros in [8, 9, 1000, 12_345, 250_000, 59_000_000] {
+            let told = middle_us(bucket(Duration::from_micros(micros)));
+            let off = told / micros as f64 - 1.0;
+            assert!(off.abs() < 0.07, "{micros} us as {told}");
+        }
+        assert!(bucket(Duration::MAX) < BUCKETS);
+        assert_eq!(Counted::default().quantile(0.5), None);
+    }
+}
