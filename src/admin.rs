@@ -20,17 +20,21 @@ use http::{HeaderMap, StatusCode};
 use tokio_util::sync::CancellationToken;
 
 use crate::compose::{Composer, Edition};
-use crate::degradation::Mode;
+use crate::degradation::{Lag, Mode};
 use crate::switchboard::Switchboard;
-use crate::telemetry::{Samples, Tally};
+use crate::telemetry::{Metrics, Samples, Tally};
 
 mod api;
 mod copies;
 mod level;
+mod metrics;
 mod switches;
 
 /// Reads the site again: what changed, or why it was refused.
 pub type Reload = Box<dyn Fn() -> BoxFuture<'static, Result<Vec<String>, String>> + Send + Sync>;
+
+/// How many pages are being composed.
+pub type PagesInFlight = Box<dyn Fn() -> usize + Send + Sync>;
 
 /// What the handlers need.
 pub struct AdminState {
@@ -46,6 +50,12 @@ pub struct AdminState {
     pub samples: Arc<Samples>,
     /// Counts.
     pub tally: Arc<Tally>,
+    /// What machines are told.
+    pub metrics: Arc<Metrics>,
+    /// How late the runtime is.
+    pub lag: Arc<Lag>,
+    /// How many pages are being composed.
+    pub pages_in_flight: PagesInFlight,
     /// Reads the site again.
     pub reload: Reload,
     /// Cancelled when the server begins to stop.
@@ -78,6 +88,7 @@ pub fn router(state: Arc<AdminState>, more: Option<Router>) -> Router {
                 .layer(DefaultBodyLimit::max(switches::BODY_BYTES_MAX)),
         )
         .route("/samples", get(api::samples))
+        .route("/metrics", get(metrics::metrics))
         .route("/explain", get(api::explain))
         .route("/reload", post(api::reload))
         .route(

@@ -38,7 +38,7 @@ use crate::report::{Cause, Event, Observer};
 use crate::server::{self, InFlight, ServerState, accept};
 use crate::site::{self, OriginSpec, ServerSettings, SharedSettings, Site};
 use crate::switchboard::Switchboard;
-use crate::telemetry::{Samples, Tally, Throttle};
+use crate::telemetry::{Metrics, Samples, Tally, Throttle};
 
 mod govern;
 mod learned;
@@ -147,6 +147,7 @@ struct Core {
     composer: Arc<Composer>,
     settings: ServerSettings,
     world: World,
+    metrics: Arc<Metrics>,
     tasks: TaskTracker,
     stop: CancellationToken,
     watched: Mutex<Vec<PathBuf>>,
@@ -209,7 +210,11 @@ impl App {
         let (clock, tasks, stop) = (Clock::start(), TaskTracker::new(), CancellationToken::new());
         let tally = Arc::new(Tally::new(clock));
         let cache = open_cache(&site, &settings, clock, &tasks, &stop).await?;
-        let observers = vec![Arc::clone(&tally) as Arc<dyn Observer>];
+        let metrics = Arc::new(Metrics::new(&site));
+        let observers: Vec<Arc<dyn Observer>> = vec![
+            Arc::clone(&tally) as Arc<dyn Observer>,
+            Arc::clone(&metrics) as Arc<dyn Observer>,
+        ];
         let world = World::new(clock, observers.clone());
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         let cores = site.degradation.workers.unwrap_or(cores);
@@ -256,12 +261,14 @@ impl App {
             composer: Arc::clone(&composer),
             settings: settings.clone(),
             world,
+            metrics: Arc::clone(&metrics),
             tasks: tasks.clone(),
             stop: stop.clone(),
             watched: Mutex::new(watched),
             rewatch: Notify::new(),
             reloading: Mutex::new(()),
         });
+        let pages = Arc::new(InFlight::new(pages_in_flight_max(&settings)));
         let readers = Arc::new(ServerState {
             complaints: Throttle::default(),
             composer: Arc::clone(&composer),
@@ -269,7 +276,7 @@ impl App {
             mode: Arc::clone(&mode),
             tasks: tasks.clone(),
             stop: stop.clone(),
-            pages: Arc::new(InFlight::new(pages_in_flight_max(&settings))),
+            pages: Arc::clone(&pages),
             header_bytes_max: settings.header_bytes_max,
             body_bytes_max: settings.body_bytes_max,
             body_timeout: settings.body_timeout,
@@ -297,6 +304,9 @@ impl App {
             mode,
             samples,
             tally,
+            metrics,
+            lag: Arc::clone(&lag),
+            pages_in_flight: Box::new(move || pages.count()),
             reload: Box::new(move || Arc::clone(&reloader).reload_as_asked().boxed()),
             stop: stop.clone(),
             token: settings.admin_token.clone(),
@@ -579,6 +589,7 @@ impl Core {
             .cache()
             .resize(edition.site.limits.cache_bytes_max);
         *self.watched.lock() = loaded.watched;
+        self.metrics.declare(&edition.site);
         self.edition.store(Arc::new(edition));
         Ok(changes)
     }

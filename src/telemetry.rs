@@ -1,5 +1,5 @@
 //! What the server says about itself. Owns the log's set-up; the counts that operators read are in
-//! [`tally`]. Nothing here decides anything, and nothing here may slow a page down.
+//! [`tally`], those that machines read in [`metrics`]. Nothing here decides anything, and nothing here may slow a page down.
 
 use std::io::IsTerminal as _;
 
@@ -7,12 +7,15 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+pub mod alerts;
 mod lossy;
+pub mod metrics;
 pub mod samples;
 pub mod tally;
 mod throttle;
 
 pub use lossy::LogGuard;
+pub use metrics::Metrics;
 pub use samples::Samples;
 pub use tally::Tally;
 pub use throttle::Throttle;

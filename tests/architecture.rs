@@ -78,6 +78,9 @@ const PURE: &[&str] = &[
     "config/diff",
     "config/diff.rs",
     "server/reader.rs",
+    "telemetry/alerts.rs",
+    "telemetry/metrics.rs",
+    "telemetry/metrics",
     "switchboard/fit.rs",
     "switchboard/record.rs",
 ];

@@ -39,6 +39,7 @@ pub(super) async fn index() -> &'static str {
      GET  /healthz              the process runs\n\
      GET  /readyz               pages can be served\n\
      GET  /state                what is served and how it goes, JSON\n\
+     GET  /metrics              for Prometheus: the text format, or OpenMetrics with exemplars\n\
      GET  /level                the level of degradation, JSON\n\
      GET  /samples?since=MS     what the law saw and decided, tick by tick, JSON lines; since 1970\n\
      PUT  /level                pin it for 12 hours: body `2`, or {\"level\": 2, \"by\": \"who\"}; `auto` or\n\

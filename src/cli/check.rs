@@ -33,6 +33,8 @@ struct Summary {
     /// What is given up, in this order.
     ladder: Vec<StepSummary>,
     origins: Vec<OriginSummary>,
+    /// Time series that Prometheus gets at most.
+    metrics_series_max: usize,
 }
 
 /// A step of the ladder.
@@ -142,6 +144,7 @@ impl Check {
                 .collect(),
             ladder: ladder(&site),
             origins: site.origins.iter().map(origin_summary).collect(),
+            metrics_series_max: crate::telemetry::metrics::series_max(&site),
         };
         if self.json {
             output::json(&summary);
@@ -307,6 +310,10 @@ fn text(declared: config::Summary, summary: &Summary) -> String {
     for origin in &summary.origins {
         line(format!("  {}", of_origin(origin)));
     }
+    let series = summary.metrics_series_max;
+    line(format!(
+        "\nmetrics: at most {series} time series at /metrics"
+    ));
     text
 }
 
