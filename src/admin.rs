@@ -22,11 +22,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Moment;
 use crate::compose::{Composer, Edition};
-use crate::degradation::Mode;
+use crate::degradation::{Lag, Mode};
 use crate::report::Event;
 use crate::switchboard::Switchboard;
 use crate::telemetry::journal::Around;
-use crate::telemetry::{Journal, Samples, Tally};
+use crate::telemetry::{Journal, Metrics, Samples, Tally};
 
 mod api;
 mod copies;
@@ -37,6 +37,7 @@ pub mod live;
 mod picture;
 mod preview;
 mod session;
+mod metrics;
 mod switches;
 mod words;
 
@@ -48,6 +49,9 @@ pub type Reload = Box<dyn Fn() -> BoxFuture<'static, Result<Vec<String>, String>
 
 /// Looks at how things are.
 pub type Look = fn(&Edition, &Mode, &mut dyn FnMut(&Around<'_>));
+
+/// How many pages are being composed.
+pub type PagesInFlight = Box<dyn Fn() -> usize + Send + Sync>;
 
 /// What the handlers need.
 pub struct AdminState {
@@ -69,6 +73,12 @@ pub struct AdminState {
     pub look: Look,
     /// Who is told of what happens, as it happens.
     pub followers: Arc<AtomicUsize>,
+    /// What machines are told.
+    pub metrics: Arc<Metrics>,
+    /// How late the runtime is.
+    pub lag: Arc<Lag>,
+    /// How many pages are being composed.
+    pub pages_in_flight: PagesInFlight,
     /// Reads the site again.
     pub reload: Reload,
     /// Cancelled when the server begins to stop.
@@ -135,6 +145,7 @@ pub fn router(state: Arc<AdminState>, more: Option<Router>) -> Router {
         .route("/samples", get(api::samples))
         .route("/journal", get(journal::journal))
         .route("/events", get(journal::events))
+        .route("/metrics", get(metrics::metrics))
         .route("/explain", get(api::explain))
         .route("/reload", post(api::reload))
         .route(

@@ -39,7 +39,7 @@ use crate::server::{self, InFlight, ServerState, accept};
 use crate::site::{self, OriginSpec, ServerSettings, SharedSettings, Site};
 use crate::switchboard::Switchboard;
 use crate::telemetry::journal::Around;
-use crate::telemetry::{Journal, Pulse, Samples, Tally, Throttle, Traces};
+use crate::telemetry::{Journal, Metrics, Pulse, Samples, Tally, Throttle, Traces};
 
 mod govern;
 pub mod journal;
@@ -154,6 +154,7 @@ struct Core {
     composer: Arc<Composer>,
     settings: ServerSettings,
     world: World,
+    metrics: Arc<Metrics>,
     tasks: TaskTracker,
     stop: CancellationToken,
     watched: Mutex<Vec<PathBuf>>,
@@ -216,12 +217,14 @@ impl App {
         let (clock, tasks, stop) = (Clock::start(), TaskTracker::new(), CancellationToken::new());
         let tally = Arc::new(Tally::new(clock));
         let cache = open_cache(&site, &settings, clock, &tasks, &stop).await?;
+        let metrics = Arc::new(Metrics::new(&site));
         let journal = open_journal(&settings, clock).await;
         let pulse = Arc::new(Pulse::default());
         let mut observers: Vec<Arc<dyn Observer>> = vec![
             Arc::clone(&tally) as _,
             Arc::clone(&pulse) as _,
             Arc::clone(&journal) as _,
+            Arc::clone(&metrics) as _,
         ];
         let mut traced_share = 0.0;
         if let Some(settings) = &settings.traces {
@@ -275,12 +278,14 @@ impl App {
             composer: Arc::clone(&composer),
             settings: settings.clone(),
             world,
+            metrics: Arc::clone(&metrics),
             tasks: tasks.clone(),
             stop: stop.clone(),
             watched: Mutex::new(watched),
             rewatch: Notify::new(),
             reloading: Mutex::new(()),
         });
+        let pages = Arc::new(InFlight::new(pages_in_flight_max(&settings)));
         let readers = Arc::new(ServerState {
             complaints: Throttle::default(),
             composer: Arc::clone(&composer),
@@ -289,7 +294,7 @@ impl App {
             tasks: tasks.clone(),
             stop: stop.clone(),
             noticed: server::Noticed::default(),
-            pages: Arc::new(InFlight::new(pages_in_flight_max(&settings))),
+            pages: Arc::clone(&pages),
             header_bytes_max: settings.header_bytes_max,
             body_bytes_max: settings.body_bytes_max,
             body_timeout: settings.body_timeout,
@@ -324,6 +329,9 @@ impl App {
             mode,
             samples,
             tally,
+            metrics,
+            lag: Arc::clone(&lag),
+            pages_in_flight: Box::new(move || pages.count()),
             reload: Box::new(move || Arc::clone(&reloader).reload_as_asked().boxed()),
             stop: stop.clone(),
             sessions: Sessions::new(settings.admin_token.clone()),
@@ -645,6 +653,7 @@ impl Core {
             .cache()
             .resize(edition.site.limits.cache_bytes_max);
         *self.watched.lock() = loaded.watched;
+        self.metrics.declare(&edition.site);
         self.edition.store(Arc::new(edition));
         Ok(changes)
     }

@@ -12,6 +12,7 @@ use clap::{Parser, Subcommand};
 
 use crate::telemetry::{self, LogFormat};
 
+mod alerts;
 mod check;
 mod demo;
 mod explain;
@@ -44,6 +45,8 @@ enum Command {
     Serve(serve::Serve),
     /// Check a declaration, and print what it means: blocks in drop order and worst-case times.
     Check(check::Check),
+    /// Print alerting and recording rules for Prometheus: who is called when which origin is sick.
+    Alerts(alerts::Alerts),
     /// Print what a page would do, and why.
     Explain(explain::Explain),
     /// Compose one page and print it; its report goes to standard error.
@@ -86,6 +89,7 @@ pub fn run() -> ExitCode {
     {
         Command::Serve(serve) => serve.run(),
         Command::Check(check) => check.run(),
+        Command::Alerts(alerts) => alerts.run(),
         Command::Explain(explain) => explain.run(),
         Command::Render(render) => render.run(),
         Command::Switch(switch) => switch.run(),

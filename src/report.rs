@@ -91,31 +91,61 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// One word for headers and labels, by [`number`](Self::number).
+    pub const LABELS: [&'static str; 21] = [
+        "timeout",
+        "connect",
+        "transport",
+        "truncated",
+        "status",
+        "redirect",
+        "too_large",
+        "content_type",
+        "empty",
+        "too_small",
+        "lacks",
+        "too_few",
+        "unreadable",
+        "template",
+        "not_pushed",
+        "busy",
+        "limited",
+        "open",
+        "switched",
+        "panic",
+        "stopping",
+    ];
+
+    /// Which of the causes it is: the place of its word in [`LABELS`](Self::LABELS).
+    pub fn number(&self) -> usize {
+        match self {
+            Self::Timeout => 0,
+            Self::Connect(_) => 1,
+            Self::Transport(_) => 2,
+            Self::Truncated(_) => 3,
+            Self::Status(_) => 4,
+            Self::Redirect(_) => 5,
+            Self::TooLarge(_) => 6,
+            Self::ContentType(_) => 7,
+            Self::Empty => 8,
+            Self::TooSmall(_) => 9,
+            Self::Lacks(_) => 10,
+            Self::TooFew { .. } => 11,
+            Self::Unreadable(_) => 12,
+            Self::Template(_) => 13,
+            Self::NotPushed => 14,
+            Self::Busy => 15,
+            Self::Limited => 16,
+            Self::Open => 17,
+            Self::Switched => 18,
+            Self::Panic => 19,
+            Self::Stopping => 20,
+        }
+    }
+
     /// One word for headers and labels.
     pub fn label(&self) -> &'static str {
-        match self {
-            Self::Timeout => "timeout",
-            Self::Connect(_) => "connect",
-            Self::Transport(_) => "transport",
-            Self::Truncated(_) => "truncated",
-            Self::Status(_) => "status",
-            Self::Redirect(_) => "redirect",
-            Self::TooLarge(_) => "too_large",
-            Self::ContentType(_) => "content_type",
-            Self::Empty => "empty",
-            Self::TooSmall(_) => "too_small",
-            Self::Lacks(_) => "lacks",
-            Self::TooFew { .. } => "too_few",
-            Self::Unreadable(_) => "unreadable",
-            Self::Template(_) => "template",
-            Self::NotPushed => "not_pushed",
-            Self::Busy => "busy",
-            Self::Limited => "limited",
-            Self::Open => "open",
-            Self::Switched => "switched",
-            Self::Panic => "panic",
-            Self::Stopping => "stopping",
-        }
+        Self::LABELS[self.number()]
     }
 }
 
@@ -541,6 +571,9 @@ pub enum BreakerState {
 }
 
 impl BreakerState {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Closed, Self::Open, Self::HalfOpen, Self::Recovering];
+
     /// One word for labels.
     pub fn label(self) -> &'static str {
         match self {
@@ -638,4 +671,6 @@ pub trait Observer: Send + Sync {
     fn page(&self, report: &PageReport<'_>);
     /// Something happened.
     fn event(&self, event: &Event);
+    /// A try at an origin has come to its end, whatever that was.
+    fn attempt(&self, _origin: &str, _took: Duration) {}
 }

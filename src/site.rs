@@ -18,12 +18,14 @@ use crate::degradation::Ladder;
 use crate::fragment::source::Variable;
 use crate::fragment::{Fragment, FragmentId, OriginId};
 
+pub mod availability;
 pub mod degradation;
 pub mod origin;
 pub mod page;
 pub mod route;
 pub mod status;
 
+pub use availability::Availability;
 pub use degradation::{DegradationSpec, LawSpec, Mode, RehearseToken};
 pub use origin::{
     Address, BreakerPolicy, Connections, HealthCheck, OriginSpec, ReplicaSpec, RetryPolicy, Role,

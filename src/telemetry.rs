@@ -1,5 +1,6 @@
 //! What the server says about itself. Owns the log's set-up; the counts that operators read are in
-//! [`tally`], what has happened is in the [`journal`]. Nothing here decides anything, and nothing here may slow a page down.
+//! [`tally`], those that machines read in [`metrics`], and what has happened in the [`journal`]. Nothing here
+//! decides anything, and nothing here may slow a page down.
 
 use std::io::IsTerminal as _;
 
@@ -7,9 +8,11 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+pub mod alerts;
 pub mod history;
 pub mod journal;
 mod lossy;
+pub mod metrics;
 pub mod pulse;
 pub mod samples;
 pub mod tally;
@@ -19,6 +22,7 @@ mod traces;
 pub use history::{Beat, History};
 pub use journal::Journal;
 pub use lossy::LogGuard;
+pub use metrics::Metrics;
 pub use pulse::Pulse;
 pub use samples::Samples;
 pub use tally::Tally;

@@ -11,7 +11,7 @@ use crate::config::{self, Loaded};
 use crate::degradation::Level;
 use crate::fragment::{Fragment, FragmentId, Source};
 use crate::plan::{self, explain};
-use crate::site::{OriginSpec, Page, Role, Site};
+use crate::site::{Availability, OriginSpec, Page, Role, Site, availability};
 
 use super::{File, output};
 
@@ -33,6 +33,8 @@ struct Summary {
     /// What is given up, in this order.
     ladder: Vec<StepSummary>,
     origins: Vec<OriginSummary>,
+    /// Time series that Prometheus gets at most.
+    metrics_series_max: usize,
 }
 
 /// A step of the ladder.
@@ -78,8 +80,59 @@ struct PageSummary {
     worst_head_ms: u128,
     /// The longest that the body can take: the slowest block.
     worst_page_ms: u128,
+    /// From what its origins promise; absent where none does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    availability: Option<OnPaper>,
     /// Core and essential first, then the most important; the last one is given up first.
     blocks: Vec<Block>,
+}
+
+/// A page's availability, as its origins' promises make it.
+#[derive(Serialize)]
+struct OnPaper {
+    all_blocks: f64,
+    core: f64,
+    /// The origin that costs most.
+    weakest: Option<String>,
+    /// Origins that promise nothing.
+    unsaid: Vec<String>,
+}
+
+impl OnPaper {
+    fn of(site: &Site, page: &Page) -> Option<Self> {
+        let on_paper = Availability::of(site, page)?;
+        Some(Self {
+            all_blocks: on_paper.all,
+            core: on_paper.core,
+            weakest: on_paper.weakest.map(|(origin, _)| origin),
+            unsaid: on_paper.unsaid,
+        })
+    }
+
+    fn text(&self) -> String {
+        let (all, core) = (promised(self.all_blocks), promised(self.core));
+        let mut text = format!("on paper: all blocks {all}; core only {core}, copies aside");
+        if let Some(origin) = &self.weakest {
+            text += &format!("; {origin} costs most");
+        }
+        if !self.unsaid.is_empty() {
+            text += &format!("; nothing is promised by {}", self.unsaid.join(", "));
+        }
+        text
+    }
+}
+
+/// An availability in percent, nines and minutes a month.
+fn promised(share: f64) -> String {
+    let minutes = availability::minutes_a_month(share);
+    let percent = (share * 1e8).round() / 1e6;
+    match share < 1.0 {
+        true => format!(
+            "{percent} % ({:.1} nines, {minutes:.1} min a month without)",
+            availability::nines(share)
+        ),
+        false => "100 %".to_owned(),
+    }
 }
 
 #[derive(Serialize)]
@@ -142,6 +195,7 @@ impl Check {
                 .collect(),
             ladder: ladder(&site),
             origins: site.origins.iter().map(origin_summary).collect(),
+            metrics_series_max: crate::telemetry::metrics::series_max(&site),
         };
         if self.json {
             output::json(&summary);
@@ -202,6 +256,7 @@ fn page_summary(site: &Site, page: &Page) -> PageSummary {
         target_ms: page.target.as_millis(),
         worst_head_ms: worst(true),
         worst_page_ms: worst(false),
+        availability: OnPaper::of(site, page),
         blocks: members.iter().map(block).collect(),
     }
 }
@@ -272,6 +327,9 @@ fn text(declared: config::Summary, summary: &Summary) -> String {
             "  budget {} ms{target}; at worst the head leaves after {} ms and the last block after {} ms",
             page.budget_ms, page.worst_head_ms, page.worst_page_ms
         ));
+        if let Some(on_paper) = &page.availability {
+            line(format!("  {}", on_paper.text()));
+        }
         let sheds: Vec<String> = page.blocks.iter().map(Block::given_up).collect();
         let longest = |texts: Vec<usize>| texts.into_iter().max().unwrap_or(0);
         let width = longest(
@@ -307,6 +365,10 @@ fn text(declared: config::Summary, summary: &Summary) -> String {
     for origin in &summary.origins {
         line(format!("  {}", of_origin(origin)));
     }
+    let series = summary.metrics_series_max;
+    line(format!(
+        "\nmetrics: at most {series} time series at /metrics"
+    ));
     text
 }
 

@@ -160,6 +160,13 @@ fn origin(old: &OriginSpec, new: &OriginSpec, out: &mut Changes) {
     out.value("urls", replicas(old), replicas(new));
     let owner = |spec: &OriginSpec| spec.owner.clone().unwrap_or_else(|| "nobody".to_owned());
     out.value("owner", owner(old), owner(new));
+    let promise = |spec: &OriginSpec| {
+        let promise = spec.availability.map(|promise| promise.to_string());
+        promise.unwrap_or_else(|| "not said".to_owned())
+    };
+    out.value("availability", promise(old), promise(new));
+    let needs = |spec: &OriginSpec| spec.depends_on.join(", ");
+    out.value("depends_on", needs(old), needs(new));
     out.time("timeout", old.timeout, new.timeout);
     out.time("connect_timeout", old.connect_timeout, new.connect_timeout);
     out.value("max_in_flight", old.max_in_flight, new.max_in_flight);

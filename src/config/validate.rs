@@ -75,7 +75,7 @@ pub(super) fn validate(
     let fragment_names = Names::new("fragment", &declared.fragments, cx);
     Names::new("page", &declared.pages, cx);
 
-    let mut origins = origins::origins(&declared.origins, cx);
+    let mut origins = origins::origins(&declared.origins, &origin_names, cx);
     let limits = settings::limits(&declared.limits);
     let engine = crate::render::engine(limits.template_fuel);
     let templates = Templates::load(&declared.fragments, engine, cx);

@@ -67,7 +67,8 @@ impl Lag {
         mean.saturating_sub(COARSE) * WAITS
     }
 
-    fn present(&self) -> Duration {
+    /// The greatest of late.
+    pub fn present(&self) -> Duration {
         Duration::from_micros(self.present.load(Ordering::Relaxed))
     }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
+use crate::clock::Instant;
 use crate::fragment::Grade;
 use crate::report::{Cause, Event, Observer, OriginChange};
 use crate::site::OriginSpec;
@@ -167,6 +168,7 @@ impl Drop for Leave {
 pub(super) struct UnderWay {
     door: Arc<Door>,
     pub(super) ticket: Ticket,
+    since: Instant,
     is_settled: bool,
 }
 
@@ -175,6 +177,7 @@ impl UnderWay {
         Self {
             door: Arc::clone(door),
             ticket,
+            since: door.means.clock.now(),
             is_settled: false,
         }
     }
@@ -192,12 +195,23 @@ impl UnderWay {
         self.door.with(|guards, news| {
             guards.attempted(ticket, verdict, now, fastrand::f64(), news);
         });
+        self.tell();
     }
 
     /// The same, together with what else is to be said; `work` gives the ticket back.
     pub(super) fn settle_with<T>(mut self, work: impl FnOnce(&mut Guards, &mut Tidings) -> T) -> T {
         self.is_settled = true;
-        self.door.with(work)
+        let done = self.door.with(work);
+        self.tell();
+        done
+    }
+
+    /// Tells how long it took.
+    fn tell(&self) {
+        let means = &self.door.means;
+        let took = means.clock.now().saturating_duration_since(self.since);
+        let tell = |observer: &Arc<dyn Observer>| observer.attempt(&self.door.spec.name, took);
+        means.observers.iter().for_each(tell);
     }
 }
 
@@ -205,6 +219,7 @@ impl Drop for UnderWay {
     fn drop(&mut self) {
         if !self.is_settled {
             self.door.guards.lock().abandoned(self.ticket);
+            self.tell();
         }
     }
 }

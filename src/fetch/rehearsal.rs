@@ -105,6 +105,8 @@ impl Gate {
             },
             hedge_percent: 0,
             health: None,
+            availability: None,
+            depends_on: Vec::new(),
         };
         Self {
             guards: Guards::new(&spec, now),

@@ -35,6 +35,11 @@ impl InFlight {
         self.enter_under(self.max.saturating_mul(2))
     }
 
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
     fn enter_under(self: &Arc<Self>, max: usize) -> Option<PagePlace> {
         // whoever finds it full has counted itself for a moment, at which another may find it full
         // too; that other one came at the limit as well

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 /// A named service that answers for some fragments.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct OriginSpec {
     /// The name in `fragments.toml`.
     pub name: String,
@@ -35,6 +35,10 @@ pub struct OriginSpec {
     pub hedge_percent: u8,
     /// How its replicas are looked after when nobody asks for anything.
     pub health: Option<HealthCheck>,
+    /// The share of the time that it promises to be up.
+    pub availability: Option<f64>,
+    /// The origins, by name, without which it is not up.
+    pub depends_on: Vec<String>,
 }
 
 /// One of the hosts that answer for an origin.

@@ -495,3 +495,44 @@ async fn a_second_signal_does_not_wait() {
     let (ended, _) = served.ended().await;
     assert_eq!(ended.code(), Some(1));
 }
+
+#[test]
+fn availability_on_paper_is_what_origins_promise() {
+    let folder = site("http://cms.invalid");
+    edit(
+        &folder,
+        "[origins.cms]",
+        "[origins.db]\nurls = [\"http://db.invalid\"]\navailability = 0.9995\ndepends_on = [\"cms\"]\n\
+         [origins.ads]\nurls = [\"http://ads.invalid\"]\navailability = 0.99\n\
+         [origins.cms]\navailability = 0.9999\ndepends_on = [\"db\"]",
+    );
+    edit(&folder, "inline:<b>sun</b>", "ads:/sun");
+    let (code, out, err) = told(&run(&folder, &["check"]));
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    let line = "on paper: all blocks 98.940605 % (2.0 nines, 457.7 min a month without); core only \
+                99.940005 % (3.2 nines, 25.9 min a month without), copies aside; ads costs most\n";
+    assert!(out.contains(line), "{out}");
+    // what stands in for the core, from elsewhere, is there when the core's own origin is not
+    edit(
+        &folder,
+        "ttl = \"0s\"",
+        "ttl = \"0s\"\nfallback = [\"fragment:weather\"]",
+    );
+    let (_, out, _) = told(&run(&folder, &["check", "--json"]));
+    let summary: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let core = summary["pages"][0]["availability"]["core"]
+        .as_f64()
+        .unwrap();
+    let (cms, ads) = (0.9999 * 0.9995, 0.99);
+    assert!((core - (cms + (1.0 - cms) * ads)).abs() < 1e-12, "{core}");
+    edit(&folder, "depends_on = [\"db\"]", "depends_on = [\"bd\"]");
+    let (code, _, err) = told(&run(&folder, &["check"]));
+    assert_eq!(code, Some(1));
+    assert!(
+        err.contains("unknown origin `bd`") && err.contains("did you mean `db`?"),
+        "{err}"
+    );
+    edit(&folder, "availability = 0.99\n", "availability = 1.01\n");
+    let (_, _, err) = told(&run(&folder, &["check"]));
+    assert!(err.contains("out of range"), "{err}");
+}

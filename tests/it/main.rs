@@ -32,6 +32,7 @@ mod kill_nine;
 mod lazy;
 mod limits;
 mod list_partial;
+mod metrics;
 mod page_snapshots;
 mod personal_never_shared;
 mod proxy;

@@ -70,6 +70,12 @@ pub struct Origin {
     pub hedge_budget: At<u8>,
     /// A question that is asked of each replica at intervals, to know it before readers do.
     pub health: Option<Health>,
+    /// The share of the time that it promises to be up: `check` computes what pages can promise.
+    #[schemars(range(min = 0.0, max = 1.0), example = &0.9999)]
+    pub availability: Option<At<f64>>,
+    /// Other origins without which it is not up.
+    #[serde(default)]
+    pub depends_on: Vec<At<String>>,
 }
 
 /// When an origin is not worth asking.

@@ -10,6 +10,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
+use super::names::Names;
 use super::{Context, settings};
 use crate::config::diagnose::{Diagnostic, Place};
 use crate::config::file;
@@ -38,17 +39,19 @@ const CANARY_PERCENT_MAX: u8 = 30;
 
 pub(super) fn origins(
     entries: &[Entry<file::Origin>],
+    names: &Names,
     cx: &mut Context<'_>,
 ) -> Vec<Option<OriginSpec>> {
     entries
         .iter()
-        .map(|entry| origin(entry, entry.body.as_ref()?, cx))
+        .map(|entry| origin(entry, entry.body.as_ref()?, names, cx))
         .collect()
 }
 
 fn origin(
     entry: &Entry<file::Origin>,
     origin: &file::Origin,
+    names: &Names,
     cx: &mut Context<'_>,
 ) -> Option<OriginSpec> {
     if RESERVED.contains(&entry.name.as_str()) {
@@ -77,6 +80,9 @@ fn origin(
             connect.0
         }
     };
+    for name in &origin.depends_on {
+        names.find(name, entry.at(name), cx);
+    }
     let replicas = replicas(entry, origin, cx);
     let ca = ca(entry, origin, cx);
     let max_in_flight = usize::try_from(*origin.max_in_flight).ok()?;
@@ -116,6 +122,12 @@ fn origin(
             .health
             .as_ref()
             .map(|written| health(entry, written, cx)),
+        availability: origin.availability.as_ref().map(|promise| **promise),
+        depends_on: origin
+            .depends_on
+            .iter()
+            .map(|name| name.to_string())
+            .collect(),
     })
 }
 

@@ -184,6 +184,8 @@ pub(super) fn warn_unused(
             .iter()
             .filter_map(|e| Some(e.body.as_ref()?.origin.as_str())),
     );
+    let origins = declared.origins.iter().filter_map(|e| e.body.as_ref());
+    asked.extend(origins.flat_map(|o| o.depends_on.iter().map(|name| name.as_str())));
     for entry in declared
         .origins
         .iter()

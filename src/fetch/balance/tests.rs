@@ -61,6 +61,8 @@ fn spec(replicas: &[(u8, Role)]) -> OriginSpec {
         },
         hedge_percent: 0,
         health: None,
+        availability: None,
+        depends_on: Vec::new(),
     }
 }
 

@@ -1,0 +1,45 @@
+//! `/metrics`: what Prometheus scrapes. Owns where each number is read; their names and the text are in
+//! [`metrics`](crate::telemetry::metrics).
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use http::HeaderMap;
+use http::header::{ACCEPT, CONTENT_TYPE};
+
+use crate::fragment::OriginId;
+use crate::telemetry::metrics::{Format, Reading};
+
+use super::{AdminState, level};
+
+pub(super) async fn metrics(State(state): State<Arc<AdminState>>, headers: HeaderMap) -> Response {
+    let accept = headers.get_all(ACCEPT).iter();
+    let accept: Vec<&str> = accept.filter_map(|value| value.to_str().ok()).collect();
+    let format = Format::accepted(&accept.join(","));
+    let text = state.metrics.text(&reading(&state), format);
+    ([(CONTENT_TYPE, format.content_type())], text).into_response()
+}
+
+fn reading(state: &AdminState) -> Reading {
+    let edition = state.edition.load_full();
+    let clock = state.composer.clock();
+    let origins = edition.site.origins.iter().enumerate();
+    let origins = origins.map(|(index, origin)| {
+        let state = edition.fetcher.state(OriginId(index));
+        (origin.name.clone(), state)
+    });
+    Reading {
+        uptime: clock.uptime(clock.now()),
+        level: level::present(state),
+        by_law: state.mode.load().given_up(),
+        tick: state.samples.last(),
+        lag: state.lag.present(),
+        pages_in_flight: (state.pages_in_flight)(),
+        flights: state.composer.flights_under_way(),
+        cache: state.composer.cache().stats(),
+        pushed: state.tally.state().pushed,
+        origins: origins.collect(),
+        blocks: edition.fetcher.block_states(),
+    }
+}

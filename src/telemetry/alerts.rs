@@ -1,0 +1,217 @@
+//! Rules for Prometheus, made of a site. Owns what is worth calling somebody for, and whom: a sick
+//! origin calls its own owner, not whoever runs the pages it is missing from. Pure: the text of the
+//! rules comes out.
+//!
+//! Invariant: every name of a metric comes from [`Metric`], and nothing calls that asks for no action.
+
+use std::fmt::Write as _;
+
+use serde_json::json;
+
+use crate::fragment::{Fragment, Source};
+use crate::plan::explain;
+use crate::site::{OriginSpec, Page, Site};
+
+use super::metrics::Metric;
+
+/// How long something has to be so before anybody is called.
+const SICK_FOR: &str = "1m";
+
+/// Percent of an origin's requests that may fail, over five minutes, before its owner is called.
+const FAILED_PERCENT: u32 = 5;
+
+/// Percent of a page's readers that may get an error page, over five minutes.
+const UNAVAILABLE_PERCENT: u32 = 1;
+
+/// The rules of a site, as YAML; `dashboard` is where whoever is called looks first.
+pub fn rules(site: &Site, dashboard: Option<&str>) -> String {
+    let mut text = String::from("groups:\n");
+    recordings(&mut text);
+    text += "  - name: marbre-pages\n    rules:\n";
+    for page in &site.pages {
+        write(&mut text, &of_page(page), dashboard);
+    }
+    write(&mut text, &of_the_site(), dashboard);
+    if !site.origins.is_empty() {
+        text += "  - name: marbre-origins\n    rules:\n";
+    }
+    for origin in &site.origins {
+        write(&mut text, &of_origin(site, origin), dashboard);
+    }
+    text
+}
+
+/// One rule that calls somebody.
+struct Alert {
+    name: &'static str,
+    expression: String,
+    lasts: &'static str,
+    /// `page` wakes somebody, `ticket` waits for the morning.
+    severity: &'static str,
+    labels: Vec<(&'static str, String)>,
+    summary: String,
+    lost: String,
+    action: String,
+}
+
+/// What dashboards and autoscalers ask for all the time, computed once.
+fn recordings(text: &mut String) {
+    let page = Metric::PageDuration.name();
+    let (failed, requests) = (total(Metric::OriginFailed), total(Metric::OriginRequests));
+    let pages = total(Metric::Pages);
+    let each = [
+        (
+            "marbre:page_duration_seconds:p95_5m",
+            format!("histogram_quantile(0.95, sum by (page, le) (rate({page}_bucket[5m])))"),
+        ),
+        (
+            "marbre:page_duration_seconds:mean_1m",
+            format!("sum(rate({page}_sum[1m])) / sum(rate({page}_count[1m]))"),
+        ),
+        (
+            "marbre:origin_failed:ratio_5m",
+            format!(
+                "sum by (origin) (rate({failed}[5m])) / sum by (origin) (rate({requests}[5m]))"
+            ),
+        ),
+        (
+            "marbre:pages:rate_1m",
+            format!("sum by (page) (rate({pages}[1m]))"),
+        ),
+    ];
+    *text += "  - name: marbre-recordings\n    rules:\n";
+    for (name, expression) in each {
+        let _ = writeln!(text, "      - record: {name}");
+        let _ = writeln!(text, "        expr: {}", quoted(&expression));
+    }
+}
+
+fn of_page(page: &Page) -> Alert {
+    let (name, pages) = (&page.name, total(Metric::Pages));
+    let gone = format!(
+        "{pages}{{page={},completeness=\"unavailable\"}}",
+        quoted(name)
+    );
+    let all = format!("{pages}{{page={}}}", quoted(name));
+    let limit = f64::from(UNAVAILABLE_PERCENT) / 100.0;
+    Alert {
+        name: "MarbrePageUnavailable",
+        expression: format!("sum(rate({gone}[5m])) / sum(rate({all}[5m])) > {limit}"),
+        lasts: SICK_FOR,
+        severity: "page",
+        labels: vec![("page", name.clone())],
+        summary: format!("More than {UNAVAILABLE_PERCENT} % of the readers of page {name} get the error page"),
+        lost: format!("The whole page ({}): its core could not be had, and there is neither a copy nor a snapshot of it.", page.route),
+        action: "See which origin of its core is sick, whose owner is called too; until it is back, check that state_dir has not been lost: it holds the copies.".to_owned(),
+    }
+}
+
+fn of_the_site() -> Alert {
+    let (reloads, kept) = (total(Metric::Reloads), "30m");
+    Alert {
+        name: "MarbreSiteRefused",
+        expression: format!(
+            "sum(increase({reloads}{{result=\"refused\"}}[{kept}])) > 0 unless sum(increase({reloads}{{result=\"ok\"}}[{kept}])) > 0"
+        ),
+        lasts: "5m",
+        severity: "ticket",
+        labels: Vec::new(),
+        summary: "A new fragments.toml was refused, and the one before is still served".to_owned(),
+        lost: "Nothing yet, but no change of the site takes effect.".to_owned(),
+        action: "Run `marbre check` on the file that was deployed, and deploy it right.".to_owned(),
+    }
+}
+
+fn of_origin(site: &Site, origin: &OriginSpec) -> Alert {
+    let name = quoted(&origin.name);
+    let breaker = Metric::BreakerState.name();
+    let (failed, requests) = (total(Metric::OriginFailed), total(Metric::OriginRequests));
+    // no request is made of an origin that is left alone: none can fail, and the breaker says it
+    let is_open =
+        format!("min(min_over_time({breaker}{{origin={name},state=\"closed\"}}[1m])) == 0");
+    let limit = f64::from(FAILED_PERCENT) / 100.0;
+    let fails = format!(
+        "sum(rate({failed}{{origin={name}}}[5m])) / sum(rate({requests}{{origin={name}}}[5m])) > {limit}"
+    );
+    let blocks = blocks(site, origin);
+    let is_required = blocks.iter().any(|(_, fragment)| fragment.is_required());
+    let mut labels = vec![("origin", origin.name.clone())];
+    labels.extend(origin.owner.iter().map(|owner| ("owner", owner.clone())));
+    let who = origin.owner.as_deref().unwrap_or("nobody is declared");
+    Alert {
+        name: "MarbreOriginSick",
+        expression: format!("({is_open}) or ({fails})"),
+        lasts: SICK_FOR,
+        severity: if is_required { "page" } else { "ticket" },
+        labels,
+        summary: format!("Origin {} is sick (owner: {who})", origin.name),
+        lost: lost(site, &blocks),
+        action: format!(
+            "Look at {}: marbre asks again by itself and takes it back step by step. If it will not be back soon, switch its blocks off: `marbre switch block/NAME off`.",
+            origin.name
+        ),
+    }
+}
+
+/// What an origin answers for, with the pages it is on.
+fn blocks<'s>(site: &'s Site, origin: &OriginSpec) -> Vec<(&'s Page, &'s Fragment)> {
+    let is_its = |fragment: &&Fragment| match &fragment.source {
+        Source::Http { origin: id, .. } => site.origin(*id).name == origin.name,
+        Source::Push(_) | Source::Ready(_) => false,
+    };
+    let pages = site.pages.iter();
+    let blocks = pages.flat_map(|page| site.members(page).filter(is_its).map(move |f| (page, f)));
+    blocks.collect()
+}
+
+fn lost(site: &Site, blocks: &[(&Page, &Fragment)]) -> String {
+    if blocks.is_empty() {
+        return "No block of a page is its own: items of lists, or paths that are passed through."
+            .to_owned();
+    }
+    let said = blocks.iter().map(|(page, fragment)| {
+        let chain = explain::chain(site, fragment).join(" > ");
+        let (name, page) = (&fragment.name, &page.name);
+        format!("{name} on {page} (instead: {chain})")
+    });
+    format!("{}.", said.collect::<Vec<_>>().join("; "))
+}
+
+fn total(metric: Metric) -> String {
+    format!("{}_total", metric.name())
+}
+
+fn write(text: &mut String, alert: &Alert, dashboard: Option<&str>) {
+    let mut line = |line: String| {
+        text.push_str(&line);
+        text.push('\n');
+    };
+    line(format!("      - alert: {}", alert.name));
+    line(format!("        expr: {}", quoted(&alert.expression)));
+    line(format!("        for: {}", alert.lasts));
+    line("        labels:".to_owned());
+    line(format!("          severity: {}", alert.severity));
+    for (name, value) in &alert.labels {
+        line(format!("          {name}: {}", quoted(&literal(value))));
+    }
+    line("        annotations:".to_owned());
+    let dashboard = dashboard.map(|url| ("dashboard", url));
+    let said = [
+        ("summary", alert.summary.as_str()),
+        ("lost", &alert.lost),
+        ("action", &alert.action),
+    ];
+    for (name, value) in said.into_iter().chain(dashboard) {
+        line(format!("          {name}: {}", quoted(&literal(value))));
+    }
+}
+
+/// A string of YAML, and of the query language too: JSON is part of both.
+fn quoted(text: &str) -> String {
+    json!(text).to_string()
+}
+
+/// Text in which Prometheus finds no template of its own.
+fn literal(text: &str) -> String {
+    text.replace("{{", "{{ \"{{\" }}")
+}

@@ -1,0 +1,102 @@
+//! Durations, counted in buckets. Owns the numbers; one atomic addition for a bucket and one for the
+//! sum, and no reader or page ever waits for another one.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::name::BUCKETS;
+
+/// One more than there are ends: the last bucket has none.
+const COUNTS: usize = BUCKETS.len() + 1;
+
+/// How long things took.
+#[derive(Debug, Default)]
+pub(super) struct Histogram {
+    counts: [AtomicU64; COUNTS],
+    sum_us: AtomicU64,
+    examples: [Mutex<Option<Example>>; COUNTS],
+}
+
+/// One of those that were counted in a bucket.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Example {
+    /// The trace of its page.
+    pub(super) trace_id: u128,
+    /// How long it took, in seconds.
+    pub(super) seconds: f64,
+}
+
+/// The numbers at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Counted {
+    /// For each of [`BUCKETS`], and then for what is longer, how many were not longer than that.
+    pub(super) up_to: [u64; COUNTS],
+    /// Of all, in seconds.
+    pub(super) sum: f64,
+    /// One for each bucket.
+    pub(super) examples: [Option<Example>; COUNTS],
+}
+
+impl Histogram {
+    /// Counts one.
+    pub(super) fn add(&self, took: Duration, trace_id: Option<u128>) {
+        let seconds = took.as_secs_f64();
+        let bucket = BUCKETS.partition_point(|end| *end < seconds);
+        self.counts[bucket].fetch_add(1, Ordering::Relaxed);
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.sum_us.fetch_add(micros, Ordering::Relaxed);
+        // whoever would have to wait leaves the example of another page
+        if let Some(trace_id) = trace_id
+            && let Some(mut example) = self.examples[bucket].try_lock()
+        {
+            *example = Some(Example { trace_id, seconds });
+        }
+    }
+
+    /// The numbers now.
+    pub(super) fn counted(&self) -> Counted {
+        let mut sum = 0;
+        let up_to = std::array::from_fn(|bucket| {
+            sum += self.counts[bucket].load(Ordering::Relaxed);
+            sum
+        });
+        Counted {
+            up_to,
+            sum: self.sum_us.load(Ordering::Relaxed) as f64 / 1e6,
+            examples: std::array::from_fn(|bucket| *self.examples[bucket].lock()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_belongs_to_its_bucket_and_what_is_longer_to_the_last() {
+        let histogram = Histogram::default();
+        for ms in [1, 2, 800, 801, 60_000] {
+            histogram.add(Duration::from_millis(ms), Some(u128::from(ms)));
+        }
+        let counted = histogram.counted();
+        assert_eq!(counted.up_to, [1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 3, 4, 4, 4, 5]);
+        assert!((counted.sum - 61.604).abs() < 1e-9);
+        let traces = counted.examples.map(|e| e.map_or(0, |e| e.trace_id));
+        assert_eq!(
+            traces,
+            [1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 800, 801, 0, 0, 60_000]
+        );
+    }
+
+    #[test]
+    fn who_would_have_to_wait_for_an_example_does_without() {
+        let histogram = Histogram::default();
+        let held = histogram.examples[0].lock();
+        histogram.add(Duration::ZERO, Some(1));
+        drop(held);
+        let counted = histogram.counted();
+        assert_eq!((counted.up_to[0], counted.examples[0]), (1, None));
+    }
+}
