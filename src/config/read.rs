@@ -22,7 +22,7 @@ mod include;
 pub(super) mod syntax;
 
 /// What only the main file may hold.
-const MAIN_ONLY: [&str; 8] = [
+const MAIN_ONLY: [&str; 9] = [
     "include",
     "server",
     "admin",

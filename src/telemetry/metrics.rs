@@ -237,7 +237,13 @@ impl Observer for Metrics {
             Event::Switched(_)
             | Event::SwitchesLost(_)
             | Event::Degraded { .. }
-            | Event::Origin { .. } => return,
+            | Event::Origin { .. }
+            | Event::Started { .. }
+            | Event::Stopping
+            | Event::Stopped(_)
+            | Event::Pushed
+            | Event::Fault { .. }
+            | Event::Slo { .. } => return,
         };
         count.fetch_add(1, Ordering::Relaxed);
     }

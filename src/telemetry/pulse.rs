@@ -213,6 +213,10 @@ mod tests {
             page: Cow::Borrowed("article"),
             path: Cow::Borrowed("/"),
             trace_id: 1,
+            span_id: 1,
+            parent_id: 0,
+            is_sampled: false,
+            began: Moment::default(),
             level: Level::FULL,
             is_rehearsal: false,
             status: 200,
@@ -225,7 +229,9 @@ mod tests {
                 outcome,
                 age: None,
                 duration: Duration::ZERO,
+                span_id: 0,
             }],
+            attempts: Vec::new(),
         }
     }
 

@@ -288,10 +288,14 @@ impl Observer for Tally {
                     false => tracing::warn!(origin, replica, owner, "{text}"),
                 }
             }
-            Event::Started { is_after_crash, .. } => match is_after_crash {
-                true => tracing::warn!("{text}"),
-                false => tracing::info!("{text}"),
-            },
+            // that it runs says `/state` itself
+            Event::Started { is_after_crash, .. } => {
+                match is_after_crash {
+                    true => tracing::warn!("{text}"),
+                    false => tracing::info!("{text}"),
+                }
+                return;
+            }
             Event::Stopping | Event::Stopped(true) => tracing::info!("{text}"),
             Event::Stopped(false) => tracing::warn!("{text}"),
             Event::Pushed => {

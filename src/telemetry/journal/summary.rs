@@ -408,18 +408,25 @@ mod tests {
             outcome: outcome.clone(),
             age: None,
             duration: Duration::from_millis(ms),
+            span_id: 0,
         });
         PageReport {
             page: "p".into(),
             path: "/".into(),
             trace_id: 1,
+            span_id: 1,
+            parent_id: 0,
+            is_sampled: false,
+            began: Moment::default(),
             level: Level::FULL,
+            is_rehearsal: false,
             status,
             head_after: Duration::ZERO,
             duration: Duration::from_millis(ms),
             finished: true,
             snapshot: None,
             fragments: fragments.collect(),
+            attempts: Vec::new(),
         }
     }
 
