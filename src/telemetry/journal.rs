@@ -231,7 +231,10 @@ fn recalled(settings: &Settings) -> io::Result<Found> {
 
 impl Observer for Journal {
     fn page(&self, report: &PageReport<'_>) {
-        self.counters.page(report);
+        // nobody's page
+        if !report.is_rehearsal {
+            self.counters.page(report);
+        }
     }
 
     fn event(&self, event: &Event) {

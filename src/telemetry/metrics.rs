@@ -217,6 +217,10 @@ fn completeness(report: &PageReport<'_>) -> usize {
 
 impl Observer for Metrics {
     fn page(&self, report: &PageReport<'_>) {
+        // nobody's page
+        if report.is_rehearsal {
+            return;
+        }
         let table = self.table.load();
         // a page of the site before may end after a reload that has taken its name away
         if let Some(row) = table.pages.get(&*report.page) {

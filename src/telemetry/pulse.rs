@@ -204,6 +204,7 @@ fn round(number: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Moment;
     use crate::degradation::Level;
     use crate::report::Cause;
     use std::borrow::Cow;

@@ -13,7 +13,7 @@ function line(entry) {
 export async function journal() {
   const index = await fetch("/", { headers: { accept: "text/plain" } }).then((answer) => answer.text()).catch(() => "");
   if (!/\s\/journal/.test(index)) return;
-  const answer = await fetch("/journal?since=1h").catch(() => null);
+  const answer = await fetch(`/journal?since=${Date.now() - 3_600_000}`).catch(() => null);
   if (!answer?.ok) return;
   const told = await answer.json().catch(() => null);
   const entries = Array.isArray(told) ? told : told?.entries ?? told?.lines;

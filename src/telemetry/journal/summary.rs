@@ -399,6 +399,7 @@ impl Summary {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Moment;
     use crate::degradation::Level;
     use crate::report::{Cause, FragmentReport};
 
