@@ -34,10 +34,10 @@ mod dashboard;
 mod journal;
 mod level;
 pub mod live;
+mod metrics;
 mod picture;
 mod preview;
 mod session;
-mod metrics;
 mod switches;
 mod words;
 

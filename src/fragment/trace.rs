@@ -113,7 +113,8 @@ impl Trace {
 pub fn is_of(trace_id: u128, share: f64) -> bool {
     const RANDOM_BITS: u32 = 56;
     let random = (trace_id & ((1 << RANDOM_BITS) - 1)) as f64;
-    random < share * (1_u64 << RANDOM_BITS) as f64
+    // the greatest numbers are rounded up
+    share >= 1.0 || random < share * (1_u64 << RANDOM_BITS) as f64
 }
 
 fn span_of(chance: u128) -> u64 {
