@@ -82,7 +82,7 @@ impl Journal {
     /// Begins with what was known before a restart, as far as it can be read. Blocks.
     pub fn open(settings: Option<Settings>, clock: Clock) -> Self {
         let now = clock.moment(clock.now());
-        let found = settings.as_ref().map(|settings| recalled(settings));
+        let found = settings.as_ref().map(recalled);
         let found = found.unwrap_or_else(|| Ok(Found::default()));
         let (found, unread) = match found {
             Ok(found) => (found, None),

@@ -38,10 +38,6 @@ pub struct Entry {
 /// What has happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "most entries are tallies, which are the largest"
-)]
 pub enum What {
     /// The server began to serve.
     Start {

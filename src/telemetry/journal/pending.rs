@@ -65,7 +65,7 @@ impl Pending {
     /// What would be due if this were the last time; `None` if nobody has read anything.
     pub(super) fn so_far(&self, counted: Counted, now: Moment) -> Option<Due> {
         let counted = counted.since(&self.told.1);
-        (!counted.is_empty()).then(|| Due {
+        (!counted.is_empty()).then_some(Due {
             since: self.told.0,
             until: now,
             counted,

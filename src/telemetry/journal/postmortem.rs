@@ -44,7 +44,7 @@ pub fn draft(entries: &[Entry], since: Moment, until: Moment, note: Option<&str>
     }
     text += "- Written by: (name)\n\n## Summary\n\n(What happened, in three sentences that a reader of the site would understand.)\n\n";
     impact(&mut text, &told);
-    section(&mut text, "Timeline", entries, |entry| is_told(entry));
+    section(&mut text, "Timeline", entries, is_told);
     section(&mut text, "What the server did", entries, |entry| {
         matches!(entry.kind(), Kind::Level | Kind::Breaker | Kind::Origin)
     });
@@ -84,25 +84,22 @@ impl Told {
         for entry in entries {
             if is_trouble(entry) {
                 // a tally is about the time before it
-                let begun = match &entry.what {
-                    What::Tally(summary) => entry.at_ms.saturating_sub(ms(summary.span_s)),
-                    _ => entry.at_ms,
-                };
+                let span = tally(entry).map_or(0, |summary| ms(summary.span_s));
+                let begun = entry.at_ms.saturating_sub(span);
                 let (first, last) = told.trouble.unwrap_or((begun, entry.at_ms));
                 told.trouble = Some((first.min(begun), last.max(entry.at_ms)));
             }
-            match &entry.what {
-                What::Tally(summary) => {
-                    told.sum.add(summary);
-                    told.level_max = told.level_max.max(summary.level);
-                    if summary.p95_ms > told.worst_p95_ms {
-                        told.worst_p95_ms = summary.p95_ms;
-                    }
+            if let Some(summary) = tally(entry) {
+                told.sum.add(summary);
+                told.level_max = told.level_max.max(summary.level);
+                if summary.p95_ms > told.worst_p95_ms {
+                    told.worst_p95_ms = summary.p95_ms;
                 }
-                What::Level { to, dry_run, .. } if !dry_run => {
-                    told.level_max = told.level_max.max(*to);
-                }
-                _ => {}
+            }
+            if let What::Level { to, dry_run, .. } = &entry.what
+                && !dry_run
+            {
+                told.level_max = told.level_max.max(*to);
             }
         }
         for (name, causes) in &told.sum.lost {
@@ -199,9 +196,25 @@ fn section(text: &mut String, title: &str, entries: &[Entry], is_in: impl Fn(&En
 
 /// Whether it belongs in the timeline: of the tallies those of bad times only.
 fn is_told(entry: &Entry) -> bool {
+    tally(entry).is_none_or(|summary| !summary.well)
+}
+
+fn tally(entry: &Entry) -> Option<&Summary> {
     match &entry.what {
-        What::Tally(summary) => !summary.well,
-        _ => true,
+        What::Tally(summary) => Some(summary),
+        What::Start { .. }
+        | What::Stop { .. }
+        | What::Level { .. }
+        | What::Breaker { .. }
+        | What::Origin { .. }
+        | What::Switch { .. }
+        | What::Reload { .. }
+        | What::Purge { .. }
+        | What::Push { .. }
+        | What::Fault { .. }
+        | What::Slo { .. }
+        | What::Journal { .. }
+        | What::Unknown => None,
     }
 }
 

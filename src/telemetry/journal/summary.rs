@@ -23,6 +23,9 @@ const BUCKETS: usize = 34 * PER_DOUBLING as usize;
 /// Blocks that were lost, by fragment and cause.
 type Lost = BTreeMap<String, BTreeMap<String, u64>>;
 
+/// The counters of lost blocks, by fragment and cause. A new one means a new map.
+type Rows = BTreeMap<String, BTreeMap<&'static str, Arc<AtomicU64>>>;
+
 /// What readers got between two moments.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -81,7 +84,7 @@ pub(super) struct Counters {
     left: AtomicU64,
     stand_ins: AtomicU64,
     pushed: AtomicU64,
-    lost: ArcSwap<BTreeMap<String, Arc<BTreeMap<&'static str, Arc<AtomicU64>>>>>,
+    lost: ArcSwap<Rows>,
     times: Box<[AtomicU64]>,
 }
 
@@ -165,14 +168,12 @@ impl Counters {
                 return;
             }
         };
-        let known = |lost: &BTreeMap<String, Arc<BTreeMap<&'static str, Arc<AtomicU64>>>>| {
-            lost.get(name)?.get(cause).cloned()
-        };
+        let known = |lost: &Rows| lost.get(name)?.get(cause).cloned();
         let counter = known(&self.lost.load()).or_else(|| {
             self.lost.rcu(|lost| {
-                let mut lost = BTreeMap::clone(lost);
+                let mut lost = Rows::clone(lost);
                 let causes = lost.entry(name.to_owned()).or_default();
-                Arc::make_mut(causes).entry(cause).or_default();
+                causes.entry(cause).or_default();
                 lost
             });
             known(&self.lost.load())
