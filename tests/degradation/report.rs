@@ -62,7 +62,7 @@ two figures with chance in them, and comes from a plant of that size.
 
 Under each row are the seconds that its runs lasted: warming up, calm, what happens, afterwards; and how busy
 the machine was, the rig and whatever else it had to do: other programs ran beside most runs, at the
-lowest priority there is.
+lowest priority there is. Runs of a row may be of builds some commits apart; what is named is the last.
 ";
 
 fn summary<'r>(text: &mut String, known: impl Iterator<Item = (&'r Row, &'r Outcome)>) {
