@@ -100,7 +100,8 @@ pub struct Constants {
     pub plateau: f64,
     /// by this share of `rate_max` a second,
     pub plateau_growth: f64,
-    /// for so long after the last pressure.
+    /// for so long after the last pressure. Much less, and under steady overload every pause of chance is
+    /// taken for room: R leaps, makes a queue and is cut, and blocks come and go with it.
     pub plateau_time: Duration,
     /// Over how long arrivals are averaged to see a step of the load.
     pub arrivals_fast: Duration,
@@ -233,13 +234,13 @@ impl Default for Constants {
             growth_care: 0.2,
             drift: 0.000_02,
             plateau: 0.92,
-            plateau_growth: 0.02,
-            plateau_time: ms(8000),
+            plateau_growth: 0.012,
+            plateau_time: ms(20_000),
             arrivals_fast: ms(300),
             arrivals_slow: ms(5000),
             arrivals_step: 3.5,
-            inflation_tau: ms(300),
-            theta_play: 0.18,
+            inflation_tau: ms(600),
+            theta_play: 0.2,
         }
     }
 }

@@ -22,15 +22,20 @@ pub(crate) struct Running {
     client: reqwest::Client,
 }
 
+/// A law that takes no machine for overloaded.
+const PATIENT_LAW: &str = "[degradation.work_rate]\nqueue_target = \"1s\"\nrate_max = 1000000\n";
+
 /// The demo as it is declared, but with timeouts that a busy machine does not reach.
 pub(crate) async fn patient() -> Running {
-    started(0, |name, key, value| match key {
-        "timeout" if name.starts_with("origins") => "25s",
-        "timeout" => "20s",
-        "budget" | "target" => "25s",
+    let edit = |name: &str, key: &str, value| match (name, key) {
+        (origin, "timeout") if origin.starts_with("origins") => "25s",
+        (_, "timeout") => "20s",
+        // one more key than is declared
+        ("degradation", "target") => "25s\"\nwait_max = \"20s",
+        (_, "budget" | "target") => "25s",
         _ => value,
-    })
-    .await
+    };
+    started_with(0, edit, PATIENT_LAW).await
 }
 
 /// The demo with each `key = "value"` of each `[name]` as `edit` wants it.
