@@ -7,7 +7,6 @@ use crate::composer;
 use crate::judge::{Hold, Unit, at_least, at_most};
 use crate::load::{Cookie, Demand};
 use crate::measure::Recording;
-use crate::page::Page;
 use crate::plant::{self, NORMAL_RATE};
 use crate::script::{Deed, Phases, Scene, Window};
 use crate::site::Settings;

@@ -31,7 +31,7 @@ pub(crate) async fn patient() -> Running {
         (origin, "timeout") if origin.starts_with("origins") => "25s",
         (_, "timeout") => "20s",
         // one more key than is declared
-        ("degradation", "target") => "25s\"\nwait_max = \"20s",
+        ("degradation", "target") => "25s\"\nwait_max = \"10s",
         (_, "budget" | "target") => "25s",
         _ => value,
     };

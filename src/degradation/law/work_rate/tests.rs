@@ -241,8 +241,9 @@ fn growth_is_faster_with_rest_and_careful_near_the_last_ceiling() {
     assert!(fast > 2.5 * slow, "{slow} {fast}");
     (state.rate, state.calm) = (950.0, Some(3.0));
     let near = gain(&state);
-    assert!((near - 0.02 * 3000.0 * 0.1).abs() < 1e-6, "{near}");
-    state.calm = Some(9.0);
+    let careful = constants.plateau_growth * constants.rate_max * 0.1;
+    assert!((near - careful).abs() < 1e-6, "{near}");
+    state.calm = Some(constants.plateau_time.as_secs_f64() + 1.0);
     assert!(gain(&state) > 10.0 * near);
 }
 
