@@ -134,8 +134,14 @@ impl Guards {
     /// Everybody is let in, and nothing is known.
     pub(super) fn new(spec: &OriginSpec, now: Instant) -> Self {
         Self {
-            breakers: Grade::ALL
-                .map(|_| Breaker::new(spec.breaker.clone(), breaker::RUN_TIME, now)),
+            breakers: Grade::ALL.map(|grade| {
+                let apart_max = match grade {
+                    Grade::Core => breaker::CORE_APART_MAX,
+                    Grade::Essential | Grade::Optional => breaker::APART_MAX,
+                };
+                Breaker::new(spec.breaker.clone(), breaker::RUN_TIME, now)
+                    .asked_apart_within(apart_max)
+            }),
             bulkhead: Bulkhead::new(spec.max_in_flight, spec.reserved),
             balance: Balance::new(spec, now),
             latency: Latency::new(now),
