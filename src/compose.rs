@@ -265,17 +265,20 @@ pub async fn compose<G: Send + 'static>(
 }
 
 /// The page as it was when it could be composed last, in the place of one that cannot be composed in
-/// time; `None` if there is no such copy. What is not in memory is looked for until `until`.
+/// time; `None` if there is no such copy. What is not in memory is looked for until `until`. The request
+/// came in at `arrived`.
 pub async fn snapshot_instead(
     composer: &Arc<Composer>,
     edition: &Arc<Edition>,
     page: PageId,
     path: &str,
     facts: &Facts,
+    arrived: Instant,
     (now, until): (Instant, Instant),
 ) -> Option<Composed> {
     let level = edition.site.ladder.snapshot();
     let plan = plan::nothing(&edition.site, page, level, now);
+    let plan = plan.of_request_at(arrived, &edition.site);
     let order = Order::new(composer, edition, &plan, facts.clone());
     let entry = snapshot::find(&order, edition.site.page(page), until).await?;
     let mut account = Account::new(order, &plan, path);

@@ -35,7 +35,9 @@ pub struct Plan {
     /// Whether it is at a level that its reader has chosen: it is nobody else's, and nothing of it is
     /// kept as the page.
     pub is_rehearsal: bool,
-    /// When the request came in.
+    /// When the request came in: what the reader waits for begins here.
+    pub arrived: Instant,
+    /// When the page was begun.
     pub started: Instant,
     /// One step for each member of the page, in the same order.
     pub steps: Vec<Step>,
@@ -138,7 +140,31 @@ pub fn plan(
         reader: Reader::NOBODY,
         is_frugal: level > Level::FULL,
         is_rehearsal: false,
+        arrived: now,
         started: now,
+    }
+}
+
+impl Plan {
+    /// The same for a request that came in at `arrived` and had to wait for its turn: optional blocks
+    /// have that much less of the page's target. The core has what it always has, for without it there
+    /// is no page, and so have essential fragments, which a page is not whole without.
+    #[must_use]
+    pub fn of_request_at(mut self, arrived: Instant, site: &Site) -> Self {
+        let started = self.started;
+        let waited = started.saturating_duration_since(arrived);
+        self.arrived = arrived.min(started);
+        for step in &mut self.steps {
+            let (Action::Serve(serve) | Action::StandIn(serve)) = &mut step.action else {
+                continue;
+            };
+            if !site.fragment(step.fragment).is_required() {
+                let left = |by: Instant| (by - waited).max(started);
+                serve.deadline = left(serve.deadline);
+                serve.source_deadline = serve.source_deadline.min(serve.deadline);
+            }
+        }
+        self
     }
 }
 
@@ -171,6 +197,7 @@ pub fn nothing(site: &Site, page: PageId, level: Level, now: Instant) -> Plan {
         reader: Reader::NOBODY,
         is_frugal: true,
         is_rehearsal: false,
+        arrived: now,
         started: now,
         steps: members
             .map(|member| Step {

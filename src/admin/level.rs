@@ -78,11 +78,15 @@ pub(super) async fn level(State(state): Shared) -> Response {
 enum NewLevel {
     Bare(u8),
     Word(String),
-    Signed {
-        level: u8,
-        #[serde(default)]
-        by: Option<String>,
-    },
+    Signed(Signed),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Signed {
+    level: u8,
+    #[serde(default)]
+    by: Option<String>,
 }
 
 pub(super) async fn set_level(State(state): Shared, body: Bytes) -> Response {
@@ -93,7 +97,7 @@ pub(super) async fn set_level(State(state): Shared, body: Bytes) -> Response {
     };
     let (level, by) = match asked {
         NewLevel::Bare(level) => (level, None),
-        NewLevel::Signed { level, by } => (level, by),
+        NewLevel::Signed(Signed { level, by }) => (level, by),
         NewLevel::Word(word) if word == "auto" => return release(State(state)).await,
         NewLevel::Word(_) => return unclear(),
     };
@@ -124,6 +128,7 @@ pub(super) async fn release(State(state): Shared) -> Response {
 }
 
 fn unclear() -> Response {
-    let text = "the body must be a level such as `2`, {\"level\": 2, \"by\": \"who\"}, or `auto`\n";
+    let text = "the body must be a level such as `2`, {\"level\": 2, \"by\": \"who\"}, or `auto`; for a \
+                reason and an expiry POST /switches/pin\n";
     (StatusCode::BAD_REQUEST, text).into_response()
 }

@@ -131,6 +131,7 @@ pub(super) fn why(set: &Set<'_>) -> String {
         }
         Reason::PageTime => "Pages take longer than their target.".to_owned(),
         Reason::Recovering => "The pressure is over; blocks come back step by step.".to_owned(),
+        Reason::Origins => "Several origins at once are short of breath.".to_owned(),
     }
 }
 

@@ -179,7 +179,9 @@ impl Governing {
         self.tell(site, &turned, told, now);
         self.samples
             .add(&turned, clock.moment(now), site.ladder.text_only());
-        self.is_limiting.store(is_on, Ordering::Relaxed);
+        // what origins are asked of is limited by who may give up blocks and pages, or by nobody
+        let is_limiting = is_on && !turned.mode.is_held_down();
+        self.is_limiting.store(is_limiting, Ordering::Relaxed);
         self.publish(turned.mode);
     }
 

@@ -25,6 +25,8 @@ pub(crate) struct Account {
     page: PageId,
     path: String,
     level: Level,
+    /// When the request came in.
+    arrived: Instant,
     started: Instant,
     head_after: Duration,
     status: u16,
@@ -44,6 +46,7 @@ impl Account {
             page: plan.page,
             path: path.to_owned(),
             level: plan.level,
+            arrived: plan.arrived,
             started: plan.started,
             head_after: Duration::ZERO,
             status: 0,
@@ -140,7 +143,7 @@ impl Account {
 
     pub(super) fn head_settled(&mut self, head: &PageHead, now: Instant) {
         self.status = head.verdict.status().as_u16();
-        self.head_after = now.saturating_duration_since(self.started);
+        self.head_after = now.saturating_duration_since(self.arrived);
         self.personal = head.private;
         self.headers.clone_from(&head.headers);
     }
@@ -188,14 +191,14 @@ impl Account {
                 Some((
                     name,
                     &settled.outcome,
-                    settled.at.saturating_duration_since(self.started),
+                    settled.at.saturating_duration_since(self.arrived),
                 ))
             })
     }
 
     fn report(&self, members: Vec<Option<Settled>>) -> PageReport<'_> {
         let ended = self.order.composer.clock.now();
-        let after = |at: Instant| at.saturating_duration_since(self.started);
+        let after = |at: Instant| at.saturating_duration_since(self.arrived);
         let (site, page) = (&self.order.edition.site, self.declared());
         let trace = &self.order.trace;
         let members = members.into_iter().enumerate();
@@ -220,7 +223,7 @@ impl Account {
             span_id: trace.span_id,
             parent_id: trace.parent_id,
             is_sampled: trace.sampled,
-            began: self.order.composer.clock.moment(self.started),
+            began: self.order.composer.clock.moment(self.arrived),
             level: self.level,
             is_rehearsal: self.order.is_rehearsal,
             status: self.status,
@@ -235,7 +238,7 @@ impl Account {
 
     fn attempts(&self) -> Vec<AttemptReport<'_>> {
         let site = &self.order.edition.site;
-        let after = |at: Instant| at.saturating_duration_since(self.started);
+        let after = |at: Instant| at.saturating_duration_since(self.arrived);
         let report = |attempt: Attempt| {
             let fragment = site.fragment(attempt.fragment);
             let origin = match &fragment.source {

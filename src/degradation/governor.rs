@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::costs::{Charge, CostBook, Shape};
-use super::law::{Law, State};
+use super::law::{Decision, Law, Reason, State};
 use super::meters::Counted;
 use super::mode::{Effect, Mode};
 use super::strain::{self, Look, Relief, Strained};
@@ -15,8 +15,9 @@ use super::{BlockReading, Cut, Overrides, Sample};
 pub const TICK: Duration = Duration::from_millis(100);
 
 /// Pages that are late while work hardly waits are not late because of this process: their origins are
-/// slow, and giving up blocks of others would gain nothing.
-const LATENESS_WAIT_MIN: Duration = Duration::from_millis(2);
+/// slow, and giving up blocks of others would gain nothing. Two fifths of what work may wait: with less
+/// than four fifths of the machine in use chance alone makes no such queue.
+const LATENESS_WAIT_MIN: Duration = Duration::from_millis(10);
 
 /// What was seen in a tick.
 #[derive(Debug, Clone)]
@@ -139,8 +140,16 @@ impl Governor {
         let (state, decision) = self.law.step(state, &sample);
         self.state = state;
         let Relief { phi, cut } = self.relieve(&asked, counted.composed, span);
+        let theta_cut = Cut::at(decision.theta, &steps);
+        let decision = Decision {
+            reason: match cut.given_up > theta_cut.given_up {
+                true => Reason::Origins,
+                false => decision.reason,
+            },
+            ..decision
+        };
         let decided = Mode {
-            cut: Cut::at(decision.theta, &steps),
+            cut: theta_cut,
             decision,
             phi,
             origins_cut: cut,
@@ -326,7 +335,8 @@ mod tests {
         };
         let mut governor = governor();
         assert_eq!(settled(&mut governor, &late(0)).sample.lateness, None);
-        assert_eq!(settled(&mut governor, &late(5)).sample.lateness, Some(3.0));
+        assert_eq!(settled(&mut governor, &late(5)).sample.lateness, None);
+        assert_eq!(settled(&mut governor, &late(12)).sample.lateness, Some(3.0));
     }
 
     #[test]

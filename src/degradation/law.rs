@@ -67,6 +67,8 @@ pub enum Reason {
     PageTime,
     /// There is no pressure any more, and more is tried step by step.
     Recovering,
+    /// No law says so: several origins at once are short of breath, and less is asked of all of them.
+    Origins,
 }
 
 impl Law {
@@ -159,12 +161,13 @@ impl Decision {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Ample,
         Self::Demand,
         Self::QueueDelay,
         Self::PageTime,
         Self::Recovering,
+        Self::Origins,
     ];
 
     /// The word for metrics and logs.
@@ -175,6 +178,7 @@ impl Reason {
             Self::QueueDelay => "queue_delay",
             Self::PageTime => "page_time",
             Self::Recovering => "recovering",
+            Self::Origins => "origins",
         }
     }
 }
@@ -188,6 +192,7 @@ impl fmt::Display for Reason {
             Self::QueueDelay => "work has to wait for its turn",
             Self::PageTime => "pages take longer than their target",
             Self::Recovering => "the pressure is gone, and more is tried step by step",
+            Self::Origins => "several origins at once are short of breath",
         })
     }
 }

@@ -113,8 +113,13 @@ impl Mode {
     /// Whether a page that cannot be composed in time is answered from its snapshot: an operator who
     /// holds the level down has said that it is to be composed.
     pub fn gives_up_pages(&self) -> bool {
-        let held = self.overrides.pin.is_some() || self.overrides.cap.is_some();
-        self.gives_up() && !held
+        self.gives_up() && !self.is_held_down()
+    }
+
+    /// Whether operators hold the level below what the law wants: then pages are composed whatever they
+    /// cost, and nothing is refused on the way.
+    pub fn is_held_down(&self) -> bool {
+        self.overrides.holds_down(self.given_up())
     }
 
     /// Whether there is more to do than can be done, so that nothing is done twice.
@@ -198,6 +203,34 @@ mod tests {
         for reader in readers() {
             assert_eq!(cap.admit(reader, 0), Admission::Compose(Level::new(1)));
             assert_eq!(pin.admit(reader, 2), Admission::Compose(Level::FULL));
+        }
+        assert!(cap.is_held_down() && pin.is_held_down());
+    }
+
+    #[test]
+    fn who_holds_the_level_no_lower_than_the_law_keeps_its_snapshots() {
+        let by = |overrides| Mode {
+            overrides: Arc::new(overrides),
+            ..degraded(0.0, 0.1)
+        };
+        let text_only = Some(Level::new(3));
+        for overrides in [
+            Overrides {
+                pin: text_only,
+                ..Overrides::default()
+            },
+            Overrides {
+                cap: text_only,
+                ..Overrides::default()
+            },
+            Overrides {
+                floor: Some(Level::new(1)),
+                ..Overrides::default()
+            },
+        ] {
+            let mode = by(overrides);
+            assert!(mode.gives_up_pages() && !mode.is_held_down());
+            assert!(readers().any(|reader| mode.admit(reader, 0) == Admission::Snapshot));
         }
     }
 

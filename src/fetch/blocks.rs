@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::clock::{Clock, Instant};
-use crate::degradation::{BlockReading, Reader};
-use crate::fragment::{FragmentId, Source};
+use crate::degradation::{BlockReading, Level, Reader};
+use crate::fragment::{Fragment, FragmentId, Source};
 use crate::report::Cause;
 use crate::site::Site;
 
@@ -70,7 +70,7 @@ impl Blocks {
             .map(|placed| (placed.block.name.as_str(), &placed.block))
             .collect();
         let placed = site.fragments.iter().zip(0..).map(|(fragment, place)| {
-            let level = site.ladder.level_of(FragmentId(place))?;
+            let level = level_of(site, FragmentId(place))?;
             let Source::Http { origin, .. } = fragment.source else {
                 return None;
             };
@@ -255,4 +255,20 @@ impl Drop for Admission {
     fn drop(&mut self) {
         self.settle(Outcome::Abandoned);
     }
+}
+/// The level at which a fragment is given up; items go with their list.
+fn level_of(site: &Site, id: FragmentId) -> Option<Level> {
+    site.ladder.level_of(id).or_else(|| {
+        let is_of = |list: &Fragment| list.list.as_ref().is_some_and(|list| list.item == id);
+        let lists = site
+            .fragments
+            .iter()
+            .zip(0..)
+            .filter(|(list, _)| is_of(list));
+        // an item of several lists is worth what the last of them to go is
+        lists
+            .map(|(_, place)| site.ladder.level_of(FragmentId(place)))
+            .reduce(|one, other| one.zip(other).map(|(one, other)| one.max(other)))
+            .flatten()
+    })
 }

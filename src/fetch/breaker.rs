@@ -552,7 +552,10 @@ impl Breaker {
             .open
             .saturating_mul(1 << self.trips.saturating_sub(1).min(20));
         let longest = match self.is_asked_apart(now) {
-            true => self.policy.open_max.min(self.apart_max.max(self.policy.open)),
+            true => self
+                .policy
+                .open_max
+                .min(self.apart_max.max(self.policy.open)),
             false => self.policy.open_max,
         };
         let pause = doubled.min(longest).mul_f64(1.0 + chance / 4.0);

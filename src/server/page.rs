@@ -10,7 +10,7 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Instant};
 use crate::compose::{self, Composed, Edition, PageHead, Verdict};
 use crate::degradation::{Admission, Level, Mode, Turn};
 use crate::fragment::facts::Facts;
@@ -62,6 +62,7 @@ pub(super) async fn answer(
         reading: reading(site, who, head, state.composer.clock()),
         id,
         head,
+        arrived: state.composer.clock().now(),
     };
     let answered = page.answer(params).await;
     let Some(mut composed) = answered else {
@@ -89,6 +90,7 @@ struct Asked<'a> {
     reading: Reading,
     id: PageId,
     head: &'a Parts,
+    arrived: Instant,
 }
 
 impl Asked<'_> {
@@ -111,8 +113,16 @@ impl Asked<'_> {
         let now = self.state.composer.clock().now();
         let (composer, path) = (&self.state.composer, self.head.uri.path());
         let times = (now, now + SNAPSHOT_TIME);
-        let found =
-            compose::snapshot_instead(composer, self.edition, self.id, path, &facts, times).await;
+        let found = compose::snapshot_instead(
+            composer,
+            self.edition,
+            self.id,
+            path,
+            &facts,
+            self.arrived,
+            times,
+        )
+        .await;
         if found.is_some() {
             return found;
         }
@@ -165,7 +175,8 @@ impl Asked<'_> {
                 &self.mode.overrides,
                 now,
             )
-        };
+        }
+        .of_request_at(self.arrived, &self.edition.site);
         let (composer, edition) = (&self.state.composer, Arc::clone(self.edition));
         let path = self.head.uri.path();
         compose::compose(composer, edition, plan, path, facts, (turn, place)).await

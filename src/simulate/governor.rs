@@ -126,14 +126,9 @@ impl Deciding {
         &self.meters
     }
 
-    /// A page that was composed took so long from its plan on, and from when it was asked for.
-    pub(super) fn page_took(
-        &mut self,
-        (composed, waited): (Duration, Duration),
-        target: Duration,
-        now: At,
-    ) {
-        self.meters.times.record(composed, target);
+    /// A page that was composed took so long from when it was asked for.
+    pub(super) fn page_took(&mut self, waited: Duration, target: Duration, now: At) {
+        self.meters.times.record(waited, target);
         if let Rival::Ladder { .. } = self.rival {
             let share = waited.as_secs_f64() / target.as_secs_f64();
             self.times.push_back((now, share));

@@ -364,8 +364,7 @@ impl<'s> Plant<'s> {
     fn answer(&mut self, place: usize) {
         let page = self.pages.take(place);
         if page.core != Core::Snapshot {
-            let (composed, waited) = (self.now.since(page.planned), self.now.since(page.asked));
-            let took = (composed.duration(), waited.duration());
+            let took = self.now.since(page.asked).duration();
             let target = self.scenario.degradation.target;
             self.deciding.page_took(took, target, self.now);
         }

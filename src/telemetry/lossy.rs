@@ -5,8 +5,8 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, Instant};
 
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -14,6 +14,8 @@ use tracing_subscriber::fmt::MakeWriter;
 const QUEUE_LINES: usize = 4096;
 /// How long the end of the process waits for the last lines.
 const FLUSH_TIME_MAX: Duration = Duration::from_millis(500);
+/// Between two looks at whether there is room in the queue at the end of the process.
+const RETRY: Duration = Duration::from_millis(1);
 
 enum Message {
     Line(Vec<u8>),
@@ -91,11 +93,18 @@ impl<'w> MakeWriter<'w> for Lossy {
 
 impl Drop for LogGuard {
     fn drop(&mut self) {
+        // a reader who does not read must not keep the process from ending
+        let by = Instant::now() + FLUSH_TIME_MAX;
         let (done, flushed) = sync_channel(1);
-        if self.0.try_send(Message::Flush(done)).is_ok() {
-            // a reader who does not read must not keep the process from ending
-            let _ = flushed.recv_timeout(FLUSH_TIME_MAX);
+        let mut message = Message::Flush(done);
+        while let Err(TrySendError::Full(back)) = self.0.try_send(message) {
+            if Instant::now() >= by {
+                return;
+            }
+            message = back;
+            std::thread::sleep(RETRY);
         }
+        let _ = flushed.recv_timeout(by.saturating_duration_since(Instant::now()));
     }
 }
 

@@ -165,6 +165,7 @@ async fn a_level_that_makes_no_sense_changes_nothing() {
         "{}",
         "{\"level\": \"1\"}",
         "{\"level\": -1}",
+        "{\"level\": 1, \"for\": \"5m\"}",
         "1 1",
         "\u{0}",
     ] {
@@ -172,7 +173,8 @@ async fn a_level_that_makes_no_sense_changes_nothing() {
         assert_eq!(status, 400, "{body}");
         assert_eq!(
             said,
-            "the body must be a level such as `2`, {\"level\": 2, \"by\": \"who\"}, or `auto`\n"
+            "the body must be a level such as `2`, {\"level\": 2, \"by\": \"who\"}, or `auto`; for a reason \
+             and an expiry POST /switches/pin\n"
         );
     }
     for body in ["3", "255", "{\"level\": 3}"] {

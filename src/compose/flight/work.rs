@@ -191,10 +191,13 @@ async fn land(
     let Content { headers, body } = content;
     let mut answer = Answered::new(order, fragment, &headers, began);
     let html = match &fragment.list {
-        None if is_of_no_use(order, fragment, by) => return Err(Cause::Timeout),
         None => {
             let job = Job::Render(&fragment.name);
-            let work = || html(order, fragment, request, body);
+            // looked at when it is its turn: until then it may have become too late
+            let work = || match is_of_no_use(order, fragment, by) {
+                true => Err(Cause::Timeout),
+                false => html(order, fragment, request, body),
+            };
             let (html, took) = order.composer.executor.run(job, work).await;
             order.edition.meters.worked(id.index(), took);
             html?

@@ -50,6 +50,11 @@ impl Overrides {
         self.pin.unwrap_or(level)
     }
 
+    /// Whether operators have less given up than the law wants, which is `wanted`.
+    pub fn holds_down(&self, wanted: Level) -> bool {
+        self.level(wanted) < wanted
+    }
+
     /// Whether a fragment is off.
     pub fn is_off(&self, fragment: &str) -> bool {
         // most sites, most of the time, have none

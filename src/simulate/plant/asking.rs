@@ -16,6 +16,7 @@ impl Plant<'_> {
     pub(super) fn ask_origins(&mut self, place: usize) {
         let page = self.pages.at(place);
         page.planned = self.now;
+        let asked = page.asked;
         let (level, number) = (usize::from(page.level.get()), page.reader_number);
         let (key, reader) = (self.pages.key(place), self.readers[number as usize]);
         let mut deadlines: Vec<At> = Vec::new();
@@ -30,7 +31,7 @@ impl Plant<'_> {
                 false => Err(Unsent::GivesWay),
             };
             if sent.is_ok() {
-                let deadline = self.now + self.deadline_of(block);
+                let deadline = self.waits_until((asked, self.now), block);
                 if !deadlines.contains(&deadline) {
                     deadlines.push(deadline);
                 }
@@ -61,6 +62,18 @@ impl Plant<'_> {
             Grade::Optional => block.timeout.min(self.optional_time()),
             Grade::Core | Grade::Essential => block.timeout,
         })
+    }
+
+    /// Until when a page that came in at `asked` and was planned at `planned` waits for a block.
+    fn waits_until(&self, (asked, planned): (At, At), block: usize) -> At {
+        let deadline = planned + self.deadline_of(block);
+        match self.blocks[block].grade {
+            Grade::Optional => {
+                let target = asked + Span::from_duration(self.optional_time());
+                deadline.min(target).max(planned)
+            }
+            Grade::Core | Grade::Essential => deadline,
+        }
     }
 
     fn optional_time(&self) -> Duration {
@@ -220,9 +233,9 @@ impl Plant<'_> {
         let Some(known) = self.pages.get(page) else {
             return;
         };
-        let (awaited, planned) = (known.awaited, known.planned);
+        let (awaited, times) = (known.awaited, (known.asked, known.planned));
         let late: Vec<usize> = (0..self.blocks.len())
-            .filter(|block| awaited.has(*block) && planned + self.deadline_of(*block) <= self.now)
+            .filter(|block| awaited.has(*block) && self.waits_until(times, *block) <= self.now)
             .collect();
         if late.is_empty() {
             return;
