@@ -83,6 +83,7 @@ const PURE: &[&str] = &[
     "telemetry/traces/allowance.rs",
     "telemetry/traces/spans.rs",
     "telemetry/alerts.rs",
+    "telemetry/alerts",
     "telemetry/metrics.rs",
     "telemetry/metrics",
     "telemetry/slo.rs",
