@@ -38,8 +38,8 @@ pub(super) fn of_slo(site: &Site, slo: &SloSpec) -> Vec<Alert> {
         rules.filter(|rule| rule.severity == severity).collect()
     };
     let mut alerts = Vec::new();
-    if let rules @ [first, ..] = &of("page")[..] {
-        let lasts = slo.period.div_f64(first.rate);
+    if let rules @ [.., slowest] = &of("page")[..] {
+        let lasts = slo.period.div_f64(slowest.rate);
         alerts.push(Alert {
             name: "MarbreSloBurnsFast",
             lasts: "1m",
