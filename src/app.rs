@@ -388,7 +388,8 @@ impl App {
         tasks.spawn(summing.sum_up(look, stop.clone()));
         let telling = Arc::clone(&core);
         let tell = move |event: &Event| telling.tell(event);
-        tasks.spawn(objectives.clone().keep(tell, stop.clone()));
+        let keeping = Arc::clone(&core.edition);
+        tasks.spawn(objectives.clone().keep(keeping, tell, stop.clone()));
         core.tell(&Event::Started {
             version: env!("CARGO_PKG_VERSION"),
             is_after_crash: journal.is_after_crash(),

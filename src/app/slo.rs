@@ -1,13 +1,15 @@
-//! The objectives of the site that is served (shell). Owns when they are looked at, and when what was
-//! counted is written down.
+//! The objectives of the site that is served (shell). Owns when they are looked at, when what was counted
+//! is written down, and that canaries rest while a spent budget leaves no room for them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::compose::Edition;
 use crate::report::Event;
 use crate::site::{ServerSettings, Site};
 use crate::telemetry::slo::{Counted, FaultGate, SloFile, Slos};
@@ -55,10 +57,18 @@ impl Keeping {
     }
 
     /// Looks at how they are, and writes it down now and then, until `stop`.
-    pub(super) async fn keep(self, tell: impl Fn(&Event) + Send + Sync, stop: CancellationToken) {
+    pub(super) async fn keep(
+        self,
+        edition: Arc<ArcSwap<Edition>>,
+        tell: impl Fn(&Event) + Send + Sync,
+        stop: CancellationToken,
+    ) {
         let mut looks = 0;
         while timeout(EVERY, stop.cancelled()).await.is_err() {
             self.look(&tell);
+            // each time: a reload may have brought others
+            let are_paused = self.slos.stops_canaries();
+            edition.load().fetcher.pause_canaries(are_paused);
             looks += 1;
             if looks % SAVED_EVERY == 0 {
                 self.save().await;

@@ -20,7 +20,7 @@ pub struct SloSpec {
     pub period: Duration,
     /// Of which pages; empty: of all.
     pub pages: Vec<PageId>,
-    /// What becomes of faults that are set on purpose when its error budget is spent.
+    /// What becomes of faults that are set on purpose, and of canaries, when its error budget is spent.
     pub when_spent: WhenSpent,
 }
 
@@ -44,7 +44,7 @@ pub struct Good {
     pub stale_max: Option<Duration>,
 }
 
-/// What becomes of faults that are set on purpose when an error budget is spent.
+/// What becomes of faults that are set on purpose, and of canaries, when an error budget is spent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum WhenSpent {
     /// It is only told.
@@ -52,6 +52,8 @@ pub enum WhenSpent {
     Tell,
     /// They end, and none can be set until some of the budget is back.
     StopFaults,
+    /// The same, and canaries are not asked meanwhile.
+    StopExperiments,
 }
 
 impl WhenSpent {
@@ -60,6 +62,7 @@ impl WhenSpent {
         match self {
             Self::Tell => "tell",
             Self::StopFaults => "stop-faults",
+            Self::StopExperiments => "stop-experiments",
         }
     }
 }

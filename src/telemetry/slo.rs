@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -40,6 +41,7 @@ pub struct Slos {
     table: ArcSwap<Table>,
     windows: Mutex<Vec<Windows>>,
     gate: FaultGate,
+    stops_canaries: AtomicBool,
 }
 
 /// What a page is counted by.
@@ -63,6 +65,7 @@ impl Slos {
             table: ArcSwap::default(),
             windows: Mutex::default(),
             gate,
+            stops_canaries: AtomicBool::new(false),
         };
         let Counted { at, slos: known } = counted;
         let known = known.into_iter().map(|known| (known.name.clone(), known));
@@ -160,21 +163,26 @@ impl Slos {
         &self.gate
     }
 
+    /// Whether a spent budget leaves no room for canaries.
+    pub fn stops_canaries(&self) -> bool {
+        self.stops_canaries.load(Ordering::Relaxed)
+    }
+
     fn rule_faults(&self, windows: &[Windows]) {
-        let stops =
-            |w: &&Windows| w.standing.is_spent && w.spec.when_spent == WhenSpent::StopFaults;
-        let names: Vec<&str> = windows
-            .iter()
-            .filter(stops)
-            .map(|w| w.spec.name.as_str())
-            .collect();
-        let why = (!names.is_empty()).then(|| {
+        let spent = windows.iter().filter(|w| w.standing.is_spent);
+        let stops_canaries = spent
+            .clone()
+            .any(|w| w.spec.when_spent == WhenSpent::StopExperiments);
+        self.stops_canaries.store(stops_canaries, Ordering::Relaxed);
+        let stopping = spent.filter(|w| w.spec.when_spent != WhenSpent::Tell);
+        let first = stopping
+            .map(|w| (&w.spec.name, w.spec.when_spent.label()))
+            .next();
+        let why = first.map(|(name, when_spent)| {
             format!(
-                "no fault may be set: the error budget of the objective {} is spent, and \
-                 [slo.{}] says when_spent = \"stop-faults\"; when a tenth of it is back, faults may \
-                 be set again",
-                names.join(", "),
-                names[0]
+                "no fault may be set: the error budget of the objective {name} is spent, and \
+                 [slo.{name}] says when_spent = \"{when_spent}\"; when a tenth of it is back, faults \
+                 may be set again"
             )
         });
         self.gate.set(why);
@@ -269,9 +277,11 @@ mod tests {
 
     fn changes(slos: &Slos, now: Moment) -> Vec<SloChange> {
         let mut changes = Vec::new();
-        slos.turn(now, |event| match event {
-            Event::Slo { change, .. } => changes.push(*change),
-            other => panic!("{other}"),
+        slos.turn(now, |event| {
+            let Event::Slo { change, .. } = event else {
+                panic!("{event}");
+            };
+            changes.push(*change);
         });
         changes
     }
@@ -296,6 +306,7 @@ mod tests {
         assert_eq!(missed(&slos), (1000, 10));
         let why = slos.gate().closed().unwrap();
         assert!(why.contains("objective core is spent"), "{why}");
+        assert!(!slos.stops_canaries());
         // six hours later nothing burns any more, but the budget is that of thirty days
         assert_eq!(changes(&slos, at(6 * 3600)), [SloChange::Recovered]);
         assert!(slos.gate().closed().is_some());
@@ -346,7 +357,15 @@ mod tests {
         assert_eq!(missed(&slos), (0, 0));
         let recalled = Slos::new(&site(&other), counted, at(5), FaultGate::default());
         assert_eq!(missed(&recalled), (0, 0));
-        slos.declare(&site(""), at(5));
+        pages(&slos, 10, 503);
+        changes(&slos, at(5));
+        assert_eq!(slos.gate().closed(), None, "it is only told");
+        // the policy is another, and the budget as spent as it was
+        let policy = other + "when_spent = \"stop-experiments\"\n";
+        slos.declare(&site(&policy), at(6));
+        assert!(slos.stops_canaries() && slos.gate().closed().is_some());
+        slos.declare(&site(""), at(6));
+        assert!(!slos.stops_canaries() && slos.gate().closed().is_none());
         assert_eq!(slos.states(), []);
         pages(&slos, 1, 200);
     }

@@ -6,6 +6,7 @@ const percent = (share, digits) => `${(100 * share).toFixed(digits)} %`;
 
 // As many digits as the objective has, and one more: 99.9 % is missed by 99.87 %.
 function fine(share, objective) {
+  if (share === 1) return "100 %";
   const digits = (String(+(100 * objective).toFixed(4)).split(".")[1] ?? "").length + 1;
   return percent(share, digits);
 }
@@ -18,9 +19,9 @@ function state({ spent, burning }) {
 }
 
 function budget({ budget_left: left, measured }) {
-  if (measured === 0) return "nothing measured yet: all of the error budget is left";
-  if (left < 0) return `the error budget is spent, ${(1 - left).toFixed(1)} times over`;
-  return left === 0 ? "the error budget is spent" : `${percent(left, left < 0.1 ? 1 : 0)} of the error budget is left`;
+  if (measured === 0) return "All of the error budget is left";
+  if (left < 0) return `The error budget is spent, ${(1 - left).toFixed(1)} times over`;
+  return left === 0 ? "The error budget is spent" : `${percent(left, left < 0.1 ? 1 : 0)} of the error budget is left`;
 }
 
 function speed({ burning, burn, spent_in_h: hours, spent }) {

@@ -433,7 +433,7 @@ fn what_degradation_warns_of() {
 
 #[test]
 fn an_objective_that_wakes_nobody_is_told_of() {
-    let more = "[slo.loose]\nobjective = 0.9\ncomplete = \"all\"\npages = \"article\"";
+    let more = "[slo.loose]\nobjective = 0.8\ncomplete = \"all\"\npages = \"article\"";
     let loaded = Newsroom::and(more).loaded();
     insta::assert_snapshot!(
         "an_objective_that_wakes_nobody_is_told_of",

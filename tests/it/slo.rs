@@ -294,6 +294,43 @@ async fn faults_end_with_the_budget_and_none_can_be_set_then() {
     in_time.expect("the fault ends");
 }
 
+#[tokio::test]
+async fn canaries_rest_while_a_spent_budget_leaves_no_room_for_trials() {
+    let article = html("<p>text</p>");
+    let (old, new) = (origin(), origin());
+    let (old, new) = (
+        old.on("/article", article.clone()).start().await,
+        new.on("/article", article).start().await,
+    );
+    let sick = origin().on("/block", status(500)).start().await;
+    let (one, other) = (old.url(), new.url());
+    let site = newsroom()
+        .toml(&format!(
+            "[origins.cms]\nurls = [\"{one}\", {{ url = \"{other}\", weight = 50 }}]"
+        ))
+        .origin("sick", &sick)
+        .core("article", "cms:/article")
+        .optional("block", 25, "sick:/block")
+        .page("front", "/", "[article][block]")
+        .toml(
+            "[slo.strict]\ncomplete = \"all\"\nobjective = 0.5\nwhen_spent = \"stop-experiments\"",
+        )
+        .start()
+        .await;
+    let weight = |state: &Value| state["origins"]["cms"]["replicas"][1]["weight"].clone();
+    assert_eq!(weight(&site.state().await), 50);
+    for _ in 0..5 {
+        site.reader().get("/").await.is(200, "<p>text</p>");
+    }
+    site.state_when("canary at rest", |state| weight(state) == 0)
+        .await;
+    let (_, slo) = Operator::of(&site).get("/slo").await;
+    assert!(
+        slo.contains("stop-experiments") && slo.contains("faults_stopped"),
+        "{slo}"
+    );
+}
+
 const PROMISING: &str = r#"
 [fragments.article]
 priority = "core"

@@ -35,7 +35,8 @@ pub struct Slo {
     #[schemars(extend("x-range" = ["1d", "90d"]))]
     pub period: At<TimeSpan>,
     /// When nothing is left of the error budget: it is only told ("tell"), or faults that are set on
-    /// purpose end, and none can be set until some of it is back ("stop-faults").
+    /// purpose end, and none can be set until some of it is back ("stop-faults"), or canaries are not
+    /// asked meanwhile either ("stop-experiments").
     #[serde(default = "tell")]
     pub when_spent: At<WhenSpent>,
 }
@@ -72,6 +73,8 @@ pub enum WhenSpent {
     Tell,
     /// They end.
     StopFaults,
+    /// They end, and canaries are not asked.
+    StopExperiments,
 }
 
 impl JsonSchema for WhenSpent {
@@ -84,7 +87,7 @@ impl JsonSchema for WhenSpent {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "enum": ["tell", "stop-faults"] })
+        json_schema!({ "type": "string", "enum": ["tell", "stop-faults", "stop-experiments"] })
     }
 }
 

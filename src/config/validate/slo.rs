@@ -10,9 +10,9 @@ use crate::site::{Good, PageId, Promise, SloSpec, WhenSpent};
 /// So many may be declared: each costs every page a moment, and memory for its whole period.
 const SLOS_MAX: usize = 32;
 
-/// Below this objective no burn is ever fast enough to wake somebody: were every page bad, the budget
-/// would be used less than 14.4 times as fast as it may be.
-const WAKES_FROM: f64 = 1.0 - 1.0 / 14.4;
+/// Up to this objective no burn is ever fast enough to wake somebody: were every page bad, the budget
+/// would be used no more than 6 times as fast as it may be.
+const WAKES_ABOVE: f64 = 1.0 - 1.0 / 6.0;
 
 pub(super) fn slos(
     declared: &[Entry<file::Slo>],
@@ -46,14 +46,14 @@ fn slo(
     }
     pages.sort_unstable();
     pages.dedup();
-    if *written.objective < WAKES_FROM {
+    if *written.objective <= WAKES_ABOVE {
         cx.report(
             Diagnostic::warning("nobody is ever woken for this objective")
                 .at(
                     entry.at(&written.objective),
                     "were every page bad, its budget would last for days",
                 )
-                .help("with 0.94 or more a fast burn calls somebody at once; below, only a ticket is written"),
+                .help("from 0.84 on a fast burn calls somebody at once; below, only a ticket is written"),
         );
     }
     Some(SloSpec {
@@ -65,6 +65,7 @@ fn slo(
         when_spent: match *written.when_spent {
             file::WhenSpent::Tell => WhenSpent::Tell,
             file::WhenSpent::StopFaults => WhenSpent::StopFaults,
+            file::WhenSpent::StopExperiments => WhenSpent::StopExperiments,
         },
     })
 }

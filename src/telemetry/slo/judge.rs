@@ -67,9 +67,8 @@ fn is_good(good: Good, page: &PageReport<'_>) -> Option<bool> {
     let is_in_time = good.within.is_none_or(|within| page.took() <= within);
     let is_complete = !good.is_complete || page.is_complete();
     let is_old = good.stale_max.is_some_and(|max| {
-        let stale = |f: &FragmentReport<'_>| match f.outcome {
-            Outcome::Stale(_) => f.age.is_some_and(|age| age > max),
-            _ => false,
+        let stale = |f: &FragmentReport<'_>| {
+            matches!(f.outcome, Outcome::Stale(_)) && f.age.is_some_and(|age| age > max)
         };
         page.snapshot.is_some_and(|age| age > max) || page.fragments.iter().any(stale)
     });
@@ -100,7 +99,18 @@ fn value(page: &PageReport<'_>, worth: &BTreeMap<String, u64>, whole: u64) -> Op
                 measured += worth;
                 missed += worth;
             }
-            _ => measured += worth,
+            Outcome::Omitted(OmitReason::Switched)
+            | Outcome::Cached
+            | Outcome::Fetched
+            | Outcome::Partial { .. }
+            | Outcome::Declared
+            | Outcome::Absent
+            | Outcome::Stale(_)
+            | Outcome::Sibling(..)
+            | Outcome::Static(_)
+            | Outcome::Inline(_)
+            | Outcome::DefaultData(_)
+            | Outcome::Lazy(_) => measured += worth,
         }
     }
     Some(of_value(measured, missed))
