@@ -1,6 +1,6 @@
 //! Whether what is promised to readers is kept: of each objective how much was measured and missed, how
 //! fast its error budget is used, and how much of that is left. Owns the counts and their windows; whether
-//! a page is a good one is in [`judge`], the arithmetic in [`burn`].
+//! a page is a good one is in `judge`, the arithmetic in [`burn`].
 //!
 //! Counts are kept in buckets of half a minute for the last six hours and of an hour for the period. A
 //! restart goes on with what was [written](SloFile) down.
