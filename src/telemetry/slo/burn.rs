@@ -62,7 +62,7 @@ pub const RULES: [Rule; 3] = [
     },
 ];
 
-/// So many bad pages call nobody, and spend nothing, however few pages there are: of ten pages in a quiet
+/// Fewer bad pages than these call nobody, and spend nothing, however few pages there are: of ten pages in a quiet
 /// night one bad one is a hundred times as many as there may be.
 pub const FEW: u64 = 5;
 
