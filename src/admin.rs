@@ -26,7 +26,7 @@ use crate::degradation::{Lag, Mode};
 use crate::report::Event;
 use crate::switchboard::Switchboard;
 use crate::telemetry::journal::Around;
-use crate::telemetry::{Journal, Metrics, Samples, Tally};
+use crate::telemetry::{Journal, Metrics, Samples, Slos, Tally};
 
 mod api;
 mod copies;
@@ -38,6 +38,7 @@ mod metrics;
 mod picture;
 mod preview;
 mod session;
+mod slo;
 mod switches;
 mod words;
 
@@ -73,6 +74,8 @@ pub struct AdminState {
     pub look: Look,
     /// Who is told of what happens, as it happens.
     pub followers: Arc<AtomicUsize>,
+    /// Whether what is promised to readers is kept.
+    pub slos: Arc<Slos>,
     /// What machines are told.
     pub metrics: Arc<Metrics>,
     /// How late the runtime is.
@@ -145,6 +148,7 @@ pub fn router(state: Arc<AdminState>, more: Option<Router>) -> Router {
         .route("/samples", get(api::samples))
         .route("/journal", get(journal::journal))
         .route("/events", get(journal::events))
+        .route("/slo", get(slo::slo))
         .route("/metrics", get(metrics::metrics))
         .route("/explain", get(api::explain))
         .route("/reload", post(api::reload))

@@ -39,11 +39,13 @@ use crate::server::{self, InFlight, ServerState, accept};
 use crate::site::{self, OriginSpec, ServerSettings, SharedSettings, Site};
 use crate::switchboard::Switchboard;
 use crate::telemetry::journal::Around;
+use crate::telemetry::slo::FaultGate;
 use crate::telemetry::{Journal, Metrics, Pulse, Samples, Tally, Throttle, Traces};
 
 mod govern;
 pub mod journal;
 mod learned;
+mod slo;
 
 use govern::Governing;
 use learned::{KnownRate, Learned, LearnedFile};
@@ -78,6 +80,8 @@ pub struct Options {
     pub admin_routes: Option<Router>,
     /// What each job takes besides what it does, for rehearsals of load.
     pub emulated_work: Option<Emulation>,
+    /// Whoever sets faults on purpose asks here whether they may: a spent error budget closes it.
+    pub faults: FaultGate,
 }
 
 impl Options {
@@ -92,6 +96,7 @@ impl Options {
             any_port: false,
             admin_routes: None,
             emulated_work: None,
+            faults: FaultGate::default(),
         }
     }
 }
@@ -138,6 +143,7 @@ pub struct App {
     core: Arc<Core>,
     journal: Arc<Journal>,
     looking: journal::Looking,
+    objectives: slo::Keeping,
     settings: ServerSettings,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -155,6 +161,7 @@ struct Core {
     settings: ServerSettings,
     world: World,
     metrics: Arc<Metrics>,
+    objectives: slo::Keeping,
     tasks: TaskTracker,
     stop: CancellationToken,
     watched: Mutex<Vec<PathBuf>>,
@@ -219,12 +226,14 @@ impl App {
         let cache = open_cache(&site, &settings, clock, &tasks, &stop).await?;
         let metrics = Arc::new(Metrics::new(&site));
         let journal = open_journal(&settings, clock).await;
+        let objectives = slo::Keeping::open(&site, &settings, clock, options.faults).await;
         let pulse = Arc::new(Pulse::default());
         let mut observers: Vec<Arc<dyn Observer>> = vec![
             Arc::clone(&tally) as _,
             Arc::clone(&pulse) as _,
             Arc::clone(&journal) as _,
             Arc::clone(&metrics) as _,
+            Arc::clone(&objectives.slos) as _,
         ];
         let mut traced_share = 0.0;
         if let Some(settings) = &settings.traces {
@@ -279,6 +288,7 @@ impl App {
             settings: settings.clone(),
             world,
             metrics: Arc::clone(&metrics),
+            objectives: objectives.clone(),
             tasks: tasks.clone(),
             stop: stop.clone(),
             watched: Mutex::new(watched),
@@ -329,6 +339,7 @@ impl App {
             mode,
             samples,
             tally,
+            slos: Arc::clone(&objectives.slos),
             metrics,
             lag: Arc::clone(&lag),
             pages_in_flight: Box::new(move || pages.count()),
@@ -375,6 +386,10 @@ impl App {
         let (summing, look) = (Arc::clone(&journal), looking.clone());
         let look = move |then: &mut dyn FnMut(&Around<'_>)| look.look(then);
         tasks.spawn(summing.sum_up(look, stop.clone()));
+        let telling = Arc::clone(&core);
+        let tell = move |event: &Event| telling.tell(event);
+        let keeping = Arc::clone(&core.edition);
+        tasks.spawn(objectives.clone().keep(keeping, tell, stop.clone()));
         core.tell(&Event::Started {
             version: env!("CARGO_PKG_VERSION"),
             is_after_crash: journal.is_after_crash(),
@@ -382,6 +397,7 @@ impl App {
         Ok(Self {
             journal,
             looking,
+            objectives,
             address,
             admin_address,
             core,
@@ -420,6 +436,8 @@ impl App {
             .is_ok();
         self.looking
             .look(&mut |around| self.journal.turn(around, true));
+        self.objectives.look(|event| self.tell(event));
+        self.objectives.save().await;
         self.tell(&Event::Stopped(finished));
         let journal = Arc::clone(&self.journal);
         let _ = tokio::task::spawn_blocking(move || journal.close()).await;
@@ -654,6 +672,7 @@ impl Core {
             .resize(edition.site.limits.cache_bytes_max);
         *self.watched.lock() = loaded.watched;
         self.metrics.declare(&edition.site);
+        self.objectives.declare(&edition.site);
         self.edition.store(Arc::new(edition));
         Ok(changes)
     }

@@ -161,6 +161,9 @@ fn tidy(node: &mut Value) {
                     keys.insert("type".to_owned(), only);
                 }
             }
+            if let Some(Value::Array(words)) = keys.get_mut("enum") {
+                words.retain(|word| !word.is_null());
+            }
             if let Some(Value::Array(options)) = keys.get_mut("anyOf") {
                 options.retain(|option| *option != json!({ "type": "null" }));
             }

@@ -298,6 +298,13 @@ impl Fetcher {
         }
     }
 
+    /// Whether canaries are not asked at present: there is no room for trials.
+    pub fn pause_canaries(&self, are_paused: bool) {
+        for door in &self.doors {
+            door.guards.lock().balance.pause_canaries(are_paused);
+        }
+    }
+
     /// Whether requests of this grade are not made at present, but for those that find out how the
     /// origin is.
     pub fn is_left_alone(&self, id: OriginId, grade: Grade) -> bool {

@@ -59,11 +59,19 @@ impl Priority {
         }
     }
 
+    /// What one block is worth: its rank, and more than any of these if it cannot be given up.
+    pub fn worth(self) -> u8 {
+        self.rank().map_or(REQUIRED_WORTH, Rank::get)
+    }
+
     /// Whether the page's status depends on this fragment.
     pub fn is_core(self) -> bool {
         self == Self::Core
     }
 }
+
+/// What a block is worth that cannot be given up.
+const REQUIRED_WORTH: u8 = Rank::MAX + 1;
 
 /// A priority without its rank: who shares the fate of whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

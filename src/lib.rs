@@ -103,6 +103,8 @@
 //! | Limiter, Baseline | how many requests of one block are in flight; what its answers take usually | throttle |
 //! | Switch, Overrides | an operator's decision with owner, reason and end; what all of them come to | flag, toggle |
 //! | Report, Observer | the account of one page; whoever reads it | |
+//! | Objective, Promise | a share of pages that is to be good; what makes a page a good one | target |
+//! | Error budget, Burn | what may miss an objective over its period; how fast that is used, 1 being as fast as it may be | |
 
 #![forbid(unsafe_code)]
 

@@ -498,6 +498,8 @@ pub enum SloChange {
     },
     /// Nothing is left of it.
     Spent,
+    /// Some of it is left again.
+    Restored,
     /// It is used no faster than it may be again.
     Recovered,
 }
@@ -669,6 +671,8 @@ impl fmt::Display for OriginChange {
 pub trait Observer: Send + Sync {
     /// A page has ended.
     fn page(&self, report: &PageReport<'_>);
+    /// A page could not even be begun: its reader got the error page, and no report is made of it.
+    fn refused(&self, _page: &str) {}
     /// Something happened.
     fn event(&self, event: &Event);
     /// A try at an origin has come to its end, whatever that was.

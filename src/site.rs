@@ -23,6 +23,7 @@ pub mod degradation;
 pub mod origin;
 pub mod page;
 pub mod route;
+pub mod slo;
 pub mod status;
 
 pub use availability::Availability;
@@ -32,6 +33,7 @@ pub use origin::{
 };
 pub use page::{Member, Page, PageId, Piece, Snapshots};
 pub use route::{Found, Routes, Target};
+pub use slo::{Good, Promise, SloSpec, WhenSpent};
 pub use status::StatusSpec;
 
 /// A site, ready to be served.
@@ -51,6 +53,8 @@ pub struct Site {
     pub statics: Vec<StaticFolder>,
     /// The page that tells readers how the site is, if it has one.
     pub status: Option<StatusSpec>,
+    /// What readers are promised.
+    pub slos: Vec<SloSpec>,
     /// Path patterns → pages, proxies, folders.
     pub routes: Routes,
     /// What each level gives up.

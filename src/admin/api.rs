@@ -39,6 +39,7 @@ pub(super) const INDEX: &str = "marbre admin; a browser shows the dashboard here
      GET  /healthz              the process runs\n\
      GET  /readyz               pages can be served\n\
      GET  /state                what is served and how it goes, JSON\n\
+     GET  /slo                  what is promised to readers, what is left of each error budget, JSON\n\
      GET  /metrics              for Prometheus: the text format, or OpenMetrics with exemplars\n\
      GET  /level                the level of degradation, JSON\n\
      GET  /samples?since=MS     what the law saw and decided, tick by tick, JSON lines; since 1970\n\

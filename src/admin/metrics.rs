@@ -41,5 +41,6 @@ fn reading(state: &AdminState) -> Reading {
         pushed: state.tally.state().pushed,
         origins: origins.collect(),
         blocks: edition.fetcher.block_states(),
+        slos: state.slos.states(),
     }
 }

@@ -17,6 +17,7 @@ use crate::telemetry::pulse::BlockBeat;
 
 use super::AdminState;
 use super::level::{self, LevelState};
+use super::slo;
 use super::words::{self, Lately, Readers, Set};
 
 /// All of it.
@@ -37,6 +38,8 @@ pub(super) struct Picture {
     blocks: Vec<Block>,
     origins: Vec<Origin>,
     switches: Switches,
+    /// Whether what is promised to readers is kept.
+    slo: slo::All,
 }
 
 /// Somebody must act.
@@ -155,6 +158,7 @@ pub(super) fn take(state: &AdminState, counted: Counted<'_>) -> Picture {
         blocks,
         origins,
         switches,
+        slo: slo::All::of(state),
     }
 }
 

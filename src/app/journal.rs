@@ -8,13 +8,10 @@ use arc_swap::ArcSwap;
 
 use crate::compose::Edition;
 use crate::degradation::{Level, Mode};
-use crate::fragment::{Fragment, OriginId};
+use crate::fragment::OriginId;
 use crate::report::BreakerState;
 use crate::site::ServerSettings;
 use crate::telemetry::journal::{Around, Settings};
-
-/// What an essential block is worth: more than any that can be given up.
-const ESSENTIAL: f64 = 100.0;
 
 /// Where the journal of a site is kept, if it is.
 pub fn settings(of: &ServerSettings) -> Option<Settings> {
@@ -58,16 +55,11 @@ pub fn around(edition: &Edition, mode: &Mode, then: &mut dyn FnMut(&Around<'_>))
     let is_well = level == Level::FULL && (0..site.origins.len()).all(is_asked);
     let value = |name: &str| {
         let id = site.fragment_named(name);
-        id.map_or(0.0, |id| worth(site.fragment(id)))
+        id.map_or(0.0, |id| f64::from(site.fragment(id).priority.worth()))
     };
     then(&Around {
         level: level.min(site.ladder.snapshot()).get(),
         is_well,
         value: &value,
     });
-}
-
-fn worth(fragment: &Fragment) -> f64 {
-    let rank = fragment.priority.rank();
-    rank.map_or(ESSENTIAL, |rank| f64::from(rank.get()))
 }

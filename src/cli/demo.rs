@@ -9,6 +9,7 @@ use clap::Args;
 use crate::app::{App, Options};
 use crate::degradation::Level;
 use crate::demo;
+use crate::telemetry::slo::FaultGate;
 
 use super::output;
 use super::serve::{refuse, until_stopped};
@@ -35,6 +36,7 @@ impl Demo {
             };
             let variables = demo.variables();
             let any = SocketAddr::from(([127, 0, 0, 1], 0));
+            let gate = FaultGate::default();
             let options = Options {
                 level: Level::new(self.level),
                 env: Arc::new(move |name| {
@@ -46,7 +48,8 @@ impl Demo {
                 any_port: true,
                 listen: self.free_ports.then_some(any),
                 admin_listen: self.free_ports.then_some(any),
-                admin_routes: Some(demo.newspaper().desk()),
+                admin_routes: Some(demo.newspaper().desk(gate.clone())),
+                faults: gate.clone(),
                 ..Options::new(demo.file())
             };
             let app = match App::start(options).await {
@@ -55,9 +58,11 @@ impl Demo {
             };
             output::result(&greeting(&app, &demo));
             let telling = demo.newspaper().dials().tell(app.teller());
+            let ending = demo.newspaper().dials().end_when_closed(gate);
             let code = tokio::select! {
                 code = until_stopped(app) => code,
                 never = telling => match never {},
+                never = ending => match never {},
             };
             drop(demo);
             code

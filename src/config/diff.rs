@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use super::values::{show_duration, show_size};
 use crate::fragment::{Fragment, Rung, RungKind, Source};
-use crate::site::{BreakerPolicy, OriginSpec, Page, Proxy, RetryPolicy, Role, Site, StaticFolder};
+use crate::site::{
+    BreakerPolicy, OriginSpec, Page, Proxy, RetryPolicy, Role, Site, SloSpec, StaticFolder,
+};
 
 mod degradation;
 
@@ -34,6 +36,10 @@ pub fn diff(old: &Site, new: &Site) -> Vec<String> {
     let by_name = |p: &Page| p.name.clone();
     lines.each("page", &old.pages, &new.pages, by_name, |a, b, out| {
         page((old, a), (new, b), out)
+    });
+    let by_name = |s: &SloSpec| s.name.clone();
+    lines.each("objective", &old.slos, &new.slos, by_name, |a, b, out| {
+        slo((old, a), (new, b), out);
     });
     let by_route = |p: &Proxy| p.route.clone();
     lines.each(
@@ -344,6 +350,22 @@ fn page((old_site, old): (&Site, &Page), (new_site, new): (&Site, &Page), out: &
     } else if old.layout == new.layout {
         out.flag("layout", &old.pieces, &new.pieces);
     }
+}
+
+fn slo((old_site, old): (&Site, &SloSpec), (new_site, new): (&Site, &SloSpec), out: &mut Changes) {
+    out.value("objective", old.objective, new.objective);
+    out.value("promise", old.promise, new.promise);
+    out.time("period", old.period, new.period);
+    let when_spent = |slo: &SloSpec| slo.when_spent.label();
+    out.value("when_spent", when_spent(old), when_spent(new));
+    let pages = |site: &Site, slo: &SloSpec| {
+        let pages = slo.pages.iter().map(|id| site.page(*id).name.as_str());
+        match slo.pages.is_empty() {
+            true => "all".to_owned(),
+            false => pages.collect::<Vec<_>>().join(", "),
+        }
+    };
+    out.value("pages", pages(old_site, old), pages(new_site, new));
 }
 
 fn proxy((old_site, old): (&Site, &Proxy), (new_site, new): (&Site, &Proxy), out: &mut Changes) {

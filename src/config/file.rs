@@ -15,6 +15,7 @@ mod entries;
 mod laws;
 mod origins;
 mod settings;
+mod slo;
 mod status;
 mod telemetry;
 mod words;
@@ -25,6 +26,7 @@ pub use entries::{Fragment, Page, Proxy, Static};
 pub use laws::{Constant, Constants, Tunable};
 pub use origins::{Breaker, Health, Origin, Replica, Retry, Role};
 pub use settings::{Admin, Limits, Server, Shared, Site};
+pub use slo::{Complete, Slo, WhenSpent};
 pub use status::Status;
 pub use telemetry::{Telemetry, Traces};
 pub use words::{ByteSize, Name, Priority, TimeSpan};
@@ -38,7 +40,7 @@ pub use words::{ByteSize, Name, Priority, TimeSpan};
 #[schemars(default, deny_unknown_fields, title = "fragments.toml")]
 pub struct File {
     /// Other files of this site, relative to this one, with `*` in the last component. They may
-    /// hold origins, fragments, pages, proxies and static folders.
+    /// hold origins, fragments, pages, objectives, proxies and static folders.
     #[schemars(example = ["sections/*.toml"])]
     pub include: Vec<At<String>>,
     /// Where readers connect, and what they may cost. Taken at start; a reload does not change it.
@@ -63,6 +65,8 @@ pub struct File {
     pub fragments: BTreeMap<Name, Fragment>,
     /// Composable pages.
     pub pages: BTreeMap<Name, Page>,
+    /// What is promised to readers, and how many pages may miss it.
+    pub slo: BTreeMap<Name, Slo>,
     /// Paths that are passed through to an origin.
     pub proxy: Vec<Proxy>,
     /// Folders that are served.

@@ -15,7 +15,9 @@ use super::files::Remembering;
 use super::read::{Declared, Entry};
 use crate::degradation::{Ladder, Step};
 use crate::fragment::{Fragment, SourceRequest};
-use crate::site::{DegradationSpec, OriginSpec, Page, ServerSettings, Site, StatusSpec, Wants};
+use crate::site::{
+    DegradationSpec, OriginSpec, Page, ServerSettings, Site, SloSpec, StatusSpec, Wants,
+};
 
 mod assets;
 mod declared;
@@ -32,6 +34,7 @@ mod pages;
 mod patterns;
 mod routes;
 mod settings;
+mod slo;
 mod sources;
 mod status;
 mod templates;
@@ -73,7 +76,8 @@ pub(super) fn validate(
     let degradation = degradation::degradation(declared, cx);
     let origin_names = Names::new("origin", &declared.origins, cx);
     let fragment_names = Names::new("fragment", &declared.fragments, cx);
-    Names::new("page", &declared.pages, cx);
+    let page_names = Names::new("page", &declared.pages, cx);
+    Names::new("slo", &declared.slos, cx);
 
     let mut origins = origins::origins(&declared.origins, &origin_names, cx);
     let limits = settings::limits(&declared.limits);
@@ -100,6 +104,7 @@ pub(super) fn validate(
     let routes = routes::routes(declared, &origin_names, cx);
     let status = status::status(declared, &fragment_names, cx);
     let ladder = ladder::declared(declared, &fragment_names, cx);
+    let slos = slo::slos(&declared.slos, &page_names, cx);
 
     if cx.found.has_errors() {
         return None;
@@ -116,6 +121,7 @@ pub(super) fn validate(
         ladder,
         degradation,
         status,
+        slos,
     };
     let made = site.finish(limits).zip(server);
     if made.is_none() {
@@ -152,6 +158,7 @@ struct Built {
     ladder: Option<Vec<Step>>,
     degradation: Option<DegradationSpec>,
     status: Option<StatusSpec>,
+    slos: Vec<Option<SloSpec>>,
 }
 
 impl Built {
@@ -177,6 +184,7 @@ impl Built {
                 .into_iter()
                 .collect::<Option<Vec<_>>>()?,
             status: self.status,
+            slos: self.slos.into_iter().collect::<Option<Vec<_>>>()?,
             routes: self.routes.routes,
             ladder: match self.ladder {
                 Some(steps) => Ladder::new(steps),

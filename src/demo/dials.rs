@@ -14,6 +14,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::report::Event;
+use crate::telemetry::slo::FaultGate;
 
 pub(super) use desk::router;
 
@@ -104,6 +105,14 @@ pub enum ChangeError {
 }
 
 impl Change {
+    /// Back to health.
+    pub(super) fn health() -> Self {
+        Self {
+            reset: true,
+            ..Self::default()
+        }
+    }
+
     /// Reads `latency_ms=800&error=0.5`, the form a query and a posted form share.
     ///
     /// All values are plain numbers, so nothing needs decoding; an empty value changes nothing.
@@ -176,6 +185,17 @@ impl Dials {
         let dial = self.sender(origin)?;
         dial.send_modify(|dial| *dial = dial.turned(change));
         Some(*dial.borrow())
+    }
+
+    /// Makes every origin healthy whenever no fault may be set, and as long as that is so.
+    pub async fn end_when_closed(self, gate: FaultGate) -> Infallible {
+        loop {
+            gate.closes().await;
+            for (origin, _) in self.all() {
+                self.turn(origin, &Change::health());
+            }
+            gate.opens().await;
+        }
     }
 
     /// Follows the dial of `origin`.

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use super::articles::{self, Edition};
 use super::dials::{self, Dials};
+use crate::telemetry::slo::FaultGate;
 use listener::Origin;
 
 /// The origins, as `fragments.toml` names them.
@@ -79,9 +80,9 @@ impl Newspaper {
         self.dials.clone()
     }
 
-    /// The pages and the API from which the dials are turned.
-    pub fn desk(&self) -> axum::Router {
-        dials::router(self.dials(), self.addresses())
+    /// The pages and the API from which the dials are turned; `gate` says whether they may be.
+    pub fn desk(&self, gate: FaultGate) -> axum::Router {
+        dials::router(self.dials(), self.addresses(), gate)
     }
 }
 

@@ -100,7 +100,7 @@ pub(super) struct Condition<'b> {
     pub(super) in_flight: u32,
     pub(super) typical: Option<Duration>,
     pub(super) is_healthy: bool,
-    pub(super) is_withdrawn: bool,
+    pub(super) is_put_aside: bool,
 }
 
 impl Balance {
@@ -213,7 +213,7 @@ impl Balance {
     /// Whether [`choose_instead`](Self::choose_instead) would find somebody.
     pub(super) fn has_other(&self, tried: &[usize]) -> bool {
         let mut rest = self.replicas.iter().enumerate();
-        rest.any(|(index, replica)| !tried.contains(&index) && !replica.is_withdrawn)
+        rest.any(|(index, replica)| !tried.contains(&index) && !replica.is_put_aside())
     }
 
     fn turn(&mut self, index: usize, now: Instant) -> (Turn, Option<breaker::Move>) {
@@ -252,7 +252,7 @@ impl Balance {
         let is_due = |replica: &Replica| {
             let since = replica.breaker.probe_due(now);
             replica.is_healthy
-                && !replica.is_withdrawn
+                && !replica.is_put_aside()
                 && since.is_some_and(|since| now >= since + left_to_others)
                 && is_needed(replica.role)
         };
@@ -273,11 +273,12 @@ impl Balance {
         pool.unwrap_or_else(|| self.members(Role::Primary, &|_| true))
     }
 
-    /// The replicas of a role that were not withdrawn, and of which this is true.
+    /// The replicas of a role that are not put aside, and of which this is true.
     fn members(&self, role: Role, is_so: &dyn Fn(&Replica) -> bool) -> Vec<usize> {
         let members = self.replicas.iter().enumerate();
-        let members = members
-            .filter(|(_, replica)| replica.role == role && !replica.is_withdrawn && is_so(replica));
+        let members = members.filter(|(_, replica)| {
+            replica.role == role && !replica.is_put_aside() && is_so(replica)
+        });
         members.map(|(index, _)| index).collect()
     }
 
@@ -507,6 +508,15 @@ impl Balance {
         self.replicas[index].is_canary()
     }
 
+    /// Whether canaries are not asked at present, however good they are.
+    pub(super) fn pause_canaries(&mut self, are_paused: bool) {
+        let canaries = self
+            .replicas
+            .iter_mut()
+            .filter(|replica| replica.is_canary());
+        canaries.for_each(|canary| canary.is_paused = are_paused);
+    }
+
     /// A health check has said how a replica is; whether that is news.
     pub(super) fn checked(&mut self, index: usize, is_healthy: bool, now: Instant) -> bool {
         let replica = &mut self.replicas[index];
@@ -526,7 +536,7 @@ impl Balance {
             in_flight: replica.in_flight,
             typical: replica.typical.map(Duration::from_secs_f64),
             is_healthy: replica.is_healthy,
-            is_withdrawn: replica.is_withdrawn,
+            is_put_aside: replica.is_put_aside(),
         })
     }
 }

@@ -47,6 +47,8 @@ pub(super) struct Replica {
     /// Of a canary: how it compares, until it was found to be worse.
     pub(super) trial: Trial,
     pub(super) is_withdrawn: bool,
+    /// Of a canary: whether there is no time for trials at present.
+    pub(super) is_paused: bool,
 }
 
 /// A moving average that rises at once and falls slowly, in seconds.
@@ -72,6 +74,7 @@ impl Replica {
             is_answering: true,
             trial: Trial::default(),
             is_withdrawn: false,
+            is_paused: false,
         }
     }
 
@@ -107,7 +110,12 @@ impl Replica {
     }
 
     pub(super) fn is_out(&self) -> bool {
-        !self.is_healthy || self.is_withdrawn || self.breaker.is_open()
+        !self.is_healthy || self.is_put_aside() || self.breaker.is_open()
+    }
+
+    /// Whether it is a canary that is not asked, whatever its breaker says.
+    pub(super) fn is_put_aside(&self) -> bool {
+        self.is_withdrawn || self.is_paused
     }
 
     pub(super) fn answered(&mut self, took: Duration, now: Instant) {

@@ -64,7 +64,7 @@ pub struct ReplicaState {
     pub url: String,
     /// `primary`, `canary` or `read_replica`.
     pub role: &'static str,
-    /// Percent of an equal share; 0 of a canary that was withdrawn.
+    /// Percent of an equal share; 0 of a canary that was withdrawn, or is not asked at present.
     pub weight: u8,
     /// Requests in flight.
     pub in_flight: u32,
@@ -104,7 +104,7 @@ pub(super) fn of(door: &Door, shared_fault: bool) -> OriginState {
             in_flight,
             typical,
             is_healthy,
-            is_withdrawn,
+            is_put_aside,
         } = condition;
         ReplicaState {
             url: spec.to_string(),
@@ -113,7 +113,7 @@ pub(super) fn of(door: &Door, shared_fault: bool) -> OriginState {
                 Role::Primary => "primary",
                 Role::ReadReplica => "read_replica",
             },
-            weight: if is_withdrawn { 0 } else { spec.weight },
+            weight: if is_put_aside { 0 } else { spec.weight },
             in_flight,
             typical_ms: typical.map(ms),
             healthy: door.spec.health.as_ref().map(|_| is_healthy),

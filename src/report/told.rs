@@ -94,6 +94,7 @@ impl fmt::Display for SloChange {
                 show_duration(*over)
             ),
             Self::Spent => f.write_str("has nothing left of its error budget"),
+            Self::Restored => f.write_str("has some of its error budget again"),
             Self::Recovered => f.write_str("is kept again"),
         }
     }

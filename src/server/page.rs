@@ -66,6 +66,9 @@ pub(super) async fn answer(
     };
     let answered = page.answer(params).await;
     let Some(mut composed) = answered else {
+        let name = &site.page(page.id).name;
+        let observers = state.composer.observers().iter();
+        observers.for_each(|observer| observer.refused(name));
         return error_page::unavailable(site);
     };
     if head.method == Method::HEAD {

@@ -14,6 +14,8 @@ use crate::site::{OriginSpec, Page, Site};
 
 use super::metrics::Metric;
 
+mod slo;
+
 /// How long something has to be so before anybody is called.
 const SICK_FOR: &str = "1m";
 
@@ -27,6 +29,13 @@ const UNAVAILABLE_PERCENT: u32 = 1;
 pub fn rules(site: &Site, dashboard: Option<&str>) -> String {
     let mut text = String::from("groups:\n");
     recordings(&mut text);
+    if !site.slos.is_empty() {
+        slo::recordings(&mut text);
+        text += "  - name: marbre-slo\n    rules:\n";
+    }
+    for alert in site.slos.iter().flat_map(|slo| slo::of_slo(site, slo)) {
+        write(&mut text, &alert, dashboard);
+    }
     text += "  - name: marbre-pages\n    rules:\n";
     for page in &site.pages {
         write(&mut text, &of_page(page), dashboard);

@@ -304,7 +304,7 @@ impl Observer for Tally {
             }
             Event::Fault { origin, .. } => tracing::warn!(origin, "{text}"),
             Event::Slo { objective, change } => match change {
-                SloChange::Recovered => tracing::info!(objective, "{text}"),
+                SloChange::Recovered | SloChange::Restored => tracing::info!(objective, "{text}"),
                 SloChange::Burning { .. } | SloChange::Spent => {
                     tracing::error!(objective, "{text}");
                 }

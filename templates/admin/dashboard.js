@@ -4,6 +4,7 @@ import { Charts } from "./charts.js";
 import { decide, takeBack, dialled } from "./decide.js";
 import { frames } from "./frames.js";
 import { journal } from "./journal.js";
+import { promises } from "./promises.js";
 
 const WORDS = { fine: "Readers are fine", reduced: "Readers get less", hurt: "Readers are hurt" };
 let picture = null;
@@ -138,6 +139,7 @@ function show(told) {
   rows(find("blocks-rows"), told.blocks, ({ name }) => name, blockRow);
   rows(find("origins-rows"), told.origins, ({ name }) => name, originRow);
   decisions(told);
+  promises(told);
   charts.add(told.now);
   document.body.dataset.at = told.now.at_ms;
 }

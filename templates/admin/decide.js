@@ -188,11 +188,20 @@ function turn(origin, dial) {
   return ask("PUT", `/dials/${origin}?reset=1&${query}`);
 }
 
+// What is said of a request that is not done: as text, or as JSON with an error.
+function complaint(text) {
+  try {
+    return JSON.parse(text).error ?? text.trim();
+  } catch {
+    return text.trim();
+  }
+}
+
 async function ask(method, path, body) {
   const answer = await fetch(path, { method, body: body === undefined ? undefined : JSON.stringify(body), headers: { accept: "application/json" } });
   const text = await answer.text();
   if (answer.status === 401) location.assign("/login");
-  if (!answer.ok) throw new Error(text.trim() || `the server answered with ${answer.status}`);
+  if (!answer.ok) throw new Error(complaint(text) || `the server answered with ${answer.status}`);
   return text ? JSON.parse(text) : null;
 }
 

@@ -86,6 +86,9 @@ export const STATES = {
   open: ["left alone", "bad"],
   half_open: ["being tried", "bad"],
   closed: ["healthy", "good"],
+  kept: ["kept", "good"],
+  burning: ["burning", "warn"],
+  spent: ["budget spent", "bad"],
 };
 
 export function pill() {

@@ -39,6 +39,8 @@
   await until("the first account", () => row("slideshow"));
   told.first = { word: text("readers-word"), level: text("level-number") };
 
+  told.promises = text("promises-list");
+
   // an origin dies: its block says so, and who must act is told
   const dial = await until("the dial", () => button(document.querySelector('#origins-rows [data-key="media"]'), "the dial of"));
   dial.click();

@@ -184,6 +184,10 @@ wrong! {
     what_readers_are_told: Newsroom::and("[admin]\nreaders_url = \"www.example.org/news\"\n[status]\npath = \"/articles/{slug}\"\ntitle = 5\nblocks = { slidshow = \"The pictures\", header = 3 }\nwrks = \"x\"");
     status_where_something_else_is: Newsroom::and("[[proxy]]\nroute = \"/status.json\"\norigin = \"cms\"\n[status]\npath = \"/status\"");
 
+    // what readers are promised
+    objectives: Newsroom::and("[slo.nothing]\nobjective = 0.999\n[slo.percent]\nobjective = 99.9\nwithin = \"1s\"\n[slo.both]\nobjective = 0.99\nvalue = true\nwithin = \"1s\"\n[slo.where]\nobjective = 0.99\ncomplete = \"al\"\npages = [\"artcle\"]\n[slo.when]\nstale_max = \"0s\"\nperiod = \"1h\"\nwhen_spent = \"stop\"\n[slo.elsewhere]\nobjective = 0.99\nwithin = \"1s\"\npages = [\"artcle\"]");
+    too_many_objectives: Newsroom::and(&(0..33).map(|n| format!("[slo.s{n}]\nobjective = 0.99\nwithin = \"1s\"\n")).collect::<String>());
+
     // degradation
     degradation_settings: Newsroom::and("[degradation]\nmode = \"dry\"\nlaw = \"pid\"\ntarget = \"5ms\"\nmargin = \"1m\"\nreader_cookie = \"\"\nsave_data = 100\nworkers = 0\nwait_max = \"0s\"\nladdder = []");
     targets_that_leave_nothing: Newsroom::with("layout = \"layouts/article.html\"", "layout = \"layouts/article.html\"\ntarget = \"60ms\"\n[degradation]\nmargin = \"80ms\"\ntarget = \"80ms\"");
@@ -428,6 +432,18 @@ fn what_degradation_warns_of() {
 }
 
 #[test]
+fn an_objective_that_wakes_nobody_is_told_of() {
+    let more = "[slo.loose]\nobjective = 0.8\ncomplete = \"all\"\npages = \"article\"";
+    let loaded = Newsroom::and(more).loaded();
+    insta::assert_snapshot!(
+        "an_objective_that_wakes_nobody_is_told_of",
+        loaded.warnings.to_string()
+    );
+    let slo = &loaded.site.slos[0];
+    assert_eq!((slo.pages.len(), slo.period.as_secs()), (1, 30 * 86_400));
+}
+
+#[test]
 fn what_a_site_says_of_its_degradation() {
     let ms = Duration::from_millis;
     let plain = Newsroom::new(GOOD).loaded().site;
@@ -599,7 +615,8 @@ fn differences_in_words() {
         .replace("priority = 30", "priority = 31")
         .replace("http://media:8000", "http://media:9000")
         .replace("\"fragment:teaser\", ", "")
-        + "[[static]]\nroute = \"/assets\"\ndir = \"public\"\n[site]\nlanguage = \"fr\"\n";
+        + "[[static]]\nroute = \"/assets\"\ndir = \"public\"\n[site]\nlanguage = \"fr\"\n"
+        + "[slo.fast]\nobjective = 0.999\nwithin = \"1s\"\n";
     let new = Newsroom::new(&declaration)
         .file("templates/parts/header.html", "<header>new</header>")
         .file(
@@ -711,6 +728,9 @@ fn the_loader_accepts_what_the_schema_offers() {
                 .unwrap()
         )
     );
+    let slo = &properties["slo"]["patternProperties"];
+    let slo = slo.as_object().unwrap().values().next().unwrap();
+    text += &format!("[slo.fast]\n{}", table(slo));
     text += &format!("[[proxy]]\n{}", table(&properties["proxy"]["items"]));
     text += &format!("[[static]]\n{}", table(&properties["static"]["items"]));
     text += "[fragments.teaser]\npriority = 1\nsource = \"inline:x\"\n";

@@ -386,6 +386,7 @@ async fn an_operator_sees_what_is_wrong_decides_and_takes_it_back() {
         told["first"],
         json!({"word": "Readers are fine", "level": "0"})
     );
+    assert!(text("/promises").contains("of the error budget"), "{told}");
     assert!(text("/dial/effect").contains("slideshow"), "{told}");
     assert!(text("/sick/why").contains("media is left alone"), "{told}");
     assert!(text("/act").contains("service photo"), "{told}");

@@ -48,6 +48,7 @@ mod retries;
 mod revalidation;
 mod shared_store;
 mod simulate;
+mod slo;
 mod snapshot_command;
 mod stale;
 mod stampede;

@@ -39,7 +39,7 @@ async fn site() -> (Newsroom, Origin) {
     (site, cms)
 }
 
-fn promtool(arguments: &[&str], input: &str, folder: &Path) -> Output {
+pub(crate) fn promtool(arguments: &[&str], input: &str, folder: &Path) -> Output {
     let mut command = Command::new("promtool");
     command.args(arguments).current_dir(folder);
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -53,7 +53,7 @@ fn promtool(arguments: &[&str], input: &str, folder: &Path) -> Output {
 }
 
 #[track_caller]
-fn is_content(output: &Output) {
+pub(crate) fn is_content(output: &Output) {
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
 }

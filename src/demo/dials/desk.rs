@@ -14,6 +14,7 @@ use http::{HeaderMap, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::{Change, Dial, Dials};
+use crate::telemetry::slo::FaultGate;
 
 /// Every dial in one form is under 100 bytes; this leaves room for clumsy clients.
 const FORM_BYTES_MAX: usize = 4096;
@@ -24,17 +25,26 @@ const ALL: &str = "all";
 #[derive(Clone)]
 struct Desk {
     dials: Dials,
+    gate: FaultGate,
     addresses: Vec<(&'static str, SocketAddr)>,
 }
 
 /// `GET /dials`, `GET /dials.json`, `PUT` or `POST /dials/{origin}` (or `/dials/all`).
-pub(in crate::demo) fn router(dials: Dials, addresses: Vec<(&'static str, SocketAddr)>) -> Router {
+pub(in crate::demo) fn router(
+    dials: Dials,
+    addresses: Vec<(&'static str, SocketAddr)>,
+    gate: FaultGate,
+) -> Router {
     Router::new()
         .route("/dials", get(show_page))
         .route("/dials.json", get(show_json))
         .route("/dials/{origin}", post(turn_dial).put(turn_dial))
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
-        .with_state(Desk { dials, addresses })
+        .with_state(Desk {
+            dials,
+            gate,
+            addresses,
+        })
 }
 
 #[derive(Template)]
@@ -96,11 +106,19 @@ async fn turn_dial(
         Ok(change) => change,
         Err(refused) => return refuse(StatusCode::UNPROCESSABLE_ENTITY, refused.to_string()),
     };
+    if let Some(why) = desk.refusal(&origin, &change) {
+        return refuse(StatusCode::CONFLICT, why);
+    }
     if !desk.turn(&origin, &change) {
         return refuse(
             StatusCode::NOT_FOUND,
             format!("there is no origin `{origin}`"),
         );
+    }
+    // closed meanwhile: whoever ends faults may have been there before this one
+    if let Some(why) = desk.refusal(&origin, &change) {
+        desk.turn(&origin, &Change::health());
+        return refuse(StatusCode::CONFLICT, why);
     }
     if is_browser(&headers) {
         // Relative, so that it holds wherever the desk is mounted.
@@ -132,6 +150,16 @@ impl Desk {
             })
             .collect::<serde_json::Map<_, _>>()
             .into()
+    }
+
+    /// Why this may not be done, if it may not: back to health is always allowed.
+    fn refusal(&self, origin: &str, change: &Change) -> Option<String> {
+        let why = self.gate.closed()?;
+        let meant = |(name, dial): &(&str, Dial)| {
+            (origin == ALL || origin == *name) && !dial.turned(change).is_healthy()
+        };
+        let is_fault = self.dials.all().iter().any(meant);
+        is_fault.then(|| why.to_string())
     }
 
     /// Whether there was something to turn.
@@ -169,6 +197,7 @@ mod tests {
         let desk = router(
             dials.clone(),
             vec![("cms", SocketAddr::from(([127, 0, 0, 1], 8101)))],
+            FaultGate::default(),
         );
         let request = Request::builder()
             .method(method)

@@ -310,6 +310,19 @@ fn a_canary_gets_what_was_declared_and_is_withdrawn_when_it_is_worse() {
 }
 
 #[test]
+fn a_canary_is_not_asked_while_there_is_no_room_for_trials() {
+    let mut play = Play::new(&[PRIMARY, PRIMARY, (10, Role::Primary)], 1);
+    play.balance.pause_canaries(true);
+    // not even when one of the others is sick, or all are
+    assert_eq!(play.run(20, &[WELL; 3])[2], 0);
+    assert_eq!(play.run(20, &[DEAD, WELL, WELL])[2], 0);
+    assert_eq!(play.run(20, &[DEAD, DEAD, WELL])[2], 0);
+    play.balance.pause_canaries(false);
+    play.run(20, &[WELL; 3]);
+    assert!(play.run(20, &[WELL; 3])[2] > 0);
+}
+
+#[test]
 fn a_failed_health_check_puts_a_replica_out_and_a_good_one_brings_it_back_slowly() {
     let mut play = Play::new(&[PRIMARY; 2], 1);
     assert!(play.balance.checked(0, false, play.now));

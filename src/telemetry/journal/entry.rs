@@ -162,7 +162,7 @@ pub enum What {
     Slo {
         /// Its name.
         objective: String,
-        /// `burning`, `spent` or `recovered`.
+        /// `burning` or `recovered`, `spent` or `restored`.
         state: String,
         /// How many times as fast as it may be its error budget is used, while it burns.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -388,6 +388,7 @@ impl What {
                 let (state, rate) = match change {
                     SloChange::Burning { rate, .. } => ("burning", Some(*rate)),
                     SloChange::Spent => ("spent", None),
+                    SloChange::Restored => ("restored", None),
                     SloChange::Recovered => ("recovered", None),
                 };
                 Self::Slo {

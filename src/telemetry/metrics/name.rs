@@ -7,6 +7,7 @@
 use crate::fragment::Grade;
 use crate::report::{BreakerState, Cause, Outcome};
 use crate::site::Site;
+use crate::telemetry::slo::burn::WINDOWS;
 
 /// Upper ends of the buckets of all durations, in seconds.
 pub const BUCKETS: [f64; 14] = [
@@ -76,6 +77,10 @@ pub enum Label {
     State,
     /// One of [`RESULTS`].
     Result,
+    /// An objective of the site.
+    Slo,
+    /// One of [`WINDOWS`].
+    Window,
     /// The version of this program.
     Version,
 }
@@ -94,6 +99,8 @@ impl Label {
             Self::Grade => "grade",
             Self::State => "state",
             Self::Result => "result",
+            Self::Slo => "slo",
+            Self::Window => "window",
             Self::Version => "version",
         }
     }
@@ -112,6 +119,8 @@ impl Label {
             Self::Grade => Grade::ALL.len(),
             Self::State => BreakerState::ALL.len(),
             Self::Result => RESULTS.len(),
+            Self::Slo => site.slos.len(),
+            Self::Window => WINDOWS.len(),
             Self::Version => 1,
         }
     }
@@ -198,6 +207,12 @@ metrics! {
     Pushed Counter "marbre_pushed" [] "Copies that were pushed or withdrawn."
     Reloads Counter "marbre_reloads" [Result] "Times that the site was read again."
     Purges Counter "marbre_purges" [] "Times that copies were purged."
+    SloMeasured Counter "marbre_slo_measured" [Slo] "What an objective has measured: pages, or what their blocks are worth."
+    SloMissed Counter "marbre_slo_missed" [Slo] "Of what was measured, what readers did not get."
+    SloMissedPages Counter "marbre_slo_missed_pages" [Slo] "Pages on which something was missed."
+    SloObjective Gauge "marbre_slo_objective_ratio" [Slo] "The share that is to keep the promise."
+    SloBudgetLeft Gauge "marbre_slo_budget_left_ratio" [Slo] "How much of the error budget is left over the period, on this server; below 0, more was missed than may be."
+    SloBurn Gauge "marbre_slo_burn_ratio" [Slo, Window] "How many times as fast as it may be the error budget is used, on this server."
 }
 
 /// Series that a site has at most.

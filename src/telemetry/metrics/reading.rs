@@ -10,6 +10,7 @@ use crate::fetch::state::{BlockState, OriginState};
 use crate::fragment::Grade;
 use crate::report::BreakerState;
 use crate::telemetry::samples::Tick;
+use crate::telemetry::slo::SloState;
 
 use super::name::{Metric, REFUSALS};
 use super::text::Text;
@@ -38,6 +39,8 @@ pub struct Reading {
     pub origins: Vec<(String, OriginState)>,
     /// The optional fragments, by their names.
     pub blocks: BTreeMap<String, BlockState>,
+    /// The objectives.
+    pub slos: Vec<SloState>,
 }
 
 impl Reading {
@@ -46,6 +49,7 @@ impl Reading {
         self.write_process(text);
         self.write_blocks(text);
         self.write_origins(text);
+        self.write_slos(text);
     }
 
     fn write_process(&self, text: &mut Text) {
@@ -81,6 +85,29 @@ impl Reading {
         text.begin(Metric::BlockShare);
         for (name, block) in &self.blocks {
             text.number(Metric::BlockShare, &[name], block.share);
+        }
+    }
+
+    fn write_slos(&self, text: &mut Text) {
+        type Read = fn(&SloState) -> f64;
+        let each: [(Metric, Read); 5] = [
+            (Metric::SloMeasured, |slo| slo.since_start[0] as f64),
+            (Metric::SloMissed, |slo| slo.since_start[1] as f64),
+            (Metric::SloMissedPages, |slo| slo.since_start[2] as f64),
+            (Metric::SloObjective, |slo| slo.objective),
+            (Metric::SloBudgetLeft, |slo| slo.budget_left),
+        ];
+        for (metric, read) in each {
+            text.begin(metric);
+            for slo in &self.slos {
+                text.number(metric, &[&slo.name], read(slo));
+            }
+        }
+        text.begin(Metric::SloBurn);
+        for slo in &self.slos {
+            for burn in &slo.burn {
+                text.number(Metric::SloBurn, &[&slo.name, burn.window], burn.rate);
+            }
         }
     }
 

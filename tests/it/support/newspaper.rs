@@ -8,6 +8,7 @@ use std::time::Duration;
 use marbre::app::{App, Options};
 use marbre::degradation::Level;
 use marbre::demo::{self, Change, Demo};
+use marbre::telemetry::slo::FaultGate;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
@@ -17,6 +18,7 @@ use super::reader::{Reader, client};
 /// The demo, with a declaration that a test has edited.
 pub(crate) struct Running {
     pub(crate) demo: Demo,
+    pub(crate) faults: FaultGate,
     pub(crate) app: App,
     _folder: TempDir,
     client: reqwest::Client,
@@ -82,19 +84,22 @@ pub(crate) async fn started_with<'e>(
     std::fs::write(&file, text).expect("the temporary folder is writable");
     let demo = demo::start(true).await.expect("loopback has free ports");
     let variables = demo.variables();
+    let faults = FaultGate::default();
     let any = "127.0.0.1:0".parse().expect("an address");
     let app = App::start(Options {
         level: Level::new(level),
         env: Arc::new(move |name| variables.get(name).cloned()),
         listen: Some(any),
         admin_listen: Some(any),
-        admin_routes: Some(demo.newspaper().desk()),
+        admin_routes: Some(demo.newspaper().desk(faults.clone())),
+        faults: faults.clone(),
         ..Options::new(&file)
     })
     .await
     .unwrap_or_else(|error| panic!("the demo does not start:\n{error}"));
     Running {
         demo,
+        faults,
         app,
         _folder: folder,
         client: client(),

@@ -1,0 +1,280 @@
+//! Whether a page keeps a promise. Owns what counts and what does not; pure.
+//!
+//! A reader who leaves is no judgement, unless the time was over by then. Nor is a page of which the core
+//! has said that there is none, or that it is elsewhere: that is what it is meant to be.
+
+use std::collections::BTreeMap;
+
+use crate::report::{FragmentReport, OmitReason, Outcome, PageReport};
+use crate::site::{Good, Promise};
+
+use super::ring::Counts;
+
+/// What a page has come to, measured by a promise; `None` if it says nothing about it. `worth` is what
+/// each block is worth, and `whole` what all of the page is.
+pub(super) fn judge(
+    promise: Promise,
+    page: &PageReport<'_>,
+    worth: &BTreeMap<String, u64>,
+    whole: u64,
+) -> Option<Counts> {
+    // nobody's page
+    if page.is_rehearsal {
+        return None;
+    }
+    match promise {
+        Promise::Pages(good) => is_good(good, page).map(of_page),
+        Promise::Value => value(page, worth, whole),
+    }
+}
+
+/// A page that could not even be begun.
+pub(super) fn refused(promise: Promise, whole: u64) -> Counts {
+    match promise {
+        Promise::Pages(_) => of_page(false),
+        Promise::Value => of_value(whole, whole),
+    }
+}
+
+fn of_page(is_good: bool) -> Counts {
+    let missed = u64::from(!is_good);
+    Counts {
+        measured: 1,
+        missed,
+        missed_pages: missed,
+    }
+}
+
+fn of_value(measured: u64, missed: u64) -> Counts {
+    Counts {
+        measured,
+        missed,
+        missed_pages: u64::from(missed > 0),
+    }
+}
+
+fn is_good(good: Good, page: &PageReport<'_>) -> Option<bool> {
+    if !page.finished {
+        let is_late = good.within.is_some_and(|within| page.duration > within);
+        return is_late.then_some(false);
+    }
+    if page.status >= 500 {
+        return Some(false);
+    }
+    if page.status != 200 {
+        return None;
+    }
+    let is_in_time = good.within.is_none_or(|within| page.took() <= within);
+    let is_complete = !good.is_complete || page.is_complete();
+    let is_old = good.stale_max.is_some_and(|max| {
+        let stale = |f: &FragmentReport<'_>| {
+            matches!(f.outcome, Outcome::Stale(_)) && f.age.is_some_and(|age| age > max)
+        };
+        page.snapshot.is_some_and(|age| age > max) || page.fragments.iter().any(stale)
+    });
+    Some(is_in_time && is_complete && !is_old)
+}
+
+/// What the journal counts as lost: blocks that are left out, whatever for, unless an operator has
+/// switched them off. A snapshot is the whole page, as it was.
+fn value(page: &PageReport<'_>, worth: &BTreeMap<String, u64>, whole: u64) -> Option<Counts> {
+    if !page.finished {
+        return None;
+    }
+    if page.status >= 500 {
+        return Some(of_value(whole, whole));
+    }
+    if page.status != 200 {
+        return None;
+    }
+    if page.snapshot.is_some() {
+        return Some(of_value(whole, 0));
+    }
+    let (mut measured, mut missed) = (0, 0);
+    for fragment in &page.fragments {
+        let worth = worth.get(&*fragment.name).copied().unwrap_or(0);
+        match fragment.outcome {
+            Outcome::Omitted(OmitReason::Unneeded) => {}
+            Outcome::Omitted(OmitReason::Shed(_) | OmitReason::Failed(_)) => {
+                measured += worth;
+                missed += worth;
+            }
+            Outcome::Omitted(OmitReason::Switched)
+            | Outcome::Cached
+            | Outcome::Fetched
+            | Outcome::Partial { .. }
+            | Outcome::Declared
+            | Outcome::Absent
+            | Outcome::Stale(_)
+            | Outcome::Sibling(..)
+            | Outcome::Static(_)
+            | Outcome::Inline(_)
+            | Outcome::DefaultData(_)
+            | Outcome::Lazy(_) => measured += worth,
+        }
+    }
+    Some(of_value(measured, missed))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::Moment;
+    use crate::degradation::Level;
+    use crate::report::Cause;
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    fn page(outcome: Outcome) -> PageReport<'static> {
+        let fragment = |name, outcome| FragmentReport {
+            name: Cow::Borrowed(name),
+            outcome,
+            age: Some(ms(90_000)),
+            duration: ms(40),
+            span_id: 0,
+        };
+        PageReport {
+            page: Cow::Borrowed("article"),
+            path: Cow::Borrowed("/"),
+            trace_id: 1,
+            span_id: 1,
+            parent_id: 0,
+            is_sampled: false,
+            began: Moment::default(),
+            level: Level::FULL,
+            is_rehearsal: false,
+            status: 200,
+            head_after: ms(10),
+            duration: ms(5000),
+            finished: true,
+            snapshot: None,
+            fragments: vec![
+                fragment("article", Outcome::Fetched),
+                fragment("more", outcome),
+            ],
+            attempts: Vec::new(),
+        }
+    }
+
+    fn counts(promise: Promise, page: &PageReport<'_>) -> Option<(u64, u64, u64)> {
+        let worth = [("article".to_owned(), 100), ("more".to_owned(), 40)].into();
+        let counts = judge(promise, page, &worth, 140)?;
+        Some((counts.measured, counts.missed, counts.missed_pages))
+    }
+
+    const GOOD: Option<(u64, u64, u64)> = Some((1, 0, 0));
+    const BAD: Option<(u64, u64, u64)> = Some((1, 1, 1));
+
+    fn within(limit: Duration) -> Promise {
+        Promise::Pages(Good {
+            within: Some(limit),
+            ..Good::default()
+        })
+    }
+
+    const CORE: Promise = Promise::Pages(Good {
+        within: None,
+        is_complete: false,
+        stale_max: None,
+    });
+
+    const ALL: Promise = Promise::Pages(Good {
+        within: None,
+        is_complete: true,
+        stale_max: None,
+    });
+
+    fn fresh(max: Duration) -> Promise {
+        Promise::Pages(Good {
+            stale_max: Some(max),
+            ..Good::default()
+        })
+    }
+
+    #[test]
+    fn a_slow_connection_is_no_late_page() {
+        let page = page(Outcome::Fetched);
+        assert_eq!(counts(within(ms(40)), &page), GOOD);
+        assert_eq!(counts(within(ms(39)), &page), BAD);
+    }
+
+    #[test]
+    fn who_leaves_has_waited_too_long_or_says_nothing() {
+        let page = PageReport {
+            finished: false,
+            ..page(Outcome::Fetched)
+        };
+        assert_eq!(counts(within(ms(4999)), &page), BAD);
+        for promise in [within(ms(5000)), CORE, ALL, Promise::Value] {
+            assert_eq!(counts(promise, &page), None, "{promise:?}");
+        }
+    }
+
+    #[test]
+    fn a_missing_block_is_missed_where_all_is_promised() {
+        let failed = page(Outcome::Omitted(OmitReason::Failed(Cause::Timeout)));
+        assert_eq!(counts(CORE, &failed), GOOD);
+        assert_eq!(counts(ALL, &failed), BAD);
+        assert_eq!(counts(Promise::Value, &failed), Some((140, 40, 1)));
+        let shed = page(Outcome::Omitted(OmitReason::Shed(Level::new(1))));
+        assert_eq!(counts(Promise::Value, &shed), Some((140, 40, 1)));
+        let off = page(Outcome::Omitted(OmitReason::Switched));
+        assert_eq!(counts(ALL, &off), GOOD);
+        assert_eq!(counts(Promise::Value, &off), Some((140, 0, 0)));
+        let instead = page(Outcome::Static(Cause::Timeout));
+        assert_eq!(counts(ALL, &instead), BAD);
+        assert_eq!(counts(Promise::Value, &instead), Some((140, 0, 0)));
+    }
+
+    #[test]
+    fn a_stale_copy_is_missed_when_it_is_too_old() {
+        let stale = page(Outcome::Stale(Cause::Timeout));
+        assert_eq!(counts(fresh(ms(90_000)), &stale), GOOD);
+        assert_eq!(counts(fresh(ms(89_999)), &stale), BAD);
+        // a copy that is good by its ttl is not stale, however old
+        assert_eq!(counts(fresh(ms(1)), &page(Outcome::Cached)), GOOD);
+        let snapshot = PageReport {
+            snapshot: Some(ms(90_000)),
+            ..page(Outcome::Fetched)
+        };
+        assert_eq!(counts(fresh(ms(89_999)), &snapshot), BAD);
+        assert_eq!(counts(CORE, &snapshot), GOOD);
+        assert_eq!(counts(ALL, &snapshot), BAD);
+        assert_eq!(counts(Promise::Value, &snapshot), Some((140, 0, 0)));
+    }
+
+    #[test]
+    fn an_error_page_keeps_no_promise_and_a_404_breaks_none() {
+        let promises = [within(ms(9999)), CORE, ALL, fresh(ms(9_999_999))];
+        for promise in promises {
+            let failed = PageReport {
+                status: 503,
+                ..page(Outcome::Fetched)
+            };
+            assert_eq!(counts(promise, &failed), BAD, "{promise:?}");
+            for status in [301, 404, 410] {
+                let elsewhere = PageReport {
+                    status,
+                    ..page(Outcome::Fetched)
+                };
+                assert_eq!(counts(promise, &elsewhere), None, "{promise:?} {status}");
+            }
+            let rehearsed = PageReport {
+                is_rehearsal: true,
+                ..failed
+            };
+            assert_eq!(counts(promise, &rehearsed), None);
+        }
+        let failed = PageReport {
+            status: 503,
+            ..page(Outcome::Omitted(OmitReason::Unneeded))
+        };
+        assert_eq!(counts(Promise::Value, &failed), Some((140, 140, 1)));
+        assert_eq!(refused(Promise::Value, 140).missed, 140);
+    }
+}
