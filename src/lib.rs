@@ -103,6 +103,8 @@
 //! | Limiter, Baseline | how many requests of one block are in flight; what its answers take usually | throttle |
 //! | Switch, Overrides | an operator's decision with owner, reason and end; what all of them come to | flag, toggle |
 //! | Report, Observer | the account of one page; whoever reads it | |
+//! | Value, Loss | what one view of a block is worth, as declared; why its reader did not get it | revenue |
+//! | Tier | where copies are: memory, disk, shared store | |
 
 #![forbid(unsafe_code)]
 

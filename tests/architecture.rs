@@ -83,6 +83,9 @@ const PURE: &[&str] = &[
     "telemetry/traces/allowance.rs",
     "telemetry/traces/spans.rs",
     "telemetry/alerts.rs",
+    "telemetry/amount.rs",
+    "telemetry/muted.rs",
+    "telemetry/resource.rs",
     "telemetry/metrics.rs",
     "telemetry/metrics",
     "switchboard/fit.rs",
@@ -226,7 +229,7 @@ fn only_the_origin_seam_reaches_the_network() {
             "fetch/http.rs",
             "fetch/dns.rs",
             "server/accept.rs",
-            "telemetry/traces/collector.rs",
+            "telemetry/collector.rs",
             "cli/operator.rs",
         ]
         .iter()

@@ -8,13 +8,10 @@ use arc_swap::ArcSwap;
 
 use crate::compose::Edition;
 use crate::degradation::{Level, Mode};
-use crate::fragment::{Fragment, OriginId};
+use crate::fragment::OriginId;
 use crate::report::BreakerState;
 use crate::site::ServerSettings;
 use crate::telemetry::journal::{Around, Settings};
-
-/// What an essential block is worth: more than any that can be given up.
-const ESSENTIAL: f64 = 100.0;
 
 /// Where the journal of a site is kept, if it is.
 pub fn settings(of: &ServerSettings) -> Option<Settings> {
@@ -38,13 +35,13 @@ pub(super) struct Looking {
 }
 
 impl Looking {
-    pub(super) fn look(&self, then: &mut dyn FnMut(&Around<'_>)) {
+    pub(super) fn look(&self, then: &mut dyn FnMut(&Around)) {
         around(&self.edition.load(), &self.mode.load(), then);
     }
 }
 
 /// How things are on this edition, in this mode.
-pub fn around(edition: &Edition, mode: &Mode, then: &mut dyn FnMut(&Around<'_>)) {
+pub fn around(edition: &Edition, mode: &Mode, then: &mut dyn FnMut(&Around)) {
     let site = &edition.site;
     let level = mode.level_of_all();
     let closed = BreakerState::Closed.label();
@@ -56,18 +53,8 @@ pub fn around(edition: &Edition, mode: &Mode, then: &mut dyn FnMut(&Around<'_>))
             .all(|breaker| breaker.state == closed)
     };
     let is_well = level == Level::FULL && (0..site.origins.len()).all(is_asked);
-    let value = |name: &str| {
-        let id = site.fragment_named(name);
-        id.map_or(0.0, |id| worth(site.fragment(id)))
-    };
     then(&Around {
         level: level.min(site.ladder.snapshot()).get(),
         is_well,
-        value: &value,
     });
-}
-
-fn worth(fragment: &Fragment) -> f64 {
-    let rank = fragment.priority.rank();
-    rank.map_or(ESSENTIAL, |rank| f64::from(rank.get()))
 }

@@ -34,6 +34,7 @@ mod routes;
 mod settings;
 mod sources;
 mod status;
+mod telemetry;
 mod templates;
 mod usage;
 
