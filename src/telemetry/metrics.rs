@@ -12,6 +12,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use crate::clock::Moment;
+use crate::degradation::Level;
 use crate::report::{
     Cause, Event, Found, FragmentReport, Loss, Observer, OmitReason, Outcome, PageReport, Tier,
 };
@@ -218,7 +219,7 @@ impl Table {
         to.begin(Metric::FragmentShed);
         for (name, row) in &self.fragments {
             for (cause, count) in SHED.into_iter().zip(row.shed()) {
-                to.number(Metric::FragmentShed, &[name, cause], read(count));
+                to.number(Metric::FragmentShed, &[name, cause], count);
             }
         }
         to.begin(Metric::CacheLookups);
@@ -263,13 +264,14 @@ impl PageRow {
 }
 
 impl FragmentRow {
-    /// The counts of those that were given up before anybody was asked, in the order of [`SHED`].
-    fn shed(&self) -> [&AtomicU64; SHED.len()] {
-        let outcome = |reason| &self.outcomes[Outcome::Omitted(reason).number()];
-        let cause = |cause: Cause| &self.troubles[cause.number()];
+    /// How many were given up before anybody was asked, in the order of [`SHED`].
+    fn shed(&self) -> [f64; SHED.len()] {
+        let outcome = |reason| read(&self.outcomes[Outcome::Omitted(reason).number()]);
+        let cause = |cause: Cause| read(&self.troubles[cause.number()]);
         [
-            outcome(OmitReason::Shed(crate::degradation::Level::FULL)),
-            outcome(OmitReason::Switched),
+            outcome(OmitReason::Shed(Level::FULL)),
+            // left out, or filled by something else
+            outcome(OmitReason::Switched) + cause(Cause::Switched),
             cause(Cause::Limited),
             cause(Cause::Open),
             cause(Cause::Busy),

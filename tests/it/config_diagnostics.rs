@@ -184,6 +184,10 @@ wrong! {
     what_readers_are_told: Newsroom::and("[admin]\nreaders_url = \"www.example.org/news\"\n[status]\npath = \"/articles/{slug}\"\ntitle = 5\nblocks = { slidshow = \"The pictures\", header = 3 }\nwrks = \"x\"");
     status_where_something_else_is: Newsroom::and("[[proxy]]\nroute = \"/status.json\"\norigin = \"cms\"\n[status]\npath = \"/status\"");
 
+    // telemetry
+    collectors_that_cannot_be: Newsroom::and("[telemetry]\nenabled = false\n[telemetry.traces]\nendpoint = \"collector:4318\"\nheaders = { host = \"x\", authorization = \"${NO_KEY}\" }\n[telemetry.metrics]\ninterval = \"1ms\"\nheaders = { key = \"s3cret\", empty = \"\" }");
+    values: Newsroom::with("priority = 40", "priority = 40\nvalue = -1\n[fragments.x]\npriority = 3\nvalue = nan\nsource = \"cms:/x\"");
+
     // degradation
     degradation_settings: Newsroom::and("[degradation]\nmode = \"dry\"\nlaw = \"pid\"\ntarget = \"5ms\"\nmargin = \"1m\"\nreader_cookie = \"\"\nsave_data = 100\nworkers = 0\nwait_max = \"0s\"\nladdder = []");
     targets_that_leave_nothing: Newsroom::with("layout = \"layouts/article.html\"", "layout = \"layouts/article.html\"\ntarget = \"60ms\"\n[degradation]\nmargin = \"80ms\"\ntarget = \"80ms\"");

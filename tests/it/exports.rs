@@ -229,17 +229,18 @@ async fn what_is_off_counts_no_page_and_still_keeps_the_record() {
         .await;
     site.reader().get("/").await.is(200, "<p>front</p>");
     let operator = Operator::of(&site);
-    operator.switch("pin", "\"level\": 1, ").await;
+    let (status, said) = operator.ask("POST", "/purge", "{\"all\": true}", &[]).await;
+    assert_eq!(status, 200, "{said}");
     let (_, text) = operator.get("/metrics").await;
     let series = scraped(&text);
     assert_eq!(
         series["marbre_page_duration_seconds_count{page=\"front\"}"],
         0.0
     );
-    assert_eq!(series["marbre_level"], 1.0);
-    let (_, journal) = operator.get("/journal?kinds=switch,tally").await;
+    assert_eq!(series["marbre_purges_total"], 1.0);
+    let (_, journal) = operator.get("/journal?kinds=purge,tally").await;
     assert!(
-        journal.contains("\"switch\"") && !journal.contains("\"tally\""),
+        journal.contains("\"purge\"") && !journal.contains("\"tally\""),
         "{journal}"
     );
     let _stopped = site.stopped().await;

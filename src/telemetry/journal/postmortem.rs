@@ -355,8 +355,8 @@ mod tests {
 
     #[test]
     fn small_amounts_are_told_too() {
-        let told = [0.0, 0.004, 0.25, 3.14159, 1234.5].map(amount);
-        assert_eq!(told, ["0", "0.004", "0.25", "3.14", "1234"]);
+        let told = [0.0, 0.004, 0.25, 7.1234, 1234.5].map(amount);
+        assert_eq!(told, ["0", "0.004", "0.25", "7.12", "1234"]);
     }
 
     #[test]

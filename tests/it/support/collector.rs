@@ -47,7 +47,9 @@ pub(crate) fn series(from: &Origin) -> BTreeMap<String, f64> {
                 }
                 continue;
             }
-            other => panic!("{name} is {other:?}"),
+            other @ (metric::Data::ExponentialHistogram(_) | metric::Data::Summary(_)) => {
+                panic!("{name} is {other:?}")
+            }
         };
         for point in points {
             let Some(number_data_point::Value::AsDouble(number)) = point.value else {
@@ -75,9 +77,11 @@ fn add_histogram(series: &mut BTreeMap<String, f64>, name: &str, point: &Histogr
 }
 
 fn named(name: &str, suffix: &str, attributes: &[KeyValue], end: Option<&str>) -> String {
-    let text = |attribute: &KeyValue| match attribute.value.as_ref()?.value.as_ref()? {
-        Value::StringValue(text) => Some(format!("{}=\"{text}\"", attribute.key)),
-        _ => None,
+    let text = |attribute: &KeyValue| {
+        let Value::StringValue(text) = attribute.value.as_ref()?.value.as_ref()? else {
+            return None;
+        };
+        Some(format!("{}=\"{text}\"", attribute.key))
     };
     let labels = attributes
         .iter()
