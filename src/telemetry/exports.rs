@@ -51,6 +51,13 @@ impl Way {
     }
 }
 
+impl Drop for Way {
+    /// A server that did not start leaves nothing behind that goes on.
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
 impl Exports {
     /// Nothing is told to anybody yet.
     pub fn new(metrics: Arc<Metrics>, clock: Clock) -> Self {

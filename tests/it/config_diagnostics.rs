@@ -186,7 +186,7 @@ wrong! {
 
     // telemetry
     collectors_that_cannot_be: Newsroom::and("[telemetry]\nenabled = false\n[telemetry.traces]\nendpoint = \"collector:4318\"\nheaders = { host = \"x\", authorization = \"${NO_KEY}\" }\n[telemetry.metrics]\ninterval = \"1ms\"\nheaders = { key = \"s3cret\", empty = \"\" }");
-    values: Newsroom::with("priority = 40", "priority = 40\nvalue = -1\n[fragments.x]\npriority = 3\nvalue = nan\nsource = \"cms:/x\"");
+    values_that_are_none: Newsroom::and("[fragments.x]\npriority = 3\nsource = \"cms:/x\"\nvalue = nan\n[fragments.y]\npriority = 3\nsource = \"cms:/y\"\nvalue = -1\n[fragments.z]\npriority = 3\nsource = \"cms:/z\"\nvalue = \"4 cents\"");
 
     // degradation
     degradation_settings: Newsroom::and("[degradation]\nmode = \"dry\"\nlaw = \"pid\"\ntarget = \"5ms\"\nmargin = \"1m\"\nreader_cookie = \"\"\nsave_data = 100\nworkers = 0\nwait_max = \"0s\"\nladdder = []");
