@@ -26,6 +26,7 @@ use crate::degradation::{Lag, Mode};
 use crate::report::Event;
 use crate::switchboard::Switchboard;
 use crate::telemetry::journal::Around;
+use crate::telemetry::metrics::name::PAGES_SHED;
 use crate::telemetry::{Journal, Metrics, Samples, Slos, Tally};
 
 mod api;
@@ -34,7 +35,7 @@ mod dashboard;
 mod journal;
 mod level;
 pub mod live;
-mod metrics;
+pub mod metrics;
 mod picture;
 mod preview;
 mod session;
@@ -49,10 +50,13 @@ pub use session::Sessions;
 pub type Reload = Box<dyn Fn() -> BoxFuture<'static, Result<Vec<String>, String>> + Send + Sync>;
 
 /// Looks at how things are.
-pub type Look = fn(&Edition, &Mode, &mut dyn FnMut(&Around<'_>));
+pub type Look = fn(&Edition, &Mode, &mut dyn FnMut(&Around));
 
 /// How many pages are being composed.
 pub type PagesInFlight = Box<dyn Fn() -> usize + Send + Sync>;
+
+/// How many pages were not composed as they should be, by why.
+pub type PagesShed = Box<dyn Fn() -> [u64; PAGES_SHED.len()] + Send + Sync>;
 
 /// What the handlers need.
 pub struct AdminState {
@@ -82,6 +86,8 @@ pub struct AdminState {
     pub lag: Arc<Lag>,
     /// How many pages are being composed.
     pub pages_in_flight: PagesInFlight,
+    /// Pages that were not composed as they should be, in the order of [`PAGES_SHED`].
+    pub pages_shed: PagesShed,
     /// Reads the site again.
     pub reload: Reload,
     /// Cancelled when the server begins to stop.

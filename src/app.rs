@@ -40,7 +40,7 @@ use crate::site::{self, OriginSpec, ServerSettings, SharedSettings, Site};
 use crate::switchboard::Switchboard;
 use crate::telemetry::journal::Around;
 use crate::telemetry::slo::FaultGate;
-use crate::telemetry::{Journal, Metrics, Pulse, Samples, Tally, Throttle, Traces};
+use crate::telemetry::{Exports, Journal, Metrics, Muted, Pulse, Samples, Tally, Throttle};
 
 mod govern;
 pub mod journal;
@@ -126,6 +126,9 @@ pub enum StartError {
     /// The collector of traces cannot be prepared for.
     #[error("[telemetry.traces]: {0}")]
     Traces(String),
+    /// The collector of metrics cannot be prepared for.
+    #[error("[telemetry.metrics]: {0}")]
+    Metrics(String),
     /// A thread cannot be had.
     #[error("cannot begin a thread: {0}")]
     Thread(io::Error),
@@ -142,6 +145,7 @@ pub struct App {
     pub admin_address: SocketAddr,
     core: Arc<Core>,
     journal: Arc<Journal>,
+    exports: Exports,
     looking: journal::Looking,
     objectives: slo::Keeping,
     settings: ServerSettings,
@@ -228,6 +232,7 @@ impl App {
         let journal = open_journal(&settings, clock).await;
         let objectives = slo::Keeping::open(&site, &settings, clock, options.faults).await;
         let pulse = Arc::new(Pulse::default());
+        let is_observed = settings.is_observed;
         let mut observers: Vec<Arc<dyn Observer>> = vec![
             Arc::clone(&tally) as _,
             Arc::clone(&pulse) as _,
@@ -235,11 +240,16 @@ impl App {
             Arc::clone(&metrics) as _,
             Arc::clone(&objectives.slos) as _,
         ];
+        let exports = Exports::new(Arc::clone(&metrics), clock);
         let mut traced_share = 0.0;
-        if let Some(settings) = &settings.traces {
-            let traces = Traces::start(settings.clone(), clock, &tasks, stop.clone());
+        if let Some(settings) = settings.traces.as_ref().filter(|_| is_observed) {
+            let traces = exports.traces(settings.clone());
             observers.push(Arc::new(traces.map_err(StartError::Traces)?));
             traced_share = settings.sample;
+        }
+        if !is_observed {
+            let muted = |observer| Arc::new(Muted(observer)) as _;
+            observers = observers.into_iter().map(muted).collect();
         }
         let world = World::new(clock, observers.clone());
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
@@ -296,6 +306,8 @@ impl App {
             reloading: Mutex::new(()),
         });
         let pages = Arc::new(InFlight::new(pages_in_flight_max(&settings)));
+        let counted = Arc::clone(&pages);
+        let shed = move || counted.shed();
         let readers = Arc::new(ServerState {
             complaints: Throttle::default(),
             composer: Arc::clone(&composer),
@@ -342,6 +354,7 @@ impl App {
             slos: Arc::clone(&objectives.slos),
             metrics,
             lag: Arc::clone(&lag),
+            pages_shed: Box::new(shed),
             pages_in_flight: Box::new(move || pages.count()),
             reload: Box::new(move || Arc::clone(&reloader).reload_as_asked().boxed()),
             stop: stop.clone(),
@@ -353,6 +366,11 @@ impl App {
         };
         let operators = Arc::new(operators);
         tasks.spawn(admin::live::run(Arc::clone(&operators)));
+        if let Some(settings) = settings.metrics.as_ref().filter(|_| is_observed) {
+            let state = Arc::clone(&operators);
+            let exporting = exports.metrics(settings, move || admin::metrics::reading(&state));
+            exporting.map_err(StartError::Metrics)?;
+        }
         let operators = admin::router(operators, options.admin_routes);
         let limits = accept::Limits {
             header_timeout: settings.header_timeout,
@@ -384,7 +402,7 @@ impl App {
         tasks.spawn(switches.tend(stop.clone()));
         tasks.spawn(follow_nodes(Arc::clone(&core.composer), stop.clone()));
         let (summing, look) = (Arc::clone(&journal), looking.clone());
-        let look = move |then: &mut dyn FnMut(&Around<'_>)| look.look(then);
+        let look = move |then: &mut dyn FnMut(&Around)| look.look(then);
         tasks.spawn(summing.sum_up(look, stop.clone()));
         let telling = Arc::clone(&core);
         let tell = move |event: &Event| telling.tell(event);
@@ -396,6 +414,7 @@ impl App {
         });
         Ok(Self {
             journal,
+            exports,
             looking,
             objectives,
             address,
@@ -441,6 +460,8 @@ impl App {
         self.tell(&Event::Stopped(finished));
         let journal = Arc::clone(&self.journal);
         let _ = tokio::task::spawn_blocking(move || journal.close()).await;
+        // of all pages, and of what became of them
+        self.exports.finish().await;
         // the last copies that were made are the first that the next start needs
         if let Some(disk) = self.core.composer.cache().disk() {
             let _ = timeout(LAST_WRITES, disk.flush()).await;

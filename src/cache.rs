@@ -300,4 +300,6 @@ pub struct CacheStats {
     pub bytes: u64,
     /// Limit in bytes.
     pub bytes_max: u64,
+    /// Copies that went to make room for others.
+    pub evicted: u64,
 }

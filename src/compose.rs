@@ -38,6 +38,7 @@ mod slot;
 mod snapshot;
 
 pub use assemble::PageBody;
+pub use flight::FlightCounts;
 pub use head::{PageHead, Verdict};
 
 use account::Account;
@@ -78,6 +79,8 @@ pub struct Composer {
     tasks: TaskTracker,
     snapshots: snapshot::Gate,
     observers: Vec<Arc<dyn Observer>>,
+    /// Whether any of them reads what becomes of pages.
+    is_observed: bool,
     /// Whether browsers that show its pages can ask it for blocks.
     is_asked_again: bool,
     /// The share of pages whose trace is to be recorded, also where nobody asks for it.
@@ -101,6 +104,7 @@ impl Composer {
             requests: probe::Memory::default(),
             snapshots: snapshot::Gate::default(),
             tasks,
+            is_observed: observers.iter().any(|observer| observer.reads_pages()),
             observers,
             is_asked_again: true,
             traced_share: 0.0,
@@ -148,7 +152,12 @@ impl Composer {
 
     /// Flights under way.
     pub fn flights_under_way(&self) -> usize {
-        self.flights.under_way()
+        self.flights().under_way
+    }
+
+    /// Flights, now and since the start.
+    pub fn flights(&self) -> FlightCounts {
+        self.flights.counts()
     }
 
     /// The copy of a fragment that is at hand.
@@ -296,7 +305,10 @@ impl Order {
             composer: Arc::clone(composer),
             edition: Arc::clone(edition),
             trace: facts.trace.clone().sampled_at(composer.traced_share),
-            trail: Arc::default(),
+            trail: Arc::new(match composer.is_observed {
+                true => Trail::default(),
+                false => Trail::unread(),
+            }),
             facts: Arc::new(facts),
             level: plan.level,
             overrides: Arc::clone(&plan.overrides),

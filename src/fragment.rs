@@ -59,9 +59,11 @@ impl Priority {
         }
     }
 
-    /// What one block is worth: its rank, and more than any of these if it cannot be given up.
-    pub fn worth(self) -> u8 {
-        self.rank().map_or(REQUIRED_WORTH, Rank::get)
+    /// What one view of it is worth where the site does not say: its rank, and more than any rank
+    /// for what is never given up.
+    pub fn worth(self) -> f64 {
+        self.rank()
+            .map_or(REQUIRED_WORTH, |rank| f64::from(rank.get()))
     }
 
     /// Whether the page's status depends on this fragment.
@@ -70,8 +72,8 @@ impl Priority {
     }
 }
 
-/// What a block is worth that cannot be given up.
-const REQUIRED_WORTH: u8 = Rank::MAX + 1;
+/// What one view of a block is worth that is never given up.
+const REQUIRED_WORTH: f64 = 100.0;
 
 /// A priority without its rank: who shares the fate of whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -147,6 +149,8 @@ pub struct Fragment {
     pub name: String,
     /// How much a page wants it.
     pub priority: Priority,
+    /// What one view of it is worth, in the site's own unit.
+    pub value: f64,
     /// Where its content comes from.
     pub source: Source,
     /// The template that makes HTML of its JSON; `None` when the source gives HTML.
@@ -220,5 +224,12 @@ mod tests {
     fn core_and_essential_cannot_be_shed() {
         assert_eq!(Priority::Core.rank(), None);
         assert_eq!(Priority::Essential.rank(), None);
+    }
+
+    #[test]
+    fn what_is_kept_longer_is_worth_more_unless_the_site_says_otherwise() {
+        let optional = |rank| Priority::Optional(Rank::new(rank).unwrap()).worth();
+        assert!(optional(1) < optional(99) && optional(99) < Priority::Essential.worth());
+        assert_eq!((optional(40), Priority::Core.worth()), (40.0, 100.0));
     }
 }

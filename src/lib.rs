@@ -105,6 +105,8 @@
 //! | Report, Observer | the account of one page; whoever reads it | |
 //! | Objective, Promise | a share of pages that is to be good; what makes a page a good one | target |
 //! | Error budget, Burn | what may miss an objective over its period; how fast that is used, 1 being as fast as it may be | |
+//! | Value, Loss | what one view of a block is worth, as declared; why its reader did not get it | revenue |
+//! | Tier | where copies are: memory, disk, shared store | |
 
 #![forbid(unsafe_code)]
 

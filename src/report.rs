@@ -12,10 +12,14 @@ use crate::clock::Moment;
 use crate::degradation::{Decision, Level, Sample, Switch};
 use crate::fragment::Grade;
 
+mod looked;
 mod told;
 mod trail;
+mod worth;
 
+pub use looked::{Found, Looked, Tier};
 pub use trail::{Attempt, Trail};
+pub use worth::{Got, Loss};
 
 /// Why content could not be had from a source.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -303,12 +307,16 @@ impl fmt::Display for Outcome {
 }
 
 /// The account of one fragment in one page.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct FragmentReport<'p> {
     /// The fragment's name.
     pub name: Cow<'p, str>,
     /// How its slots were filled.
     pub outcome: Outcome,
+    /// What one view of it is worth, as the site declares it.
+    pub value: f64,
+    /// Where a copy was looked for.
+    pub looked: Looked,
     /// Age of the copy that was used.
     pub age: Option<Duration>,
     /// From the start of the page to the moment when the slot was settled.
@@ -338,7 +346,7 @@ pub struct AttemptReport<'p> {
 }
 
 /// The account of one page. It borrows what it names: whoever keeps it makes it their own.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct PageReport<'p> {
     /// The page's name in `fragments.toml`.
     pub page: Cow<'p, str>,
@@ -675,6 +683,13 @@ pub trait Observer: Send + Sync {
     fn refused(&self, _page: &str) {}
     /// Something happened.
     fn event(&self, event: &Event);
+    /// Whether it makes anything of pages: a report that nobody reads is not made.
+    fn reads_pages(&self) -> bool {
+        true
+    }
     /// A try at an origin has come to its end, whatever that was.
     fn attempt(&self, _origin: &str, _took: Duration) {}
 }
+
+#[cfg(test)]
+pub(crate) mod example;

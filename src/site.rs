@@ -225,15 +225,50 @@ pub struct ServerSettings {
     pub journal_keep: Duration,
     /// The store that the nodes share.
     pub shared: Option<SharedSettings>,
+    /// Whether anything is counted of pages; if not, what that costs can be measured.
+    pub is_observed: bool,
     /// Where traces go; `None`: nowhere.
     pub traces: Option<TraceSettings>,
+    /// Where metrics go besides who asks for them; `None`: nowhere.
+    pub metrics: Option<MetricSettings>,
+}
+
+/// A collector of traces or metrics.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CollectorSettings {
+    /// Where it takes OTLP over HTTP; may hold a password.
+    pub endpoint: String,
+    /// What is sent with each request: names and values, which may be secrets.
+    pub headers: Vec<(String, String)>,
+    /// Whether what is sent is packed with gzip.
+    pub is_packed: bool,
+}
+
+impl fmt::Debug for CollectorSettings {
+    /// Without what may be secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let headers: Vec<&str> = self.headers.iter().map(|(name, _)| &**name).collect();
+        f.debug_struct("CollectorSettings")
+            .field("headers", &headers)
+            .field("is_packed", &self.is_packed)
+            .finish_non_exhaustive()
+    }
+}
+
+/// `[telemetry.metrics]`: where metrics are sent, and how often.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetricSettings {
+    /// Where.
+    pub collector: CollectorSettings,
+    /// From one export to the next.
+    pub interval: Duration,
 }
 
 /// `[telemetry.traces]`: which pages are exported as traces, and where to.
-#[derive(Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TraceSettings {
-    /// Where the collector takes OTLP over HTTP; may hold a password.
-    pub endpoint: String,
+    /// Where.
+    pub collector: CollectorSettings,
     /// The share of pages that chance takes.
     pub sample: f64,
     /// A page that took longer is taken in any case.
@@ -244,17 +279,6 @@ pub struct TraceSettings {
 
 /// The share of pages is a number, not the lack of one.
 impl Eq for TraceSettings {}
-
-impl fmt::Debug for TraceSettings {
-    /// Without the endpoint, which may hold a password.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TraceSettings")
-            .field("sample", &self.sample)
-            .field("slow", &self.slow)
-            .field("notable_max", &self.notable_max)
-            .finish_non_exhaustive()
-    }
-}
 
 /// `[shared]`: the store that the nodes of one site share.
 #[derive(Clone, PartialEq, Eq)]

@@ -3,27 +3,35 @@
 //! decides anything, and nothing here may slow a page down.
 
 use std::io::IsTerminal as _;
+use std::time::Duration;
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 pub mod alerts;
+mod amount;
+mod collector;
+mod exports;
 pub mod history;
 pub mod journal;
 mod lossy;
 pub mod metrics;
+mod muted;
 pub mod pulse;
+mod resource;
 pub mod samples;
 pub mod slo;
 pub mod tally;
 mod throttle;
 mod traces;
 
+pub use exports::Exports;
 pub use history::{Beat, History};
 pub use journal::Journal;
 pub use lossy::LogGuard;
 pub use metrics::Metrics;
+pub use muted::Muted;
 pub use pulse::Pulse;
 pub use samples::Samples;
 pub use slo::Slos;
@@ -32,6 +40,9 @@ pub use throttle::Throttle;
 pub use traces::Traces;
 
 use lossy::Lossy;
+
+/// How long a server that stops waits for a collector.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]

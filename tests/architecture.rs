@@ -84,6 +84,9 @@ const PURE: &[&str] = &[
     "telemetry/traces/spans.rs",
     "telemetry/alerts.rs",
     "telemetry/alerts",
+    "telemetry/amount.rs",
+    "telemetry/muted.rs",
+    "telemetry/resource.rs",
     "telemetry/metrics.rs",
     "telemetry/metrics",
     "telemetry/slo.rs",
@@ -234,7 +237,7 @@ fn only_the_origin_seam_reaches_the_network() {
             "fetch/http.rs",
             "fetch/dns.rs",
             "server/accept.rs",
-            "telemetry/traces/collector.rs",
+            "telemetry/collector.rs",
             "cli/operator.rs",
         ]
         .iter()

@@ -53,7 +53,7 @@ pub(super) async fn journal(State(state): Shared, Query(wanted): Query<Wanted>) 
     let entries = remembered.entries.iter().map(|entry| &**entry);
     let mut so_far = None;
     let (edition, mode) = (state.edition.load(), state.mode.load());
-    (state.look)(&edition, &mode, &mut |around: &Around<'_>| {
+    (state.look)(&edition, &mode, &mut |around: &Around| {
         so_far = state.journal.so_far(around);
     });
     let entries = entries.chain(&so_far).filter(|entry| is_wanted(entry));

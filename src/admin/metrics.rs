@@ -13,6 +13,7 @@ use crate::telemetry::metrics::{Format, Reading};
 
 use super::{AdminState, level};
 
+/// What `/metrics` tells.
 pub(super) async fn metrics(State(state): State<Arc<AdminState>>, headers: HeaderMap) -> Response {
     let accept = headers.get_all(ACCEPT).iter();
     let accept: Vec<&str> = accept.filter_map(|value| value.to_str().ok()).collect();
@@ -21,9 +22,11 @@ pub(super) async fn metrics(State(state): State<Arc<AdminState>>, headers: Heade
     ([(CONTENT_TYPE, format.content_type())], text).into_response()
 }
 
-fn reading(state: &AdminState) -> Reading {
+/// How it is now.
+pub fn reading(state: &AdminState) -> Reading {
     let edition = state.edition.load_full();
-    let clock = state.composer.clock();
+    let (clock, cache) = (state.composer.clock(), state.composer.cache());
+    let flights = state.composer.flights();
     let origins = edition.site.origins.iter().enumerate();
     let origins = origins.map(|(index, origin)| {
         let state = edition.fetcher.state(OriginId(index));
@@ -36,8 +39,13 @@ fn reading(state: &AdminState) -> Reading {
         tick: state.samples.last(),
         lag: state.lag.present(),
         pages_in_flight: (state.pages_in_flight)(),
-        flights: state.composer.flights_under_way(),
-        cache: state.composer.cache().stats(),
+        pages_shed: (state.pages_shed)(),
+        flights: flights.under_way,
+        flights_launched: flights.launched,
+        flights_joined: flights.joined,
+        cache: cache.stats(),
+        disk: cache.disk().map(|disk| disk.state()),
+        shared: cache.shared().map(|shared| shared.state()),
         pushed: state.tally.state().pushed,
         origins: origins.collect(),
         blocks: edition.fetcher.block_states(),

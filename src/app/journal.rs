@@ -35,13 +35,13 @@ pub(super) struct Looking {
 }
 
 impl Looking {
-    pub(super) fn look(&self, then: &mut dyn FnMut(&Around<'_>)) {
+    pub(super) fn look(&self, then: &mut dyn FnMut(&Around)) {
         around(&self.edition.load(), &self.mode.load(), then);
     }
 }
 
 /// How things are on this edition, in this mode.
-pub fn around(edition: &Edition, mode: &Mode, then: &mut dyn FnMut(&Around<'_>)) {
+pub fn around(edition: &Edition, mode: &Mode, then: &mut dyn FnMut(&Around)) {
     let site = &edition.site;
     let level = mode.level_of_all();
     let closed = BreakerState::Closed.label();
@@ -53,13 +53,8 @@ pub fn around(edition: &Edition, mode: &Mode, then: &mut dyn FnMut(&Around<'_>))
             .all(|breaker| breaker.state == closed)
     };
     let is_well = level == Level::FULL && (0..site.origins.len()).all(is_asked);
-    let value = |name: &str| {
-        let id = site.fragment_named(name);
-        id.map_or(0.0, |id| f64::from(site.fragment(id).priority.worth()))
-    };
     then(&Around {
         level: level.min(site.ladder.snapshot()).get(),
         is_well,
-        value: &value,
     });
 }

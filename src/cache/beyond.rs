@@ -59,6 +59,26 @@ enum Message {
     Changed(String),
 }
 
+/// What came of looking for a copy beyond memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Recalled {
+    /// Whether it was a search to the end: a disk may have been too slow.
+    pub is_whole: bool,
+    /// Whether the disk had one; `None` where it was not asked, or was too slow.
+    pub on_disk: Option<bool>,
+    /// Whether the shared store had one; `None` where there is none.
+    pub in_store: Option<bool>,
+}
+
+impl Recalled {
+    /// There is nowhere to look.
+    pub const NOWHERE: Self = Self {
+        is_whole: true,
+        on_disk: None,
+        in_store: None,
+    };
+}
+
 /// What came of asking the other nodes for a newer copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
@@ -112,37 +132,45 @@ impl Cache {
 
     /// Looks for a copy beyond memory, and puts the newest that it finds there. Both places are
     /// looked at, at once: what lies on the disk of a node that was away may have been replaced, or
-    /// taken back, by the others. The disk has `disk_time`; tells whether that was enough.
+    /// taken back, by the others. The disk has `disk_time`.
     pub async fn recall(
         &self,
         key: &Arc<SourceRequest>,
         reach: Reach,
         disk_time: Duration,
-    ) -> bool {
+    ) -> Recalled {
         let id = CopyId::of(key);
         let disk = self.disk.as_ref().filter(|_| reach.disk);
         let on_disk = async {
-            let Some(disk) = disk.filter(|disk| disk.contains(&id)) else {
-                return true;
+            let Some(disk) = disk else {
+                return (true, None);
             };
-            let Ok(frame) = timeout(disk_time, disk.get(id)).await else {
-                return false;
-            };
-            if let Some(frame) = frame {
-                self.take_in(key, &frame, "on disk");
+            if !disk.contains(&id) {
+                return (true, Some(false));
             }
-            true
+            let Ok(frame) = timeout(disk_time, disk.get(id)).await else {
+                return (false, None);
+            };
+            if let Some(frame) = &frame {
+                self.take_in(key, frame, "on disk");
+            }
+            (true, Some(frame.is_some()))
         };
         let in_store = async {
             let shared = self.shared.as_ref().filter(|_| reach.shared)?;
-            shared.get(id).await
+            Some(shared.get(id).await)
         };
         // the disk's is in memory by the time that the store's is compared with it
-        let (in_time, frame) = futures::join!(on_disk, in_store);
-        if let Some(frame) = frame {
+        let ((is_whole, on_disk), answer) = futures::join!(on_disk, in_store);
+        let in_store = answer.as_ref().map(Option::is_some);
+        if let Some(frame) = answer.flatten() {
             self.take_from_store(key, reach, frame);
         }
-        in_time
+        Recalled {
+            is_whole,
+            on_disk,
+            in_store,
+        }
     }
 
     /// Takes in what the other nodes have, and asks whose turn it is to renew it: the one whose turn

@@ -2,9 +2,10 @@
 //! virtual time works and an expired copy is still there when its origin dies.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use quick_cache::sync::{Cache, DefaultLifecycle};
-use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
+use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter};
 
 use crate::fragment::SourceRequest;
 
@@ -27,9 +28,29 @@ impl Weighter<Arc<SourceRequest>, Arc<Entry>> for ByBytes {
     }
 }
 
+/// Counts what goes to make room for others. What is counted is dropped as it would be otherwise.
+#[derive(Debug, Clone, Default)]
+struct Evicting {
+    count: Arc<AtomicU64>,
+    dropping: DefaultLifecycle<Arc<SourceRequest>, Arc<Entry>>,
+}
+
+impl Lifecycle<Arc<SourceRequest>, Arc<Entry>> for Evicting {
+    type RequestState = <DefaultLifecycle<Arc<SourceRequest>, Arc<Entry>> as Lifecycle<
+        Arc<SourceRequest>,
+        Arc<Entry>,
+    >>::RequestState;
+
+    fn on_evict(&self, state: &mut Self::RequestState, key: Arc<SourceRequest>, entry: Arc<Entry>) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.dropping.on_evict(state, key, entry);
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Memory {
-    copies: Cache<Arc<SourceRequest>, Arc<Entry>, ByBytes>,
+    copies: Cache<Arc<SourceRequest>, Arc<Entry>, ByBytes, DefaultHashBuilder, Evicting>,
+    evicted: Arc<AtomicU64>,
 }
 
 impl Memory {
@@ -40,9 +61,11 @@ impl Memory {
             .shards((bytes_max / SHARD_BYTES_MIN).clamp(1, SHARDS_MAX))
             .build()
             .expect("both capacities are given");
-        let (hasher, lifecycle) = (DefaultHashBuilder::default(), DefaultLifecycle::default());
+        let (hasher, evicting) = (DefaultHashBuilder::default(), Evicting::default());
+        let evicted = Arc::clone(&evicting.count);
         Self {
-            copies: Cache::with_options(options, ByBytes, hasher, lifecycle),
+            copies: Cache::with_options(options, ByBytes, hasher, evicting),
+            evicted,
         }
     }
 
@@ -82,6 +105,7 @@ impl Memory {
             entries: self.copies.len(),
             bytes: self.copies.weight(),
             bytes_max: self.copies.capacity(),
+            evicted: self.evicted.load(Ordering::Relaxed),
         }
     }
 }
@@ -126,6 +150,8 @@ mod tests {
         let stats = memory.stats();
         assert!(stats.bytes <= stats.bytes_max, "{stats:?}");
         assert!((1..=64 << 10 >> 8).contains(&stats.entries), "{stats:?}");
+        let gone = 10_000 - u64::try_from(stats.entries).unwrap();
+        assert_eq!(stats.evicted, gone);
     }
 
     #[test]

@@ -56,6 +56,7 @@ pub(super) fn refuse(error: &StartError) -> ExitCode {
         | StartError::Level(_)
         | StartError::Shared(_)
         | StartError::Traces(_)
+        | StartError::Metrics(_)
         | StartError::Thread(_)
         | StartError::Origin(_) => {
             output::message(&format!("error: {error}"));

@@ -159,18 +159,25 @@ impl Account {
 
     fn close(&mut self) {
         let members = std::mem::take(&mut self.members);
-        let report = self.report(members);
-        if report.status != 0 {
-            let target = self.declared().target;
-            self.order
-                .edition
-                .meters
-                .times
-                .record(report.took(), target);
+        if self.status != 0 {
+            let (took, target) = (self.took(&members), self.declared().target);
+            self.order.edition.meters.times.record(took, target);
         }
+        if !self.order.composer.is_observed {
+            return;
+        }
+        let report = self.report(members);
         for observer in self.order.composer.observers() {
             observer.page(&report);
         }
+    }
+
+    /// From the request to when all that it was made of was there, however slowly it was then read.
+    fn took(&self, members: &[Option<Settled>]) -> Duration {
+        let settled = members.iter().flatten();
+        let needed = settled.filter(|s| s.outcome != Outcome::Omitted(OmitReason::Unneeded));
+        let last = needed.map(|settled| settled.at.saturating_duration_since(self.started));
+        self.head_after.max(last.max().unwrap_or_default())
     }
 
     /// Name, outcome and duration of each member that is settled.
@@ -204,13 +211,19 @@ impl Account {
         let members = members.into_iter().enumerate();
         let fragments = site.members(page).zip(members);
         let fragments = fragments.map(|(fragment, (member, settled))| {
-            let (outcome, age, at) = match settled {
-                Some(settled) => (settled.outcome, settled.age, settled.at),
-                None => (Outcome::Omitted(OmitReason::Unneeded), None, ended),
-            };
+            let settled = settled.unwrap_or_else(|| Settled::omitted(OmitReason::Unneeded, ended));
+            let Settled {
+                outcome,
+                looked,
+                age,
+                at,
+                ..
+            } = settled;
             FragmentReport {
                 name: Cow::Borrowed(&fragment.name),
                 outcome,
+                value: fragment.value,
+                looked,
                 age,
                 duration: after(at),
                 span_id: trace.slot(member),

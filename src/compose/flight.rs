@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-use crate::cache::beyond::DISK_TIME;
+use crate::cache::beyond::{DISK_TIME, Recalled};
 use crate::cache::{Entry, Head, State};
 use crate::clock::Instant;
 use crate::fragment::{Fragment, FragmentId, Reach, SourceRequest};
@@ -60,6 +60,8 @@ pub(crate) enum Came {
     Fetched,
     /// A fresh copy was there by the time.
     Copied,
+    /// Another node had got it, and the shared store gave it for this flight.
+    Brought,
     /// The same as fetched: a list some of whose items could not be had.
     Part { missing: usize, of: usize },
 }
@@ -80,6 +82,19 @@ type Landing = Result<Landed, Cause>;
 pub(crate) struct Flights {
     table: Mutex<Table>,
     count: AtomicUsize,
+    launched: AtomicU64,
+    joined: AtomicU64,
+}
+
+/// Flights since the start, and now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FlightCounts {
+    /// Under way.
+    pub under_way: usize,
+    /// That were begun.
+    pub launched: u64,
+    /// Slots that have waited for a flight which was under way for another.
+    pub joined: u64,
 }
 
 #[derive(Default)]
@@ -91,7 +106,7 @@ struct Table {
 }
 
 /// Weak, so that a search that nobody waits for any more ends.
-type Recall = WeakShared<BoxFuture<'static, bool>>;
+type Recall = WeakShared<BoxFuture<'static, Recalled>>;
 
 /// A flight that others may join.
 struct Listed {
@@ -100,8 +115,12 @@ struct Listed {
 }
 
 impl Flights {
-    pub(super) fn under_way(&self) -> usize {
-        self.count.load(Ordering::Relaxed)
+    pub(super) fn counts(&self) -> FlightCounts {
+        FlightCounts {
+            under_way: self.count.load(Ordering::Relaxed),
+            launched: self.launched.load(Ordering::Relaxed),
+            joined: self.joined.load(Ordering::Relaxed),
+        }
     }
 }
 
@@ -118,6 +137,11 @@ impl UnderWay {
             order.composer.flights.count.fetch_sub(1, Ordering::Relaxed);
             return Err(Cause::Busy);
         }
+        order
+            .composer
+            .flights
+            .launched
+            .fetch_add(1, Ordering::Relaxed);
         Ok(Self {
             order: order.clone(),
             listed: None,
@@ -188,25 +212,25 @@ pub(super) async fn obtain(
 
 /// Looks for a copy beyond memory, and puts what it finds there: one search per request, however
 /// many pages wait. Where a flight is under way its first page has looked already.
-/// Tells whether it was a search to the end: a disk may have been too slow, or this page too late.
+/// It is no search to the end where this page is too late for one.
 pub(super) async fn recall(
     order: &Order,
     reach: Reach,
     request: &Arc<SourceRequest>,
     disk_time: Duration,
-) -> bool {
+) -> Recalled {
     if !order.composer.cache.reaches_beyond_memory(reach) {
-        return true;
+        return Recalled::NOWHERE;
     }
     let search = {
         let mut table = order.composer.flights.table.lock();
         if disk_time == DISK_TIME && table.shared.contains_key(request) {
-            return false;
+            return Recalled::default();
         }
         let listed = table.recalls.get(request).and_then(Recall::upgrade);
         match listed.filter(|search| search.peek().is_none()) {
             Some(search) => search,
-            None if table.recalls.len() >= RECALLS_MAX => return false,
+            None if table.recalls.len() >= RECALLS_MAX => return Recalled::default(),
             None => {
                 let composer = Arc::clone(&order.composer);
                 let key = Arc::clone(request);
@@ -285,6 +309,11 @@ fn join_or_launch(
         && now < listed.launched + fragment.timeout
     {
         let landing = listed.landing.clone();
+        order
+            .composer
+            .flights
+            .joined
+            .fetch_add(1, Ordering::Relaxed);
         return Ok(Found::Flight {
             landing,
             leads: false,

@@ -11,14 +11,14 @@ use bytes::Bytes;
 use http::StatusCode;
 use tokio::time::timeout_at;
 
-use crate::cache::beyond::DISK_TIME;
+use crate::cache::beyond::{DISK_TIME, Recalled};
 use crate::cache::freshness::renews_early;
 use crate::cache::{Content, Copy, Entry, Head, State};
 use crate::clock::{Instant, Moment};
 use crate::degradation::Reader;
 use crate::fragment::{Fragment, FragmentId, Priority, Rung, RungKind, Source, SourceRequest};
 use crate::plan::{Serve, Sibling};
-use crate::report::{Cause, OmitReason, Outcome};
+use crate::report::{Cause, Found, Looked, OmitReason, Outcome, Tier};
 use crate::site::Site;
 
 use super::flight::{self, Came, Landed, NoPage};
@@ -28,6 +28,8 @@ use super::{Order, lazy};
 pub(crate) struct Settled {
     pub(crate) outcome: Outcome,
     pub(crate) content: Fill,
+    /// Where a copy was looked for.
+    pub(crate) looked: Looked,
     pub(crate) age: Option<Duration>,
     pub(crate) at: Instant,
     /// Whether other readers may see it.
@@ -51,6 +53,7 @@ impl Settled {
         Self {
             outcome: Outcome::Omitted(reason),
             content: Fill::Nothing,
+            looked: Looked::default(),
             age: None,
             at,
             is_shareable: true,
@@ -61,6 +64,7 @@ impl Settled {
         Self {
             outcome,
             content: Fill::Ready(body),
+            looked: Looked::default(),
             age: None,
             at,
             is_shareable: true,
@@ -75,6 +79,7 @@ impl Settled {
         Self {
             outcome,
             content,
+            looked: Looked::default(),
             age,
             at,
             is_shareable: true,
@@ -95,6 +100,14 @@ impl Settled {
             } => Self::copy(order, entry, Outcome::Cached, at),
             Landed::Entry {
                 entry,
+                came: Came::Brought,
+                ..
+            } => Self {
+                looked: Looked::default().with(Tier::Shared, Found::Fresh),
+                ..Self::copy(order, entry, Outcome::Cached, at)
+            },
+            Landed::Entry {
+                entry,
                 shared,
                 came: Came::Part { missing, of },
             } => Self {
@@ -112,6 +125,7 @@ impl Settled {
             Landed::NoPage { why, head, .. } => Self {
                 outcome: Outcome::Fetched,
                 content: Fill::NoPage(why, head),
+                looked: Looked::default(),
                 age: None,
                 at,
                 is_shareable: false,
@@ -142,7 +156,11 @@ pub(super) fn at_hand(
     let copy = cache.lookup(request, &fragment.freshness, moment);
     if let Source::Push(_) = fragment.source {
         return match copy {
-            Some(copy) => Some(pushed(order, copy, now)),
+            Some(copy) => {
+                let looked = in_memory(Some(&copy));
+                let settled = pushed(order, copy, now);
+                Some(Settled { looked, ..settled })
+            }
             None => withdrawn(order, fragment, request, now),
         };
     }
@@ -159,26 +177,76 @@ pub(super) fn at_hand(
         }
     }
     let age = Some(copy.entry.age(moment));
-    Some(Settled::entry(copy.entry, Outcome::Cached, age, now))
+    let looked = in_memory(Some(&copy));
+    let settled = Settled::entry(copy.entry, Outcome::Cached, age, now);
+    Some(Settled { looked, ..settled })
+}
+
+/// What was found in memory.
+fn in_memory(copy: Option<&Copy>) -> Looked {
+    Looked::default().with(Tier::Memory, found(copy))
+}
+
+fn found(copy: Option<&Copy>) -> Found {
+    match copy.map(|copy| copy.state) {
+        Some(State::Fresh) => Found::Fresh,
+        Some(State::Stale | State::Kept) => Found::Stale,
+        Some(State::Dead) | None => Found::Nothing,
+    }
+}
+
+/// What was found beyond it, `copy` being what is in memory since.
+fn beyond_memory(recalled: Recalled, copy: Option<&Copy>) -> Looked {
+    let mut looked = Looked::default();
+    for (tier, had) in [
+        (Tier::Disk, recalled.on_disk),
+        (Tier::Shared, recalled.in_store),
+    ] {
+        if let Some(had) = had {
+            looked = looked.with(tier, found(copy.filter(|_| had)));
+        }
+    }
+    looked
 }
 
 /// Fills a slot that has no fresh copy in memory.
 pub(super) async fn fill(order: Order, id: FragmentId, serve: Serve, now: Instant) -> Settled {
+    let mut looked = Looked::default();
+    let settled = fill_noting(&order, id, &serve, now, &mut looked).await;
+    Settled {
+        looked: looked.then(settled.looked),
+        ..settled
+    }
+}
+
+/// The same; where a copy was looked for is noted in `looked`.
+async fn fill_noting(
+    order: &Order,
+    id: FragmentId,
+    serve: &Serve,
+    now: Instant,
+    looked: &mut Looked,
+) -> Settled {
     let fragment = order.edition.site.fragment(id);
     let (clock, request) = (order.composer.clock, serve.request(fragment));
     if let Source::Push(_) = fragment.source {
-        return fill_pushed(&order, id, &serve).await;
+        return fill_pushed(order, id, serve, looked).await;
     }
     let mut copy = order.composer.copy(request, fragment, now);
     let mut searched = false;
+    // where every page asks anew, no copy is looked for but against the day when nobody answers
+    if copy.is_some() || flight::may_share(fragment) {
+        *looked = in_memory(copy.as_ref());
+    }
     if copy.is_none() && flight::may_share(fragment) {
-        (copy, searched) = recalled(&order, id, request, serve.source_deadline, DISK_TIME).await;
+        let until = serve.source_deadline;
+        (copy, searched) = recalled(order, id, request, until, DISK_TIME, looked).await;
     }
     let until = match copy {
         Some(Copy {
             entry,
             state: State::Fresh,
-        }) => return Settled::copy(&order, entry, Outcome::Cached, clock.now()),
+        }) => return Settled::copy(order, entry, Outcome::Cached, clock.now()),
         Some(Copy {
             state: State::Stale,
             ..
@@ -187,25 +255,42 @@ pub(super) async fn fill(order: Order, id: FragmentId, serve: Serve, now: Instan
             .min(clock.now() + fragment.freshness.patience),
         Some(_) | None => serve.source_deadline,
     };
-    let obtained = match is_asked(&order, id) {
-        true => obtain(&order, id, request, until, serve.source_deadline).await,
+    let obtained = match is_asked(order, id) {
+        true => obtain(order, id, request, until, serve.source_deadline).await,
         false => Err(Cause::Limited),
     };
     let cause = match obtained {
-        Ok(landed) => return Settled::landed(&order, landed, clock.now()),
+        Ok(landed) => {
+            if has_asked_the_store(order, fragment, &landed) {
+                *looked = Looked::default()
+                    .with(Tier::Shared, Found::Nothing)
+                    .then(*looked);
+            }
+            return Settled::landed(order, landed, clock.now());
+        }
         Err(cause) => cause,
     };
     // another flight, or the search beyond memory, may have brought one meanwhile
     let copy = order.composer.copy(request, fragment, clock.now());
     let copy = match copy {
         // there is nothing better to do any more than to wait for a slow disk
-        None if !searched => patiently_recalled(&order, id, request, serve.deadline).await,
+        None if !searched => patiently_recalled(order, id, request, serve.deadline, looked).await,
         copy => copy,
     };
     match copy {
-        Some(copy) => Settled::copy(&order, copy.entry, Outcome::Stale(cause), clock.now()),
-        None => fall_back(&order, id, &serve, cause).await,
+        Some(copy) => Settled::copy(order, copy.entry, Outcome::Stale(cause), clock.now()),
+        None => fall_back(order, id, serve, cause).await,
     }
+}
+
+/// Whether a flight has found nothing in the shared store, and asked the origin then.
+fn has_asked_the_store(order: &Order, fragment: &Fragment, landed: &Landed) -> bool {
+    let is_fetched = match landed {
+        Landed::Entry { came, .. } => matches!(came, Came::Fetched | Came::Part { .. }),
+        Landed::NoPage { .. } => true,
+    };
+    let is_asked = order.composer.cache.shared().is_some() && fragment.reach.shared;
+    is_fetched && is_asked && flight::may_share(fragment)
 }
 
 /// Whether the pages of this reader ask for the fragment.
@@ -232,10 +317,12 @@ fn pushed(order: &Order, copy: Copy, at: Instant) -> Settled {
 }
 
 /// Fills a slot whose fragment is pushed and has no copy in memory. Nobody is asked.
-async fn fill_pushed(order: &Order, id: FragmentId, serve: &Serve) -> Settled {
+async fn fill_pushed(order: &Order, id: FragmentId, serve: &Serve, looked: &mut Looked) -> Settled {
     let (clock, fragment) = (order.composer.clock, order.edition.site.fragment(id));
     let request = serve.request(fragment);
-    if let Some(copy) = patiently_recalled(order, id, request, serve.source_deadline).await {
+    *looked = in_memory(None);
+    let until = serve.source_deadline;
+    if let Some(copy) = patiently_recalled(order, id, request, until, looked).await {
         return pushed(order, copy, clock.now());
     }
     match withdrawn(order, fragment, request, clock.now()) {
@@ -277,6 +364,7 @@ async fn recalled(
     request: &Arc<SourceRequest>,
     until: Instant,
     disk_time: Duration,
+    looked: &mut Looked,
 ) -> (Option<Copy>, bool) {
     let fragment = order.edition.site.fragment(id);
     if !order.composer.cache.reaches_beyond_memory(fragment.reach) {
@@ -284,9 +372,11 @@ async fn recalled(
     }
     // whatever was found by then is in memory
     let search = flight::recall(order, fragment.reach, request, disk_time);
-    let searched = timeout_at(until, search).await.unwrap_or(false);
+    let recalled = timeout_at(until, search).await.unwrap_or_default();
     let now = order.composer.clock.now();
-    (order.composer.copy(request, fragment, now), searched)
+    let copy = order.composer.copy(request, fragment, now);
+    *looked = looked.then(beyond_memory(recalled, copy.as_ref()));
+    (copy, recalled.is_whole)
 }
 
 /// The same where nobody else can be asked: a slow disk may take all the time that there is.
@@ -295,9 +385,10 @@ async fn patiently_recalled(
     id: FragmentId,
     request: &Arc<SourceRequest>,
     until: Instant,
+    looked: &mut Looked,
 ) -> Option<Copy> {
     let left = until.saturating_duration_since(order.composer.clock.now());
-    recalled(order, id, request, until, left).await.0
+    recalled(order, id, request, until, left, looked).await.0
 }
 
 async fn obtain(
@@ -367,13 +458,15 @@ async fn from_sibling(order: &Order, id: FragmentId, serve: &Serve) -> Option<Se
         request, may_ask, ..
     } = serve.siblings.iter().find(|s| s.fragment == id)?;
     let (clock, sibling) = (order.composer.clock, order.edition.site.fragment(id));
+    // what is looked for is not what the slot is for
+    let elsewhere = &mut Looked::default();
     let now = clock.now();
     if let Source::Ready(body) = &sibling.source {
         return Some(Settled::ready(body.clone(), Outcome::Declared, now));
     }
     if let Source::Push(_) = sibling.source {
         let copy = match order.composer.copy(request, sibling, now) {
-            None => patiently_recalled(order, id, request, serve.deadline).await,
+            None => patiently_recalled(order, id, request, serve.deadline, elsewhere).await,
             copy => copy,
         };
         return Some(pushed(order, copy?, clock.now())).filter(Settled::shows);
@@ -386,10 +479,14 @@ async fn from_sibling(order: &Order, id: FragmentId, serve: &Serve) -> Option<Se
         && now < until
         && let Ok(landed) = obtain(order, id, request, until, until).await
     {
-        return Some(Settled::landed(order, landed, clock.now())).filter(Settled::shows);
+        let settled = Settled {
+            looked: Looked::default(),
+            ..Settled::landed(order, landed, clock.now())
+        };
+        return Some(settled).filter(Settled::shows);
     }
     if copy.is_none() {
-        copy = patiently_recalled(order, id, request, serve.deadline).await;
+        copy = patiently_recalled(order, id, request, serve.deadline, elsewhere).await;
     }
     let settled = copy.map(|copy| Settled::copy(order, copy.entry, Outcome::Cached, clock.now()));
     settled.filter(Settled::shows)

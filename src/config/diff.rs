@@ -223,6 +223,11 @@ fn fragment(
 ) {
     let before = out.0.len();
     out.value("priority", old.priority, new.priority);
+    let value = |f: &Fragment| match f.value == f.priority.worth() {
+        true => "by priority".to_owned(),
+        false => f.value.to_string(),
+    };
+    out.value("value", value(old), value(new));
     out.value("source", source(old_site, old), source(new_site, new));
     let template = |f: &Fragment| f.template.clone().unwrap_or_else(|| "none".to_owned());
     out.value("template", template(old), template(new));

@@ -37,6 +37,7 @@ mod settings;
 mod slo;
 mod sources;
 mod status;
+mod telemetry;
 mod templates;
 mod usage;
 

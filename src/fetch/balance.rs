@@ -98,6 +98,8 @@ pub(super) enum News {
 pub(super) struct Condition<'b> {
     pub(super) breaker: &'b Breaker,
     pub(super) in_flight: u32,
+    pub(super) asked: u64,
+    pub(super) failed: u64,
     pub(super) typical: Option<Duration>,
     pub(super) is_healthy: bool,
     pub(super) is_put_aside: bool,
@@ -219,6 +221,7 @@ impl Balance {
     fn turn(&mut self, index: usize, now: Instant) -> (Turn, Option<breaker::Move>) {
         let replica = &mut self.replicas[index];
         replica.in_flight += 1;
+        replica.asked += 1;
         // the lot was drawn when it was chosen; whoever was chosen because there is nobody else is
         // asked whatever its breaker says
         let (pass, moved) = replica.breaker.admit(Need::Wanted, now, 0.0);
@@ -337,6 +340,7 @@ impl Balance {
         replica.in_flight = replica.in_flight.saturating_sub(1);
         match verdict {
             Verdict::Missed | Verdict::Failed => {
+                replica.failed += 1;
                 replica.peak.observe(took.max(as_long_as), now);
             }
             Verdict::Good | Verdict::Slow => replica.answered(took, now),
@@ -352,6 +356,7 @@ impl Balance {
 
     /// An answer that was taken for a good one is none.
     pub(super) fn spoiled(&mut self, turn: Turn, now: Instant, chance: f64) -> Vec<News> {
+        self.replicas[turn.replica].failed += 1;
         self.judge(turn, Verdict::Failed, false, now, chance)
     }
 
@@ -534,6 +539,8 @@ impl Balance {
         self.replicas.iter().map(|replica| Condition {
             breaker: &replica.breaker,
             in_flight: replica.in_flight,
+            asked: replica.asked,
+            failed: replica.failed,
             typical: replica.typical.map(Duration::from_secs_f64),
             is_healthy: replica.is_healthy,
             is_put_aside: replica.is_put_aside(),

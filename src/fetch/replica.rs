@@ -35,6 +35,10 @@ pub(super) struct Replica {
     pub(super) weight: u8,
     pub(super) breaker: Breaker,
     pub(super) in_flight: u32,
+    /// Times that it was asked.
+    pub(super) asked: u64,
+    /// Of which it failed, a missed deadline included.
+    pub(super) failed: u64,
     pub(super) peak: Peak,
     /// Typical time of a good answer, in seconds.
     pub(super) typical: Option<f64>,
@@ -66,6 +70,8 @@ impl Replica {
             weight: spec.weight,
             breaker: Breaker::new(of_replica(policy), breaker::RUN_TIME, now),
             in_flight: 0,
+            asked: 0,
+            failed: 0,
             peak: Peak::none(now),
             typical: None,
             recent: 0.0,

@@ -68,6 +68,10 @@ pub struct ReplicaState {
     pub weight: u8,
     /// Requests in flight.
     pub in_flight: u32,
+    /// Times that it was asked.
+    pub asked: u64,
+    /// Of which it failed, a missed deadline included.
+    pub failed: u64,
     /// What a good answer of it typically takes, in milliseconds.
     pub typical_ms: Option<f64>,
     /// Whether its health check is content; `None` if there is none.
@@ -102,6 +106,8 @@ pub(super) fn of(door: &Door, shared_fault: bool) -> OriginState {
         let Condition {
             breaker,
             in_flight,
+            asked,
+            failed,
             typical,
             is_healthy,
             is_put_aside,
@@ -115,6 +121,8 @@ pub(super) fn of(door: &Door, shared_fault: bool) -> OriginState {
             },
             weight: if is_put_aside { 0 } else { spec.weight },
             in_flight,
+            asked,
+            failed,
             typical_ms: typical.map(ms),
             healthy: door.spec.health.as_ref().map(|_| is_healthy),
             breaker: report(breaker, now),

@@ -14,8 +14,20 @@ use super::Cause;
 const ATTEMPTS_MAX: usize = 128;
 
 /// What a page has asked of origins.
-#[derive(Debug, Default)]
-pub struct Trail(Mutex<Vec<Attempt>>);
+#[derive(Debug)]
+pub struct Trail {
+    attempts: Mutex<Vec<Attempt>>,
+    attempts_max: usize,
+}
+
+impl Default for Trail {
+    fn default() -> Self {
+        Self {
+            attempts: Mutex::default(),
+            attempts_max: ATTEMPTS_MAX,
+        }
+    }
+}
 
 /// One attempt at an origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,10 +45,18 @@ pub struct Attempt {
 }
 
 impl Trail {
+    /// One that nobody will read.
+    pub fn unread() -> Self {
+        Self {
+            attempts_max: 0,
+            ..Self::default()
+        }
+    }
+
     /// An attempt begins.
     pub fn begin(&self, fragment: FragmentId, replica: usize, span_id: u64, since: Instant) {
-        let mut attempts = self.0.lock();
-        if attempts.len() < ATTEMPTS_MAX {
+        let mut attempts = self.attempts.lock();
+        if attempts.len() < self.attempts_max {
             attempts.push(Attempt {
                 fragment,
                 replica,
@@ -49,7 +69,7 @@ impl Trail {
 
     /// It has ended.
     pub fn end(&self, span_id: u64, at: Instant, cause: Option<&Cause>) {
-        let mut attempts = self.0.lock();
+        let mut attempts = self.attempts.lock();
         let attempt = attempts.iter_mut().find(|a| a.span_id == span_id);
         if let Some(attempt) = attempt {
             attempt.ended = Some((at, cause.cloned()));
@@ -58,7 +78,7 @@ impl Trail {
 
     /// All of them as they are by now.
     pub fn take(&self) -> Vec<Attempt> {
-        mem::take(&mut self.0.lock())
+        mem::take(&mut self.attempts.lock())
     }
 }
 

@@ -4,13 +4,31 @@
 //! every core would wait for it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// The pages being composed, and how many may be.
 #[derive(Debug)]
 pub struct InFlight {
     count: AtomicUsize,
     max: usize,
+    shed: [AtomicU64; Shed::ALL],
+}
+
+/// Why a page was not composed as it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shed {
+    /// The law admits no more.
+    Admission,
+    /// No place was free.
+    Full,
+    /// Its turn did not come in time.
+    Late,
+    /// Not even a place for its text was free, and there is no snapshot: it got nothing.
+    Refused,
+}
+
+impl Shed {
+    const ALL: usize = 4;
 }
 
 /// The place of one page among them; free again when it is dropped.
@@ -21,7 +39,8 @@ impl InFlight {
     /// None yet, and at most so many at once.
     pub fn new(max: usize) -> Self {
         let count = AtomicUsize::new(0);
-        Self { count, max }
+        let shed = Default::default();
+        Self { count, max, shed }
     }
 
     /// A place, if one is free.
@@ -33,6 +52,16 @@ impl InFlight {
     /// there are as many of these places beyond those of all pages as there are of those.
     pub fn enter_as_text(self: &Arc<Self>) -> Option<PagePlace> {
         self.enter_under(self.max.saturating_mul(2))
+    }
+
+    /// A page is not composed as it should be.
+    pub fn sheds(&self, why: Shed) {
+        self.shed[why as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many were not, by why.
+    pub fn shed(&self) -> [u64; Shed::ALL] {
+        std::array::from_fn(|why| self.shed[why].load(Ordering::Relaxed))
     }
 
     /// How many there are.
@@ -69,6 +98,8 @@ mod tests {
         assert!(pages.enter().is_none(), "whoever is refused takes no place");
         drop(first);
         assert!(pages.enter().is_some());
+        pages.sheds(Shed::Late);
+        assert_eq!(pages.shed(), [0, 0, 1, 0]);
         let _texts: Vec<_> = (0..3).map(|_| pages.enter_as_text().unwrap()).collect();
         assert!(pages.enter_as_text().is_none());
     }

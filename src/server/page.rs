@@ -18,7 +18,7 @@ use crate::plan::{self, Plan, request};
 use crate::site::{PageId, Site};
 
 use super::accept::Who;
-use super::in_flight::PagePlace;
+use super::in_flight::{PagePlace, Shed};
 use super::reader::{Reading, who_reads};
 use super::{ServerState, error_page};
 
@@ -103,15 +103,21 @@ impl Asked<'_> {
         let executor = self.state.composer.executor();
         let wait_max = self.edition.site.degradation.wait_max;
         let place = self.state.pages.enter();
-        if let (Admission::Compose(level), Some(place)) = (self.admission(), place) {
-            let turn = match self.mode.gives_up_pages() {
-                true => executor.begin(wait_max).await.ok(),
-                false => Some(executor.go_on().await),
-            };
-            if let Some(turn) = turn {
-                return Some(self.compose(params, level, turn, place).await);
+        let why = match (self.admission(), place) {
+            (Admission::Compose(level), Some(place)) => {
+                let turn = match self.mode.gives_up_pages() {
+                    true => executor.begin(wait_max).await.ok(),
+                    false => Some(executor.go_on().await),
+                };
+                if let Some(turn) = turn {
+                    return Some(self.compose(params, level, turn, place).await);
+                }
+                Shed::Late
             }
-        }
+            (Admission::Snapshot, _) => Shed::Admission,
+            (Admission::Compose(_), None) => Shed::Full,
+        };
+        self.state.pages.sheds(why);
         let facts = self.facts(params.clone());
         let now = self.state.composer.clock().now();
         let (composer, path) = (&self.state.composer, self.head.uri.path());
@@ -130,7 +136,10 @@ impl Asked<'_> {
             return found;
         }
         // nobody has been refused so far, and the article is worth more than the rest of the page
-        let place = self.state.pages.enter_as_text()?;
+        let Some(place) = self.state.pages.enter_as_text() else {
+            self.state.pages.sheds(Shed::Refused);
+            return None;
+        };
         let turn = executor.go_on().await;
         let text_only = self.edition.site.ladder.text_only();
         Some(self.compose(params, text_only, turn, place).await)

@@ -153,7 +153,7 @@ impl Journal {
     }
 
     /// What readers got since it was summed up last.
-    pub fn so_far(&self, around: &Around<'_>) -> Option<Entry> {
+    pub fn so_far(&self, around: &Around) -> Option<Entry> {
         let now = self.clock.moment(self.clock.now());
         let due = self.pending.lock().so_far(self.counters.counted(), now)?;
         let summary = Summary {
@@ -166,7 +166,7 @@ impl Journal {
     /// Sums up what readers got, as often as is worth it, until `stop`; `look` says how things are.
     pub async fn sum_up(
         self: Arc<Self>,
-        look: impl Fn(&mut dyn FnMut(&Around<'_>)) + Send + Sync,
+        look: impl Fn(&mut dyn FnMut(&Around)) + Send + Sync,
         stop: CancellationToken,
     ) {
         while timeout(TICK, stop.cancelled()).await.is_err() {
@@ -175,7 +175,7 @@ impl Journal {
     }
 
     /// Sums up what readers got, if it is due, or if it is the last time.
-    pub fn turn(&self, around: &Around<'_>, is_last: bool) {
+    pub fn turn(&self, around: &Around, is_last: bool) {
         let now = self.clock.moment(self.clock.now());
         let due = {
             let counted = self.counters.counted();

@@ -11,12 +11,19 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use crate::report::{Cause, Event, FragmentReport, Observer, OmitReason, Outcome, PageReport};
+use crate::clock::Moment;
+use crate::degradation::Level;
+use crate::report::{
+    Cause, Event, Found, FragmentReport, Loss, Observer, OmitReason, Outcome, PageReport, Tier,
+};
 use crate::site::Site;
+use crate::telemetry::amount::Amount;
 
 mod histogram;
 pub mod name;
+mod otlp;
 mod reading;
+mod series;
 mod text;
 
 pub use name::{Metric, series_max};
@@ -24,7 +31,9 @@ pub use reading::Reading;
 pub use text::Format;
 
 use histogram::Histogram;
-use name::{COMPLETENESS, RESULTS};
+use name::{COMPLETENESS, DELIVERIES, RESULTS, SHED};
+use otlp::Otlp;
+use series::Series;
 use text::Text;
 
 /// The counts.
@@ -33,6 +42,16 @@ pub struct Metrics {
     table: ArcSwap<Table>,
     reloads: [AtomicU64; RESULTS.len()],
     purges: AtomicU64,
+    sent: Sent,
+}
+
+/// What has become of what was meant for collectors, in the order of [`DELIVERIES`].
+#[derive(Debug, Default)]
+pub struct Sent {
+    /// Spans of traces.
+    pub spans: [AtomicU64; DELIVERIES.len()],
+    /// Exports of all metrics.
+    pub exports: [AtomicU64; DELIVERIES.len()],
 }
 
 /// A row for each name that the site declares.
@@ -51,12 +70,16 @@ struct PageRow {
     ended: Vec<[AtomicU64; COMPLETENESS.len()]>,
     duration: Histogram,
     head: Histogram,
+    served: Amount,
+    lost: [Amount; Loss::LABELS.len()],
 }
 
 #[derive(Debug, Default)]
 struct FragmentRow {
     outcomes: [AtomicU64; Outcome::LABELS.len()],
     troubles: [AtomicU64; Cause::LABELS.len()],
+    /// By tier, by what was found there.
+    lookups: [[AtomicU64; Found::ALL.len()]; Tier::ALL.len()],
     duration: Histogram,
 }
 
@@ -91,21 +114,43 @@ impl Metrics {
     /// All of it, as text.
     pub fn text(&self, reading: &Reading, format: Format) -> String {
         let mut text = Text::new(format);
-        reading.write(&mut text);
-        let table = self.table.load();
-        table.write_pages(&mut text);
-        table.write_fragments(&mut text);
-        text.begin(Metric::AttemptDuration);
-        for (name, row) in &table.attempts {
-            text.histogram(Metric::AttemptDuration, &[name], &row.counted());
-        }
-        text.begin(Metric::Reloads);
-        for (result, count) in RESULTS.into_iter().zip(&self.reloads) {
-            text.number(Metric::Reloads, &[result], read(count));
-        }
-        text.begin(Metric::Purges);
-        text.number(Metric::Purges, &[], read(&self.purges));
+        self.tell(reading, &mut text);
         text.finish()
+    }
+
+    /// All of it, as a collector takes it by OTLP, in protobuf. `instance` tells the nodes of a site
+    /// apart.
+    pub fn otlp(&self, reading: &Reading, instance: &str, now: Moment) -> Vec<u8> {
+        let mut otlp = Otlp::new(now, reading.uptime);
+        self.tell(reading, &mut otlp);
+        otlp.finish(instance)
+    }
+
+    /// What has become of what was meant for collectors.
+    pub fn sent(&self) -> &Sent {
+        &self.sent
+    }
+
+    fn tell(&self, reading: &Reading, to: &mut dyn Series) {
+        reading.write(to);
+        let table = self.table.load();
+        table.write_pages(to);
+        table.write_fragments(to);
+        to.begin(Metric::AttemptDuration);
+        for (name, row) in &table.attempts {
+            to.histogram(Metric::AttemptDuration, &[name], &row.counted());
+        }
+        let mut each = |metric: Metric, words: [&str; 2], counts: &[AtomicU64; 2]| {
+            to.begin(metric);
+            for (word, count) in words.into_iter().zip(counts) {
+                to.number(metric, &[word], read(count));
+            }
+        };
+        each(Metric::Reloads, RESULTS, &self.reloads);
+        each(Metric::TraceSpans, DELIVERIES, &self.sent.spans);
+        each(Metric::MetricExports, DELIVERIES, &self.sent.exports);
+        to.begin(Metric::Purges);
+        to.number(Metric::Purges, &[], read(&self.purges));
     }
 }
 
@@ -123,8 +168,8 @@ fn read(count: &AtomicU64) -> f64 {
 }
 
 impl Table {
-    fn write_pages(&self, text: &mut Text) {
-        text.begin(Metric::Pages);
+    fn write_pages(&self, to: &mut dyn Series) {
+        to.begin(Metric::Pages);
         for (name, row) in &self.pages {
             for (level, counts) in row.ended.iter().enumerate() {
                 for (completeness, count) in COMPLETENESS.into_iter().zip(counts) {
@@ -133,42 +178,62 @@ impl Table {
                     // the first of them is an increase
                     if level == 0 || count > 0.0 {
                         let level = level.to_string();
-                        text.number(Metric::Pages, &[name, &level, completeness], count);
+                        to.number(Metric::Pages, &[name, &level, completeness], count);
                     }
                 }
             }
         }
-        text.begin(Metric::PageDuration);
+        to.begin(Metric::PageDuration);
         for (name, row) in &self.pages {
-            text.histogram(Metric::PageDuration, &[name], &row.duration.counted());
+            to.histogram(Metric::PageDuration, &[name], &row.duration.counted());
         }
-        text.begin(Metric::PageHead);
+        to.begin(Metric::PageHead);
         for (name, row) in &self.pages {
-            text.histogram(Metric::PageHead, &[name], &row.head.counted());
+            to.histogram(Metric::PageHead, &[name], &row.head.counted());
+        }
+        to.begin(Metric::ValueServed);
+        for (name, row) in &self.pages {
+            to.number(Metric::ValueServed, &[name], row.served.read());
+        }
+        to.begin(Metric::ValueLost);
+        for (name, row) in &self.pages {
+            for (cause, value) in Loss::LABELS.into_iter().zip(&row.lost) {
+                to.number(Metric::ValueLost, &[name, cause], value.read());
+            }
         }
     }
 
-    fn write_fragments(&self, text: &mut Text) {
-        text.begin(Metric::FragmentOutcomes);
+    fn write_fragments(&self, to: &mut dyn Series) {
+        to.begin(Metric::FragmentOutcomes);
         for (name, row) in &self.fragments {
             for (outcome, count) in Outcome::LABELS.into_iter().zip(&row.outcomes) {
-                text.number(Metric::FragmentOutcomes, &[name, outcome], read(count));
+                to.number(Metric::FragmentOutcomes, &[name, outcome], read(count));
             }
         }
-        text.begin(Metric::FragmentTroubles);
+        to.begin(Metric::FragmentTroubles);
         for (name, row) in &self.fragments {
             for (cause, count) in Cause::LABELS.into_iter().zip(&row.troubles) {
-                text.number(Metric::FragmentTroubles, &[name, cause], read(count));
+                to.number(Metric::FragmentTroubles, &[name, cause], read(count));
             }
         }
-        text.begin(Metric::FragmentShed);
-        let shed = Outcome::Omitted(OmitReason::Shed(crate::degradation::Level::FULL)).number();
+        to.begin(Metric::FragmentShed);
         for (name, row) in &self.fragments {
-            text.number(Metric::FragmentShed, &[name], read(&row.outcomes[shed]));
+            for (cause, count) in SHED.into_iter().zip(row.shed()) {
+                to.number(Metric::FragmentShed, &[name, cause], count);
+            }
         }
-        text.begin(Metric::FragmentDuration);
+        to.begin(Metric::CacheLookups);
         for (name, row) in &self.fragments {
-            text.histogram(Metric::FragmentDuration, &[name], &row.duration.counted());
+            for (tier, counts) in Tier::ALL.into_iter().zip(&row.lookups) {
+                for (found, count) in Found::ALL.into_iter().zip(counts) {
+                    let values = [name.as_str(), tier.label(), found.label()];
+                    to.number(Metric::CacheLookups, &values, read(count));
+                }
+            }
+        }
+        to.begin(Metric::FragmentDuration);
+        for (name, row) in &self.fragments {
+            to.histogram(Metric::FragmentDuration, &[name], &row.duration.counted());
         }
     }
 }
@@ -179,27 +244,51 @@ impl PageRow {
             ended: (0..levels).map(|_| Default::default()).collect(),
             duration: Histogram::default(),
             head: Histogram::default(),
+            served: Amount::default(),
+            lost: std::array::from_fn(|_| Amount::default()),
         }
     }
 
     fn count(&self, report: &PageReport<'_>) {
         let level = usize::from(report.level.get()).min(self.ended.len() - 1);
         self.ended[level][completeness(report)].fetch_add(1, Ordering::Relaxed);
-        self.duration.add(report.duration, Some(report.trace_id));
+        let lost = |loss: Loss, value| self.lost[loss.number()].add(value);
+        self.served.add(report.value(lost));
+        let example = (report.trace_id, report.began);
+        self.duration.add(report.duration, Some(example));
         // who has left before there was a head has not seen one
         if report.status != 0 {
-            self.head.add(report.head_after, Some(report.trace_id));
+            self.head.add(report.head_after, Some(example));
         }
     }
 }
 
 impl FragmentRow {
-    fn count(&self, fragment: &FragmentReport<'_>, trace_id: u128) {
+    /// How many were given up before anybody was asked, in the order of [`SHED`].
+    fn shed(&self) -> [f64; SHED.len()] {
+        let outcome = |reason| read(&self.outcomes[Outcome::Omitted(reason).number()]);
+        let cause = |cause: Cause| read(&self.troubles[cause.number()]);
+        [
+            outcome(OmitReason::Shed(Level::FULL)),
+            // left out, or filled by something else
+            outcome(OmitReason::Switched) + cause(Cause::Switched),
+            cause(Cause::Limited),
+            cause(Cause::Open),
+            cause(Cause::Busy),
+        ]
+    }
+
+    fn count(&self, fragment: &FragmentReport<'_>, example: (u128, Moment)) {
         self.outcomes[fragment.outcome.number()].fetch_add(1, Ordering::Relaxed);
         if let Some(cause) = fragment.outcome.cause() {
             self.troubles[cause.number()].fetch_add(1, Ordering::Relaxed);
         }
-        self.duration.add(fragment.duration, Some(trace_id));
+        for (tier, counts) in Tier::ALL.into_iter().zip(&self.lookups) {
+            if let Some(found) = fragment.looked.at(tier) {
+                counts[found as usize].fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        self.duration.add(fragment.duration, Some(example));
     }
 }
 
@@ -228,7 +317,7 @@ impl Observer for Metrics {
         }
         for fragment in &report.fragments {
             if let Some(row) = table.fragments.get(&*fragment.name) {
-                row.count(fragment, report.trace_id);
+                row.count(fragment, (report.trace_id, report.began));
             }
         }
     }

@@ -204,36 +204,10 @@ fn round(number: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Moment;
-    use crate::degradation::Level;
-    use crate::report::Cause;
-    use std::borrow::Cow;
+    use crate::report::{Cause, example};
 
     fn page(ms: u64, outcome: Outcome) -> PageReport<'static> {
-        PageReport {
-            page: Cow::Borrowed("article"),
-            path: Cow::Borrowed("/"),
-            trace_id: 1,
-            span_id: 1,
-            parent_id: 0,
-            is_sampled: false,
-            began: Moment::default(),
-            level: Level::FULL,
-            is_rehearsal: false,
-            status: 200,
-            head_after: Duration::ZERO,
-            duration: Duration::from_millis(ms),
-            finished: true,
-            snapshot: None,
-            fragments: vec![FragmentReport {
-                name: Cow::Borrowed("slideshow"),
-                outcome,
-                age: None,
-                duration: Duration::ZERO,
-                span_id: 0,
-            }],
-            attempts: Vec::new(),
-        }
+        example::page(200, &[("slideshow", 40.0, outcome)], ms)
     }
 
     #[test]

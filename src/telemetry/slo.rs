@@ -102,14 +102,11 @@ impl Slos {
 
     fn serve(&self, site: &Site, windows: Vec<Windows>) -> Vec<Windows> {
         let worth = site.fragments.iter();
-        let worth = worth.map(|f| (f.name.clone(), u64::from(f.priority.worth())));
+        let worth = worth.map(|f| (f.name.clone(), thousandths(f.value)));
         let pages = site.pages.iter().enumerate().map(|(index, page)| {
             let about = windows.iter().filter(|w| w.spec.is_about(PageId(index)));
             let of_page = OfPage {
-                whole: site
-                    .members(page)
-                    .map(|f| u64::from(f.priority.worth()))
-                    .sum(),
+                whole: site.members(page).map(|f| thousandths(f.value)).sum(),
                 slos: about
                     .map(|w| (w.spec.promise, Arc::clone(&w.counters)))
                     .collect(),
@@ -212,6 +209,11 @@ impl Observer for Slos {
     }
 
     fn event(&self, _: &Event) {}
+}
+
+/// What a block is worth, in thousandths, so that whole numbers add up to what they are.
+fn thousandths(value: f64) -> u64 {
+    (value * 1000.0).round() as u64
 }
 
 #[cfg(test)]

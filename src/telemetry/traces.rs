@@ -5,23 +5,26 @@
 //! counted, and nothing grows.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::fragment::trace;
 use crate::report::{Event, Observer, PageReport};
 use crate::site::TraceSettings;
+use crate::telemetry::collector::Collector;
+use crate::telemetry::metrics::Metrics;
 
 mod allowance;
-mod collector;
+mod batches;
 mod spans;
 
 use allowance::Allowance;
-use collector::Collector;
+use batches::Batches;
 
 /// Pages that may wait for the collector.
 const QUEUE_PAGES: usize = 1024;
@@ -29,31 +32,42 @@ const QUEUE_PAGES: usize = 1024;
 /// Chooses pages, and hands them to the collector.
 pub struct Traces {
     queue: mpsc::Sender<PageReport<'static>>,
-    lost: Arc<AtomicU64>,
+    metrics: Arc<Metrics>,
     settings: TraceSettings,
     allowance: Allowance,
     clock: Clock,
 }
 
 impl Traces {
-    /// Starts exporting, until `stop`. The message says why that cannot be.
-    pub fn start(
+    /// The pages' end, and what is to be run at the collector's end until it is told to stop. The
+    /// message says why that cannot be.
+    pub(super) fn new(
         settings: TraceSettings,
+        metrics: Arc<Metrics>,
+        instance: Arc<str>,
         clock: Clock,
-        tasks: &TaskTracker,
-        stop: CancellationToken,
-    ) -> Result<Self, String> {
+    ) -> Result<
+        (
+            Self,
+            impl FnOnce(CancellationToken) -> BoxFuture<'static, ()>,
+        ),
+        String,
+    > {
         let (queue, pages) = mpsc::channel(QUEUE_PAGES);
-        let lost = Arc::<AtomicU64>::default();
-        let collector = Collector::new(&settings.endpoint, Arc::clone(&lost), clock)?;
-        tasks.spawn(collector.run(pages, stop));
-        Ok(Self {
+        let batches = Batches {
+            collector: Collector::new(&settings.collector)?,
+            instance,
+            metrics: Arc::clone(&metrics),
+            clock,
+        };
+        let traces = Self {
             queue,
-            lost,
+            metrics,
             allowance: Allowance::new(settings.notable_max),
             settings,
             clock,
-        })
+        };
+        Ok((traces, move |stop| batches.run(pages, stop).boxed()))
     }
 
     /// Whether a page is exported: by chance, or because somebody will want to know why it was as it
@@ -80,7 +94,7 @@ impl Observer for Traces {
             Ok(place) => place.send(report.clone().into_owned()),
             Err(_) => {
                 let spans = spans::count(report);
-                self.lost.fetch_add(spans, Ordering::Relaxed);
+                self.metrics.sent().spans[1].fetch_add(spans, Ordering::Relaxed);
             }
         }
     }

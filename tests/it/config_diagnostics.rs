@@ -187,6 +187,9 @@ wrong! {
     // what readers are promised
     objectives: Newsroom::and("[slo.nothing]\nobjective = 0.999\n[slo.percent]\nobjective = 99.9\nwithin = \"1s\"\n[slo.both]\nobjective = 0.99\nvalue = true\nwithin = \"1s\"\n[slo.where]\nobjective = 0.99\ncomplete = \"al\"\npages = [\"artcle\"]\n[slo.when]\nstale_max = \"0s\"\nperiod = \"1h\"\nwhen_spent = \"stop\"\n[slo.elsewhere]\nobjective = 0.99\nwithin = \"1s\"\npages = [\"artcle\"]");
     too_many_objectives: Newsroom::and(&(0..33).map(|n| format!("[slo.s{n}]\nobjective = 0.99\nwithin = \"1s\"\n")).collect::<String>());
+    // telemetry
+    collectors_that_cannot_be: Newsroom::and("[telemetry]\nenabled = false\n[telemetry.traces]\nendpoint = \"collector:4318\"\nheaders = { host = \"x\", authorization = \"${NO_KEY}\" }\n[telemetry.metrics]\ninterval = \"1ms\"\nheaders = { key = \"s3cret\", empty = \"\" }");
+    values_that_are_none: Newsroom::and("[fragments.x]\npriority = 3\nsource = \"cms:/x\"\nvalue = nan\n[fragments.y]\npriority = 3\nsource = \"cms:/y\"\nvalue = -1\n[fragments.z]\npriority = 3\nsource = \"cms:/z\"\nvalue = \"4 cents\"");
 
     // degradation
     degradation_settings: Newsroom::and("[degradation]\nmode = \"dry\"\nlaw = \"pid\"\ntarget = \"5ms\"\nmargin = \"1m\"\nreader_cookie = \"\"\nsave_data = 100\nworkers = 0\nwait_max = \"0s\"\nladdder = []");

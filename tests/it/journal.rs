@@ -95,7 +95,7 @@ async fn the_numbers_of_a_post_mortem_are_those_of_the_pages() {
     for line in [
         "| all pages | 7 | 100.00 % |",
         "| a page with blocks missing or replaced | 7 | 100.00 % |",
-        "7 blocks were left out, worth 140 by their ranks",
+        "7 blocks were left out; something stood in for 0 more",
         "| more | ",
         "## Causes",
         "**stop** stopped: all that was in flight is finished",

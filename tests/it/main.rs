@@ -24,6 +24,7 @@ mod degradation;
 mod demo;
 mod disk_full;
 mod empty_over_full;
+mod exports;
 mod hedging;
 mod hostile_origins;
 mod hostile_requests;

@@ -7,12 +7,13 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use marbre::telemetry::metrics::name::{Kind, Metric};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
-use crate::support::{Newsroom, Operator, Origin, html, newsroom, origin, status};
+use crate::support::{Gate, Newsroom, Operator, Origin, Valkey, html, newsroom, origin, status};
 
 /// What has not come by then does not come.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -141,6 +142,201 @@ async fn no_request_makes_a_series_and_what_check_says_is_the_most() {
     }
     let after = after.len();
     assert!(after <= most, "{after} {most}");
+}
+
+/// The number of one series.
+async fn number(operator: &Operator, series: &str) -> f64 {
+    let (_, text) = operator.get("/metrics").await;
+    let mut lines = text.lines().filter_map(|line| line.rsplit_once(' '));
+    let found = lines.find(|(name, _)| *name == series);
+    let (_, number) = found.unwrap_or_else(|| panic!("no {series} in\n{text}"));
+    number.parse().unwrap()
+}
+
+#[tokio::test]
+async fn copies_are_found_in_memory_and_after_a_restart_on_disk() {
+    let cms = origin().on("/article", html("<p>text</p>")).start().await;
+    let site = newsroom()
+        .origin("cms", &cms)
+        .fragment("article", "\"core\"", "cms:/article", "ttl = \"1h\"")
+        .page("front", "/", "[article]")
+        .start()
+        .await;
+    for _ in 0..3 {
+        site.reader().get("/").await.is(200, "<p>text</p>");
+    }
+    let lookup = |tier: &str, result: &str| {
+        format!(
+            "marbre_cache_lookups_total{{fragment=\"article\",tier=\"{tier}\",result=\"{result}\"}}"
+        )
+    };
+    let operator = Operator::of(&site);
+    for (tier, result, count) in [
+        ("memory", "miss", 1.0),
+        ("memory", "hit", 2.0),
+        ("memory", "stale", 0.0),
+        ("disk", "miss", 1.0),
+        ("shared", "miss", 0.0),
+    ] {
+        let series = lookup(tier, result);
+        assert_eq!(number(&operator, &series).await, count, "{series}");
+    }
+    assert!(number(&operator, "marbre_cache_entries{tier=\"memory\"}").await >= 1.0);
+    assert!(number(&operator, "marbre_cache_max_bytes{tier=\"disk\"}").await > 0.0);
+    let evicted = "marbre_cache_evicted_total{tier=\"memory\"}";
+    assert_eq!(number(&operator, evicted).await, 0.0);
+    let site = site.restarted().await;
+    site.reader().get("/").await.is(200, "<p>text</p>");
+    let operator = Operator::of(&site);
+    for (tier, result) in [("memory", "miss"), ("disk", "hit")] {
+        let series = lookup(tier, result);
+        assert_eq!(number(&operator, &series).await, 1.0, "{series}");
+    }
+}
+
+#[tokio::test]
+async fn a_copy_that_another_node_brought_is_found_in_the_shared_store() {
+    let valkey = Valkey::start();
+    let cms = origin().on("/article", html("<p>text</p>")).start().await;
+    let node = || {
+        newsroom()
+            .toml(&format!(
+                "[shared]\nvalkey = \"{}\"\ntimeout = \"900ms\"",
+                valkey.url()
+            ))
+            .origin("cms", &cms)
+            .fragment("article", "\"core\"", "cms:/article", "ttl = \"1h\"")
+            .page("front", "/", "[article]")
+            .start()
+    };
+    let (first, second) = (node().await, node().await);
+    for site in [&first, &second] {
+        let is_up = |state: &Value| {
+            state["shared"]["reading"] == true && state["shared"]["writing"] == true
+        };
+        site.state_when("the store is up", is_up).await;
+    }
+    first.reader().get("/").await.is(200, "<p>text</p>");
+    first
+        .state_when("it is stored", |state| {
+            state["shared"]["stored"].as_u64() >= Some(1)
+        })
+        .await;
+    second.reader().get("/").await.is(200, "<p>text</p>");
+    assert_eq!(cms.hits("/article"), 1);
+    let series = "marbre_cache_lookups_total{fragment=\"article\",tier=\"shared\",result=\"hit\"}";
+    assert_eq!(number(&Operator::of(&second), series).await, 1.0);
+    assert_eq!(number(&Operator::of(&first), series).await, 0.0);
+}
+
+#[tokio::test]
+async fn slots_that_wait_for_one_flight_are_counted() {
+    let gate = Gate::closed();
+    let slow = html("<p>text</p>").gated(&gate);
+    let cms = origin().on("/article", slow).start().await;
+    let site = newsroom()
+        .patient_origin("cms", &cms.url())
+        .fragment(
+            "article",
+            "\"core\"",
+            "cms:/article",
+            "ttl = \"1h\"\ntimeout = \"20s\"",
+        )
+        .page_within("front", "/", "[article]", "25s")
+        .start()
+        .await;
+    let (reader, operator) = (site.regular(), Operator::of(&site));
+    let joined = async {
+        while number(&operator, "marbre_flights_joined_total").await < 2.0 {
+            sleep(PAUSE).await;
+        }
+        gate.open();
+    };
+    let pages = futures::future::join_all((0..3).map(|_| reader.get("/")));
+    let (pages, ()) = futures::join!(
+        pages,
+        timeout(PATIENCE, joined).map(|in_time| in_time.unwrap())
+    );
+    assert!(pages.iter().all(|page| page.status == 200));
+    assert_eq!(cms.hits("/article"), 1);
+    assert_eq!(
+        number(&operator, "marbre_flights_launched_total").await,
+        1.0
+    );
+}
+
+#[tokio::test]
+async fn replicas_are_told_apart_where_there_are_several() {
+    let a = origin().on("/article", html("<p>text</p>")).start().await;
+    let b = origin().on("/article", html("<p>text</p>")).start().await;
+    let site = newsroom()
+        .toml(&format!(
+            "[origins.cms]\nurls = [\"{}\", \"{}\"]\nowner = \"x\"",
+            a.url(),
+            b.url()
+        ))
+        .origin("one", &a)
+        .fragment("article", "\"core\"", "cms:/article", "ttl = \"0s\"")
+        .fragment("block", "40", "one:/article", "ttl = \"0s\"")
+        .page("front", "/", "[article][block]")
+        .start()
+        .await;
+    for _ in 0..4 {
+        assert_eq!(site.reader().get("/").await.status, 200);
+    }
+    let operator = Operator::of(&site);
+    let mut attempts = 0.0;
+    for replica in [&a, &b] {
+        let labels = format!("origin=\"cms\",replica=\"{}\"", replica.url());
+        attempts += number(
+            &operator,
+            &format!("marbre_replica_attempts_total{{{labels}}}"),
+        )
+        .await;
+        let closed = format!("marbre_replica_breaker_state{{{labels},state=\"closed\"}}");
+        assert_eq!(number(&operator, &closed).await, 1.0);
+    }
+    assert_eq!(attempts, 4.0);
+    let (_, text) = operator.get("/metrics").await;
+    assert!(!text.contains("origin=\"one\",replica="), "{text}");
+    is_content(&promtool(&["check", "metrics"], &text, Path::new(".")));
+}
+
+#[tokio::test]
+async fn what_pages_are_worth_is_told_by_metrics_and_by_the_journal_alike() {
+    let cms = origin()
+        .on("/article", html("<p>text</p>"))
+        .on("/broken", status(500))
+        .start()
+        .await;
+    let site = newsroom()
+        .origin("cms", &cms)
+        .fragment("article", "\"core\"", "cms:/article", "value = 2.5")
+        .fragment("block", "40", "cms:/broken", "")
+        .fragment("ad", "10", "inline:<i>ad</i>", "value = 0.004")
+        .page("front", "/", "[article][block][ad]")
+        .start()
+        .await;
+    let operator = Operator::of(&site);
+    site.reader().get("/").await.is(200, "<p>text</p><i>ad</i>");
+    operator.switch("pin", "\"level\": 1, ").await;
+    site.reader().get("/").await.is(200, "<p>text</p>");
+    let lost = |cause: &str| format!("marbre_value_lost_total{{page=\"front\",cause=\"{cause}\"}}");
+    let served = number(&operator, "marbre_value_served_total{page=\"front\"}").await;
+    assert!((served - 5.004).abs() < 1e-9, "{served}");
+    let failed = number(&operator, &lost("status")).await;
+    let shed = number(&operator, &lost("shed")).await;
+    assert_eq!((failed, shed), (80.0, 0.004));
+    let shed_slots = "marbre_fragment_shed_total{fragment=\"ad\",cause=\"level\"}";
+    assert_eq!(number(&operator, shed_slots).await, 1.0);
+    let (_, journal) = operator.get("/journal?kinds=tally").await;
+    let journal: Value = serde_json::from_str(&journal).unwrap();
+    let tally = &journal["entries"][0];
+    assert_eq!(tally["value_served"], 5.004, "{journal}");
+    assert_eq!(
+        tally["value_lost"],
+        serde_json::json!({"status": 80.0, "shed": 0.004})
+    );
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 pub(crate) mod authority;
 pub(crate) mod browser;
+pub(crate) mod collector;
 pub(crate) mod newspaper;
 pub(crate) mod newsroom;
 pub(crate) mod numbered;

@@ -66,7 +66,7 @@ pub(super) async fn fly(
             return Ok(Landed::Entry {
                 entry: newer,
                 shared: true,
-                came: Came::Copied,
+                came: Came::Brought,
             });
         }
     };

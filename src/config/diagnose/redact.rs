@@ -1,10 +1,10 @@
-//! Blots secrets out of a text before anyone may see it. Owns the recognition of tokens and of
-//! passwords in URLs; works on the letters, because a file with a syntax error has no tree to ask.
+//! Blots secrets out of a text before anyone may see it. Owns the recognition of tokens, of
+//! headers and of passwords in URLs; works on the letters, because a file with a syntax error has no tree to ask.
 //!
 //! Invariant: the result has the same length and the same lines, so that spans still point right.
 
-/// The text with what follows `token =` (or `…_token =`) on a line, and `user:password@` in URLs, replaced by `*`;
-/// `${ENV}` references stay, for they are names.
+/// The text with what follows `token =` (or `…_token =`) on a line, the values of headers for collectors,
+/// and `user:password@` in URLs, replaced by `*`; `${ENV}` references stay, for they are names.
 pub(super) fn blot(text: &str) -> String {
     let mut bytes = text.as_bytes().to_vec();
     for (at, _) in text.match_indices("token") {
@@ -18,6 +18,9 @@ pub(super) fn blot(text: &str) -> String {
             blot_value(&mut bytes, text.len() - value.len(), value);
         }
     }
+    for (start, value) in headers(text) {
+        cover_strings(&mut bytes, start, value);
+    }
     for (at, mark) in text.match_indices("://") {
         let start = at + mark.len();
         let authority = text[start..]
@@ -28,6 +31,43 @@ pub(super) fn blot(text: &str) -> String {
         }
     }
     String::from_utf8(bytes).unwrap_or_default()
+}
+
+/// Where the headers for collectors are: what follows `headers = {` on its line, and each line of a
+/// table `[….headers]`.
+fn headers(text: &str) -> Vec<(usize, &str)> {
+    let mut found = Vec::new();
+    let (mut at, mut is_table) = (0, false);
+    for line in text.split_inclusive('\n') {
+        let trimmed = line.trim();
+        if trimmed.starts_with('[') {
+            is_table = trimmed
+                .split(']')
+                .next()
+                .is_some_and(|t| t.ends_with("headers"));
+        } else if is_table || trimmed.contains("headers.") {
+            let value = line.split_once('=').map_or("", |(_, value)| value);
+            found.push((at + line.len() - value.len(), value));
+        } else if let Some((_, value)) = line.split_once("headers")
+            && value.trim_start().starts_with('=')
+            && value.contains('{')
+        {
+            found.push((at + line.len() - value.len(), value));
+        }
+        at += line.len();
+    }
+    found
+}
+
+/// Covers what stands between quotes.
+fn cover_strings(bytes: &mut [u8], start: usize, text: &str) {
+    let mut at = start;
+    for (index, piece) in text.split(['"', '\'']).enumerate() {
+        if index % 2 == 1 {
+            cover(bytes, at, piece);
+        }
+        at += piece.len() + 1;
+    }
 }
 
 /// Covers a TOML value: to the end of its line, or of its multi-line string.
@@ -99,12 +139,28 @@ mod tests {
             "u = \"http://*****@host/x@y\""
         );
         assert_eq!(blot("\"token\"=\"open"), "\"token\"=\"****");
+        assert_eq!(
+            blot("headers = { authorization = \"Bearer s\", x = '${K}' }\n"),
+            "headers = { authorization = \"********\", x = '${K}' }\n"
+        );
+        assert_eq!(
+            blot("[telemetry.traces.headers]\nx-key = \"s3\"\n[site]\nlanguage = \"fr\""),
+            "[telemetry.traces.headers]\nx-key = \"**\"\n[site]\nlanguage = \"fr\""
+        );
+        assert_eq!(
+            blot("traces.headers.key = \"s\""),
+            "traces.headers.key = \"*\""
+        );
+        assert_eq!(
+            blot("forward_headers = [\"accept\"]"),
+            "forward_headers = [\"accept\"]"
+        );
     }
 
     proptest! {
         #[test]
         fn length_and_lines_stay(pieces in prop::collection::vec(prop::sample::select(vec![
-            "token", "=", " ", "\"", "é", "${", "}", ":-", "\n", "://", "@", "/", "\"\"\"", "secret",
+            "token", "headers", "=", " ", "{", "[", "\"", "é", "${", "}", ":-", "\n", "://", "@", "/", "\"\"\"", "secret",
         ]), 0..20)) {
             let text = pieces.concat();
             let blotted = blot(&text);

@@ -13,6 +13,11 @@ pub struct Fragment {
     /// "core" (always rendered, decides the status), "essential" (never shed), or 1 to 99 (higher
     /// is kept longer).
     pub priority: At<Priority>,
+    /// What one view of it is worth, in the site's own unit, such as what an impression earns: what
+    /// readers get and lose is told in it. The priority's number if absent, 100 for "core" and
+    /// "essential". It changes nothing of what is given up.
+    #[schemars(range(min = 0.0, max = 1_000_000_000.0), example = &0.004)]
+    pub value: Option<At<f64>>,
     /// `ORIGIN:/path` with `{param}`, `{query.x}`, `{cookie.x}`, `{header.x}`, `{lang}`, `{device}`,
     /// and `{item}`, `{item.x}` in what is an item of a list; or `push:/path` (what was pushed there, and nobody is asked), `file:PATH`, `inline:HTML`,
     /// `data:PATH` (JSON for the template).

@@ -1,16 +1,33 @@
 //! The table `[telemetry]` of `fragments.toml`. Owns its keys, defaults and ranges.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{At, TimeSpan};
+use super::{At, Name, TimeSpan};
 
 /// What is told to other systems. Taken at start; a reload does not change it.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Telemetry {
+    /// Whether anything is counted of pages: without it there are no page metrics, traces, tallies in
+    /// the journal and charts. It is there to measure what they cost.
+    pub enabled: At<bool>,
     /// Pages as OpenTelemetry traces.
     pub traces: Traces,
+    /// What `/metrics` tells, sent to an OpenTelemetry collector as well.
+    pub metrics: Metrics,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self {
+            enabled: At::unwritten(true),
+            traces: Traces::default(),
+            metrics: Metrics::default(),
+        }
+    }
 }
 
 /// Pages as OpenTelemetry traces.
@@ -20,6 +37,11 @@ pub struct Traces {
     /// Where the collector takes OTLP over HTTP; may hold `${ENV}`. Without it nothing is exported.
     #[schemars(example = &"http://127.0.0.1:4318/v1/traces", extend("x-env" = true))]
     pub endpoint: Option<At<String>>,
+    /// What is sent with each request, such as what the collector knows senders by; may hold `${ENV}`.
+    #[schemars(with = "BTreeMap<Name, At<String>>", extend("x-env" = true))]
+    pub headers: BTreeMap<String, At<String>>,
+    /// Whether what is sent is packed.
+    pub gzip: At<bool>,
     /// The share of pages that is exported.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub sample: At<f64>,
@@ -35,9 +57,39 @@ impl Default for Traces {
     fn default() -> Self {
         Self {
             endpoint: None,
+            headers: BTreeMap::new(),
+            gzip: At::unwritten(true),
             sample: At::unwritten(0.01),
             slow: At::unwritten(TimeSpan::from_millis(1000)),
             notable_max: At::unwritten(10),
+        }
+    }
+}
+
+/// What `/metrics` tells, sent to an OpenTelemetry collector as well.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Metrics {
+    /// Where the collector takes OTLP over HTTP; may hold `${ENV}`. Without it nothing is sent.
+    #[schemars(example = &"http://127.0.0.1:4318/v1/metrics", extend("x-env" = true))]
+    pub endpoint: Option<At<String>>,
+    /// From one export to the next.
+    #[schemars(extend("x-range" = ["1s", "1h"]))]
+    pub interval: At<TimeSpan>,
+    /// What is sent with each request, such as what the collector knows senders by; may hold `${ENV}`.
+    #[schemars(with = "BTreeMap<Name, At<String>>", extend("x-env" = true))]
+    pub headers: BTreeMap<String, At<String>>,
+    /// Whether what is sent is packed.
+    pub gzip: At<bool>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            endpoint: None,
+            interval: At::unwritten(TimeSpan::from_millis(15_000)),
+            headers: BTreeMap::new(),
+            gzip: At::unwritten(true),
         }
     }
 }

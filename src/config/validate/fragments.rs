@@ -60,6 +60,10 @@ fn fragment(
     let mut fragment = Fragment {
         name: entry.name.clone(),
         priority: written.priority.0,
+        value: written
+            .value
+            .as_ref()
+            .map_or_else(|| written.priority.0.worth(), |value| **value),
         source,
         template: written
             .template

@@ -1,4 +1,4 @@
-//! `[server]`, `[admin]`, `[shared]`, `[telemetry]`, `[site]` and `[limits]`. Owns addresses, the token rule and the site's own
+//! `[server]`, `[admin]`, `[shared]`, `[site]` and `[limits]`. Owns addresses, the token rule and the site's own
 //! error pages.
 
 use std::net::SocketAddr;
@@ -7,13 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Uri;
 
-use super::{Context, assets};
+use super::{Context, assets, telemetry};
 use crate::cache::shared::{self, SharedError};
 use crate::config::diagnose::{Diagnostic, FileId, Place};
 use crate::config::file::{self, At};
 use crate::config::read::Declared;
 use crate::config::values;
-use crate::site::{ServerSettings, SharedSettings, SiteLimits, TraceSettings};
+use crate::site::{ServerSettings, SharedSettings, SiteLimits};
 
 /// A token that is shorter can be guessed.
 const TOKEN_LENGTH_MIN: usize = 16;
@@ -39,7 +39,7 @@ pub(super) fn server(declared: &Declared, cx: &mut Context<'_>) -> Option<Server
         .as_ref()
         .map(|url| readers_url(url, main, cx));
     let shared = shared(declared, cx);
-    let traces = traces(declared, cx);
+    let observing = telemetry::telemetry(declared, cx);
     let (listen, admin_listen) = (listen?, admin_listen?);
     let overlap = listen.ip() == admin_listen.ip()
         || listen.ip().is_unspecified()
@@ -87,10 +87,9 @@ pub(super) fn server(declared: &Declared, cx: &mut Context<'_>) -> Option<Server
             Some(shared) => Some(shared?),
             None => None,
         },
-        traces: match traces {
-            Some(traces) => Some(traces?),
-            None => None,
-        },
+        is_observed: *declared.telemetry.enabled,
+        traces: observing.traces,
+        metrics: observing.metrics,
     })
 }
 
@@ -112,32 +111,6 @@ fn readers_url(url: &At<String>, main: FileId, cx: &mut Context<'_>) -> Option<S
         return None;
     }
     Some(text)
-}
-
-/// `None` within for a collector that was reported.
-fn traces(declared: &Declared, cx: &mut Context<'_>) -> Option<Option<TraceSettings>> {
-    let (traces, main) = (&declared.telemetry.traces, declared.main);
-    let endpoint = traces.endpoint.as_ref()?;
-    let place = place(endpoint, main);
-    let Some(url) = expand(endpoint, &place, cx) else {
-        return Some(None);
-    };
-    let uri = url.parse::<Uri>().ok();
-    let is_web = |uri: &Uri| matches!(uri.scheme_str(), Some("http" | "https"));
-    if !uri.is_some_and(|uri| is_web(&uri) && uri.host().is_some_and(|host| !host.is_empty())) {
-        cx.report(
-            Diagnostic::error("the collector of `[telemetry.traces]` cannot be reached")
-                .at(place, "no http:// or https:// address")
-                .help("for example `http://127.0.0.1:4318/v1/traces`"),
-        );
-        return Some(None);
-    }
-    Some(Some(TraceSettings {
-        endpoint: url,
-        sample: *traces.sample,
-        slow: traces.slow.0,
-        notable_max: *traces.notable_max,
-    }))
 }
 
 /// `None` within for a store that was reported.

@@ -138,13 +138,24 @@ fn impact(text: &mut String, told: &Told) {
         let _ = writeln!(text, "| {what} | {count} | {} |", share(count, sum.pages));
     }
     let lost: u64 = told.lost.iter().map(|(count, ..)| count).sum();
-    let value: f64 = sum.value_lost.values().sum();
     let _ = writeln!(
         text,
-        "\n{lost} blocks were left out, worth {value:.0} by their ranks; something stood in for {} more. \
-         The highest level was {}.",
+        "\n{lost} blocks were left out; something stood in for {} more. The highest level was {}.",
         sum.stand_ins, told.level_max
     );
+    let value: f64 = sum.value_lost.values().sum();
+    let all = value + sum.value_served;
+    let _ = match sum.value_served > 0.0 {
+        true => writeln!(
+            text,
+            "Of the value of all pages, {}, {} was lost ({:.2} %), as blocks or as error pages.",
+            amount(all),
+            amount(value),
+            100.0 * value / all
+        ),
+        // a journal of before this was counted
+        false => writeln!(text, "Value lost: {}.", amount(value)),
+    };
     if let Some(p95) = told.worst_p95_ms {
         let _ = writeln!(
             text,
@@ -165,7 +176,7 @@ fn impact(text: &mut String, told: &Told) {
         *text += "\n| cause | value lost |\n|---|---:|\n";
         let by_cause: &BTreeMap<String, f64> = &sum.value_lost;
         for (cause, value) in by_cause {
-            let _ = writeln!(text, "| {} | {value:.0} |", cell(cause));
+            let _ = writeln!(text, "| {} | {} |", cell(cause), amount(*value));
         }
     }
     *text += "\n";
@@ -242,6 +253,15 @@ fn share(count: u64, of: u64) -> String {
     format!("{:.2} %", 100.0 * count as f64 / of as f64)
 }
 
+/// An amount of value: in the site's own unit it may be far below one.
+fn amount(value: f64) -> String {
+    match value {
+        value if value >= 100.0 || value == 0.0 => format!("{value:.0}"),
+        value if value >= 1.0 => format!("{value:.2}"),
+        value => format!("{value:.6}").trim_end_matches('0').to_owned(),
+    }
+}
+
 fn ms(seconds: f64) -> u64 {
     u64::try_from(
         Duration::try_from_secs_f64(seconds)
@@ -291,6 +311,7 @@ mod tests {
             full,
             degraded,
             lost: if degraded > 0 { lost } else { BTreeMap::new() },
+            value_served: 100.0 * full as f64 + 70.0 * degraded as f64,
             value_lost: BTreeMap::from([("open".to_owned(), 30.0 * degraded as f64)]),
             p95_ms: Some(100.0 + second as f64),
             well: degraded == 0,
@@ -317,7 +338,9 @@ mod tests {
             "| all pages | 200 | 100.00 % |",
             "| the full page | 130 | 65.00 % |",
             "| a page with blocks missing or replaced | 70 | 35.00 % |",
-            "70 blocks were left out, worth 2100 by their ranks",
+            "70 blocks were left out; something stood in for 0 more",
+            "Of the value of all pages, 20000, 2100 was lost (10.50 %)",
+            "| open | 2100 |",
             "| video | open | 70 |",
             "took up to 140 ms",
             "- 2025-11-26T11:20:12Z **fault** media &lt;b>hangs&lt;/b> now",
@@ -328,6 +351,12 @@ mod tests {
             assert!(text.contains(line), "no `{line}` in\n{text}");
         }
         assert!(!text.contains("**tally** 50 pages in 10 s, all of them full"));
+    }
+
+    #[test]
+    fn small_amounts_are_told_too() {
+        let told = [0.0, 0.004, 0.25, 7.1234, 1234.5].map(amount);
+        assert_eq!(told, ["0", "0.004", "0.25", "7.12", "1234"]);
     }
 
     #[test]

@@ -12,7 +12,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 
-use crate::report::{OmitReason, Outcome, PageReport};
+use crate::report::{Got, Loss, PageReport};
+use crate::telemetry::amount::Amount;
 
 /// Buckets of page times for each doubling: the width of one is an eighth of what it stands for.
 const PER_DOUBLING: u32 = 8;
@@ -25,6 +26,9 @@ type Lost = BTreeMap<String, BTreeMap<String, u64>>;
 
 /// The counters of lost blocks, by fragment and cause. A new one means a new map.
 type Rows = BTreeMap<String, BTreeMap<&'static str, Arc<AtomicU64>>>;
+
+/// What was lost, by why.
+type Losses = [Amount; Loss::LABELS.len()];
 
 /// What readers got between two moments.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -49,7 +53,9 @@ pub struct Summary {
     pub stand_ins: u64,
     /// Blocks that were left out: fragment → cause → how many.
     pub lost: Lost,
-    /// What these were worth, by cause; a block is worth its rank.
+    /// What readers got, in the site's own unit: each block counts with its `value`.
+    pub value_served: f64,
+    /// What they did not get, by cause: what was left out, and all of a page that was an error page.
     pub value_lost: BTreeMap<String, f64>,
     /// Half of the pages took no longer, in milliseconds.
     pub p50_ms: Option<f64>,
@@ -65,13 +71,12 @@ pub struct Summary {
 }
 
 /// How things are, besides what readers get.
-pub struct Around<'v> {
+#[derive(Debug, Clone, Copy)]
+pub struct Around {
     /// The level that everybody's pages have at least.
     pub level: u8,
     /// Whether nothing is given up and no origin is left alone.
     pub is_well: bool,
-    /// What a block is worth, by its name.
-    pub value: &'v dyn Fn(&str) -> f64,
 }
 
 /// The counters.
@@ -85,6 +90,8 @@ pub(super) struct Counters {
     stand_ins: AtomicU64,
     pushed: AtomicU64,
     lost: ArcSwap<Rows>,
+    value_served: Amount,
+    value_lost: Losses,
     times: Box<[AtomicU64]>,
 }
 
@@ -100,6 +107,8 @@ pub(super) struct Counted {
     stand_ins: u64,
     pub(super) pushed: u64,
     lost: Lost,
+    value_served: f64,
+    value_lost: BTreeMap<String, f64>,
     times: Vec<u64>,
 }
 
@@ -116,6 +125,8 @@ impl Counters {
             stand_ins: zero(),
             pushed: zero(),
             lost: ArcSwap::default(),
+            value_served: Amount::default(),
+            value_lost: std::array::from_fn(|_| Amount::default()),
             times: (0..BUCKETS).map(|_| zero()).collect(),
         }
     }
@@ -132,6 +143,8 @@ impl Counters {
             return;
         }
         add(&self.times[bucket(report.took())]);
+        let lost = |loss: Loss, value| self.value_lost[loss.number()].add(value);
+        self.value_served.add(report.value(lost));
         if report.snapshot.is_some() {
             add(&self.snapshots);
         } else if report.status == 503 {
@@ -141,33 +154,16 @@ impl Counters {
         } else if report.status == 200 {
             add(&self.degraded);
             for fragment in &report.fragments {
-                self.block(&fragment.name, &fragment.outcome);
+                match fragment.outcome.got() {
+                    Got::Shown | Got::Void => {}
+                    Got::Instead => _ = add(&self.stand_ins),
+                    Got::Lost(loss) => self.block(&fragment.name, loss.label()),
+                }
             }
         }
     }
 
-    fn block(&self, name: &str, outcome: &Outcome) {
-        let cause = match outcome {
-            _ if outcome.is_whole() => return,
-            Outcome::Omitted(OmitReason::Unneeded) => return,
-            Outcome::Omitted(OmitReason::Shed(_)) => "shed",
-            Outcome::Omitted(OmitReason::Failed(cause)) => cause.label(),
-            Outcome::Omitted(OmitReason::Switched)
-            | Outcome::Cached
-            | Outcome::Fetched
-            | Outcome::Declared
-            | Outcome::Absent
-            | Outcome::Stale(_)
-            | Outcome::Partial { .. }
-            | Outcome::Sibling(..)
-            | Outcome::Static(_)
-            | Outcome::Inline(_)
-            | Outcome::DefaultData(_)
-            | Outcome::Lazy(_) => {
-                self.stand_ins.fetch_add(1, Ordering::Relaxed);
-                return;
-            }
-        };
+    fn block(&self, name: &str, cause: &'static str) {
         let known = |lost: &Rows| lost.get(name)?.get(cause).cloned();
         let counter = known(&self.lost.load()).or_else(|| {
             self.lost.rcu(|lost| {
@@ -203,6 +199,12 @@ impl Counters {
             stand_ins: read(&self.stand_ins),
             pushed: read(&self.pushed),
             lost: lost.collect(),
+            value_served: self.value_served.read(),
+            value_lost: Loss::LABELS
+                .into_iter()
+                .zip(&self.value_lost)
+                .map(|(cause, value)| (cause.to_owned(), value.read()))
+                .collect(),
             times: self.times.iter().map(read).collect(),
         }
     }
@@ -234,6 +236,14 @@ impl Counted {
                 }
             }
         }
+        let mut value_lost = BTreeMap::new();
+        for (cause, value) in &self.value_lost {
+            let then = before.value_lost.get(cause);
+            let value = grown(*value, then.copied().unwrap_or(0.0));
+            if value > 0.0 {
+                value_lost.insert(cause.clone(), value);
+            }
+        }
         let times = self.times.iter().enumerate();
         Self {
             pages: less(self.pages, before.pages),
@@ -245,6 +255,8 @@ impl Counted {
             stand_ins: less(self.stand_ins, before.stand_ins),
             pushed: less(self.pushed, before.pushed),
             lost,
+            value_served: grown(self.value_served, before.value_served),
+            value_lost,
             times: times
                 .map(|(i, n)| less(*n, before.times.get(i).copied().unwrap_or(0)))
                 .collect(),
@@ -262,15 +274,7 @@ impl Counted {
     }
 
     /// What it comes to.
-    pub(super) fn summary(&self, span: Duration, around: &Around<'_>) -> Summary {
-        let mut value_lost = BTreeMap::new();
-        for (name, causes) in &self.lost {
-            for (cause, count) in causes {
-                // counts are far below 2^53
-                *value_lost.entry(cause.clone()).or_insert(0.0) +=
-                    *count as f64 * (around.value)(name);
-            }
-        }
+    pub(super) fn summary(&self, span: Duration, around: &Around) -> Summary {
         Summary {
             span_s: (span.as_secs_f64() * 10.0).round() / 10.0,
             pages: self.pages,
@@ -281,7 +285,8 @@ impl Counted {
             left: self.left,
             stand_ins: self.stand_ins,
             lost: self.lost.clone(),
-            value_lost,
+            value_served: self.value_served,
+            value_lost: self.value_lost.clone(),
             p50_ms: self.quantile(0.50),
             p95_ms: self.quantile(0.95),
             level: around.level,
@@ -301,6 +306,11 @@ impl Counted {
         });
         found.map(|bucket| (middle_us(bucket) / 100.0).round() / 10.0)
     }
+}
+
+/// How much a sum of values has grown: to a millionth, which is finer than what adding costs.
+fn grown(now: f64, then: f64) -> f64 {
+    ((now - then).max(0.0) * 1e6).round() / 1e6
 }
 
 /// Where a time is counted.
@@ -391,6 +401,7 @@ impl Summary {
                     .or_default() += count;
             }
         }
+        self.value_served += other.value_served;
         for (cause, value) in &other.value_lost {
             *self.value_lost.entry(cause.clone()).or_default() += value;
         }
@@ -400,36 +411,15 @@ impl Summary {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Moment;
     use crate::degradation::Level;
-    use crate::report::{Cause, FragmentReport};
+    use crate::report::{Cause, OmitReason, Outcome, example};
 
-    fn page(status: u16, outcomes: &[(&'static str, Outcome)], ms: u64) -> PageReport<'static> {
-        let fragments = outcomes.iter().map(|(name, outcome)| FragmentReport {
-            name: (*name).into(),
-            outcome: outcome.clone(),
-            age: None,
-            duration: Duration::from_millis(ms),
-            span_id: 0,
-        });
-        PageReport {
-            page: "p".into(),
-            path: "/".into(),
-            trace_id: 1,
-            span_id: 1,
-            parent_id: 0,
-            is_sampled: false,
-            began: Moment::default(),
-            level: Level::FULL,
-            is_rehearsal: false,
-            status,
-            head_after: Duration::ZERO,
-            duration: Duration::from_millis(ms),
-            finished: true,
-            snapshot: None,
-            fragments: fragments.collect(),
-            attempts: Vec::new(),
-        }
+    fn page(status: u16, blocks: &[(&'static str, Outcome)], ms: u64) -> PageReport<'static> {
+        let value = |name| if name == "b" { 40.0 } else { 20.0 };
+        let blocks = blocks
+            .iter()
+            .map(|(name, got)| (*name, value(*name), got.clone()));
+        example::page(status, &blocks.collect::<Vec<_>>(), ms)
     }
 
     #[test]
@@ -471,7 +461,6 @@ mod tests {
         let around = Around {
             level: 1,
             is_well: true,
-            value: &|name| if name == "b" { 40.0 } else { 20.0 },
         };
         let summary = counters
             .counted()
@@ -499,6 +488,12 @@ mod tests {
         assert_eq!(summary.lost["b"].len(), 2);
         assert_eq!(summary.value_lost["timeout"], 60.0);
         assert_eq!(summary.value_lost["shed"], 40.0);
+        // the error page had no more than the one block
+        assert_eq!(summary.value_lost["unavailable"], 20.0);
+        assert_eq!(summary.value_lost.len(), 3);
+        assert_eq!(summary.value_served, 0.0);
+        let all = counters.counted().since(&Counted::default());
+        assert_eq!(all.summary(Duration::ZERO, &around).value_served, 80.0);
     }
 
     #[test]

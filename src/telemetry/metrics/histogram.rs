@@ -7,6 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::name::BUCKETS;
+use crate::clock::Moment;
 
 /// One more than there are ends: the last bucket has none.
 const COUNTS: usize = BUCKETS.len() + 1;
@@ -26,6 +27,8 @@ pub(super) struct Example {
     pub(super) trace_id: u128,
     /// How long it took, in seconds.
     pub(super) seconds: f64,
+    /// When that was.
+    pub(super) at: Moment,
 }
 
 /// The numbers at one moment.
@@ -40,18 +43,22 @@ pub(super) struct Counted {
 }
 
 impl Histogram {
-    /// Counts one.
-    pub(super) fn add(&self, took: Duration, trace_id: Option<u128>) {
+    /// Counts one, and remembers the trace that it belongs to, and when it was, if that is known.
+    pub(super) fn add(&self, took: Duration, of: Option<(u128, Moment)>) {
         let seconds = took.as_secs_f64();
         let bucket = BUCKETS.partition_point(|end| *end < seconds);
         self.counts[bucket].fetch_add(1, Ordering::Relaxed);
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.sum_us.fetch_add(micros, Ordering::Relaxed);
         // whoever would have to wait leaves the example of another page
-        if let Some(trace_id) = trace_id
+        if let Some((trace_id, at)) = of
             && let Some(mut example) = self.examples[bucket].try_lock()
         {
-            *example = Some(Example { trace_id, seconds });
+            *example = Some(Example {
+                trace_id,
+                seconds,
+                at,
+            });
         }
     }
 
@@ -78,7 +85,10 @@ mod tests {
     fn an_end_belongs_to_its_bucket_and_what_is_longer_to_the_last() {
         let histogram = Histogram::default();
         for ms in [1, 2, 800, 801, 60_000] {
-            histogram.add(Duration::from_millis(ms), Some(u128::from(ms)));
+            histogram.add(
+                Duration::from_millis(ms),
+                Some((u128::from(ms), Moment::default())),
+            );
         }
         let counted = histogram.counted();
         assert_eq!(counted.up_to, [1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 3, 4, 4, 4, 5]);
@@ -94,7 +104,7 @@ mod tests {
     fn who_would_have_to_wait_for_an_example_does_without() {
         let histogram = Histogram::default();
         let held = histogram.examples[0].lock();
-        histogram.add(Duration::ZERO, Some(1));
+        histogram.add(Duration::ZERO, Some((1, Moment::default())));
         drop(held);
         let counted = histogram.counted();
         assert_eq!((counted.up_to[0], counted.examples[0]), (1, None));

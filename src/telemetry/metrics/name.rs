@@ -5,8 +5,8 @@
 //! never from a request, so a site has at most [`series_max`] series, whatever readers ask for.
 
 use crate::fragment::Grade;
-use crate::report::{BreakerState, Cause, Outcome};
-use crate::site::Site;
+use crate::report::{BreakerState, Cause, Found, Loss, Outcome, Tier};
+use crate::site::{OriginSpec, Site};
 use crate::telemetry::slo::burn::WINDOWS;
 
 /// Upper ends of the buckets of all durations, in seconds.
@@ -26,6 +26,20 @@ pub const COMPLETENESS: [&str; 6] = [
 
 /// Why an origin's door did not let a request in.
 pub const REFUSALS: [&str; 2] = ["open", "busy"];
+
+/// Why a block was given up before anybody was asked for it: by the level, by an operator, because its
+/// origin is slower than usual, because it is left alone, because it is at its limit.
+pub const SHED: [&str; 5] = ["level", "switched", "limited", "open", "busy"];
+
+/// Why a page was not composed as it should be: by the law, because there was no place, because its turn
+/// came too late; and, besides, that not even its text could be composed then.
+pub const PAGES_SHED: [&str; 4] = ["admission", "full", "late", "refused"];
+
+/// What the shared store does with a question.
+pub const CALLS: [&str; 5] = ["hit", "miss", "skipped", "timeout", "error"];
+
+/// What becomes of what is sent to a collector.
+pub const DELIVERIES: [&str; 2] = ["sent", "lost"];
 
 /// How reloads end.
 pub const RESULTS: [&str; 2] = ["ok", "refused"];
@@ -67,8 +81,24 @@ pub enum Label {
     Outcome,
     /// One of [`Cause::LABELS`].
     Cause,
+    /// One of [`Loss::LABELS`].
+    Loss,
+    /// One of [`SHED`].
+    Shed,
+    /// One of [`PAGES_SHED`].
+    PageShed,
+    /// One of [`Tier::ALL`].
+    Tier,
+    /// One of [`Found::ALL`].
+    Found,
+    /// One of [`CALLS`].
+    Call,
+    /// One of [`DELIVERIES`].
+    Delivery,
     /// An origin of the site.
     Origin,
+    /// A replica of an origin that has several, as it is declared.
+    Replica,
     /// One of [`REFUSALS`].
     Refusal,
     /// One of [`Grade::ALL`].
@@ -94,8 +124,11 @@ impl Label {
             Self::Completeness => "completeness",
             Self::Fragment => "fragment",
             Self::Outcome => "outcome",
-            Self::Cause | Self::Refusal => "cause",
+            Self::Cause | Self::Refusal | Self::Loss | Self::Shed | Self::PageShed => "cause",
+            Self::Tier => "tier",
+            Self::Found | Self::Call | Self::Delivery => "result",
             Self::Origin => "origin",
+            Self::Replica => "replica",
             Self::Grade => "grade",
             Self::State => "state",
             Self::Result => "result",
@@ -114,7 +147,15 @@ impl Label {
             Self::Fragment => site.fragments.len(),
             Self::Outcome => Outcome::LABELS.len(),
             Self::Cause => Cause::LABELS.len(),
+            Self::Loss => Loss::LABELS.len(),
+            Self::Shed => SHED.len(),
+            Self::PageShed => PAGES_SHED.len(),
+            Self::Tier => Tier::ALL.len(),
+            Self::Found => Found::ALL.len(),
+            Self::Call => CALLS.len(),
+            Self::Delivery => DELIVERIES.len(),
             Self::Origin => site.origins.len(),
+            Self::Replica => site.origins.iter().map(replicas).sum(),
             Self::Refusal => REFUSALS.len(),
             Self::Grade => Grade::ALL.len(),
             Self::State => BreakerState::ALL.len(),
@@ -129,6 +170,14 @@ impl Label {
 /// Levels that a page may have been planned at: 0, one for each step, and one for snapshots.
 pub fn levels(site: &Site) -> usize {
     site.ladder.steps().len() + 2
+}
+
+/// Replicas of an origin that are told apart: where there is one, it is the origin.
+fn replicas(origin: &OriginSpec) -> usize {
+    match origin.replicas.len() {
+        1 => 0,
+        several => several,
+    }
 }
 
 macro_rules! metrics {
@@ -175,10 +224,13 @@ metrics! {
     FragmentOutcomes Counter "marbre_fragment_outcomes" [Fragment, Outcome] "How the slots of a fragment were filled, or that they were not."
     FragmentDuration Histogram "marbre_fragment_duration_seconds" [Fragment] "From the start of the page to the moment when the slot was settled."
     FragmentTroubles Counter "marbre_fragment_troubles" [Fragment, Cause] "Slots that something stood in the way of, whatever filled them then, by what it was."
-    FragmentShed Counter "marbre_fragment_shed" [Fragment] "Slots that the level gave up."
+    FragmentShed Counter "marbre_fragment_shed" [Fragment, Shed] "Slots whose block was given up before anybody was asked for it, whatever filled them then, by why."
+    ValueServed Counter "marbre_value_served" [Page] "What the blocks that readers got were worth, by their declared values."
+    ValueLost Counter "marbre_value_lost" [Page, Loss] "What the blocks were worth that readers did not get, by why; an error page loses all of its blocks."
+    PagesShed Counter "marbre_pages_shed" [PageShed] "Pages that got their snapshot or their text alone because composing them was too much; refused is what got nothing then, and is counted by what came first as well."
     BlockLimited Counter "marbre_block_limited" [Fragment] "Requests not made because the block's origin is slower than usual."
     BlockShare Gauge "marbre_block_share_ratio" [Fragment] "The share of the readers whose pages ask for an optional block."
-    AttemptDuration Histogram "marbre_origin_attempt_duration_seconds" [Origin] "One try at an origin, from its start to the last byte or the failure."
+    AttemptDuration Histogram "marbre_origin_attempt_duration_seconds" [Origin] "One try at an origin, from its start to the last byte or the failure; of what is passed through, to the head of the answer."
     OriginRequests Counter "marbre_origin_requests" [Origin] "Requests that fragments have asked an origin for."
     OriginFailed Counter "marbre_origin_failed" [Origin] "Requests that failed, a missed deadline included."
     OriginSlow Counter "marbre_origin_slow" [Origin] "Requests that were answered, but slowly."
@@ -191,6 +243,13 @@ metrics! {
     OriginInFlight Gauge "marbre_origin_in_flight" [Origin] "Requests in flight."
     OriginInFlightMax Gauge "marbre_origin_in_flight_max" [Origin] "Requests that may be in flight."
     BreakerState Gauge "marbre_origin_breaker_state" [Origin, Grade, State] "1 for the state in which the breaker is, 0 for the others; closed is healthy."
+    ReplicaAttempts Counter "marbre_replica_attempts" [Origin, Replica] "Attempts at one of several replicas."
+    ReplicaFailed Counter "marbre_replica_failed" [Origin, Replica] "Attempts at it that failed, a missed deadline included."
+    ReplicaInFlight Gauge "marbre_replica_in_flight" [Origin, Replica] "Requests in flight at it."
+    ReplicaWeight Gauge "marbre_replica_weight_ratio" [Origin, Replica] "Its share of an equal share; 0 of a canary that was withdrawn."
+    ReplicaTypical Gauge "marbre_replica_typical_seconds" [Origin, Replica] "What a good answer of it typically takes."
+    ReplicaHealthy Gauge "marbre_replica_healthy" [Origin, Replica] "1 where its health check is content, 0 where it is not."
+    ReplicaState Gauge "marbre_replica_breaker_state" [Origin, Replica, State] "1 for the state in which its breaker is, 0 for the others; open is ejected."
     Level Gauge "marbre_level" [] "The level that everybody's pages have at least; 0 is the full page."
     LevelByLaw Gauge "marbre_level_by_law" [] "What the law alone has decided."
     Theta Gauge "marbre_theta_ratio" [] "The share of the optional work of a page that can be afforded."
@@ -201,13 +260,22 @@ metrics! {
     Lag Gauge "marbre_runtime_lag_seconds" [] "How late the runtime's timers are at present."
     PagesInFlight Gauge "marbre_pages_in_flight" [] "Pages being composed."
     Flights Gauge "marbre_flights" [] "Flights under way."
-    CacheEntries Gauge "marbre_cache_entries" [] "Copies in memory."
-    CacheBytes Gauge "marbre_cache_bytes" [] "Bytes of copies in memory."
-    CacheBytesMax Gauge "marbre_cache_max_bytes" [] "Bytes that copies in memory may take."
+    FlightsLaunched Counter "marbre_flights_launched" [] "Flights that were begun."
+    FlightsJoined Counter "marbre_flights_joined" [] "Slots that waited for a flight which was under way for another: requests that were not made."
+    CacheLookups Counter "marbre_cache_lookups" [Fragment, Tier, Found] "Slots that looked for a copy, by where they looked and what was there."
+    CacheEntries Gauge "marbre_cache_entries" [Tier] "Copies in memory, and on this disk."
+    CacheBytes Gauge "marbre_cache_bytes" [Tier] "Bytes of copies."
+    CacheBytesMax Gauge "marbre_cache_max_bytes" [Tier] "Bytes that copies may take."
+    CacheEvicted Counter "marbre_cache_evicted" [Tier] "Copies that went to make room for others."
+    CacheWritten Counter "marbre_cache_written" [Tier] "Copies that were written to this disk, and to the shared store."
+    CacheDropped Counter "marbre_cache_dropped" [Tier] "Copies that were not written: no room in the queue, too large, or trouble."
+    SharedCalls Counter "marbre_cache_shared_calls" [Call] "Questions to the shared store, by what came of them."
+    TraceSpans Counter "marbre_trace_spans" [Delivery] "Spans for the collector of traces, by what became of them."
+    MetricExports Counter "marbre_metric_exports" [Delivery] "Exports of all metrics to a collector, by what became of them."
     Pushed Counter "marbre_pushed" [] "Copies that were pushed or withdrawn."
     Reloads Counter "marbre_reloads" [Result] "Times that the site was read again."
     Purges Counter "marbre_purges" [] "Times that copies were purged."
-    SloMeasured Counter "marbre_slo_measured" [Slo] "What an objective has measured: pages, or what their blocks are worth."
+    SloMeasured Counter "marbre_slo_measured" [Slo] "What an objective has measured: pages, or thousandths of what their blocks are worth."
     SloMissed Counter "marbre_slo_missed" [Slo] "Of what was measured, what readers did not get."
     SloMissedPages Counter "marbre_slo_missed_pages" [Slo] "Pages on which something was missed."
     SloObjective Gauge "marbre_slo_objective_ratio" [Slo] "The share that is to keep the promise."
@@ -218,7 +286,10 @@ metrics! {
 /// Series that a site has at most.
 pub fn series_max(site: &Site) -> usize {
     let of = |metric: &Metric| {
+        // a replica has its origin
+        let is_of_replica = metric.labels().contains(&Label::Replica);
         let labels = metric.labels().iter();
+        let labels = labels.filter(|label| !(is_of_replica && **label == Label::Origin));
         let series: usize = labels.map(|label| label.values_max(site)).product();
         match metric.kind() {
             Kind::Counter | Kind::Gauge => series,

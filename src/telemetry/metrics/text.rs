@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 
 use super::histogram::Counted;
 use super::name::{BUCKETS, Kind, Metric};
+use super::series::Series;
 
 /// Which text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,50 +51,6 @@ impl Text {
         Self { format, text }
     }
 
-    /// Begins a metric; all its series follow.
-    pub(super) fn begin(&mut self, metric: Metric) {
-        let suffix = match (self.format, metric.kind()) {
-            (Format::Plain, Kind::Counter) => "_total",
-            _ => "",
-        };
-        let (name, kind, help) = (metric.name(), metric.kind().label(), metric.help());
-        let _ = writeln!(self.text, "# TYPE {name}{suffix} {kind}");
-        if self.format == Format::OpenMetrics && name.ends_with("_seconds") {
-            let _ = writeln!(self.text, "# UNIT {name} seconds");
-        }
-        let _ = writeln!(self.text, "# HELP {name}{suffix} {help}");
-    }
-
-    /// A series that is one number, its values in the order of the metric's labels.
-    pub(super) fn number(&mut self, metric: Metric, values: &[&str], number: f64) {
-        let suffix = match metric.kind() {
-            Kind::Counter => "_total",
-            Kind::Gauge | Kind::Histogram => "",
-        };
-        self.series(metric, suffix, values, None);
-        let _ = writeln!(self.text, " {number}");
-    }
-
-    /// A histogram.
-    pub(super) fn histogram(&mut self, metric: Metric, values: &[&str], counted: &Counted) {
-        for (bucket, up_to) in counted.up_to.iter().enumerate() {
-            let end = BUCKETS.get(bucket);
-            let end = end.map_or_else(|| "+Inf".to_owned(), |end| format!("{end:?}"));
-            self.series(metric, "_bucket", values, Some(&end));
-            let _ = write!(self.text, " {up_to}");
-            if let (Format::OpenMetrics, Some(example)) = (self.format, counted.examples[bucket]) {
-                let (trace_id, seconds) = (example.trace_id, example.seconds);
-                let _ = write!(self.text, " # {{trace_id=\"{trace_id:032x}\"}} {seconds}");
-            }
-            self.text.push('\n');
-        }
-        let all = counted.up_to.last().copied().unwrap_or(0);
-        self.series(metric, "_sum", values, None);
-        let _ = writeln!(self.text, " {}", counted.sum);
-        self.series(metric, "_count", values, None);
-        let _ = writeln!(self.text, " {all}");
-    }
-
     /// All of it.
     pub(super) fn finish(mut self) -> String {
         if self.format == Format::OpenMetrics {
@@ -120,6 +77,49 @@ impl Text {
     }
 }
 
+impl Series for Text {
+    fn begin(&mut self, metric: Metric) {
+        let suffix = match (self.format, metric.kind()) {
+            (Format::Plain, Kind::Counter) => "_total",
+            _ => "",
+        };
+        let (name, kind, help) = (metric.name(), metric.kind().label(), metric.help());
+        let _ = writeln!(self.text, "# TYPE {name}{suffix} {kind}");
+        if self.format == Format::OpenMetrics && name.ends_with("_seconds") {
+            let _ = writeln!(self.text, "# UNIT {name} seconds");
+        }
+        let _ = writeln!(self.text, "# HELP {name}{suffix} {help}");
+    }
+
+    fn number(&mut self, metric: Metric, values: &[&str], number: f64) {
+        let suffix = match metric.kind() {
+            Kind::Counter => "_total",
+            Kind::Gauge | Kind::Histogram => "",
+        };
+        self.series(metric, suffix, values, None);
+        let _ = writeln!(self.text, " {number}");
+    }
+
+    fn histogram(&mut self, metric: Metric, values: &[&str], counted: &Counted) {
+        for (bucket, up_to) in counted.up_to.iter().enumerate() {
+            let end = BUCKETS.get(bucket);
+            let end = end.map_or_else(|| "+Inf".to_owned(), |end| format!("{end:?}"));
+            self.series(metric, "_bucket", values, Some(&end));
+            let _ = write!(self.text, " {up_to}");
+            if let (Format::OpenMetrics, Some(example)) = (self.format, counted.examples[bucket]) {
+                let (trace_id, seconds) = (example.trace_id, example.seconds);
+                let _ = write!(self.text, " # {{trace_id=\"{trace_id:032x}\"}} {seconds}");
+            }
+            self.text.push('\n');
+        }
+        let all = counted.up_to.last().copied().unwrap_or(0);
+        self.series(metric, "_sum", values, None);
+        let _ = writeln!(self.text, " {}", counted.sum);
+        self.series(metric, "_count", values, None);
+        let _ = writeln!(self.text, " {all}");
+    }
+}
+
 fn escaped(value: &str) -> String {
     let value = value.replace('\\', "\\\\").replace('"', "\\\"");
     value.replace('\n', "\\n")
@@ -128,6 +128,7 @@ fn escaped(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Moment;
     use crate::telemetry::metrics::histogram::Histogram;
     use std::time::Duration;
 
@@ -136,7 +137,8 @@ mod tests {
         text.begin(Metric::OriginRefused);
         text.number(Metric::OriginRefused, &["a\"b\\c\nd", "open"], 3.0);
         let histogram = Histogram::default();
-        histogram.add(Duration::from_millis(1), Some(0xabc));
+        let page = (0xabc, Moment::default());
+        histogram.add(Duration::from_millis(1), Some(page));
         text.begin(Metric::PageHead);
         text.histogram(Metric::PageHead, &["front"], &histogram.counted());
         text.begin(Metric::Theta);

@@ -124,7 +124,7 @@ mod tests {
     use super::*;
     use crate::clock::Moment;
     use crate::degradation::Level;
-    use crate::report::Cause;
+    use crate::report::{Cause, Looked};
 
     fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
@@ -134,6 +134,8 @@ mod tests {
         let fragment = |name, outcome| FragmentReport {
             name: Cow::Borrowed(name),
             outcome,
+            value: 1.0,
+            looked: Looked::default(),
             age: Some(ms(90_000)),
             duration: ms(40),
             span_id: 0,

@@ -24,7 +24,7 @@ pub struct SloState {
     pub pages: Vec<String>,
     /// The share that has kept it over the period; absent where nothing was measured.
     pub kept: Option<f64>,
-    /// What was measured over the period: pages, or what their blocks are worth.
+    /// What was measured over the period: pages, or thousandths of what their blocks are worth.
     pub measured: u64,
     /// Of it, what readers did not get.
     pub missed: u64,

@@ -4,14 +4,14 @@
 use std::time::Duration;
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
-use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
 
 use crate::report::{AttemptReport, FragmentReport, OmitReason, Outcome, PageReport};
+use crate::telemetry::resource::{self, attribute, text};
 
 /// Of a trace that is recorded.
 const SAMPLED: u32 = 1;
@@ -23,23 +23,12 @@ pub(super) fn count(report: &PageReport<'_>) -> u64 {
 }
 
 /// What a collector is told of these pages.
-pub(super) fn request(reports: &[PageReport<'_>]) -> ExportTraceServiceRequest {
-    let version = env!("CARGO_PKG_VERSION").to_owned();
+pub(super) fn request(reports: &[PageReport<'_>], instance: &str) -> ExportTraceServiceRequest {
     ExportTraceServiceRequest {
         resource_spans: vec![ResourceSpans {
-            resource: Some(Resource {
-                attributes: vec![
-                    text("service.name", "marbre"),
-                    text("service.version", &version),
-                ],
-                ..Resource::default()
-            }),
+            resource: Some(resource::resource(instance)),
             scope_spans: vec![ScopeSpans {
-                scope: Some(InstrumentationScope {
-                    name: "marbre".to_owned(),
-                    version,
-                    ..InstrumentationScope::default()
-                }),
+                scope: Some(resource::scope()),
                 spans: reports.iter().flat_map(spans).collect(),
                 ..ScopeSpans::default()
             }],
@@ -150,18 +139,6 @@ fn error(message: String) -> Status {
         message,
         code: StatusCode::Error.into(),
     }
-}
-
-fn attribute(key: &str, value: Value) -> KeyValue {
-    KeyValue {
-        key: key.to_owned(),
-        value: Some(AnyValue { value: Some(value) }),
-        ..KeyValue::default()
-    }
-}
-
-fn text(key: &str, value: &str) -> KeyValue {
-    attribute(key, Value::StringValue(value.to_owned()))
 }
 
 fn number(key: &str, value: i64) -> KeyValue {

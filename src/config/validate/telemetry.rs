@@ -1,0 +1,159 @@
+//! `[telemetry]`. Owns what a collector must be, and what may be sent with each request to it.
+
+use std::collections::BTreeMap;
+
+use http::{HeaderName, HeaderValue, Uri};
+
+use super::Context;
+use super::settings::{expand, place};
+use crate::config::diagnose::{Diagnostic, FileId};
+use crate::config::file::At;
+use crate::config::read::Declared;
+use crate::site::{CollectorSettings, MetricSettings, TraceSettings};
+
+/// Headers of one collector.
+const HEADERS_MAX: usize = 16;
+
+/// What is sent with each request anyway, or would break it.
+const NOT_TO_BE_SET: [&str; 7] = [
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "host",
+    "te",
+    "transfer-encoding",
+];
+
+/// What is sent, and where to. What was reported is left out.
+pub(super) struct Observing {
+    pub(super) traces: Option<TraceSettings>,
+    pub(super) metrics: Option<MetricSettings>,
+}
+
+pub(super) fn telemetry(declared: &Declared, cx: &mut Context<'_>) -> Observing {
+    let (telemetry, main) = (&declared.telemetry, declared.main);
+    if !*telemetry.enabled {
+        cx.report(
+            Diagnostic::warning("nothing is counted of pages")
+                .at(place(&telemetry.enabled, main), "telemetry is off")
+                .help("this is for measuring what it costs: alerts, charts and post-mortems stay empty"),
+        );
+    }
+    let (traces, metrics) = (&telemetry.traces, &telemetry.metrics);
+    let traces_to = Written {
+        table: "[telemetry.traces]",
+        example: "http://127.0.0.1:4318/v1/traces",
+        endpoint: traces.endpoint.as_ref(),
+        headers: &traces.headers,
+        is_packed: *traces.gzip,
+    };
+    let metrics_to = Written {
+        table: "[telemetry.metrics]",
+        example: "http://127.0.0.1:4318/v1/metrics",
+        endpoint: metrics.endpoint.as_ref(),
+        headers: &metrics.headers,
+        is_packed: *metrics.gzip,
+    };
+    Observing {
+        traces: traces_to
+            .collector(main, cx)
+            .map(|collector| TraceSettings {
+                collector,
+                sample: *traces.sample,
+                slow: traces.slow.0,
+                notable_max: *traces.notable_max,
+            }),
+        metrics: metrics_to
+            .collector(main, cx)
+            .map(|collector| MetricSettings {
+                collector,
+                interval: metrics.interval.0,
+            }),
+    }
+}
+
+/// A collector as it is written.
+struct Written<'d> {
+    table: &'static str,
+    example: &'static str,
+    endpoint: Option<&'d At<String>>,
+    headers: &'d BTreeMap<String, At<String>>,
+    is_packed: bool,
+}
+
+impl Written<'_> {
+    fn collector(&self, main: FileId, cx: &mut Context<'_>) -> Option<CollectorSettings> {
+        // what is wrong with them is told, also of a collector that cannot be reached
+        let headers = self.headers(main, cx);
+        let table = self.table;
+        let Some(endpoint) = self.endpoint else {
+            if let Some(value) = self.headers.values().next() {
+                cx.report(
+                    Diagnostic::warning(format!("`{table}` does not say where the collector is"))
+                        .at(place(value, main), "nobody is sent this")
+                        .help(format!("for example `endpoint = \"{}\"`", self.example)),
+                );
+            }
+            return None;
+        };
+        let place = place(endpoint, main);
+        let url = expand(endpoint, &place, cx)?;
+        let uri = url.parse::<Uri>().ok();
+        let is_web = |uri: &Uri| matches!(uri.scheme_str(), Some("http" | "https"));
+        let has_host = |uri: &Uri| uri.host().is_some_and(|host| !host.is_empty());
+        if !uri.is_some_and(|uri| is_web(&uri) && has_host(&uri)) {
+            cx.report(
+                Diagnostic::error(format!("the collector of `{table}` cannot be reached"))
+                    .at(place, "no http:// or https:// address")
+                    .help(format!("for example `{}`", self.example)),
+            );
+            return None;
+        }
+        Some(CollectorSettings {
+            endpoint: url,
+            headers,
+            is_packed: self.is_packed,
+        })
+    }
+
+    fn headers(&self, main: FileId, cx: &mut Context<'_>) -> Vec<(String, String)> {
+        let mut headers = Vec::new();
+        for (index, (name, value)) in self.headers.iter().enumerate() {
+            let at = place(value, main);
+            if index == HEADERS_MAX {
+                cx.report(
+                    Diagnostic::error(format!("`{}` has too many headers", self.table))
+                        .at(at, format!("at most {HEADERS_MAX}")),
+                );
+                break;
+            }
+            let lower = name.to_ascii_lowercase();
+            if HeaderName::try_from(name.as_str()).is_err()
+                || NOT_TO_BE_SET.contains(&lower.as_str())
+            {
+                cx.report(
+                    Diagnostic::error(format!("`{name}` cannot be sent to a collector"))
+                        .at(at, "marbre sets this header itself")
+                        .help("headers are for what the collector knows senders by"),
+                );
+                continue;
+            }
+            let Some(text) = expand(value, &at, cx) else {
+                continue;
+            };
+            if text.is_empty() || HeaderValue::try_from(text.as_str()).is_err() {
+                // what it holds is not repeated
+                cx.report(
+                    Diagnostic::error(format!("the value of `{name}` cannot be sent")).at(
+                        at,
+                        "it is empty, or holds letters that a header cannot carry",
+                    ),
+                );
+                continue;
+            }
+            headers.push((lower, text));
+        }
+        headers
+    }
+}

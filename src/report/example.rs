@@ -1,0 +1,43 @@
+//! A page for the tests of whoever reads reports: read to its end, at the full level.
+
+use std::time::Duration;
+
+use super::{FragmentReport, Looked, Outcome, PageReport};
+use crate::clock::Moment;
+use crate::degradation::Level;
+
+/// A page with these blocks, each with its value and outcome, that took so many milliseconds.
+pub(crate) fn page(
+    status: u16,
+    blocks: &[(&'static str, f64, Outcome)],
+    ms: u64,
+) -> PageReport<'static> {
+    let duration = Duration::from_millis(ms);
+    let fragments = blocks.iter().map(|(name, value, outcome)| FragmentReport {
+        name: (*name).into(),
+        outcome: outcome.clone(),
+        value: *value,
+        looked: Looked::default(),
+        age: None,
+        duration,
+        span_id: 0,
+    });
+    PageReport {
+        page: "p".into(),
+        path: "/".into(),
+        trace_id: 1,
+        span_id: 1,
+        parent_id: 0,
+        is_sampled: false,
+        began: Moment::default(),
+        level: Level::FULL,
+        is_rehearsal: false,
+        status,
+        head_after: Duration::ZERO,
+        duration,
+        finished: true,
+        snapshot: None,
+        fragments: fragments.collect(),
+        attempts: Vec::new(),
+    }
+}
