@@ -9,6 +9,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::degradation::switches::{Act, SPAN, Subject};
 use crate::degradation::{Level, Step, Switch};
@@ -90,7 +91,12 @@ struct Signed {
 }
 
 pub(super) async fn set_level(State(state): Shared, body: Bytes) -> Response {
-    let asked = match serde_json::from_slice(&body) {
+    let parsed = match serde_json::from_slice::<Value>(&body) {
+        // a list would do for a table of these fields
+        Ok(Value::Array(_)) => return unclear(),
+        parsed => parsed.and_then(serde_json::from_value),
+    };
+    let asked = match parsed {
         Ok(asked) => asked,
         Err(_) if body.trim_ascii() == b"auto" => NewLevel::Word("auto".to_owned()),
         Err(_) => return unclear(),

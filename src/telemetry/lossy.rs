@@ -6,16 +6,18 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tracing_subscriber::fmt::MakeWriter;
 
 /// Lines that may wait to be written.
 const QUEUE_LINES: usize = 4096;
-/// How long the end of the process waits for the last lines.
+/// How long the end of the process waits for the last lines, once there is room for them in the queue.
 const FLUSH_TIME_MAX: Duration = Duration::from_millis(500);
 /// Between two looks at whether there is room in the queue at the end of the process.
 const RETRY: Duration = Duration::from_millis(1);
+/// How many looks.
+const RETRIES_MAX: usize = 500;
 
 enum Message {
     Line(Vec<u8>),
@@ -94,17 +96,19 @@ impl<'w> MakeWriter<'w> for Lossy {
 impl Drop for LogGuard {
     fn drop(&mut self) {
         // a reader who does not read must not keep the process from ending
-        let by = Instant::now() + FLUSH_TIME_MAX;
         let (done, flushed) = sync_channel(1);
         let mut message = Message::Flush(done);
-        while let Err(TrySendError::Full(back)) = self.0.try_send(message) {
-            if Instant::now() >= by {
-                return;
+        for _ in 0..RETRIES_MAX {
+            match self.0.try_send(message) {
+                Err(TrySendError::Full(back)) => message = back,
+                Err(TrySendError::Disconnected(_)) => return,
+                Ok(()) => {
+                    let _ = flushed.recv_timeout(FLUSH_TIME_MAX);
+                    return;
+                }
             }
-            message = back;
             std::thread::sleep(RETRY);
         }
-        let _ = flushed.recv_timeout(by.saturating_duration_since(Instant::now()));
     }
 }
 
