@@ -34,12 +34,12 @@ use crate::degradation::{Executor, Level, Mode, NoSuchLevel};
 use crate::fetch::dns::{self, Resolver};
 use crate::fetch::{Fetcher, Means, Origin, http::HttpOrigin};
 use crate::fragment::FragmentId;
-use crate::report::{Cause, Event, Observer};
+use crate::report::{Cause, Event, Observer, Throttle};
 use crate::server::{self, InFlight, ServerState, accept};
 use crate::site::{self, OriginSpec, ServerSettings, SharedSettings, Site};
 use crate::switchboard::Switchboard;
 use crate::telemetry::journal::Around;
-use crate::telemetry::{Journal, Metrics, Pulse, Samples, Tally, Throttle, Traces};
+use crate::telemetry::{Journal, Metrics, Pulse, Samples, Tally, Traces};
 
 mod govern;
 pub mod journal;

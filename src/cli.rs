@@ -31,9 +31,9 @@ mod switch;
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
-    /// How log lines look.
-    #[arg(long, global = true, value_enum, default_value_t)]
-    log: LogFormat,
+    /// How log lines look, instead of as [telemetry.log] says [default: auto].
+    #[arg(long, global = true, value_enum, env = "MARBRE_LOG")]
+    log: Option<LogFormat>,
     /// Log more.
     #[arg(long, short, global = true)]
     verbose: bool,

@@ -12,10 +12,14 @@ use crate::clock::Moment;
 use crate::degradation::{Decision, Level, Sample, Switch};
 use crate::fragment::Grade;
 
+pub mod story;
+mod throttle;
 mod told;
 mod trail;
 
-pub use trail::{Attempt, Trail};
+pub use story::{Afforded, Story};
+pub use throttle::{Throttle, Untold};
+pub use trail::{Attempt, Rung, Trail, TriedRung};
 
 /// Why content could not be had from a source.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -669,6 +673,12 @@ impl fmt::Display for OriginChange {
 pub trait Observer: Send + Sync {
     /// A page has ended.
     fn page(&self, report: &PageReport<'_>);
+    /// Whether this page is to be told in full, which costs some work: what was planned, what was tried.
+    fn wants_story(&self, _report: &PageReport<'_>) -> bool {
+        false
+    }
+    /// A page in full, as it was wanted.
+    fn story(&self, _story: Story) {}
     /// Something happened.
     fn event(&self, event: &Event);
     /// A try at an origin has come to its end, whatever that was.

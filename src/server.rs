@@ -22,8 +22,8 @@ use tower::{BoxError, Service, service_fn};
 
 use crate::compose::{Composer, Edition};
 use crate::degradation::Mode;
+use crate::report::Throttle;
 use crate::site::{Found, Target, route};
-use crate::telemetry::Throttle;
 
 pub mod accept;
 mod block;
@@ -53,7 +53,7 @@ pub struct ServerState {
     pub tasks: TaskTracker,
     /// Whether the server is stopping: what could go on for ever then ends.
     pub stop: CancellationToken,
-    /// What was said in the log about requests that could not be passed through.
+    /// What was said in the log about requests that could not be answered as they should.
     pub complaints: Throttle,
     /// What readers were told last of how the site is.
     pub noticed: Noticed,
@@ -90,7 +90,10 @@ where
             let accepted = coding::Accepted::of(request.headers());
             let answer = async { accepted.code(answer(&state, &who, request).await).await };
             let answer = AssertUnwindSafe(answer).catch_unwind().await;
-            Ok(answer.unwrap_or_else(|panic| error_page::panicked(&*panic)))
+            Ok(answer.unwrap_or_else(|panic| {
+                let now = state.composer.clock().now();
+                error_page::panicked(&*panic, &state.complaints, now)
+            }))
         }
     })
 }

@@ -19,13 +19,16 @@ use crate::fragment::source::Variable;
 use crate::fragment::{Fragment, FragmentId, OriginId};
 
 pub mod availability;
+pub mod debug;
 pub mod degradation;
 pub mod origin;
 pub mod page;
 pub mod route;
 pub mod status;
+pub mod telemetry;
 
 pub use availability::Availability;
+pub use debug::{DebugRefused, DebugSecret};
 pub use degradation::{DegradationSpec, LawSpec, Mode, RehearseToken};
 pub use origin::{
     Address, BreakerPolicy, Connections, HealthCheck, OriginSpec, ReplicaSpec, RetryPolicy, Role,
@@ -33,6 +36,7 @@ pub use origin::{
 pub use page::{Member, Page, PageId, Piece, Snapshots};
 pub use route::{Found, Routes, Target};
 pub use status::StatusSpec;
+pub use telemetry::{AccessLogSettings, AccessTarget, ClientShown, LineFormat, RecentSettings};
 
 /// A site, ready to be served.
 #[derive(Debug)]
@@ -51,6 +55,8 @@ pub struct Site {
     pub statics: Vec<StaticFolder>,
     /// The page that tells readers how the site is, if it has one.
     pub status: Option<StatusSpec>,
+    /// What tokens are signed with by which somebody may see how a page was made; `None`: nobody may.
+    pub debug: Option<DebugSecret>,
     /// Path patterns → pages, proxies, folders.
     pub routes: Routes,
     /// What each level gives up.
@@ -223,6 +229,12 @@ pub struct ServerSettings {
     pub shared: Option<SharedSettings>,
     /// Where traces go; `None`: nowhere.
     pub traces: Option<TraceSettings>,
+    /// How lines of the log look.
+    pub log: LineFormat,
+    /// Where a record of each request goes; `None`: nowhere.
+    pub access_log: Option<AccessLogSettings>,
+    /// Which pages are remembered.
+    pub recent: RecentSettings,
 }
 
 /// `[telemetry.traces]`: which pages are exported as traces, and where to.

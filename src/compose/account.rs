@@ -2,6 +2,7 @@
 //! until they are written, and the report that is made of them at the end.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
@@ -13,18 +14,20 @@ use crate::fragment::facts::Facts;
 use crate::fragment::{Fragment, Source, SourceRequest};
 use crate::plan::Plan;
 use crate::report::{
-    Attempt, AttemptReport, Cause, FragmentReport, OmitReason, Outcome, PageReport,
+    Afforded, Attempt, AttemptReport, Cause, FragmentReport, Observer, OmitReason, Outcome,
+    PageReport, Story,
 };
 use crate::site::{Page, PageId};
 
 use super::slot::{Fill, Settled};
-use super::{Order, PageHead};
+use super::{Order, PageHead, Wanted, story};
 
 pub(crate) struct Account {
     order: Order,
     page: PageId,
     path: String,
     level: Level,
+    planned_at: Level,
     started: Instant,
     head_after: Duration,
     status: u16,
@@ -34,16 +37,21 @@ pub(crate) struct Account {
     /// How old the snapshot is that takes the page's place.
     snapshot: Option<Duration>,
     finished: bool,
+    /// Whether its slots were planned, and not its snapshot shown at once.
+    pub(super) is_planned: bool,
+    afforded: Afforded,
+    witness: Option<Arc<dyn Observer>>,
     members: Vec<Option<Settled>>,
 }
 
 impl Account {
-    pub(super) fn new(order: Order, plan: &Plan, path: &str) -> Self {
+    pub(super) fn new(order: Order, plan: &Plan, wanted: Wanted<'_>) -> Self {
         Self {
             order,
             page: plan.page,
-            path: path.to_owned(),
+            path: wanted.path.to_owned(),
             level: plan.level,
+            planned_at: plan.level,
             started: plan.started,
             head_after: Duration::ZERO,
             status: 0,
@@ -51,6 +59,9 @@ impl Account {
             personal: false,
             snapshot: None,
             finished: false,
+            is_planned: true,
+            afforded: wanted.afforded,
+            witness: wanted.witness,
             members: plan.steps.iter().map(|_| None).collect(),
         }
     }
@@ -165,8 +176,12 @@ impl Account {
                 .times
                 .record(report.took(), target);
         }
-        for observer in self.order.composer.observers() {
+        let observers = self.order.composer.observers().iter();
+        for observer in observers.chain(&self.witness) {
             observer.page(&report);
+            if observer.wants_story(&report) {
+                observer.story(self.story(&report));
+            }
         }
     }
 
@@ -191,6 +206,17 @@ impl Account {
                     settled.at.saturating_duration_since(self.started),
                 ))
             })
+    }
+
+    fn story(&self, report: &PageReport<'_>) -> Story {
+        let level = self.is_planned.then_some(self.planned_at);
+        let page = story::Told {
+            id: self.page,
+            level,
+            started: self.started,
+            afforded: self.afforded,
+        };
+        story::story(&self.order, page, report)
     }
 
     fn report(&self, members: Vec<Option<Settled>>) -> PageReport<'_> {

@@ -15,7 +15,7 @@ use super::files::Remembering;
 use super::read::{Declared, Entry};
 use crate::degradation::{Ladder, Step};
 use crate::fragment::{Fragment, SourceRequest};
-use crate::site::{DegradationSpec, OriginSpec, Page, ServerSettings, Site, StatusSpec, Wants};
+use crate::site::{DebugSecret, DegradationSpec, OriginSpec, Page, ServerSettings, Site, StatusSpec, Wants};
 
 mod assets;
 mod declared;
@@ -34,6 +34,7 @@ mod routes;
 mod settings;
 mod sources;
 mod status;
+mod telemetry;
 mod templates;
 mod usage;
 
@@ -100,6 +101,7 @@ pub(super) fn validate(
     let routes = routes::routes(declared, &origin_names, cx);
     let status = status::status(declared, &fragment_names, cx);
     let ladder = ladder::declared(declared, &fragment_names, cx);
+    let debug = telemetry::debug(declared, cx);
 
     if cx.found.has_errors() {
         return None;
@@ -116,6 +118,7 @@ pub(super) fn validate(
         ladder,
         degradation,
         status,
+        debug: debug.flatten(),
     };
     let made = site.finish(limits).zip(server);
     if made.is_none() {
@@ -152,6 +155,7 @@ struct Built {
     ladder: Option<Vec<Step>>,
     degradation: Option<DegradationSpec>,
     status: Option<StatusSpec>,
+    debug: Option<DebugSecret>,
 }
 
 impl Built {
@@ -177,6 +181,7 @@ impl Built {
                 .into_iter()
                 .collect::<Option<Vec<_>>>()?,
             status: self.status,
+            debug: self.debug,
             routes: self.routes.routes,
             ladder: match self.ladder {
                 Some(steps) => Ladder::new(steps),

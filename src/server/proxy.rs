@@ -163,8 +163,18 @@ async fn origin_overdue(mut turns: watch::Receiver<Turn>, limit: Duration) {
 
 fn failed(state: &ServerState, edition: &Edition, proxy: &Proxy, cause: &Cause) -> Response {
     let (origin, route) = (&edition.site.origin(proxy.origin).name, &proxy.route);
-    if state.complaints.is_due(route, state.composer.clock().now()) {
-        tracing::warn!(route, origin, %cause, "requests passed through to {origin} fail: {cause}");
+    let about = format!("{route} {}", cause.label());
+    if let Some(untold) = state
+        .complaints
+        .due(&about, state.composer.clock().now())
+    {
+        tracing::warn!(
+            route,
+            origin,
+            %cause,
+            untold = untold.0,
+            "requests passed through to {origin} fail: {cause}{untold}"
+        );
     }
     if *cause == Cause::Busy {
         return error_page::unavailable(&edition.site);

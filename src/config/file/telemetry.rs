@@ -1,16 +1,28 @@
-//! The table `[telemetry]` of `fragments.toml`. Owns its keys, defaults and ranges.
+//! The table `[telemetry]` of `fragments.toml`. Owns its keys, defaults and ranges; what is written down
+//! of each request is in `records`.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{At, TimeSpan};
+use super::{AccessLog, At, Log, Recent, TimeSpan};
 
-/// What is told to other systems. Taken at start; a reload does not change it.
+/// What is told to other systems and to whoever looks after the site. Taken at start; a reload changes
+/// nothing but `debug_secret`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Telemetry {
     /// Pages as OpenTelemetry traces.
     pub traces: Traces,
+    /// The log on standard error.
+    pub log: Log,
+    /// One record for each request that was answered.
+    pub access_log: AccessLog,
+    /// Pages that are remembered for `marbre explain --trace`.
+    pub recent: Recent,
+    /// What tokens for `Marbre-Debug` are signed with (`marbre token debug`), best kept out of the file:
+    /// `${MARBRE_DEBUG_SECRET}`. Without it nobody is shown how a page was made.
+    #[schemars(example = &"${MARBRE_DEBUG_SECRET}", extend("x-env" = true))]
+    pub debug_secret: Option<At<String>>,
 }
 
 /// Pages as OpenTelemetry traces.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Uri;
 
-use super::{Context, assets};
+use super::{Context, assets, telemetry};
 use crate::cache::shared::{self, SharedError};
 use crate::config::diagnose::{Diagnostic, FileId, Place};
 use crate::config::file::{self, At};
@@ -40,6 +40,7 @@ pub(super) fn server(declared: &Declared, cx: &mut Context<'_>) -> Option<Server
         .map(|url| readers_url(url, main, cx));
     let shared = shared(declared, cx);
     let traces = traces(declared, cx);
+    let access_log = telemetry::access_log(declared, cx);
     let (listen, admin_listen) = (listen?, admin_listen?);
     let overlap = listen.ip() == admin_listen.ip()
         || listen.ip().is_unspecified()
@@ -91,6 +92,9 @@ pub(super) fn server(declared: &Declared, cx: &mut Context<'_>) -> Option<Server
             Some(traces) => Some(traces?),
             None => None,
         },
+        log: telemetry::log(declared),
+        access_log: access_log?,
+        recent: telemetry::recent(declared),
     })
 }
 

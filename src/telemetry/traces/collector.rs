@@ -15,8 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::spans;
 use crate::clock::Clock;
-use crate::report::PageReport;
-use crate::telemetry::Throttle;
+use crate::report::{PageReport, Throttle};
 
 /// Most pages in one batch.
 const BATCH_PAGES: usize = 128;
@@ -91,8 +90,9 @@ impl Collector {
             }
         }
         if self.lost.load(Ordering::Relaxed) > 0
-            && self.complaints.is_due("spans", self.clock.now())
+            && self.complaints.due("spans", self.clock.now()).is_some()
         {
+            // those of all the batches since it was said last
             let spans = self.lost.swap(0, Ordering::Relaxed);
             tracing::warn!(spans, why, "{spans} spans of traces were lost: {why}");
         }
