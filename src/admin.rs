@@ -26,7 +26,7 @@ use crate::degradation::{Lag, Mode};
 use crate::report::Event;
 use crate::switchboard::Switchboard;
 use crate::telemetry::journal::Around;
-use crate::telemetry::{Journal, Metrics, Samples, Tally};
+use crate::telemetry::{Journal, Metrics, Recent, Samples, Tally};
 
 mod api;
 mod copies;
@@ -39,6 +39,7 @@ mod picture;
 mod preview;
 mod session;
 mod switches;
+mod trace;
 mod words;
 
 pub use live::Live;
@@ -73,6 +74,8 @@ pub struct AdminState {
     pub look: Look,
     /// Who is told of what happens, as it happens.
     pub followers: Arc<AtomicUsize>,
+    /// The latest pages in full.
+    pub recent: Arc<Recent>,
     /// What machines are told.
     pub metrics: Arc<Metrics>,
     /// How late the runtime is.
@@ -147,6 +150,7 @@ pub fn router(state: Arc<AdminState>, more: Option<Router>) -> Router {
         .route("/events", get(journal::events))
         .route("/metrics", get(metrics::metrics))
         .route("/explain", get(api::explain))
+        .route("/trace/{id}", get(trace::trace))
         .route("/reload", post(api::reload))
         .route(
             "/fragments/{*address}",

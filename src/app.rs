@@ -39,7 +39,9 @@ use crate::server::{self, InFlight, ServerState, accept};
 use crate::site::{self, OriginSpec, ServerSettings, SharedSettings, Site};
 use crate::switchboard::Switchboard;
 use crate::telemetry::journal::Around;
-use crate::telemetry::{Journal, Metrics, Pulse, Samples, Tally, Traces};
+use crate::telemetry::{
+    AccessLog, Journal, Metrics, Pulse, Recent, Samples, Tally, Traces, log,
+};
 
 mod govern;
 pub mod journal;
@@ -136,6 +138,7 @@ pub struct App {
     /// Where operators connect.
     pub admin_address: SocketAddr,
     core: Arc<Core>,
+    access: Option<Arc<AccessLog>>,
     journal: Arc<Journal>,
     looking: journal::Looking,
     settings: ServerSettings,
@@ -226,6 +229,16 @@ impl App {
             Arc::clone(&journal) as _,
             Arc::clone(&metrics) as _,
         ];
+        let recent = Arc::new(Recent::new(settings.recent.clone(), clock));
+        observers.push(Arc::clone(&recent) as _);
+        let (remembering, until) = (Arc::clone(&recent), stop.clone());
+        tasks.spawn(async move { remembering.run(until).await });
+        log::prefer(settings.log);
+        let access = settings.access_log.clone().map(|to| {
+            let lost = metrics.access_log_lost();
+            AccessLog::start(to, lost, clock, &tasks, stop.clone()).map(Arc::new)
+        });
+        let access = access.transpose().map_err(StartError::Thread)?;
         let mut traced_share = 0.0;
         if let Some(settings) = &settings.traces {
             let traces = Traces::start(settings.clone(), clock, &tasks, stop.clone());
@@ -287,6 +300,7 @@ impl App {
         });
         let pages = Arc::new(InFlight::new(pages_in_flight_max(&settings)));
         let readers = Arc::new(ServerState {
+            access: access.clone(),
             complaints: Throttle::default(),
             composer: Arc::clone(&composer),
             edition: Arc::clone(&edition),
@@ -323,6 +337,7 @@ impl App {
             composer,
             edition,
             journal: Arc::clone(&journal),
+            recent,
             look: journal::around,
             followers: Arc::default(),
             switches: Arc::clone(&switches),
@@ -380,6 +395,7 @@ impl App {
             is_after_crash: journal.is_after_crash(),
         });
         Ok(Self {
+            access,
             journal,
             looking,
             address,
@@ -423,6 +439,9 @@ impl App {
         self.tell(&Event::Stopped(finished));
         let journal = Arc::clone(&self.journal);
         let _ = tokio::task::spawn_blocking(move || journal.close()).await;
+        if let Some(access) = self.access {
+            let _ = tokio::task::spawn_blocking(move || access.flush()).await;
+        }
         // the last copies that were made are the first that the next start needs
         if let Some(disk) = self.core.composer.cache().disk() {
             let _ = timeout(LAST_WRITES, disk.flush()).await;

@@ -5,8 +5,7 @@
 use crate::clock::Instant;
 use crate::degradation::Level;
 use crate::fragment::facts::Facts;
-use crate::plan::explain::Explanation;
-use crate::plan::{self};
+use crate::plan::{self, explain::Explanation};
 use crate::report::story::{Asked, Block, Story, Tried};
 use crate::report::{Afforded, PageReport};
 use crate::site::PageId;

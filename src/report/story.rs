@@ -274,11 +274,6 @@ impl Block {
         }
         Ok(())
     }
-
-    /// Whether readers saw what was meant.
-    pub fn is_used(&self) -> bool {
-        self.outcome != "failed"
-    }
 }
 
 /// A text as an HTML comment that nothing in it can end. `-->`, `--!>` and a beginning `>` end a comment

@@ -11,13 +11,16 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::clock::Clock;
-use crate::compose::{self, Composed, Edition, PageHead, Verdict};
+use crate::compose::{self, Composed, Edition, PageHead, Verdict, Wanted};
 use crate::degradation::{Admission, Level, Mode, Turn};
 use crate::fragment::facts::Facts;
 use crate::plan::{self, Plan, request};
+use crate::report::Afforded;
 use crate::site::{PageId, Site};
 
 use super::accept::Who;
+use super::answered::Asked as Answered;
+use super::debug::Debugging;
 use super::in_flight::PagePlace;
 use super::reader::{Reading, who_reads};
 use super::{ServerState, error_page};
@@ -44,6 +47,26 @@ pub(super) async fn answer(
     id: PageId,
     params: Vec<(String, String)>,
     head: &Parts,
+    answered: Option<&Arc<Answered>>,
+) -> Response {
+    let clock = state.composer.clock();
+    let debugging = Debugging::of(&edition.site, &head.headers, clock.moment(clock.now()));
+    debugging.tell(state);
+    if let (Debugging::Shown { .. }, Some(answered)) = (&debugging, answered) {
+        answered.show();
+    }
+    let answer = page(state, who, edition, id, params, head, answered).await;
+    debugging.put_into(answer, answered, &head.method).await
+}
+
+async fn page(
+    state: &ServerState,
+    who: &Who,
+    edition: Arc<Edition>,
+    id: PageId,
+    params: Vec<(String, String)>,
+    head: &Parts,
+    answered: Option<&Arc<Answered>>,
 ) -> Response {
     let site = &edition.site;
     if !matches!(head.method, Method::GET | Method::HEAD) {
@@ -62,6 +85,7 @@ pub(super) async fn answer(
         reading: reading(site, who, head, state.composer.clock()),
         id,
         head,
+        answered,
     };
     let answered = page.answer(params).await;
     let Some(mut composed) = answered else {
@@ -89,6 +113,7 @@ struct Asked<'a> {
     reading: Reading,
     id: PageId,
     head: &'a Parts,
+    answered: Option<&'a Arc<Answered>>,
 }
 
 impl Asked<'_> {
@@ -109,10 +134,10 @@ impl Asked<'_> {
         }
         let facts = self.facts(params.clone());
         let now = self.state.composer.clock().now();
-        let (composer, path) = (&self.state.composer, self.head.uri.path());
+        let (composer, wanted) = (&self.state.composer, self.wanted());
         let times = (now, now + SNAPSHOT_TIME);
         let found =
-            compose::snapshot_instead(composer, self.edition, self.id, path, &facts, times).await;
+            compose::snapshot_instead(composer, self.edition, self.id, wanted, &facts, times).await;
         if found.is_some() {
             return found;
         }
@@ -167,8 +192,20 @@ impl Asked<'_> {
             )
         };
         let (composer, edition) = (&self.state.composer, Arc::clone(self.edition));
-        let path = self.head.uri.path();
-        compose::compose(composer, edition, plan, path, facts, (turn, place)).await
+        compose::compose(composer, edition, plan, self.wanted(), facts, (turn, place)).await
+    }
+
+    fn wanted(&self) -> Wanted<'_> {
+        let decision = &self.mode.decision;
+        Wanted {
+            path: self.head.uri.path(),
+            afforded: Afforded {
+                theta: decision.theta,
+                admission: decision.admit,
+                phi: self.mode.phi,
+            },
+            witness: self.answered.map(|answered| Arc::clone(answered) as _),
+        }
     }
 }
 

@@ -31,6 +31,7 @@ use crate::report::Cause;
 use crate::site::Proxy;
 
 use super::accept::Who;
+use super::debug::DEBUG;
 use super::{ServerState, error_page};
 
 /// A stopping server waits no longer for an answer that has fallen silent and that may have no end.
@@ -213,6 +214,8 @@ fn forward(
     let host = headers
         .remove(HOST)
         .or_else(|| HeaderValue::try_from(parts.uri.authority()?.as_str()).ok());
+    // a token is for this server
+    headers.remove(DEBUG);
     // HTTP/1.0 may leave the host out: what a reader claims does not take its place
     headers.remove(FORWARDED_HOST);
     headers.extend(host.map(|host| (FORWARDED_HOST, host)));

@@ -33,6 +33,7 @@ pub struct Metrics {
     table: ArcSwap<Table>,
     reloads: [AtomicU64; RESULTS.len()],
     purges: AtomicU64,
+    access_log_lost: Arc<AtomicU64>,
 }
 
 /// A row for each name that the site declares.
@@ -88,6 +89,11 @@ impl Metrics {
         self.table.store(Arc::new(table));
     }
 
+    /// Where the access log counts the records that it loses.
+    pub fn access_log_lost(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.access_log_lost)
+    }
+
     /// All of it, as text.
     pub fn text(&self, reading: &Reading, format: Format) -> String {
         let mut text = Text::new(format);
@@ -103,6 +109,8 @@ impl Metrics {
         for (result, count) in RESULTS.into_iter().zip(&self.reloads) {
             text.number(Metric::Reloads, &[result], read(count));
         }
+        text.begin(Metric::AccessLogLost);
+        text.number(Metric::AccessLogLost, &[], read(&self.access_log_lost));
         text.begin(Metric::Purges);
         text.number(Metric::Purges, &[], read(&self.purges));
         text.finish()

@@ -20,7 +20,7 @@ mod allowance;
 mod collector;
 mod spans;
 
-use allowance::Allowance;
+pub(super) use allowance::Allowance;
 use collector::Collector;
 
 /// Pages that may wait for the collector.

@@ -113,6 +113,7 @@ impl Press {
         );
         let composer = Arc::new(composer.for_files());
         let router = server::router(Arc::new(ServerState {
+            access: None,
             noticed: server::Noticed::default(),
             composer: Arc::clone(&composer),
             edition: Arc::new(ArcSwap::new(Arc::clone(&edition))),

@@ -197,6 +197,7 @@ metrics! {
     CacheBytesMax Gauge "marbre_cache_max_bytes" [] "Bytes that copies in memory may take."
     Pushed Counter "marbre_pushed" [] "Copies that were pushed or withdrawn."
     Reloads Counter "marbre_reloads" [Result] "Times that the site was read again."
+    AccessLogLost Counter "marbre_access_log_lost" [] "Records of the access log that could not be written."
     Purges Counter "marbre_purges" [] "Times that copies were purged."
 }
 
