@@ -39,9 +39,7 @@ use crate::server::{self, InFlight, ServerState, accept};
 use crate::site::{self, OriginSpec, ServerSettings, SharedSettings, Site};
 use crate::switchboard::Switchboard;
 use crate::telemetry::journal::Around;
-use crate::telemetry::{
-    AccessLog, Journal, Metrics, Pulse, Recent, Samples, Tally, Traces, log,
-};
+use crate::telemetry::{AccessLog, Journal, Metrics, Pulse, Recent, Samples, Tally, Traces, log};
 
 mod govern;
 pub mod journal;

@@ -72,7 +72,9 @@ fn life(text: &str) -> Result<Duration, String> {
         }
         life if life > LIFE_MAX => {
             let most = show_duration(LIFE_MAX);
-            Err(format!("`--for {text}`: a token is good for {most} at most"))
+            Err(format!(
+                "`--for {text}`: a token is good for {most} at most"
+            ))
         }
         life => Ok(life),
     }

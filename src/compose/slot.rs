@@ -394,7 +394,11 @@ async fn from_sibling(order: &Order, id: FragmentId, serve: &Serve) -> Result<Se
         };
         let copy = copy.ok_or_else(|| Cause::NotPushed.to_string())?;
         let settled = pushed(order, copy, clock.now());
-        return if settled.shows() { Ok(settled) } else { nothing() };
+        return if settled.shows() {
+            Ok(settled)
+        } else {
+            nothing()
+        };
     }
     let mut copy = order.composer.copy(request, sibling, now);
     let mut why_not = String::new();
@@ -410,7 +414,11 @@ async fn from_sibling(order: &Order, id: FragmentId, serve: &Serve) -> Result<Se
             match obtain(order, id, request, until, until).await {
                 Ok(landed) => {
                     let settled = Settled::landed(order, landed, clock.now());
-                    return if settled.shows() { Ok(settled) } else { nothing() };
+                    return if settled.shows() {
+                        Ok(settled)
+                    } else {
+                        nothing()
+                    };
                 }
                 Err(cause) => why_not = cause.to_string(),
             }
@@ -421,5 +429,9 @@ async fn from_sibling(order: &Order, id: FragmentId, serve: &Serve) -> Result<Se
     }
     let copy = copy.ok_or(why_not)?;
     let settled = Settled::copy(order, copy.entry, Outcome::Cached, clock.now());
-    if settled.shows() { Ok(settled) } else { nothing() }
+    if settled.shows() {
+        Ok(settled)
+    } else {
+        nothing()
+    }
 }

@@ -28,14 +28,7 @@ pub(super) fn story(order: &Order, told: Told, report: &PageReport<'_>) -> Story
     let site = &order.edition.site;
     let facts = masked(&order.facts);
     let plan = match told.level {
-        Some(level) => plan::plan(
-            site,
-            told.id,
-            &facts,
-            level,
-            &order.overrides,
-            told.started,
-        ),
+        Some(level) => plan::plan(site, told.id, &facts, level, &order.overrides, told.started),
         None => plan::nothing(site, told.id, report.level, told.started),
     };
     let explained = Explanation::new(site, &plan);

@@ -15,7 +15,9 @@ use super::files::Remembering;
 use super::read::{Declared, Entry};
 use crate::degradation::{Ladder, Step};
 use crate::fragment::{Fragment, SourceRequest};
-use crate::site::{DebugSecret, DegradationSpec, OriginSpec, Page, ServerSettings, Site, StatusSpec, Wants};
+use crate::site::{
+    DebugSecret, DegradationSpec, OriginSpec, Page, ServerSettings, Site, StatusSpec, Wants,
+};
 
 mod assets;
 mod declared;

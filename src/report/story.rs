@@ -378,7 +378,16 @@ asked of origins:
     #[test]
     fn nothing_ends_a_comment() {
         for text in [
-            "-->", "--!>", "--", "---->", ">", "->", "<!--", "a\r\n--\u{0}>", "-", "\n-->\n-",
+            "-->",
+            "--!>",
+            "--",
+            "---->",
+            ">",
+            "->",
+            "<!--",
+            "a\r\n--\u{0}>",
+            "-",
+            "\n-->\n-",
         ] {
             let comment = comment(text);
             let inside = comment

@@ -179,15 +179,14 @@ impl http_body::Body for Commented {
         if self.is_over {
             return Poll::Ready(None);
         }
-        match Pin::new(&mut self.page).poll_frame(cx) {
-            Poll::Ready(None) => {
-                self.is_over = true;
-                let text = self.asked.story().map(|story| story.text());
-                let comment = story::comment(text.as_deref().unwrap_or(NOTHING));
-                Poll::Ready(Some(Ok(Frame::data(Bytes::from(comment)))))
-            }
-            other => other,
+        let polled = Pin::new(&mut self.page).poll_frame(cx);
+        if !matches!(polled, Poll::Ready(None)) {
+            return polled;
         }
+        self.is_over = true;
+        let text = self.asked.story().map(|story| story.text());
+        let comment = story::comment(text.as_deref().unwrap_or(NOTHING));
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from(comment)))))
     }
 
     fn is_end_stream(&self) -> bool {

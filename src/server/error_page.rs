@@ -53,11 +53,7 @@ pub(crate) fn not_found(site: &Site, status: StatusCode) -> Response {
 }
 
 /// Whatever answered has panicked: 500.
-pub(super) fn panicked(
-    panic: &(dyn Any + Send),
-    complaints: &Throttle,
-    now: Instant,
-) -> Response {
+pub(super) fn panicked(panic: &(dyn Any + Send), complaints: &Throttle, now: Instant) -> Response {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     let text = text.unwrap_or("no message");

@@ -165,10 +165,7 @@ async fn origin_overdue(mut turns: watch::Receiver<Turn>, limit: Duration) {
 fn failed(state: &ServerState, edition: &Edition, proxy: &Proxy, cause: &Cause) -> Response {
     let (origin, route) = (&edition.site.origin(proxy.origin).name, &proxy.route);
     let about = format!("{route} {}", cause.label());
-    if let Some(untold) = state
-        .complaints
-        .due(&about, state.composer.clock().now())
-    {
+    if let Some(untold) = state.complaints.due(&about, state.composer.clock().now()) {
         tracing::warn!(
             route,
             origin,

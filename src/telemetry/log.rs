@@ -8,7 +8,6 @@ use std::fmt;
 use std::io::IsTerminal as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use serde::Serialize;
 use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::{Format, Full, Json, Writer};
@@ -22,7 +21,7 @@ use crate::site::LineFormat;
 use super::lossy::{LogGuard, Lossy};
 
 /// How log lines look, as the command line says it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
     /// For people when the log goes to a terminal, JSON otherwise.
     Auto,

@@ -214,7 +214,10 @@ mod tests {
         }
         let newest = recent.find(100);
         assert_eq!(newest.len(), 1);
-        assert_eq!(serde_json::from_str::<Story>(&newest[0]).unwrap(), story(100));
+        assert_eq!(
+            serde_json::from_str::<Story>(&newest[0]).unwrap(),
+            story(100)
+        );
         assert!(recent.find(1).is_empty());
         let held = recent.held();
         assert!((2..20).contains(&held.pages), "{held:?}");

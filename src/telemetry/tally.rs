@@ -14,8 +14,8 @@ use serde::Serialize;
 use crate::clock::Clock;
 use crate::degradation::{Decision, Switch};
 use crate::report::{
-    BreakerState, Cause, Event, FragmentReport, Observer, OriginChange, Outcome, PageReport, SloChange,
-    SwitchChange, Throttle,
+    BreakerState, Cause, Event, FragmentReport, Observer, OriginChange, Outcome, PageReport,
+    SloChange, SwitchChange, Throttle,
 };
 
 /// Incomplete pages and events that are remembered.

@@ -97,9 +97,17 @@ async fn every_answer_has_its_record() {
     cms.on("/sick", status(500));
     let site = site(&cms, "to = \"file:access.log\"").start().await;
     let reader = site.reader();
-    let page = reader.get_with("/?secret=1", &[("cookie", "sid=s3cret")]).await;
+    let page = reader
+        .get_with("/?secret=1", &[("cookie", "sid=s3cret")])
+        .await;
     page.is(200, "<p>text</p>");
-    for path in ["/raw/x", "/assets/a.txt", "/status", "/nothing", "/.marbre/x"] {
+    for path in [
+        "/raw/x",
+        "/assets/a.txt",
+        "/status",
+        "/nothing",
+        "/.marbre/x",
+    ] {
         reader.get(path).await;
     }
     let head = reader.request("HEAD", "/plain/a");
@@ -123,19 +131,28 @@ async fn every_answer_has_its_record() {
         let expected = (method.into(), path.into(), kind.into(), status);
         assert_eq!(told(record), expected, "{record:#}");
         assert!(record["first_byte_ms"].as_f64() <= record["total_ms"].as_f64());
-        assert!(record["client"].is_null() && record["left"].is_null(), "{record:#}");
+        assert!(
+            record["client"].is_null() && record["left"].is_null(),
+            "{record:#}"
+        );
     }
     assert_eq!(records[1]["bytes"], "passed through".len());
     let first = &records[0];
     assert_eq!(first["bytes"], "<p>text</p>".len());
-    assert_eq!((&first["page"], &first["level"]), (&"page".into(), &0.into()));
+    assert_eq!(
+        (&first["page"], &first["level"]),
+        (&"page".into(), &0.into())
+    );
     assert_eq!(first["complete"], false);
     assert_eq!(first["missing"], serde_json::json!(["sick"]));
     let blocks = serde_json::json!({ "article": "fetched", "block": "absent", "sick": "failed" });
     assert_eq!(first["blocks"], blocks);
     assert_eq!(first["trace_id"].as_str(), page.header("marbre-trace"));
     let text = std::fs::read_to_string(file(&site)).unwrap();
-    assert!(!text.contains("s3cret") && !text.contains("secret="), "{text}");
+    assert!(
+        !text.contains("s3cret") && !text.contains("secret="),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -153,7 +170,11 @@ async fn no_request_can_forge_a_record() {
             b"/plain/\\u000a\\",
         ];
         for path in paths {
-            let request = [b"GET ", path, b" HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"];
+            let request = [
+                b"GET ",
+                path,
+                b" HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
+            ];
             reader.bytes(request.concat()).await;
         }
         // what the HTTP library refuses by itself has no record; this one comes after all of them
@@ -201,7 +222,10 @@ async fn a_share_is_recorded_and_what_was_not_well_in_any_case() {
     assert_eq!(reader.get("/plain/b").await.status, 503);
     assert_eq!(reader.get("/raw/x").await.status, 502);
     let records = records(&file(&site), 3).await;
-    let paths: Vec<_> = records.iter().map(|r| r["path"].as_str().unwrap()).collect();
+    let paths: Vec<_> = records
+        .iter()
+        .map(|r| r["path"].as_str().unwrap())
+        .collect();
     assert_eq!(paths, ["/", "/plain/b", "/raw/x"]);
 }
 
@@ -250,7 +274,10 @@ async fn a_reader_who_leaves_has_a_record_too() {
     assert_eq!(&first, b"HTTP/1.1 200 OK");
     drop(stream);
     let records = records(&file(&site), 1).await;
-    assert_eq!((&records[0]["left"], &records[0]["page"]), (&true.into(), &"page".into()));
+    assert_eq!(
+        (&records[0]["left"], &records[0]["page"]),
+        (&true.into(), &"page".into())
+    );
 }
 
 #[tokio::test]
@@ -303,10 +330,15 @@ async fn nobody_who_reads_standard_output_costs_records_and_no_page() {
     let line: Value = serde_json::from_slice(&read.await.unwrap()).unwrap();
     assert_eq!(line["path"], "/plain/first");
     for _ in 0..10 {
-        assert_eq!(program.get("/plain/a").await, (200, "<p>text</p>".to_owned()));
+        assert_eq!(
+            program.get("/plain/a").await,
+            (200, "<p>text</p>".to_owned())
+        );
     }
     lost(&Operator::of_program(&program), 10.0).await;
-    program.says("the access log cannot be written to standard output").await;
+    program
+        .says("the access log cannot be written to standard output")
+        .await;
     let log = program.stop().await;
     let said = log.matches("the access log cannot be written").count();
     assert_eq!(said, 1, "{log}");

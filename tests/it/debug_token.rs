@@ -56,7 +56,8 @@ async fn debug(site: &Newsroom, token: &str, more: &[(&str, &str)]) -> Page {
 
 fn comment(page: &Page) -> &str {
     let (_, rest) = page.body.split_once("\n<!-- marbre\n").expect("a comment");
-    rest.strip_suffix("\n-->\n").expect("the comment is the end")
+    rest.strip_suffix("\n-->\n")
+        .expect("the comment is the end")
 }
 
 #[tokio::test]
@@ -81,13 +82,20 @@ async fn a_page_says_how_it_was_made_at_its_end() {
     ] {
         assert!(told.contains(said), "{said}:\n{told}");
     }
-    assert!(!page.body.contains("s3cret") && !page.body.contains(SECRET), "{}", page.body);
+    assert!(
+        !page.body.contains("s3cret") && !page.body.contains(SECRET),
+        "{}",
+        page.body
+    );
     assert!(!page.body.contains(&good()[..20]), "{}", page.body);
     assert_eq!(page.header("marbre-debug"), Some("shown"));
     assert_eq!(page.header("cache-control"), Some("private, no-store"));
     // the origin was asked with what it is to have
     let asked = cms.targets();
-    assert!(asked.iter().any(|target| target.contains("sid=s3cret")), "{asked:?}");
+    assert!(
+        asked.iter().any(|target| target.contains("sid=s3cret")),
+        "{asked:?}"
+    );
 }
 
 #[tokio::test]
@@ -100,16 +108,29 @@ async fn the_same_as_json_for_who_asks_for_it() {
     assert_eq!(page.header("cache-control"), Some("private, no-store"));
     let told: Value = serde_json::from_str(&page.body).expect("JSON");
     assert_eq!(told["trace_id"].as_str(), page.header("marbre-trace"));
-    assert_eq!((&told["page"], &told["status"]), (&"page".into(), &200.into()));
-    assert_eq!((&told["theta"], &told["complete"]), (&1.0.into(), &false.into()));
+    assert_eq!(
+        (&told["page"], &told["status"]),
+        (&"page".into(), &200.into())
+    );
+    assert_eq!(
+        (&told["theta"], &told["complete"]),
+        (&1.0.into(), &false.into())
+    );
     let block = &told["blocks"][1];
-    assert_eq!((&block["fragment"], &block["outcome"]), (&"block".into(), &"inline".into()));
+    assert_eq!(
+        (&block["fragment"], &block["outcome"]),
+        (&"block".into(), &"inline".into())
+    );
     let tried = serde_json::json!([
         { "rung": "its source", "why_not": "status 500" },
         { "rung": "inline" },
     ]);
     assert_eq!(block["tried"], tried);
-    assert_eq!(told["attempts"].as_array().map(Vec::len), Some(2), "{told:#}");
+    assert_eq!(
+        told["attempts"].as_array().map(Vec::len),
+        Some(2),
+        "{told:#}"
+    );
     // without the token JSON is nothing that a page can be had as
     let page = site.reader().get_with("/", &accept).await;
     page.is(200, PAGE);
@@ -178,11 +199,21 @@ async fn an_error_page_and_a_head_say_it_as_far_as_they_can() {
     let site = site(&cms, Some(SECRET)).await;
     let page = debug(&site, &good(), &[]).await;
     assert_eq!(page.status, 404);
-    assert!(comment(&page).contains("status 404, not the page"), "{}", page.body);
+    assert!(
+        comment(&page).contains("status 404, not the page"),
+        "{}",
+        page.body
+    );
     let token = good();
-    let head = site.reader().request("HEAD", "/").header("marbre-debug", token);
+    let head = site
+        .reader()
+        .request("HEAD", "/")
+        .header("marbre-debug", token);
     let head = site.reader().send(head).await;
-    assert_eq!((head.status, head.header("marbre-debug")), (404, Some("shown")));
+    assert_eq!(
+        (head.status, head.header("marbre-debug")),
+        (404, Some("shown"))
+    );
     assert!(head.body.is_empty());
 }
 
@@ -197,7 +228,10 @@ async fn an_origin_never_sees_the_token() {
         .await;
     let token = good();
     let headers = [("marbre-debug", token.as_str())];
-    site.reader().get_with("/raw", &headers).await.is(200, "raw");
+    site.reader()
+        .get_with("/raw", &headers)
+        .await
+        .is(200, "raw");
     let head = cms.last_head("/raw").expect("it was asked");
     assert!(!head.to_lowercase().contains("marbre-debug"), "{head}");
 }
@@ -211,11 +245,18 @@ async fn the_command_line_makes_tokens() {
         command.args(["token", "debug"]).args(arguments);
         let output = command.current_dir(site.folder()).output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
-        (output.status.code(), text(output.stdout), text(output.stderr))
+        (
+            output.status.code(),
+            text(output.stdout),
+            text(output.stderr),
+        )
     };
     let (code, said, told) = token(&["--for", "10m"]);
     assert_eq!(code, Some(0), "{told}");
-    assert!(told.contains("good for 10m") && !told.contains(said.trim()), "{told}");
+    assert!(
+        told.contains("good for 10m") && !told.contains(said.trim()),
+        "{told}"
+    );
     let page = debug(&site, said.trim(), &[]).await;
     assert_eq!(page.header("marbre-debug"), Some("shown"));
     for (arguments, why) in [

@@ -40,7 +40,10 @@ async fn a_page_that_was_not_complete_is_explained() {
     let answer: Value = serde_json::from_str(&said).unwrap();
     assert_eq!(answer["trace_id"], trace.as_str());
     let page = &answer["pages"][0];
-    assert_eq!((&page["path"], &page["complete"]), (&"/".into(), &false.into()));
+    assert_eq!(
+        (&page["path"], &page["complete"]),
+        (&"/".into(), &false.into())
+    );
     assert_eq!(page["blocks"][1]["says"], "failed (status 500)");
 
     let (admin, id) = (site.admin_url(), trace.clone());
@@ -49,12 +52,20 @@ async fn a_page_that_was_not_complete_is_explained() {
         let arguments = ["explain", "--trace", &id, "--admin", &admin];
         let output = command.args(arguments).args(more).output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
-        (output.status.code(), text(output.stdout), text(output.stderr))
+        (
+            output.status.code(),
+            text(output.stdout),
+            text(output.stderr),
+        )
     };
     let asked = tokio::task::spawn_blocking(move || (explain(&[]), explain(&["--json"])));
     let ((code, text, told), (json_code, json, _)) = asked.await.unwrap();
     assert_eq!((code, json_code), (Some(0), Some(0)), "{told}");
-    for said in [trace.as_str(), "failed (status 500)", "planned: optional 40, cms:/sick"] {
+    for said in [
+        trace.as_str(),
+        "failed (status 500)",
+        "planned: optional 40, cms:/sick",
+    ] {
         assert!(text.contains(said), "{said}:\n{text}");
     }
     assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), answer);

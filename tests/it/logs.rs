@@ -59,7 +59,10 @@ async fn the_declaration_says_how_lines_look_and_the_start_of_the_program_is_abo
             let message = line["fields"]["message"].as_str();
             message.is_some_and(|message| message.contains("has no core"))
         });
-        assert_eq!(told, is_json, "{declared} {variable:?} {argument:?}:\n{log}");
+        assert_eq!(
+            told, is_json,
+            "{declared} {variable:?} {argument:?}:\n{log}"
+        );
     }
 }
 
@@ -84,6 +87,9 @@ async fn a_complaint_of_every_request_is_made_once() {
         let made: Vec<_> = made.collect();
         assert!((1..20).contains(&made.len()), "{log}");
         assert_eq!(made[0]["fields"]["untold"], 0, "{log}");
-        assert!(made[1..].iter().all(|line| line["fields"]["untold"] != 0), "{log}");
+        assert!(
+            made[1..].iter().all(|line| line["fields"]["untold"] != 0),
+            "{log}"
+        );
     }
 }

@@ -151,7 +151,9 @@ impl Program {
     fn signal(&self, name: &str) {
         let pid = self.child.lock().id().to_string();
         let mut send = Command::new("sh");
-        let sent = send.args(["-c", "kill -\"$1\" \"$0\"", &pid, name]).status();
+        let sent = send
+            .args(["-c", "kill -\"$1\" \"$0\"", &pid, name])
+            .status();
         assert!(sent.expect("a shell").success());
     }
 
