@@ -14,6 +14,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
 use http::{Method, Request};
 use http_body::{Body as _, Frame, SizeHint};
 
@@ -95,9 +96,12 @@ impl Asked {
             status: answer.status().as_u16(),
             after: self.clock.now().saturating_duration_since(self.since),
         };
+        let announced = answer.headers().get(CONTENT_LENGTH);
+        let announced = announced.and_then(|length| length.to_str().ok()?.parse().ok());
         answer.map(|body| {
             Body::new(Followed {
-                announced: body.size_hint().exact(),
+                // the HTTP library asks for nothing beyond what was announced
+                announced: announced.or_else(|| body.size_hint().exact()),
                 is_whole: self.method == Method::HEAD || body.is_end_stream(),
                 body: Some(body),
                 bytes: 0,

@@ -258,7 +258,7 @@ async fn a_reader_who_leaves_has_a_record_too() {
         .await;
     let site = newsroom()
         .toml("[telemetry.access_log]\nto = \"file:access.log\"")
-        .origin("cms", &cms)
+        .patient_origin("cms", &cms.url())
         .core("article", "cms:/article")
         .fragment("slow", "40", "cms:/slow", "timeout = \"30s\"\nttl = \"0s\"")
         .page_within("page", "/", "[article][slow]", "30s")

@@ -168,7 +168,7 @@ async fn a_token_that_is_not_good_changes_nothing_and_the_answer_says_so() {
 async fn nothing_that_an_origin_says_ends_the_comment() {
     let cms = cms().await;
     let evil = "text/x--><script>alert(1)</script><!--";
-    cms.on("/block?sid=", crate::support::origin::typed(evil, "x"));
+    cms.on("/block?sid=", origin::typed(evil, "x"));
     let site = site(&cms, Some(SECRET)).await;
     let page = debug(&site, &good(), &[]).await;
     let told = comment(&page);
