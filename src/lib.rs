@@ -103,6 +103,8 @@
 //! | Limiter, Baseline | how many requests of one block are in flight; what its answers take usually | throttle |
 //! | Switch, Overrides | an operator's decision with owner, reason and end; what all of them come to | flag, toggle |
 //! | Report, Observer | the account of one page; whoever reads it | |
+//! | Story | a page in full: what was planned, tried and asked, for whoever wants to know | |
+//! | Record | one request and its answer, as a line of the access log | entry |
 
 #![forbid(unsafe_code)]
 

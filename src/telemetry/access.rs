@@ -20,7 +20,7 @@ mod output;
 mod record;
 mod writer;
 
-pub use record::{Kind, PageRecord, Record, shown};
+pub use record::{Kind, PageRecord, Record, shown, visible};
 
 use output::Output;
 use writer::{Message, Writer};

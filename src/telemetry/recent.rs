@@ -152,8 +152,10 @@ impl Observer for Recent {
             || report.status >= 500
             || report.level.get() > 0
             || report.took() >= self.settings.slow;
-        let second = self.clock.uptime(self.clock.now()).as_secs();
-        is_notable && self.allowance.take(second)
+        is_notable && {
+            let second = self.clock.uptime(self.clock.now()).as_secs();
+            self.allowance.take(second)
+        }
     }
 
     fn story(&self, story: Story) {

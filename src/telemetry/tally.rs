@@ -18,6 +18,8 @@ use crate::report::{
     SloChange, SwitchChange, Throttle,
 };
 
+use super::access::visible;
+
 /// Incomplete pages and events that are remembered.
 const REMEMBERED: usize = 20;
 
@@ -162,13 +164,14 @@ impl Tally {
     }
 
     fn complain(&self, report: &PageReport<'_>, incomplete: &Incomplete) {
-        let (page, path, blocks) = (&*report.page, &*report.path, &incomplete.blocks);
+        let (page, blocks) = (&*report.page, &incomplete.blocks);
         let failed = report.fragments.iter().find_map(|f| f.outcome.cause());
         let cause = failed.map_or("unneeded", Cause::label);
         let about = format!("{page} {cause}");
         let Some(untold) = self.complaints.due(&about, self.clock.now()) else {
             return;
         };
+        let path = visible(&report.path);
         let age_s = report.snapshot.map(|age| age.as_secs());
         let instead = match age_s {
             Some(age_s) => format!("its snapshot of {age_s} s ago"),

@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::support::newsroom::Draft;
 use crate::support::program::unpooled;
-use crate::support::{Newsroom, Operator, Origin, Program, html, newsroom, origin, status};
+use crate::support::{Newsroom, Operator, Origin, Program, html, newsroom, origin, raw, status};
 
 /// What has not come by then does not come: a guard against tests that hang, not a measure.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -253,7 +253,7 @@ async fn of_who_asks_it_says_as_much_as_is_declared() {
 async fn a_reader_who_leaves_has_a_record_too() {
     let cms = origin()
         .on("/article", html("<p>text</p>"))
-        .on("/slow", html("").then_hang())
+        .on("/slow", raw("").then_hang())
         .start()
         .await;
     let site = newsroom()

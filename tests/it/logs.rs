@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::support::newsroom::Draft;
 use crate::support::program::unpooled;
+use crate::support::reader::Reader;
 use crate::support::{Program, newsroom};
 
 fn site() -> Draft {
@@ -91,5 +92,31 @@ async fn a_complaint_of_every_request_is_made_once() {
             let is_again = made[..n].iter().any(|other| cause(other) == cause(fields));
             assert_eq!(fields["untold"] != 0, is_again, "{log}");
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_path_cannot_hide_what_the_log_says() {
+    for format in ["json", "human"] {
+        let folder = site().page("other", "/other/{x}", "[article]").written();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_marbre"));
+        command.args(["serve", "--log", format]);
+        command.current_dir(folder.path());
+        let program = Program::start_as(command, &unpooled()).await;
+        // a line's end and a change of direction, as UTF-8
+        let path = b"/other/\xc2\x85\xe2\x80\xa8\xe2\x80\xaex";
+        let request = [
+            b"GET ",
+            &path[..],
+            b" HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
+        ];
+        let answer = Reader::new(program.pages).bytes(request.concat()).await;
+        if answer.starts_with("HTTP/1.1 503") {
+            program.says("/other/%C2%85%E2%80%A8%E2%80%AEx").await;
+        } else {
+            assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+        }
+        let log = program.stop().await;
+        assert!(log.lines().all(|line| line.is_ascii()), "{log}");
     }
 }

@@ -126,6 +126,13 @@ pub fn shown(uri: &http::Uri, with_query: bool) -> String {
     text
 }
 
+/// A text from a request, for a line of a log.
+pub fn visible(text: &str) -> String {
+    let mut out = String::new();
+    put(&mut out, text);
+    out
+}
+
 /// Adds a text from a request, up to the limit: what is not visible ASCII is percent-encoded, so that
 /// nothing ends the line or hides a part of it, and so are the quotes.
 fn put(out: &mut String, text: &str) {
