@@ -34,6 +34,7 @@ pub(super) fn story(order: &Order, told: Told, report: &PageReport<'_>) -> Story
     let explained = Explanation::new(site, &plan);
     let tried = order.trail.rungs();
     let shares = order.edition.fetcher.block_states();
+    let counted = order.edition.meters.counted();
     let name = |id| site.fragment(id).name.as_str();
     let steps = plan.steps.iter().zip(explained.steps);
     let blocks = steps.zip(&report.fragments).map(|((step, says), got)| {
@@ -52,6 +53,10 @@ pub(super) fn story(order: &Order, told: Told, report: &PageReport<'_>) -> Story
             chain: says.chain,
             shed_at_level: says.shed_at_level,
             share: share.filter(|share| *share < 1.0),
+            cost_ms: counted
+                .blocks
+                .get(step.fragment.index())
+                .and_then(|block| average(block.work, block.uses)),
             outcome: got.outcome.label().to_owned(),
             says: got.outcome.to_string(),
             age_s: got.age.map(|age| age.as_secs_f64()),
@@ -85,6 +90,7 @@ pub(super) fn story(order: &Order, told: Told, report: &PageReport<'_>) -> Story
         finished: report.finished,
         snapshot_age_s: report.snapshot.map(|age| age.as_secs()),
         budget_ms: millis_whole(explained.budget_ms),
+        cost_ms: average(counted.page_work, counted.composed),
         head_ms: millis(report.head_after),
         settled_ms: millis(report.took()),
         total_ms: millis(report.duration),
@@ -101,6 +107,11 @@ fn masked(facts: &Facts) -> Facts {
     own.chain(facts.query.values_mut())
         .for_each(|value| MASK.clone_into(value));
     facts
+}
+
+/// Milliseconds each, of nanoseconds in all.
+fn average(work: u64, times: u64) -> Option<f64> {
+    (work > 0 && times > 0).then(|| work as f64 / times as f64 / 1e6)
 }
 
 fn millis(time: std::time::Duration) -> f64 {

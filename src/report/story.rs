@@ -65,6 +65,9 @@ pub struct Story {
     pub snapshot_age_s: Option<u64>,
     /// What it may take.
     pub budget_ms: u64,
+    /// The work that such a page costs here besides its blocks, on the average since the site was loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_ms: Option<f64>,
     /// From the request to the head of the answer.
     pub head_ms: f64,
     /// From the request to when the last block was there.
@@ -99,6 +102,9 @@ pub struct Block {
     /// The share of the readers whose pages ask for it, where its origin is slower than usual.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub share: Option<f64>,
+    /// The work that it costs a page here, on the average since the site was loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_ms: Option<f64>,
     /// How it was filled, in one word.
     pub outcome: String,
     /// The same with what was in the way.
@@ -192,7 +198,8 @@ impl Story {
         writeln!(
             out,
             "head after {head:.1} ms, all settled after {settled:.1} ms, over after {total:.1} ms; \
-             budget {budget_ms} ms"
+             budget {budget_ms} ms{}",
+            cost(self.cost_ms)
         )?;
         let names = self
             .blocks
@@ -259,7 +266,7 @@ impl Block {
                 None => at,
             }
         });
-        let shed = shed.unwrap_or_default();
+        let shed = shed.unwrap_or_default() + &cost(self.cost_ms);
         writeln!(
             out,
             "  {:width$}  planned: {priority}, {what}{shed}; then: {}",
@@ -274,6 +281,10 @@ impl Block {
         }
         Ok(())
     }
+}
+
+fn cost(ms: Option<f64>) -> String {
+    ms.map_or_else(String::new, |ms| format!(", costs {ms:.3} ms of work"))
 }
 
 /// A text as an HTML comment that nothing in it can end. `-->`, `--!>` and a beginning `>` end a comment
@@ -321,6 +332,7 @@ mod tests {
             finished: true,
             snapshot_age_s: None,
             budget_ms: 1000,
+            cost_ms: Some(0.4),
             head_ms: 12.0,
             settled_ms: 250.0,
             total_ms: 251.5,
@@ -333,6 +345,7 @@ mod tests {
                 chain: vec!["stale for 1h".to_owned(), "omit".to_owned()],
                 shed_at_level: Some(2),
                 share: None,
+                cost_ms: Some(0.0625),
                 outcome: "failed".to_owned(),
                 says: "failed (timeout)".to_owned(),
                 age_s: None,
@@ -359,9 +372,9 @@ mod tests {
 page article (/articles/{slug}), /articles/x, 2026-11-26T12:00:00Z, trace 01230123012301230123012301230123
 status 200, not complete; level 1 of 2 (ad)
 affordable: theta 0.500 of the optional work, 1.000 of the pages, phi 1.000 of the optional requests
-head after 12.0 ms, all settled after 250.0 ms, over after 251.5 ms; budget 1000 ms
+head after 12.0 ms, all settled after 250.0 ms, over after 251.5 ms; budget 1000 ms, costs 0.400 ms of work
   related     250.0 ms  failed (timeout)
-           planned: optional 40, reco:/related/x within 250 ms, given up at level 2; then: stale for 1h, omit
+           planned: optional 40, reco:/related/x within 250 ms, given up at level 2, costs 0.062 ms of work; then: stale for 1h, omit
            tried: its source: timeout
 asked of origins:
        0.5 ms  reco, replica 0, for related: 249.5 ms timeout

@@ -200,6 +200,7 @@ mod tests {
             finished: true,
             snapshot_age_s: None,
             budget_ms: 0,
+            cost_ms: None,
             head_ms: 0.0,
             settled_ms: 0.0,
             total_ms: 0.0,
