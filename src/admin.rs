@@ -27,7 +27,7 @@ use crate::report::Event;
 use crate::switchboard::Switchboard;
 use crate::telemetry::journal::Around;
 use crate::telemetry::metrics::name::PAGES_SHED;
-use crate::telemetry::{Journal, Metrics, Samples, Slos, Tally};
+use crate::telemetry::{Journal, Metrics, Recent, Samples, Slos, Tally};
 
 mod api;
 mod copies;
@@ -41,6 +41,7 @@ mod preview;
 mod session;
 mod slo;
 mod switches;
+mod trace;
 mod words;
 
 pub use live::Live;
@@ -80,6 +81,8 @@ pub struct AdminState {
     pub followers: Arc<AtomicUsize>,
     /// Whether what is promised to readers is kept.
     pub slos: Arc<Slos>,
+    /// The latest pages in full.
+    pub recent: Arc<Recent>,
     /// What machines are told.
     pub metrics: Arc<Metrics>,
     /// How late the runtime is.
@@ -157,6 +160,7 @@ pub fn router(state: Arc<AdminState>, more: Option<Router>) -> Router {
         .route("/slo", get(slo::slo))
         .route("/metrics", get(metrics::metrics))
         .route("/explain", get(api::explain))
+        .route("/trace/{id}", get(trace::trace))
         .route("/reload", post(api::reload))
         .route(
             "/fragments/{*address}",

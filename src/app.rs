@@ -34,13 +34,15 @@ use crate::degradation::{Executor, Level, Mode, NoSuchLevel};
 use crate::fetch::dns::{self, Resolver};
 use crate::fetch::{Fetcher, Means, Origin, http::HttpOrigin};
 use crate::fragment::FragmentId;
-use crate::report::{Cause, Event, Observer};
+use crate::report::{Cause, Event, Observer, Throttle};
 use crate::server::{self, InFlight, ServerState, accept};
 use crate::site::{self, OriginSpec, ServerSettings, SharedSettings, Site};
 use crate::switchboard::Switchboard;
 use crate::telemetry::journal::Around;
 use crate::telemetry::slo::FaultGate;
-use crate::telemetry::{Exports, Journal, Metrics, Muted, Pulse, Samples, Tally, Throttle};
+use crate::telemetry::{
+    AccessLog, Exports, Journal, Metrics, Muted, Pulse, Recent, Samples, Tally, log,
+};
 
 mod govern;
 pub mod journal;
@@ -144,6 +146,7 @@ pub struct App {
     /// Where operators connect.
     pub admin_address: SocketAddr,
     core: Arc<Core>,
+    access: Option<Arc<AccessLog>>,
     journal: Arc<Journal>,
     exports: Exports,
     looking: journal::Looking,
@@ -241,6 +244,16 @@ impl App {
             Arc::clone(&objectives.slos) as _,
         ];
         let exports = Exports::new(Arc::clone(&metrics), clock);
+        let recent = Arc::new(Recent::new(settings.recent.clone(), clock));
+        observers.push(Arc::clone(&recent) as _);
+        let (remembering, until) = (Arc::clone(&recent), stop.clone());
+        tasks.spawn(async move { remembering.run(until).await });
+        log::prefer(settings.log);
+        let access = settings.access_log.clone().map(|to| {
+            let lost = metrics.access_log_lost();
+            AccessLog::start(to, lost, clock, &tasks, stop.clone()).map(Arc::new)
+        });
+        let access = access.transpose().map_err(StartError::Thread)?;
         let mut traced_share = 0.0;
         if let Some(settings) = settings.traces.as_ref().filter(|_| is_observed) {
             let traces = exports.traces(settings.clone());
@@ -309,6 +322,7 @@ impl App {
         let counted = Arc::clone(&pages);
         let shed = move || counted.shed();
         let readers = Arc::new(ServerState {
+            access: access.clone(),
             complaints: Throttle::default(),
             composer: Arc::clone(&composer),
             edition: Arc::clone(&edition),
@@ -345,6 +359,7 @@ impl App {
             composer,
             edition,
             journal: Arc::clone(&journal),
+            recent,
             look: journal::around,
             followers: Arc::default(),
             switches: Arc::clone(&switches),
@@ -413,6 +428,7 @@ impl App {
             is_after_crash: journal.is_after_crash(),
         });
         Ok(Self {
+            access,
             journal,
             exports,
             looking,
@@ -462,6 +478,9 @@ impl App {
         let _ = tokio::task::spawn_blocking(move || journal.close()).await;
         // of all pages, and of what became of them
         self.exports.finish().await;
+        if let Some(access) = self.access {
+            let _ = tokio::task::spawn_blocking(move || access.flush()).await;
+        }
         // the last copies that were made are the first that the next start needs
         if let Some(disk) = self.core.composer.cache().disk() {
             let _ = timeout(LAST_WRITES, disk.flush()).await;

@@ -1,6 +1,6 @@
 //! Copies of fragments. Owns what a copy is good for now, and where copies are; the stores below it
-//! only store. Knows nothing of origins or pages, and nothing of time of its own: `now` is an
-//! argument.
+//! only store. Knows nothing of origins or pages, and nothing of time of its own but when it
+//! has complained last: `now` is an argument.
 //!
 //! Invariants: a copy that is too old is a miss for whoever asks, whether it has left its store or
 //! not; a store that fails is a miss and never an error; what is older never takes the place of what
@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::clock::Moment;
+use crate::clock::{Clock, Moment};
 use crate::fragment::{Freshness, Reach, SourceRequest};
+use crate::report::Throttle;
 
 pub mod beyond;
 pub mod disk;
@@ -50,6 +51,9 @@ pub struct Cache {
     shared: Option<Arc<Shared>>,
     /// The bits of a float.
     ttl_factor: AtomicU64,
+    /// What was said in the log about copies that are not what they should be.
+    complaints: Throttle,
+    clock: Clock,
 }
 
 /// A copy and what it is good for.
@@ -95,6 +99,8 @@ impl Cache {
             disk: None,
             shared: None,
             ttl_factor: AtomicU64::new(1.0_f64.to_bits()),
+            complaints: Throttle::default(),
+            clock: Clock::start(),
         }
     }
 

@@ -24,6 +24,7 @@ mod serve;
 mod simulate;
 mod snapshot;
 mod switch;
+mod token;
 
 /// A page-fragment composition server for news sites: the article always, the rest as time allows.
 #[derive(Parser)]
@@ -31,9 +32,9 @@ mod switch;
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
-    /// How log lines look.
-    #[arg(long, global = true, value_enum, default_value_t)]
-    log: LogFormat,
+    /// How log lines look, instead of as [telemetry.log] says [default: auto].
+    #[arg(long, global = true, value_enum, env = "MARBRE_LOG")]
+    log: Option<LogFormat>,
     /// Log more.
     #[arg(long, short, global = true)]
     verbose: bool,
@@ -47,12 +48,14 @@ enum Command {
     Check(check::Check),
     /// Print alerting and recording rules for Prometheus: who is called when which origin is sick.
     Alerts(alerts::Alerts),
-    /// Print what a page would do, and why.
+    /// Print what a page would do, and why; or what a recent one did, by its trace.
     Explain(explain::Explain),
     /// Compose one page and print it; its report goes to standard error.
     Render(render::Render),
     /// Switch blocks off and on, hold the level, stretch ttls, on a running server.
     Switch(switch::Switch),
+    /// Print a token that somebody may be given for a while.
+    Token(token::Token),
     /// Print what has happened to a site, or the draft of a post-mortem.
     Journal(journal::Journal),
     /// Play a scenario of readers, origins and faults in virtual time, or a trace that was recorded, and
@@ -93,6 +96,7 @@ pub fn run() -> ExitCode {
         Command::Explain(explain) => explain.run(),
         Command::Render(render) => render.run(),
         Command::Switch(switch) => switch.run(),
+        Command::Token(token) => token.run(),
         Command::Journal(journal) => journal.run(),
         Command::Simulate(simulate) => simulate.run(),
         Command::Snapshot(snapshot) => snapshot.run(),

@@ -24,7 +24,7 @@ use crate::fetch::Fetcher;
 use crate::fragment::facts::Facts;
 use crate::fragment::{Fragment, SourceRequest, Trace};
 use crate::plan::{self, Action, Plan};
-use crate::report::{Observer, Trail};
+use crate::report::{Afforded, Observer, Trail};
 use crate::site::{PageId, Site};
 
 mod account;
@@ -36,6 +36,7 @@ pub mod probe;
 pub mod push;
 mod slot;
 mod snapshot;
+mod story;
 
 pub use assemble::PageBody;
 pub use flight::FlightCounts;
@@ -202,6 +203,26 @@ pub(crate) struct Order {
     pub(crate) lazy_on: Option<PageId>,
 }
 
+/// What is asked for, and who wants to know what becomes of it.
+pub struct Wanted<'w> {
+    /// The path that was asked for.
+    pub path: &'w str,
+    /// What could be afforded when it was.
+    pub afforded: Afforded,
+    /// Who is told of this page besides those who are told of all.
+    pub witness: Option<Arc<dyn Observer>>,
+}
+
+impl<'w> From<&'w str> for Wanted<'w> {
+    fn from(path: &'w str) -> Self {
+        Self {
+            path,
+            afforded: Afforded::default(),
+            witness: None,
+        }
+    }
+}
+
 /// A page whose head is settled.
 pub struct Composed {
     /// Status and headers.
@@ -218,19 +239,19 @@ type Waiting = FuturesUnordered<BoxFuture<'static, (usize, Settled)>>;
 /// for no timer and no network.
 const GATHER_TURNS: usize = 2;
 
-/// Starts every step of a plan, and returns when the core's verdict is known. `path` is for the
-/// report; `facts` are those of the plan, which was made in `turn`; `in_flight` is dropped when the
+/// Starts every step of a plan, and returns when the core's verdict is known. `wanted` is for
+/// the report; `facts` are those of the plan, which was made in `turn`; `in_flight` is dropped when the
 /// last slot is settled.
 pub async fn compose<G: Send + 'static>(
     composer: &Arc<Composer>,
     edition: Arc<Edition>,
     plan: Plan,
-    path: &str,
+    wanted: impl Into<Wanted<'_>>,
     facts: Facts,
     (turn, in_flight): (Turn, G),
 ) -> Composed {
     let (id, order) = (plan.page, Order::new(composer, &edition, &plan, facts));
-    let mut account = Account::new(order, &plan, path);
+    let mut account = Account::new(order, &plan, wanted.into());
     let mut waiting = start(plan, &mut account);
     edition.meters.composing();
     edition.meters.page_worked(turn.end(Job::Plan).await);
@@ -280,7 +301,7 @@ pub async fn snapshot_instead(
     composer: &Arc<Composer>,
     edition: &Arc<Edition>,
     page: PageId,
-    path: &str,
+    wanted: impl Into<Wanted<'_>>,
     facts: &Facts,
     arrived: Instant,
     (now, until): (Instant, Instant),
@@ -290,7 +311,8 @@ pub async fn snapshot_instead(
     let plan = plan.of_request_at(arrived, &edition.site);
     let order = Order::new(composer, edition, &plan, facts.clone());
     let entry = snapshot::find(&order, edition.site.page(page), until).await?;
-    let mut account = Account::new(order, &plan, path);
+    let mut account = Account::new(order, &plan, wanted.into());
+    account.is_planned = false;
     for (member, step) in plan.steps.iter().enumerate() {
         if let Action::Omit(reason) = &step.action {
             account.settle(member, Settled::omitted(reason.clone(), now));

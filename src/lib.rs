@@ -107,6 +107,8 @@
 //! | Error budget, Burn | what may miss an objective over its period; how fast that is used, 1 being as fast as it may be | |
 //! | Value, Loss | what one view of a block is worth, as declared; why its reader did not get it | revenue |
 //! | Tier | where copies are: memory, disk, shared store | |
+//! | Story | a page in full: what was planned, tried and asked, for whoever wants to know | |
+//! | Record | one request and its answer, as a line of the access log | entry |
 
 #![forbid(unsafe_code)]
 

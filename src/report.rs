@@ -13,12 +13,16 @@ use crate::degradation::{Decision, Level, Sample, Switch};
 use crate::fragment::Grade;
 
 mod looked;
+pub mod story;
+mod throttle;
 mod told;
 mod trail;
 mod worth;
 
 pub use looked::{Found, Looked, Tier};
-pub use trail::{Attempt, Trail};
+pub use story::{Afforded, Story};
+pub use throttle::{Throttle, Untold};
+pub use trail::{Attempt, Rung, Trail, TriedRung};
 pub use worth::{Got, Loss};
 
 /// Why content could not be had from a source.
@@ -681,6 +685,12 @@ pub trait Observer: Send + Sync {
     fn page(&self, report: &PageReport<'_>);
     /// A page could not even be begun: its reader got the error page, and no report is made of it.
     fn refused(&self, _page: &str) {}
+    /// Whether this page is to be told in full, which costs some work: what was planned, what was tried.
+    fn wants_story(&self, _report: &PageReport<'_>) -> bool {
+        false
+    }
+    /// A page in full, as it was wanted.
+    fn story(&self, _story: Story) {}
     /// Something happened.
     fn event(&self, event: &Event);
     /// Whether it makes anything of pages: a report that nobody reads is not made.

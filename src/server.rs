@@ -22,12 +22,16 @@ use tower::{BoxError, Service, service_fn};
 
 use crate::compose::{Composer, Edition};
 use crate::degradation::Mode;
+use crate::report::Throttle;
 use crate::site::{Found, Target, route};
-use crate::telemetry::Throttle;
+use crate::telemetry::AccessLog;
+use crate::telemetry::access::Kind;
 
 pub mod accept;
+mod answered;
 mod block;
 mod coding;
+mod debug;
 pub(crate) mod error_page;
 mod files;
 mod in_flight;
@@ -40,6 +44,7 @@ pub use in_flight::InFlight;
 pub use status::Noticed;
 
 use accept::Who;
+use answered::Asked;
 
 /// What the handlers need.
 pub struct ServerState {
@@ -53,8 +58,10 @@ pub struct ServerState {
     pub tasks: TaskTracker,
     /// Whether the server is stopping: what could go on for ever then ends.
     pub stop: CancellationToken,
-    /// What was said in the log about requests that could not be passed through.
+    /// What was said in the log about requests that could not be answered as they should.
     pub complaints: Throttle,
+    /// Where a record of each request goes, if it goes anywhere.
+    pub access: Option<Arc<AccessLog>>,
     /// What readers were told last of how the site is.
     pub noticed: Noticed,
     /// Pages being composed.
@@ -88,14 +95,31 @@ where
         let (state, who) = (Arc::clone(&state), Arc::clone(&who));
         async move {
             let accepted = coding::Accepted::of(request.headers());
-            let answer = async { accepted.code(answer(&state, &who, request).await).await };
+            let asked = Asked::begin(&state, &who, &request);
+            let answer = async {
+                let answer = answer(&state, &who, request, asked.as_ref()).await;
+                accepted.code(answer).await
+            };
             let answer = AssertUnwindSafe(answer).catch_unwind().await;
-            Ok(answer.unwrap_or_else(|panic| error_page::panicked(&*panic)))
+            let answer = answer.unwrap_or_else(|panic| {
+                let now = state.composer.clock().now();
+                error_page::panicked(&*panic, &state.complaints, now)
+            });
+            Ok(match asked {
+                Some(asked) => asked.follow(answer),
+                None => answer,
+            })
         }
     })
 }
 
-async fn answer<B>(state: &ServerState, who: &Arc<Who>, request: Request<B>) -> Response
+/// The answer, which says what has answered.
+async fn answer<B>(
+    state: &ServerState,
+    who: &Arc<Who>,
+    request: Request<B>,
+    asked: Option<&Arc<Asked>>,
+) -> Response
 where
     B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
@@ -113,7 +137,8 @@ where
     }
     if request.uri().path().starts_with(route::OWN) {
         let (head, _) = request.into_parts();
-        return block::answer(state, edition, &head).await;
+        let answer = block::answer(state, edition, &head).await;
+        return answered_by(Kind::Block, answer);
     }
     match site.routes.find(request.uri().path()) {
         Found::Match {
@@ -121,26 +146,39 @@ where
             params,
         } => {
             let (head, _) = request.into_parts();
-            page::answer(state, who, edition, id, params, &head).await
+            let answer = page::answer(state, who, edition, id, params, &head, asked).await;
+            answered_by(Kind::Page, answer)
         }
         Found::Match {
             target: Target::Proxy(index),
             params,
         } => {
             let request = request.map(Body::new);
-            proxy::answer(state, who, edition, index, &params, request).await
+            let answer = proxy::answer(state, who, edition, index, &params, request).await;
+            answered_by(Kind::Proxy, answer)
         }
         Found::Match {
             target: Target::Static(index),
             params,
-        } => files::answer(&edition, index, &params, request.map(Body::new)).await,
+        } => {
+            let answer = files::answer(&edition, index, &params, request.map(Body::new)).await;
+            answered_by(Kind::Static, answer)
+        }
         Found::Match {
             target: Target::Status { as_json },
             ..
-        } => status::answer(state, &edition, as_json, request.method()),
+        } => {
+            let answer = status::answer(state, &edition, as_json, request.method());
+            answered_by(Kind::Status, answer)
+        }
         Found::Nothing => error_page::not_found(site, StatusCode::NOT_FOUND),
         Found::Refused(why) => error_page::plain(site, StatusCode::BAD_REQUEST, why),
     }
+}
+
+fn answered_by(kind: Kind, mut answer: Response) -> Response {
+    answer.extensions_mut().insert(kind);
+    answer
 }
 
 fn head_bytes<B>(request: &Request<B>) -> usize {

@@ -19,14 +19,17 @@ use crate::fragment::source::Variable;
 use crate::fragment::{Fragment, FragmentId, OriginId};
 
 pub mod availability;
+pub mod debug;
 pub mod degradation;
 pub mod origin;
 pub mod page;
 pub mod route;
 pub mod slo;
 pub mod status;
+pub mod telemetry;
 
 pub use availability::Availability;
+pub use debug::{DebugRefused, DebugSecret};
 pub use degradation::{DegradationSpec, LawSpec, Mode, RehearseToken};
 pub use origin::{
     Address, BreakerPolicy, Connections, HealthCheck, OriginSpec, ReplicaSpec, RetryPolicy, Role,
@@ -35,6 +38,7 @@ pub use page::{Member, Page, PageId, Piece, Snapshots};
 pub use route::{Found, Routes, Target};
 pub use slo::{Good, Promise, SloSpec, WhenSpent};
 pub use status::StatusSpec;
+pub use telemetry::{AccessLogSettings, AccessTarget, ClientShown, LineFormat, RecentSettings};
 
 /// A site, ready to be served.
 #[derive(Debug)]
@@ -55,6 +59,8 @@ pub struct Site {
     pub status: Option<StatusSpec>,
     /// What readers are promised.
     pub slos: Vec<SloSpec>,
+    /// What tokens are signed with by which somebody may see how a page was made; `None`: nobody may.
+    pub debug: Option<DebugSecret>,
     /// Path patterns → pages, proxies, folders.
     pub routes: Routes,
     /// What each level gives up.
@@ -231,6 +237,12 @@ pub struct ServerSettings {
     pub traces: Option<TraceSettings>,
     /// Where metrics go besides who asks for them; `None`: nowhere.
     pub metrics: Option<MetricSettings>,
+    /// How lines of the log look.
+    pub log: LineFormat,
+    /// Where a record of each request goes; `None`: nowhere.
+    pub access_log: Option<AccessLogSettings>,
+    /// Which pages are remembered.
+    pub recent: RecentSettings,
 }
 
 /// A collector of traces or metrics.

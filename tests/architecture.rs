@@ -80,6 +80,7 @@ const PURE: &[&str] = &[
     "config/diff.rs",
     "server/reader.rs",
     "admin/words.rs",
+    "telemetry/access/record.rs",
     "telemetry/traces/allowance.rs",
     "telemetry/traces/spans.rs",
     "telemetry/alerts.rs",

@@ -58,6 +58,7 @@ pub(super) const INDEX: &str = "marbre admin; a browser shows the dashboard here
     \x20                          ttl  \"factor\": 4\n\
      DELETE /switches/SUBJECT   take it back; ?by=who\n\
      GET  /explain?path=/…      what a page would do, JSON; &level=N at another level\n\
+     GET  /trace/ID             how a recent page was made, JSON; ID is what its Marbre-Trace says\n\
      POST /reload               read fragments.toml again\n\
      PUT  /fragments/NAME/KEY   push a copy: body HTML, or JSON for the template; KEY is the path and\n\
     \x20                          query that its source makes; Marbre-Ttl, Marbre-Version, Surrogate-Key\n\

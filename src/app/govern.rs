@@ -25,9 +25,9 @@ use crate::degradation::meters::Counted;
 use crate::degradation::mode::Effect;
 use crate::degradation::{BlockReading, Governor, Lag, Law, Level, Mode, Overrides, Step};
 use crate::fragment::{Fragment, FragmentId, Source};
-use crate::report::Event;
+use crate::report::{Event, Throttle};
 use crate::site::{self, Site};
-use crate::telemetry::{Samples, Throttle};
+use crate::telemetry::Samples;
 
 use super::learned::KnownRate;
 
@@ -112,11 +112,12 @@ impl Governing {
             overrides: self.overrides.load_full(),
             ..first(&self.edition.load().site)
         });
-        if complaints.is_due("panic", self.composer.clock().now()) {
+        if let Some(untold) = complaints.due("panic", self.composer.clock().now()) {
             tracing::error!(
+                untold = untold.0,
                 "the governor panicked: what it had learned of costs and of strained origins since the \
                  start is lost, pages are full until it has learned them anew; what operators have \
-                 decided stays in force, and so does the rate of this machine"
+                 decided stays in force, and so does the rate of this machine{untold}"
             );
         }
     }

@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use crate::clock::{Clock, Moment};
 use crate::fragment::{Freshness, Reach, SourceRequest};
+use crate::report::Untold;
 
 use super::disk::Disk;
 use super::entry::{Content, Entry};
@@ -233,17 +234,35 @@ impl Cache {
             Ok(decoded) if decoded.request == **key => self.adopt(Arc::clone(key), decoded.entry),
             Ok(decoded) => {
                 let found = decoded.request.target;
-                tracing::error!(wanted = key.target, found, "a copy {place} is another's");
+                if let Some(untold) = self.complain("another's", place) {
+                    let (wanted, count) = (&key.target, untold.0);
+                    tracing::error!(
+                        wanted,
+                        found,
+                        untold = count,
+                        "a copy {place} is another's{untold}"
+                    );
+                }
                 None
             }
             Err(error) => {
-                tracing::warn!(
-                    target = key.target,
-                    "a copy {place} cannot be read: {error}"
-                );
+                if let Some(untold) = self.complain("unreadable", place) {
+                    let (wanted, count) = (&key.target, untold.0);
+                    tracing::warn!(
+                        wanted,
+                        untold = count,
+                        "a copy {place} cannot be read: {error}{untold}"
+                    );
+                }
                 None
             }
         }
+    }
+
+    /// Whether it is to be said now that copies there are not what they should be.
+    fn complain(&self, what: &str, place: &str) -> Option<Untold> {
+        let about = format!("{what} {place}");
+        self.complaints.due(&about, self.clock.now())
     }
 
     /// A copy from elsewhere takes its place in memory, unless what is there is newer or a purge has
@@ -458,7 +477,15 @@ impl Cache {
                 }
             }
             Ok(Message::Changed(id)) => self.take_changed(&id).await,
-            Err(error) => tracing::warn!("another node says what this one cannot read: {error}"),
+            Err(error) => {
+                if let Some(untold) = self.complain("message", "of another node") {
+                    let count = untold.0;
+                    tracing::warn!(
+                        untold = count,
+                        "another node says what this one cannot read: {error}{untold}"
+                    );
+                }
+            }
         }
     }
 
@@ -470,7 +497,13 @@ impl Cache {
             Ok(Some(frame)) => frame,
             Ok(None) => return,
             Err(error) => {
-                tracing::warn!("another node has a newer copy, which cannot be had: {error}");
+                if let Some(untold) = self.complain("changed", "of another node") {
+                    let count = untold.0;
+                    tracing::warn!(
+                        untold = count,
+                        "another node has a newer copy, which cannot be had: {error}{untold}"
+                    );
+                }
                 return;
             }
         };

@@ -1,4 +1,4 @@
-//! `marbre explain`: what a page would do, without asking anybody.
+//! `marbre explain`: what a page would do, without asking anybody; or what a recent one did, by its trace.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,11 +14,33 @@ use crate::site::{Found, PageId, Site, Target};
 
 use super::{File, output};
 
+mod trace;
+
 #[derive(Args)]
 pub(super) struct Explain {
     /// The page's path, such as /articles/some-slug; the host of a URL is ignored.
-    #[arg(value_name = "URL")]
-    url: String,
+    #[arg(value_name = "URL", required_unless_present = "trace")]
+    url: Option<String>,
+    /// Ask a running server about a page that it has made: its trace, as `Marbre-Trace` of the answer and
+    /// the logs say it.
+    #[arg(long, value_name = "ID", conflicts_with_all = ["url", "file", "level", "headers"])]
+    trace: Option<String>,
+    /// Where that server listens to operators.
+    #[arg(
+        long,
+        env = "MARBRE_ADMIN",
+        default_value = "http://127.0.0.1:8081",
+        value_name = "URL"
+    )]
+    admin: String,
+    /// The token of [admin], if it has one.
+    #[arg(
+        long,
+        env = "MARBRE_ADMIN_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN"
+    )]
+    token: Option<String>,
     #[command(flatten)]
     file: File,
     /// Plan at this level of degradation (0 = full page).
@@ -34,6 +56,10 @@ pub(super) struct Explain {
 
 impl Explain {
     pub(super) fn run(self) -> ExitCode {
+        if let Some(id) = &self.trace {
+            return trace::run(id, &self.admin, self.token.as_deref(), self.json);
+        }
+        let url = self.url.unwrap_or_default();
         let site = match load(&self.file) {
             Ok(site) => site,
             Err(code) => return code,
@@ -42,7 +68,7 @@ impl Explain {
             Ok(level) => level,
             Err(code) => return code,
         };
-        let (asked, id) = match Asked::new(&site, &self.url, &self.headers) {
+        let (asked, id) = match Asked::new(&site, &url, &self.headers) {
             Ok(asked) => asked,
             Err(why) => {
                 output::message(&format!("error: {why}"));

@@ -68,14 +68,9 @@ pub(super) fn refuse(error: &StartError) -> ExitCode {
 /// Serves until the process is asked to stop; a second request ends it at once.
 pub(super) async fn until_stopped(app: App) -> ExitCode {
     asked_to_stop().await;
-    output::message("stopping: pages in flight are being finished");
     tokio::select! {
-        finished = app.stop() => {
-            if !finished {
-                output::message("stopped: some connections did not end in time and were cut");
-            }
-            ExitCode::SUCCESS
-        }
+        // the log says how that goes
+        _ = app.stop() => ExitCode::SUCCESS,
         () = asked_to_stop() => ExitCode::FAILURE,
     }
 }

@@ -2,6 +2,7 @@
 //! until they are written, and the report that is made of them at the end.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
@@ -13,12 +14,13 @@ use crate::fragment::facts::Facts;
 use crate::fragment::{Fragment, Source, SourceRequest};
 use crate::plan::Plan;
 use crate::report::{
-    Attempt, AttemptReport, Cause, FragmentReport, OmitReason, Outcome, PageReport,
+    Afforded, Attempt, AttemptReport, Cause, FragmentReport, Observer, OmitReason, Outcome,
+    PageReport, Story,
 };
 use crate::site::{Page, PageId};
 
 use super::slot::{Fill, Settled};
-use super::{Order, PageHead};
+use super::{Order, PageHead, Wanted, story};
 
 pub(crate) struct Account {
     order: Order,
@@ -27,7 +29,9 @@ pub(crate) struct Account {
     level: Level,
     /// When the request came in.
     arrived: Instant,
+    /// When the page was begun.
     started: Instant,
+    planned_at: Level,
     head_after: Duration,
     status: u16,
     /// Headers that the core gave.
@@ -36,24 +40,32 @@ pub(crate) struct Account {
     /// How old the snapshot is that takes the page's place.
     snapshot: Option<Duration>,
     finished: bool,
+    /// Whether its slots were planned, and not its snapshot shown at once.
+    pub(super) is_planned: bool,
+    afforded: Afforded,
+    witness: Option<Arc<dyn Observer>>,
     members: Vec<Option<Settled>>,
 }
 
 impl Account {
-    pub(super) fn new(order: Order, plan: &Plan, path: &str) -> Self {
+    pub(super) fn new(order: Order, plan: &Plan, wanted: Wanted<'_>) -> Self {
         Self {
             order,
             page: plan.page,
-            path: path.to_owned(),
+            path: wanted.path.to_owned(),
             level: plan.level,
             arrived: plan.arrived,
             started: plan.started,
+            planned_at: plan.level,
             head_after: Duration::ZERO,
             status: 0,
             headers: Vec::new(),
             personal: false,
             snapshot: None,
             finished: false,
+            is_planned: true,
+            afforded: wanted.afforded,
+            witness: wanted.witness,
             members: plan.steps.iter().map(|_| None).collect(),
         }
     }
@@ -163,12 +175,20 @@ impl Account {
             let (took, target) = (self.took(&members), self.declared().target);
             self.order.edition.meters.times.record(took, target);
         }
-        if !self.order.composer.is_observed {
+        let composer = &self.order.composer;
+        let observers = match composer.is_observed {
+            true => composer.observers(),
+            false => &[],
+        };
+        if observers.is_empty() && self.witness.is_none() {
             return;
         }
         let report = self.report(members);
-        for observer in self.order.composer.observers() {
+        for observer in observers.iter().chain(&self.witness) {
             observer.page(&report);
+            if observer.wants_story(&report) {
+                observer.story(self.story(&report));
+            }
         }
     }
 
@@ -176,7 +196,7 @@ impl Account {
     fn took(&self, members: &[Option<Settled>]) -> Duration {
         let settled = members.iter().flatten();
         let needed = settled.filter(|s| s.outcome != Outcome::Omitted(OmitReason::Unneeded));
-        let last = needed.map(|settled| settled.at.saturating_duration_since(self.started));
+        let last = needed.map(|settled| settled.at.saturating_duration_since(self.arrived));
         self.head_after.max(last.max().unwrap_or_default())
     }
 
@@ -201,6 +221,17 @@ impl Account {
                     settled.at.saturating_duration_since(self.arrived),
                 ))
             })
+    }
+
+    fn story(&self, report: &PageReport<'_>) -> Story {
+        let level = self.is_planned.then_some(self.planned_at);
+        let page = story::Told {
+            id: self.page,
+            level,
+            started: self.started,
+            afforded: self.afforded,
+        };
+        story::story(&self.order, page, report)
     }
 
     fn report(&self, members: Vec<Option<Settled>>) -> PageReport<'_> {

@@ -18,7 +18,7 @@ use crate::clock::{Instant, Moment};
 use crate::degradation::Reader;
 use crate::fragment::{Fragment, FragmentId, Priority, Rung, RungKind, Source, SourceRequest};
 use crate::plan::{Serve, Sibling};
-use crate::report::{Cause, Found, Looked, OmitReason, Outcome, Tier};
+use crate::report::{self, Cause, Found, Looked, OmitReason, Outcome, Tier};
 use crate::site::Site;
 
 use super::flight::{self, Came, Landed, NoPage};
@@ -270,6 +270,8 @@ async fn fill_noting(
         }
         Err(cause) => cause,
     };
+    let tried = report::Rung::Source;
+    order.trail.tried(id, tried, Some(cause.to_string()));
     // another flight, or the search beyond memory, may have brought one meanwhile
     let copy = order.composer.copy(request, fragment, clock.now());
     let copy = match copy {
@@ -278,7 +280,10 @@ async fn fill_noting(
         copy => copy,
     };
     match copy {
-        Some(copy) => Settled::copy(order, copy.entry, Outcome::Stale(cause), clock.now()),
+        Some(copy) => {
+            order.trail.tried(id, report::Rung::Copy, None);
+            Settled::copy(order, copy.entry, Outcome::Stale(cause), clock.now())
+        }
         None => fall_back(order, id, serve, cause).await,
     }
 }
@@ -409,15 +414,21 @@ async fn fall_back(order: &Order, id: FragmentId, serve: &Serve, cause: Cause) -
     for rung in rungs(&order.edition.site, id) {
         match rung {
             Rung::Ready { kind, body } => {
-                let outcome = match kind {
-                    RungKind::Static => Outcome::Static(cause),
-                    RungKind::Inline => Outcome::Inline(cause),
-                    RungKind::DefaultData => Outcome::DefaultData(cause),
+                let (tried, outcome) = match kind {
+                    RungKind::Static => (report::Rung::Static, Outcome::Static(cause)),
+                    RungKind::Inline => (report::Rung::Inline, Outcome::Inline(cause)),
+                    RungKind::DefaultData => {
+                        (report::Rung::DefaultData, Outcome::DefaultData(cause))
+                    }
                 };
+                order.trail.tried(id, tried, None);
                 return Settled::ready(body.clone(), outcome, clock.now());
             }
             Rung::Sibling(sibling) => {
-                if let Some(mut settled) = from_sibling(order, *sibling, serve).await {
+                let tried = report::Rung::Sibling(*sibling);
+                let found = from_sibling(order, *sibling, serve).await;
+                order.trail.tried(id, tried, found.as_ref().err().cloned());
+                if let Ok(mut settled) = found {
                     let name = order.edition.site.fragment(*sibling).name.clone();
                     settled.outcome = Outcome::Sibling(name, cause);
                     return settled;
@@ -429,6 +440,7 @@ async fn fall_back(order: &Order, id: FragmentId, serve: &Serve, cause: Cause) -
             Rung::Lazy if cause == Cause::Switched => {}
             Rung::Lazy => {
                 if let Some(tag) = lazy::tag(order, id) {
+                    order.trail.tried(id, report::Rung::Lazy, None);
                     return Settled::ready(tag, Outcome::Lazy(cause), clock.now());
                 }
             }
@@ -451,43 +463,71 @@ fn rungs(site: &Site, id: FragmentId) -> Vec<&Rung> {
     found
 }
 
-/// What a sibling has to show: a fresh copy, an answer in the time that is left, or any copy. One
-/// that has nothing to show is no stand-in.
-async fn from_sibling(order: &Order, id: FragmentId, serve: &Serve) -> Option<Settled> {
-    let Sibling {
+/// What a sibling has to show: a fresh copy, an answer in the time that is left, or any copy; or why it
+/// has nothing. One that has nothing to show is no stand-in.
+async fn from_sibling(order: &Order, id: FragmentId, serve: &Serve) -> Result<Settled, String> {
+    let Some(Sibling {
         request, may_ask, ..
-    } = serve.siblings.iter().find(|s| s.fragment == id)?;
+    }) = serve.siblings.iter().find(|s| s.fragment == id)
+    else {
+        return Err(Cause::Switched.to_string());
+    };
+    let nothing = || Err(Cause::Empty.to_string());
     let (clock, sibling) = (order.composer.clock, order.edition.site.fragment(id));
     // what is looked for is not what the slot is for
     let elsewhere = &mut Looked::default();
     let now = clock.now();
     if let Source::Ready(body) = &sibling.source {
-        return Some(Settled::ready(body.clone(), Outcome::Declared, now));
+        return Ok(Settled::ready(body.clone(), Outcome::Declared, now));
     }
     if let Source::Push(_) = sibling.source {
         let copy = match order.composer.copy(request, sibling, now) {
             None => patiently_recalled(order, id, request, serve.deadline, elsewhere).await,
             copy => copy,
         };
-        return Some(pushed(order, copy?, clock.now())).filter(Settled::shows);
+        let copy = copy.ok_or_else(|| Cause::NotPushed.to_string())?;
+        let settled = pushed(order, copy, clock.now());
+        return if settled.shows() {
+            Ok(settled)
+        } else {
+            nothing()
+        };
     }
     let mut copy = order.composer.copy(request, sibling, now);
+    let mut why_not = String::new();
     let until = serve.deadline.min(now + sibling.timeout);
-    if copy.as_ref().is_none_or(|copy| copy.state != State::Fresh)
-        && *may_ask
-        && is_asked(order, id)
-        && now < until
-        && let Ok(landed) = obtain(order, id, request, until, until).await
-    {
-        let settled = Settled {
-            looked: Looked::default(),
-            ..Settled::landed(order, landed, clock.now())
-        };
-        return Some(settled).filter(Settled::shows);
+    if copy.as_ref().is_none_or(|copy| copy.state != State::Fresh) {
+        if !*may_ask {
+            "the level gives it up, and there is no copy of it".clone_into(&mut why_not);
+        } else if !is_asked(order, id) {
+            why_not = Cause::Limited.to_string();
+        } else if now >= until {
+            "no time was left".clone_into(&mut why_not);
+        } else {
+            match obtain(order, id, request, until, until).await {
+                Ok(landed) => {
+                    let settled = Settled {
+                        looked: Looked::default(),
+                        ..Settled::landed(order, landed, clock.now())
+                    };
+                    return if settled.shows() {
+                        Ok(settled)
+                    } else {
+                        nothing()
+                    };
+                }
+                Err(cause) => why_not = cause.to_string(),
+            }
+        }
     }
     if copy.is_none() {
         copy = patiently_recalled(order, id, request, serve.deadline, elsewhere).await;
     }
-    let settled = copy.map(|copy| Settled::copy(order, copy.entry, Outcome::Cached, clock.now()));
-    settled.filter(Settled::shows)
+    let copy = copy.ok_or(why_not)?;
+    let settled = Settled::copy(order, copy.entry, Outcome::Cached, clock.now());
+    if settled.shows() {
+        Ok(settled)
+    } else {
+        nothing()
+    }
 }

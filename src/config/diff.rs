@@ -137,6 +137,7 @@ fn site(old: &Site, new: &Site, lines: &mut Lines) {
     changes.flag("error_page", &old.error_page, &new.error_page);
     changes.flag("not_found_page", &old.not_found_page, &new.not_found_page);
     changes.flag("status page", &old.status, &new.status);
+    changes.flag("debug_secret", &old.debug, &new.debug);
     let (a, b) = (&old.limits, &new.limits);
     changes.value("template_fuel", a.template_fuel, b.template_fuel);
     let size = |bytes: usize| show_size(bytes as u64);

@@ -14,6 +14,7 @@ mod degradation;
 mod entries;
 mod laws;
 mod origins;
+mod records;
 mod settings;
 mod slo;
 mod status;
@@ -25,6 +26,7 @@ pub use degradation::{Degradation, LadderStep, LawName, Mode};
 pub use entries::{Fragment, Page, Proxy, Static};
 pub use laws::{Constant, Constants, Tunable};
 pub use origins::{Breaker, Health, Origin, Replica, Retry, Role};
+pub use records::{AccessLog, ClientShown, LineFormat, Log, Recent};
 pub use settings::{Admin, Limits, Server, Shared, Site};
 pub use slo::{Complete, Slo, WhenSpent};
 pub use status::Status;
@@ -35,7 +37,8 @@ pub use words::{ByteSize, Name, Priority, TimeSpan};
 ///
 /// Durations are written "250ms", "30s", "1h30m"; sizes "512KiB", "2MiB". `${ENV}` and
 /// `${ENV:-default}` are replaced in listen addresses, origin URLs, the
-/// shared store's and the collector's URL, the admin token and the rehearsal token only.
+/// shared store's and the collector's URL, the admin token, the rehearsal token and the secret of debug
+/// tokens only.
 #[derive(Debug, Default, JsonSchema)]
 #[schemars(default, deny_unknown_fields, title = "fragments.toml")]
 pub struct File {
@@ -49,7 +52,8 @@ pub struct File {
     pub admin: Admin,
     /// The store that the nodes of one site share. Taken at start; a reload does not change it.
     pub shared: Shared,
-    /// What is told to other systems. Taken at start; a reload does not change it.
+    /// What is told to other systems and to whoever looks after the site. Taken at start; a reload
+    /// changes nothing but `debug_secret`.
     pub telemetry: Telemetry,
     /// The site as a whole.
     pub site: Site,

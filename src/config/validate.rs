@@ -16,7 +16,8 @@ use super::read::{Declared, Entry};
 use crate::degradation::{Ladder, Step};
 use crate::fragment::{Fragment, SourceRequest};
 use crate::site::{
-    DegradationSpec, OriginSpec, Page, ServerSettings, Site, SloSpec, StatusSpec, Wants,
+    DebugSecret, DegradationSpec, OriginSpec, Page, ServerSettings, Site, SloSpec, StatusSpec,
+    Wants,
 };
 
 mod assets;
@@ -106,6 +107,7 @@ pub(super) fn validate(
     let status = status::status(declared, &fragment_names, cx);
     let ladder = ladder::declared(declared, &fragment_names, cx);
     let slos = slo::slos(&declared.slos, &page_names, cx);
+    let debug = telemetry::debug(declared, cx);
 
     if cx.found.has_errors() {
         return None;
@@ -123,6 +125,7 @@ pub(super) fn validate(
         degradation,
         status,
         slos,
+        debug: debug.flatten(),
     };
     let made = site.finish(limits).zip(server);
     if made.is_none() {
@@ -160,6 +163,7 @@ struct Built {
     degradation: Option<DegradationSpec>,
     status: Option<StatusSpec>,
     slos: Vec<Option<SloSpec>>,
+    debug: Option<DebugSecret>,
 }
 
 impl Built {
@@ -186,6 +190,7 @@ impl Built {
                 .collect::<Option<Vec<_>>>()?,
             status: self.status,
             slos: self.slos.into_iter().collect::<Option<Vec<_>>>()?,
+            debug: self.debug,
             routes: self.routes.routes,
             ladder: match self.ladder {
                 Some(steps) => Ladder::new(steps),

@@ -1,4 +1,5 @@
-//! The attempts at origins that one page has begun, while they go on. Owns the memory of them, which
+//! The attempts at origins that one page has begun, while they go on, and the rungs that it has tried
+//! where they failed. Owns the memory of them, which
 //! is bounded; each page has its own, so nobody waits for another page here.
 
 use std::mem;
@@ -13,18 +14,70 @@ use super::Cause;
 /// Attempts of one page that are remembered; later ones are made all the same.
 const ATTEMPTS_MAX: usize = 128;
 
-/// What a page has asked of origins.
+/// Rungs of one page that are remembered.
+const RUNGS_MAX: usize = 128;
+
+/// What a page has asked of origins, and what it has tried instead.
 #[derive(Debug)]
 pub struct Trail {
     attempts: Mutex<Vec<Attempt>>,
+    rungs: Mutex<Vec<TriedRung>>,
     attempts_max: usize,
+    rungs_max: usize,
 }
 
 impl Default for Trail {
     fn default() -> Self {
         Self {
             attempts: Mutex::default(),
+            rungs: Mutex::default(),
             attempts_max: ATTEMPTS_MAX,
+            rungs_max: RUNGS_MAX,
+        }
+    }
+}
+
+/// One step of the chain of a fragment that was tried, and did or did not fill its slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TriedRung {
+    /// Of which fragment.
+    pub fragment: FragmentId,
+    /// What was tried.
+    pub rung: Rung,
+    /// Why it did not fill the slot; `None` where it did.
+    pub why_not: Option<String>,
+}
+
+/// What can be tried to fill a slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rung {
+    /// Its own source.
+    Source,
+    /// A copy of it that is not fresh any more.
+    Copy,
+    /// Another fragment.
+    Sibling(FragmentId),
+    /// A static file of the site.
+    Static,
+    /// Inline HTML.
+    Inline,
+    /// Default data.
+    DefaultData,
+    /// A tag by which the browser asks once more.
+    Lazy,
+}
+
+impl Rung {
+    /// In words, where the fragments are called like this.
+    pub fn told<'n>(&self, name: impl Fn(FragmentId) -> &'n str) -> String {
+        match self {
+            Self::Source => "its source".to_owned(),
+            Self::Copy => "a stale copy".to_owned(),
+            Self::Sibling(id) => format!("fragment {}", name(*id)),
+            Self::Static => "static file".to_owned(),
+            Self::Inline => "inline".to_owned(),
+            Self::DefaultData => "default data".to_owned(),
+            Self::Lazy => "lazy tag".to_owned(),
         }
     }
 }
@@ -49,6 +102,7 @@ impl Trail {
     pub fn unread() -> Self {
         Self {
             attempts_max: 0,
+            rungs_max: 0,
             ..Self::default()
         }
     }
@@ -79,6 +133,23 @@ impl Trail {
     /// All of them as they are by now.
     pub fn take(&self) -> Vec<Attempt> {
         mem::take(&mut self.attempts.lock())
+    }
+
+    /// A rung of a chain was tried.
+    pub fn tried(&self, fragment: FragmentId, rung: Rung, why_not: Option<String>) {
+        let mut rungs = self.rungs.lock();
+        if rungs.len() < self.rungs_max {
+            rungs.push(TriedRung {
+                fragment,
+                rung,
+                why_not,
+            });
+        }
+    }
+
+    /// The rungs that were tried so far.
+    pub fn rungs(&self) -> Vec<TriedRung> {
+        self.rungs.lock().clone()
     }
 }
 

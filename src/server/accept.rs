@@ -25,6 +25,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{BoxError, Service, ServiceExt as _};
 
+use crate::clock::Clock;
+use crate::report::Throttle;
+
 use self::streams::Streams;
 
 mod streams;
@@ -106,6 +109,7 @@ pub async fn serve<S, B>(
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
 {
     let room = Arc::new(Semaphore::new(limits.connections_max));
+    let (complaints, clock) = (Throttle::default(), Clock::start());
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
@@ -130,7 +134,15 @@ pub async fn serve<S, B>(
                 });
             }
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection: {error}");
+                let kind = error.kind().to_string();
+                if let Some(untold) = complaints.due(&kind, clock.now()) {
+                    let count = untold.0;
+                    tracing::warn!(
+                        %error,
+                        untold = count,
+                        "cannot accept a connection: {error}{untold}"
+                    );
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

@@ -10,6 +10,8 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 
+use crate::clock::Instant;
+use crate::report::Throttle;
 use crate::site::Site;
 
 #[derive(Template)]
@@ -51,11 +53,14 @@ pub(crate) fn not_found(site: &Site, status: StatusCode) -> Response {
 }
 
 /// Whatever answered has panicked: 500.
-pub(super) fn panicked(panic: &(dyn Any + Send)) -> Response {
+pub(super) fn panicked(panic: &(dyn Any + Send), complaints: &Throttle, now: Instant) -> Response {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     let text = text.unwrap_or("no message");
-    tracing::error!(text, "an answer panicked: {text}");
+    if let Some(untold) = complaints.due(&format!("panic {text}"), now) {
+        let count = untold.0;
+        tracing::error!(text, untold = count, "an answer panicked: {text}{untold}");
+    }
     let mut response = Response::new(Body::from("Service panicked"));
     *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
     response.headers_mut().insert(

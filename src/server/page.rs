@@ -11,13 +11,16 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::clock::{Clock, Instant};
-use crate::compose::{self, Composed, Edition, PageHead, Verdict};
+use crate::compose::{self, Composed, Edition, PageHead, Verdict, Wanted};
 use crate::degradation::{Admission, Level, Mode, Turn};
 use crate::fragment::facts::Facts;
 use crate::plan::{self, Plan, request};
+use crate::report::Afforded;
 use crate::site::{PageId, Site};
 
 use super::accept::Who;
+use super::answered::Asked as Answered;
+use super::debug::Debugging;
 use super::in_flight::{PagePlace, Shed};
 use super::reader::{Reading, who_reads};
 use super::{ServerState, error_page};
@@ -44,6 +47,26 @@ pub(super) async fn answer(
     id: PageId,
     params: Vec<(String, String)>,
     head: &Parts,
+    answered: Option<&Arc<Answered>>,
+) -> Response {
+    let clock = state.composer.clock();
+    let debugging = Debugging::of(&edition.site, &head.headers, clock.moment(clock.now()));
+    debugging.tell(state);
+    if let (Debugging::Shown { .. }, Some(answered)) = (&debugging, answered) {
+        answered.show();
+    }
+    let answer = page(state, who, edition, id, params, head, answered).await;
+    debugging.put_into(answer, answered, &head.method).await
+}
+
+async fn page(
+    state: &ServerState,
+    who: &Who,
+    edition: Arc<Edition>,
+    id: PageId,
+    params: Vec<(String, String)>,
+    head: &Parts,
+    answered: Option<&Arc<Answered>>,
 ) -> Response {
     let site = &edition.site;
     if !matches!(head.method, Method::GET | Method::HEAD) {
@@ -63,6 +86,7 @@ pub(super) async fn answer(
         id,
         head,
         arrived: state.composer.clock().now(),
+        answered,
     };
     let answered = page.answer(params).await;
     let Some(mut composed) = answered else {
@@ -94,6 +118,7 @@ struct Asked<'a> {
     id: PageId,
     head: &'a Parts,
     arrived: Instant,
+    answered: Option<&'a Arc<Answered>>,
 }
 
 impl Asked<'_> {
@@ -120,13 +145,13 @@ impl Asked<'_> {
         self.state.pages.sheds(why);
         let facts = self.facts(params.clone());
         let now = self.state.composer.clock().now();
-        let (composer, path) = (&self.state.composer, self.head.uri.path());
+        let (composer, wanted) = (&self.state.composer, self.wanted());
         let times = (now, now + SNAPSHOT_TIME);
         let found = compose::snapshot_instead(
             composer,
             self.edition,
             self.id,
-            path,
+            wanted,
             &facts,
             self.arrived,
             times,
@@ -190,8 +215,20 @@ impl Asked<'_> {
         }
         .of_request_at(self.arrived, &self.edition.site);
         let (composer, edition) = (&self.state.composer, Arc::clone(self.edition));
-        let path = self.head.uri.path();
-        compose::compose(composer, edition, plan, path, facts, (turn, place)).await
+        compose::compose(composer, edition, plan, self.wanted(), facts, (turn, place)).await
+    }
+
+    fn wanted(&self) -> Wanted<'_> {
+        let decision = &self.mode.decision;
+        Wanted {
+            path: self.head.uri.path(),
+            afforded: Afforded {
+                theta: decision.theta,
+                admission: decision.admit,
+                phi: self.mode.phi,
+            },
+            witness: self.answered.map(|answered| Arc::clone(answered) as _),
+        }
     }
 }
 

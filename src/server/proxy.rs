@@ -31,6 +31,7 @@ use crate::report::Cause;
 use crate::site::Proxy;
 
 use super::accept::Who;
+use super::debug::DEBUG;
 use super::{ServerState, error_page};
 
 /// A stopping server waits no longer for an answer that has fallen silent and that may have no end.
@@ -163,8 +164,15 @@ async fn origin_overdue(mut turns: watch::Receiver<Turn>, limit: Duration) {
 
 fn failed(state: &ServerState, edition: &Edition, proxy: &Proxy, cause: &Cause) -> Response {
     let (origin, route) = (&edition.site.origin(proxy.origin).name, &proxy.route);
-    if state.complaints.is_due(route, state.composer.clock().now()) {
-        tracing::warn!(route, origin, %cause, "requests passed through to {origin} fail: {cause}");
+    let about = format!("{route} {}", cause.label());
+    if let Some(untold) = state.complaints.due(&about, state.composer.clock().now()) {
+        tracing::warn!(
+            route,
+            origin,
+            %cause,
+            untold = untold.0,
+            "requests passed through to {origin} fail: {cause}{untold}"
+        );
     }
     if *cause == Cause::Busy {
         return error_page::unavailable(&edition.site);
@@ -203,6 +211,8 @@ fn forward(
     let host = headers
         .remove(HOST)
         .or_else(|| HeaderValue::try_from(parts.uri.authority()?.as_str()).ok());
+    // a token is for this server
+    headers.remove(DEBUG);
     // HTTP/1.0 may leave the host out: what a reader claims does not take its place
     headers.remove(FORWARDED_HOST);
     headers.extend(host.map(|host| (FORWARDED_HOST, host)));

@@ -118,6 +118,11 @@ fn reader(spec: &DegradationSpec, headers: &HeaderMap, peer: Option<IpAddr>, day
     }
 }
 
+/// The address that a header names first, if it is one.
+pub(super) fn address(value: &HeaderValue) -> Option<IpAddr> {
+    address_of(first_named(value)?)
+}
+
 /// The first of a list, which is the reader where each proxy adds whom it has it from; `None` if it is
 /// empty.
 fn first_named(value: &HeaderValue) -> Option<&[u8]> {

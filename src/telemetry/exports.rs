@@ -18,7 +18,8 @@ use crate::site::{MetricSettings, TraceSettings};
 
 use super::collector::Collector;
 use super::metrics::{Metrics, Reading};
-use super::{FAREWELL, Throttle, Traces};
+use super::{FAREWELL, Traces};
+use crate::report::Throttle;
 
 /// For one export of metrics; a collector that is slower has lost it.
 const EXPORT_TIME: Duration = Duration::from_secs(5);
@@ -135,9 +136,14 @@ impl Telling {
             let sent = sent.unwrap_or_else(|| Err("the server has stopped".to_owned()));
             self.metrics.sent().exports[usize::from(sent.is_err())].fetch_add(1, Ordering::Relaxed);
             if let Err(why) = sent
-                && complaints.is_due("metrics", self.clock.now())
+                && let Some(untold) = complaints.due("metrics", self.clock.now())
             {
-                tracing::warn!(why, "an export of metrics was lost: {why}");
+                let count = untold.0;
+                tracing::warn!(
+                    why,
+                    untold = count,
+                    "an export of metrics was lost: {why}{untold}"
+                );
             }
             if is_last || is_over {
                 return;

@@ -37,20 +37,29 @@ pub struct LogGuard(SyncSender<Message>);
 
 impl Lossy {
     /// Starts the thread that writes to `sink`.
-    pub(super) fn start(sink: impl Write + Send + 'static) -> (Self, LogGuard) {
+    /// `is_json` says how a line about lines is to look.
+    pub(super) fn start(
+        sink: impl Write + Send + 'static,
+        is_json: fn() -> bool,
+    ) -> (Self, LogGuard) {
         let (queue, lines) = sync_channel(QUEUE_LINES);
         let lost = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&lost);
         std::thread::Builder::new()
             .name("log".to_owned())
-            .spawn(move || write_all(&lines, &counted, sink))
+            .spawn(move || write_all(&lines, &counted, sink, is_json))
             .expect("a thread can be started when the process starts");
         let guard = LogGuard(queue.clone());
         (Self { queue, lost }, guard)
     }
 }
 
-fn write_all(lines: &Receiver<Message>, lost: &AtomicU64, mut sink: impl Write) {
+fn write_all(
+    lines: &Receiver<Message>,
+    lost: &AtomicU64,
+    mut sink: impl Write,
+    is_json: fn() -> bool,
+) {
     while let Ok(message) = lines.recv() {
         // a log that cannot be written has nowhere to say so
         let _ = match message {
@@ -63,10 +72,15 @@ fn write_all(lines: &Receiver<Message>, lost: &AtomicU64, mut sink: impl Write) 
         };
         let count = lost.swap(0, Ordering::Relaxed);
         if count > 0 {
-            let _ = writeln!(
-                sink,
-                "{count} log lines were lost: the log is not read fast enough"
-            );
+            let text = format!("{count} log lines were lost: the log is not read fast enough");
+            let _ = match is_json() {
+                true => {
+                    let fields = serde_json::json!({ "message": text, "count": count });
+                    let line = serde_json::json!({ "level": "WARN", "fields": fields });
+                    writeln!(sink, "{line}")
+                }
+                false => writeln!(sink, "{text}"),
+            };
         }
     }
 }
@@ -135,7 +149,7 @@ mod tests {
     fn a_blocked_sink_loses_lines_and_blocks_nobody() {
         let sink = Sink::default();
         let blocked = sink.0.lock();
-        let (mut log, guard) = Lossy::start(sink.clone());
+        let (mut log, guard) = Lossy::start(sink.clone(), || false);
         for _ in 0..QUEUE_LINES + 10 {
             log.write_all(b"line\n").unwrap();
         }

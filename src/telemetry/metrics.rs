@@ -43,6 +43,7 @@ pub struct Metrics {
     reloads: [AtomicU64; RESULTS.len()],
     purges: AtomicU64,
     sent: Sent,
+    access_log_lost: Arc<AtomicU64>,
 }
 
 /// What has become of what was meant for collectors, in the order of [`DELIVERIES`].
@@ -111,6 +112,11 @@ impl Metrics {
         self.table.store(Arc::new(table));
     }
 
+    /// Where the access log counts the records that it loses.
+    pub fn access_log_lost(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.access_log_lost)
+    }
+
     /// All of it, as text.
     pub fn text(&self, reading: &Reading, format: Format) -> String {
         let mut text = Text::new(format);
@@ -149,6 +155,8 @@ impl Metrics {
         each(Metric::Reloads, RESULTS, &self.reloads);
         each(Metric::TraceSpans, DELIVERIES, &self.sent.spans);
         each(Metric::MetricExports, DELIVERIES, &self.sent.exports);
+        to.begin(Metric::AccessLogLost);
+        to.number(Metric::AccessLogLost, &[], read(&self.access_log_lost));
         to.begin(Metric::Purges);
         to.number(Metric::Purges, &[], read(&self.purges));
     }

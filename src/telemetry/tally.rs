@@ -14,11 +14,11 @@ use serde::Serialize;
 use crate::clock::Clock;
 use crate::degradation::{Decision, Switch};
 use crate::report::{
-    BreakerState, Event, FragmentReport, Observer, OriginChange, Outcome, PageReport, SloChange,
-    SwitchChange,
+    BreakerState, Cause, Event, FragmentReport, Observer, OriginChange, Outcome, PageReport,
+    SloChange, SwitchChange, Throttle,
 };
 
-use super::Throttle;
+use super::access::visible;
 
 /// Incomplete pages and events that are remembered.
 const REMEMBERED: usize = 20;
@@ -164,10 +164,14 @@ impl Tally {
     }
 
     fn complain(&self, report: &PageReport<'_>, incomplete: &Incomplete) {
-        let (page, path, blocks) = (&*report.page, &*report.path, &incomplete.blocks);
-        if !self.complaints.is_due(page, self.clock.now()) {
+        let (page, blocks) = (&*report.page, &incomplete.blocks);
+        let failed = report.fragments.iter().find_map(|f| f.outcome.cause());
+        let cause = failed.map_or("unneeded", Cause::label);
+        let about = format!("{page} {cause}");
+        let Some(untold) = self.complaints.due(&about, self.clock.now()) else {
             return;
-        }
+        };
+        let path = visible(&report.path);
         let age_s = report.snapshot.map(|age| age.as_secs());
         let instead = match age_s {
             Some(age_s) => format!("its snapshot of {age_s} s ago"),
@@ -178,7 +182,9 @@ impl Tally {
             path,
             ?blocks,
             age_s,
-            "page {page} has no core: {path} got {instead}"
+            trace_id = incomplete.trace_id,
+            untold = untold.0,
+            "page {page} has no core: {path} got {instead}{untold}"
         );
     }
 }

@@ -23,7 +23,7 @@ mod allowance;
 mod batches;
 mod spans;
 
-use allowance::Allowance;
+pub(super) use allowance::Allowance;
 use batches::Batches;
 
 /// Pages that may wait for the collector.

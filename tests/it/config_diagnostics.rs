@@ -198,6 +198,9 @@ wrong! {
     readers_cookie: Newsroom::and("[degradation]\nreader_cookie = \"session=1\"");
     readers_header: Newsroom::and("[degradation]\nreader_header = \"x-forwarded-for: 1\"");
     rehearsal_tokens_are_never_shown: Newsroom::and("[degradation]\nrehearse_token = \"s3cret;s3cret\" # s3cret\nx = 1").env("T", "s3cret");
+    access_logs_that_cannot_be: Newsroom::and("[telemetry.access_log]\nto = \"/var/log/access.log\"\nformat = \"text\"\nsample = 2.0\nclient = \"hash\"");
+    access_log_to_nowhere: Newsroom::and("[telemetry.access_log]\nto = \"syslog\"");
+    debug_secret_that_can_be_guessed: Newsroom::and("[telemetry]\ndebug_secret = \"${T}\" # s3cret\nx = 1").env("T", "s3cret");
     rehearsal_token_that_is_not_set: Newsroom::and("[degradation]\nrehearse_token = \"${MARBRE_REHEARSE_TOKEN}\"");
     constants_of_laws: Newsroom::and("[degradation.work_rate]\nqueue_target = 25\ncut_rate = 9\ngrowth = 0.001\ndrift = nan\nspell_gap = \"1ms\"\nqueue_traget = \"25ms\"\n[degradation.aimd]\ncut = \"0.5\"\ncut_time = \"1h\"\nadmit_min = -inf");
     ladder_names: Newsroom::and("[degradation]\nladder = [\n  \"slidshow\",\n  \"teaser\",\n  { name = \"more\", blocks = [\"slideshow\", \"teaser\", \"article\"] },\n  { name = \"more\", blocks = [\"header\"] },\n  { name = \"two words\", blocks = [\"slideshow\"] },\n]");

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::support::numbered::pieces;
 use crate::support::program::unpooled;
-use crate::support::{Press, Program, newsroom};
+use crate::support::{Operator, Press, Program, newsroom};
 
 /// More than fits on the full disks below: 60 pages of 2 copies and a snapshot, 50 KB in all.
 const PAGES: u64 = 60;
@@ -317,4 +317,40 @@ async fn a_second_server_on_the_same_folder_serves_and_waits_for_its_turn() {
     stage.press.die().await;
     let third = stage.start().await;
     read(&third, (0..3).chain(6..9).chain(10..13)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_costs_records_of_the_access_log_and_no_page() {
+    let folder = newsroom()
+        .toml("[telemetry.access_log]\nto = \"file:log/access.log\"")
+        .fragment("front", "\"core\"", "inline:<p>front</p>", "")
+        .page("front", "/{x}", "[front]")
+        .written();
+    let disk = Tmpfs::mount(folder.path().join("log"), "16k");
+    let program = Program::start(folder.path(), &unpooled()).await;
+    let operator = Operator::of_program(&program);
+    let whole = (200, "<p>front</p>".to_owned());
+    let is_losing = || async {
+        let (_, text) = operator.get("/metrics").await;
+        !text.contains("\nmarbre_access_log_lost_total 0")
+    };
+    while !is_losing().await {
+        for _ in 0..10 {
+            assert_eq!(program.get("/before").await, whole);
+        }
+    }
+    program.says("the access log cannot be written to").await;
+    disk.remount("size=1m");
+    let file = folder.path().join("log/access.log");
+    let text = || std::fs::read_to_string(&file).unwrap();
+    while !text().contains("/after") {
+        assert_eq!(program.get("/after").await, whole);
+    }
+    program.says("again").await;
+    // what was torn when there was no more room is the only line that is not whole
+    let text = text();
+    let torn = text
+        .lines()
+        .filter(|line| serde_json::from_str::<Value>(line).is_err());
+    assert!(torn.count() <= 1, "{text}");
 }

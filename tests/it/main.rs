@@ -5,6 +5,7 @@
 
 mod support;
 
+mod access_log;
 mod accounts;
 mod admin;
 mod blast_radius;
@@ -20,10 +21,12 @@ mod core_behind_a_breaker;
 mod corrupt_state;
 mod dashboard;
 mod deadlines;
+mod debug_token;
 mod degradation;
 mod demo;
 mod disk_full;
 mod empty_over_full;
+mod explain_trace;
 mod exports;
 mod hedging;
 mod hostile_origins;
@@ -33,6 +36,7 @@ mod kill_nine;
 mod lazy;
 mod limits;
 mod list_partial;
+mod logs;
 mod metrics;
 mod page_snapshots;
 mod personal_never_shared;

@@ -25,10 +25,9 @@ use crate::clock::Clock;
 use crate::compose::{self, Composer, Edition, Verdict};
 use crate::degradation::{Level, Mode};
 use crate::plan::{self, request};
-use crate::report::{Event, Observer, OmitReason, Outcome, PageReport};
+use crate::report::{Event, Observer, OmitReason, Outcome, PageReport, Throttle};
 use crate::server::{self, InFlight, ServerState, error_page};
 use crate::site::{PageId, ServerSettings, Site};
-use crate::telemetry::Throttle;
 
 const AGENT: HeaderValue =
     HeaderValue::from_static(concat!("marbre-snapshot/", env!("CARGO_PKG_VERSION")));
@@ -114,6 +113,7 @@ impl Press {
         );
         let composer = Arc::new(composer.for_files());
         let router = server::router(Arc::new(ServerState {
+            access: None,
             noticed: server::Noticed::default(),
             composer: Arc::clone(&composer),
             edition: Arc::new(ArcSwap::new(Arc::clone(&edition))),

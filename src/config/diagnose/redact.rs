@@ -3,12 +3,14 @@
 //!
 //! Invariant: the result has the same length and the same lines, so that spans still point right.
 
-/// The text with what follows `token =` (or `…_token =`) on a line, the values of headers for collectors,
-/// and `user:password@` in URLs, replaced by `*`; `${ENV}` references stay, for they are names.
+/// The text with what follows `token =` or `secret =` (or `…_token =`) on a line, the values of headers for
+/// collectors, and `user:password@` in URLs, replaced by `*`; `${ENV}` references stay, for they are names.
 pub(super) fn blot(text: &str) -> String {
     let mut bytes = text.as_bytes().to_vec();
-    for (at, _) in text.match_indices("token") {
-        let rest = &text[at + "token".len()..];
+    let words = ["token", "secret"].into_iter();
+    let found = words.flat_map(|word| text.match_indices(word));
+    for (at, word) in found {
+        let rest = &text[at + word.len()..];
         let after = rest.trim_start_matches(['"', '\'', ' ', '\t']);
         // the key may be longer, such as `rehearse_token`; `?token={query.t}` in a source is none
         let before = text[..at].trim_end_matches(|c: char| c.is_ascii_alphanumeric() || c == '_');
@@ -122,6 +124,10 @@ mod tests {
         assert_eq!(
             blot("rehearse_token = \"s3cret\"\n"),
             "rehearse_token = \"******\"\n"
+        );
+        assert_eq!(
+            blot("debug_secret = \"hush\"\n"),
+            "debug_secret = \"****\"\n"
         );
         assert_eq!(
             blot("source = \"cms:/x?my_token={query.t}\""),

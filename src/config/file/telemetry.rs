@@ -1,13 +1,15 @@
-//! The table `[telemetry]` of `fragments.toml`. Owns its keys, defaults and ranges.
+//! The table `[telemetry]` of `fragments.toml`. Owns its keys, defaults and ranges; what is written down
+//! of each request is in `records`.
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{At, Name, TimeSpan};
+use super::{AccessLog, At, Log, Name, Recent, TimeSpan};
 
-/// What is told to other systems. Taken at start; a reload does not change it.
+/// What is told to other systems and to whoever looks after the site. Taken at start; a reload changes
+/// nothing but `debug_secret`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Telemetry {
@@ -18,6 +20,16 @@ pub struct Telemetry {
     pub traces: Traces,
     /// What `/metrics` tells, sent to an OpenTelemetry collector as well.
     pub metrics: Metrics,
+    /// The log on standard error.
+    pub log: Log,
+    /// One record for each request that was answered.
+    pub access_log: AccessLog,
+    /// Pages that are remembered for `marbre explain --trace`.
+    pub recent: Recent,
+    /// What tokens for `Marbre-Debug` are signed with (`marbre token debug`), best kept out of the file:
+    /// `${MARBRE_DEBUG_SECRET}`. Without it nobody is shown how a page was made.
+    #[schemars(example = &"${MARBRE_DEBUG_SECRET}", extend("x-env" = true))]
+    pub debug_secret: Option<At<String>>,
 }
 
 impl Default for Telemetry {
@@ -26,6 +38,10 @@ impl Default for Telemetry {
             enabled: At::unwritten(true),
             traces: Traces::default(),
             metrics: Metrics::default(),
+            log: Log::default(),
+            access_log: AccessLog::default(),
+            recent: Recent::default(),
+            debug_secret: None,
         }
     }
 }

@@ -40,6 +40,7 @@ pub(super) fn server(declared: &Declared, cx: &mut Context<'_>) -> Option<Server
         .map(|url| readers_url(url, main, cx));
     let shared = shared(declared, cx);
     let observing = telemetry::telemetry(declared, cx);
+    let access_log = telemetry::access_log(declared, cx);
     let (listen, admin_listen) = (listen?, admin_listen?);
     let overlap = listen.ip() == admin_listen.ip()
         || listen.ip().is_unspecified()
@@ -90,6 +91,9 @@ pub(super) fn server(declared: &Declared, cx: &mut Context<'_>) -> Option<Server
         is_observed: *declared.telemetry.enabled,
         traces: observing.traces,
         metrics: observing.metrics,
+        log: telemetry::log(declared),
+        access_log: access_log?,
+        recent: telemetry::recent(declared),
     })
 }
 

@@ -274,6 +274,7 @@ metrics! {
     MetricExports Counter "marbre_metric_exports" [Delivery] "Exports of all metrics to a collector, by what became of them."
     Pushed Counter "marbre_pushed" [] "Copies that were pushed or withdrawn."
     Reloads Counter "marbre_reloads" [Result] "Times that the site was read again."
+    AccessLogLost Counter "marbre_access_log_lost" [] "Records of the access log that could not be written."
     Purges Counter "marbre_purges" [] "Times that copies were purged."
     SloMeasured Counter "marbre_slo_measured" [Slo] "What an objective has measured: pages, or thousandths of what their blocks are worth."
     SloMissed Counter "marbre_slo_missed" [Slo] "Of what was measured, what readers did not get."

@@ -4,14 +4,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What is left of the present second.
 #[derive(Debug)]
-pub(super) struct Allowance {
+pub(in crate::telemetry) struct Allowance {
     a_second: u32,
     /// The second, and how many were taken in it.
     taken: AtomicU64,
 }
 
 impl Allowance {
-    pub(super) fn new(a_second: u32) -> Self {
+    pub(in crate::telemetry) fn new(a_second: u32) -> Self {
         Self {
             a_second,
             taken: AtomicU64::new(0),
@@ -19,7 +19,7 @@ impl Allowance {
     }
 
     /// Takes one, if one is left in this second.
-    pub(super) fn take(&self, second: u64) -> bool {
+    pub(in crate::telemetry) fn take(&self, second: u64) -> bool {
         let next = |before: u64| {
             let (of, count) = (before >> 32, before & u64::from(u32::MAX));
             let count = if of == second { count } else { 0 };

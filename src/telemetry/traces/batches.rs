@@ -15,9 +15,10 @@ use tokio_util::sync::CancellationToken;
 use super::spans;
 use crate::clock::Clock;
 use crate::report::PageReport;
+use crate::report::Throttle;
+use crate::telemetry::FAREWELL;
 use crate::telemetry::collector::Collector;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::{FAREWELL, Throttle};
 
 /// Most pages in one batch.
 const BATCH_PAGES: usize = 128;
@@ -138,7 +139,7 @@ struct Complaints {
 impl Complaints {
     /// So many were lost in all, the last of them because of `why`.
     fn hear(&mut self, lost: u64, why: &str, clock: Clock) {
-        if lost > self.told && self.throttle.is_due("spans", clock.now()) {
+        if lost > self.told && self.throttle.due("spans", clock.now()).is_some() {
             self.last(lost, why);
         }
     }

@@ -143,12 +143,23 @@ impl Program {
         log
     }
 
-    /// SIGTERM, and all that it has ever said.
-    pub(crate) async fn stop(self) -> String {
+    /// SIGHUP.
+    pub(crate) fn hang_up(&self) {
+        self.signal("HUP");
+    }
+
+    fn signal(&self, name: &str) {
         let pid = self.child.lock().id().to_string();
         let mut send = Command::new("sh");
-        let sent = send.args(["-c", "kill -TERM $0", &pid]).status();
+        let sent = send
+            .args(["-c", "kill -\"$1\" \"$0\"", &pid, name])
+            .status();
         assert!(sent.expect("a shell").success());
+    }
+
+    /// SIGTERM, and all that it has ever said.
+    pub(crate) async fn stop(self) -> String {
+        self.signal("TERM");
         let mut log = self.log.clone();
         let ended = timeout(PATIENCE, async { while log.changed().await.is_ok() {} }).await;
         assert!(ended.is_ok(), "it does not stop:\n{}", self.log());
