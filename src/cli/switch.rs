@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Map, Value, json};
 
-use crate::degradation::switches::Subject;
+use crate::degradation::switches::{Key, Subject};
 use crate::fragment::quantity::show_duration;
 
 use super::operator::{self, Operator, Url};
@@ -87,9 +87,22 @@ enum What {
         #[command(flatten)]
         terms: Terms,
     },
-    /// Take a switch back.
+    /// Leave out what the site schedules, this time: it does not begin, or ends now, with all that it sets.
+    Skip {
+        /// The schedule's name.
+        #[arg(value_name = "SCHEDULE")]
+        schedule: String,
+        /// Who decides so, and can be asked about it.
+        #[arg(long, env = "MARBRE_OWNER", value_name = "WHO")]
+        owner: String,
+        /// Why.
+        #[arg(long, value_name = "WHY")]
+        reason: String,
+    },
+    /// Take a switch back, before it begins or while it is in force.
     Clear {
-        /// What it is about: block/NAME or NAME, pin, floor, cap, freeze, dry-run, ttl.
+        /// What it is about: block/NAME or NAME, pin, floor, cap, freeze, dry-run, ttl, schedule/NAME for one
+        /// that is skipped; of one that begins later its address, as `list` shows it.
         #[arg(value_name = "SUBJECT")]
         subject: String,
         /// Who does so.
@@ -117,8 +130,14 @@ struct Terms {
     #[arg(long, value_name = "WHY")]
     reason: String,
     /// For how long, at most 30d [default: 12h].
-    #[arg(long = "for", value_name = "TIME")]
+    #[arg(long = "for", value_name = "TIME", conflicts_with = "until")]
     span: Option<String>,
+    /// When it begins, if not now: 2026-11-03T20:00 by the site's zone, or 2026-11-03T20:00+01:00.
+    #[arg(long, value_name = "MOMENT")]
+    from: Option<String>,
+    /// When it ends, written like --from.
+    #[arg(long, value_name = "MOMENT")]
+    until: Option<String>,
 }
 
 /// A request to the server, and how its answer is put into words.
@@ -136,6 +155,11 @@ impl Switch {
         let answered = super::run_async(self.server.ask(&request));
         match answered {
             Ok(answer) => {
+                for trouble in [&answer["nodes_trouble"], &answer["shared"]["trouble"]] {
+                    if let Some(trouble) = trouble.as_str() {
+                        output::message(&format!("warning: {trouble}"));
+                    }
+                }
                 if let Some(trouble) = answer["trouble"].as_str() {
                     output::message(&format!(
                         "warning: this would not survive a restart of the server: {trouble}"
@@ -170,10 +194,24 @@ impl What {
             Self::Clear { subject, owner } => {
                 return Request {
                     method: Method::DELETE,
-                    path: format!("/switches/{}", subject_of(subject)),
+                    path: format!("/switches/{}", key_of(subject)),
                     query: owner.clone().map(|owner| ("by", owner)),
                     body: None,
                     words: cleared,
+                };
+            }
+            Self::Skip {
+                schedule,
+                owner,
+                reason,
+            } => {
+                let subject = Subject::Schedule(schedule.clone());
+                return Request {
+                    method: Method::PUT,
+                    path: format!("/switches/{subject}"),
+                    query: None,
+                    body: Some(json!({ "owner": owner, "reason": reason })),
+                    words: set,
                 };
             }
             Self::Off { block, terms } => (
@@ -203,12 +241,14 @@ impl What {
         body.extend(what.map(|(key, value)| (key.to_owned(), value)));
         body.insert("owner".to_owned(), json!(terms.owner));
         body.insert("reason".to_owned(), json!(terms.reason));
-        body.extend(
-            terms
-                .span
-                .iter()
-                .map(|span| ("for".to_owned(), json!(span))),
-        );
+        let times = [
+            ("for", &terms.span),
+            ("from", &terms.from),
+            ("until", &terms.until),
+        ];
+        for (key, time) in times {
+            body.extend(time.iter().map(|time| (key.to_owned(), json!(time))));
+        }
         Request {
             method: Method::PUT,
             path: format!("/switches/{subject}"),
@@ -220,9 +260,11 @@ impl What {
 }
 
 /// A block may be called by its name alone.
-fn subject_of(text: &str) -> Subject {
-    text.parse()
-        .unwrap_or_else(|_| Subject::Block(text.trim_start_matches("block/").to_owned()))
+fn key_of(text: &str) -> Key {
+    text.parse().unwrap_or_else(|_| {
+        let block = text.trim_start_matches("block/").to_owned();
+        Key::from(&Subject::Block(block))
+    })
 }
 
 impl Server {
@@ -248,10 +290,14 @@ fn word<'v>(value: &'v Value, key: &str) -> &'v str {
     value[key].as_str().unwrap_or_default()
 }
 
-/// What is left, without what is too fine to matter: a part of a minute, of five, of an hour, counts as
-/// one.
+/// What is left.
 fn left(shown: &Value) -> String {
-    let seconds = shown["left_s"].as_u64().unwrap_or_default();
+    about(shown["left_s"].as_u64().unwrap_or_default())
+}
+
+/// So many seconds, without what is too fine to matter: a part of a minute, of five, of an hour, counts as
+/// one.
+fn about(seconds: u64) -> String {
     let unit = match seconds {
         0..=120 => 1,
         121..=7200 => 60,
@@ -262,46 +308,105 @@ fn left(shown: &Value) -> String {
 }
 
 fn list(answer: &Value) -> String {
-    let switches = answer["switches"].as_array().map_or(&[][..], Vec::as_slice);
-    if switches.is_empty() {
+    let array = |key: &str| answer[key].as_array().map_or(&[][..], Vec::as_slice);
+    let (switches, scheduled) = (array("switches"), array("scheduled"));
+    if switches.is_empty() && scheduled.is_empty() {
         return "no switch is set\n".to_owned();
     }
-    let rows = switches.iter().map(|shown| {
-        let owner = format!("{}: {}", word(shown, "owner"), word(shown, "reason"));
-        let note = match word(shown, "note") {
-            "" => String::new(),
-            note => format!("\n    but {note}"),
-        };
-        [
-            word(shown, "subject").to_owned(),
-            word(shown, "says").to_owned(),
-            match shown["left_s"].is_null() {
-                true => "for this run".to_owned(),
-                false => format!("{} left", left(shown)),
-            },
-            owner + &note,
-        ]
-    });
-    let rows: Vec<[String; 4]> = rows.collect();
+    let mut text = match switches.is_empty() {
+        true => "no switch is in force\n".to_owned(),
+        false => table(switches.iter().map(in_force).collect()),
+    };
+    if !scheduled.is_empty() {
+        text += &format!("\nby the clock, in {}\n", word(answer, "zone"));
+        text += &table(scheduled.iter().map(by_clock).collect());
+    }
+    text
+}
+
+fn in_force(shown: &Value) -> [String; 4] {
+    let by_clock = match word(shown, "schedule") {
+        "" => String::new(),
+        _ => format!(" ({})", word(shown, "address")),
+    };
+    let subject = match word(shown, "schedule") {
+        "" => word(shown, "address"),
+        _ => word(shown, "subject"),
+    };
+    [
+        subject.to_owned(),
+        word(shown, "says").to_owned(),
+        match shown["left_s"].is_null() {
+            true => "for this run".to_owned(),
+            false => format!("{} left", left(shown)),
+        },
+        owner(shown) + &by_clock + &note(shown),
+    ]
+}
+
+fn by_clock(planned: &Value) -> [String; 4] {
+    let says = planned["says"].as_array().into_iter().flatten();
+    let says: Vec<&str> = says.filter_map(Value::as_str).collect();
+    let when = match word(planned, "state") {
+        "waits" => {
+            let seconds = planned["begins_in_s"].as_u64().unwrap_or_default();
+            format!("in {}", about(seconds))
+        }
+        "begun" => "now".to_owned(),
+        state => state.to_owned(),
+    };
+    let weekly = match word(planned, "weekly") {
+        "" => String::new(),
+        weekly => format!(", every {weekly}"),
+    };
+    let local = word(planned, "local");
+    [
+        word(planned, "address").to_owned(),
+        says.join(", "),
+        when,
+        format!("{local}{weekly}  {}{}", owner(planned), note(planned)),
+    ]
+}
+
+fn owner(shown: &Value) -> String {
+    format!("{}: {}", word(shown, "owner"), word(shown, "reason"))
+}
+
+fn note(shown: &Value) -> String {
+    match word(shown, "note") {
+        "" => String::new(),
+        note => format!("\n    but {note}"),
+    }
+}
+
+fn table(rows: Vec<[String; 4]>) -> String {
     let width = |column: usize| {
         let widths = rows.iter().map(|row| row[column].chars().count());
         widths.max().unwrap_or(0)
     };
     let (a, b, c) = (width(0), width(1), width(2));
-    let line = |[subject, says, left, owner]: &[String; 4]| {
-        format!("{subject:a$}  {says:b$}  {left:c$}  {owner}\n")
-    };
+    let line =
+        |[one, two, three, four]: &[String; 4]| format!("{one:a$}  {two:b$}  {three:c$}  {four}\n");
     rows.iter().map(line).collect()
 }
 
 fn set(answer: &Value) -> String {
     let shown = &answer["set"];
-    let mut text = format!(
-        "{} until {} ({} left)\n",
-        word(shown, "says"),
-        word(shown, "until"),
-        left(shown)
-    );
+    let says = word(shown, "says");
+    let mut text = match shown["begins_in_s"].as_u64() {
+        Some(seconds) => format!(
+            "{says} from {} until {} (in {}); taken back with `marbre switch clear {}`\n",
+            word(shown, "from_local"),
+            word(shown, "until_local"),
+            about(seconds),
+            word(shown, "address")
+        ),
+        None => format!(
+            "{says} until {} ({} left)\n",
+            word(shown, "until"),
+            left(shown)
+        ),
+    };
     let before = &answer["replaced"];
     if before.is_object() {
         text += &format!("before: {}\n", said(before));
@@ -334,8 +439,10 @@ mod tests {
             ("slideshow", "block/slideshow"),
             ("block/slideshow", "block/slideshow"),
             ("block/pin", "block/pin"),
+            ("schedule/night", "schedule/night"),
+            ("floor@2026-11-03T19:00:00Z", "floor@2026-11-03T19:00:00Z"),
         ] {
-            assert_eq!(subject_of(text).to_string(), subject);
+            assert_eq!(key_of(text).to_string(), subject);
         }
     }
 

@@ -14,6 +14,7 @@ mod degradation;
 mod entries;
 mod laws;
 mod origins;
+mod schedules;
 mod settings;
 mod status;
 mod telemetry;
@@ -24,6 +25,7 @@ pub use degradation::{Degradation, LadderStep, LawName, Mode};
 pub use entries::{Fragment, Page, Proxy, Static};
 pub use laws::{Constant, Constants, Tunable};
 pub use origins::{Breaker, Health, Origin, Replica, Retry, Role};
+pub use schedules::{Day, Schedule};
 pub use settings::{Admin, Limits, Server, Shared, Site};
 pub use status::Status;
 pub use telemetry::{Telemetry, Traces};
@@ -38,7 +40,7 @@ pub use words::{ByteSize, Name, Priority, TimeSpan};
 #[schemars(default, deny_unknown_fields, title = "fragments.toml")]
 pub struct File {
     /// Other files of this site, relative to this one, with `*` in the last component. They may
-    /// hold origins, fragments, pages, proxies and static folders.
+    /// hold origins, fragments, pages, schedules, proxies and static folders.
     #[schemars(example = ["sections/*.toml"])]
     pub include: Vec<At<String>>,
     /// Where readers connect, and what they may cost. Taken at start; a reload does not change it.
@@ -63,6 +65,8 @@ pub struct File {
     pub fragments: BTreeMap<Name, Fragment>,
     /// Composable pages.
     pub pages: BTreeMap<Name, Page>,
+    /// Switches that begin and end by the clock, such as for an election night.
+    pub schedules: BTreeMap<Name, Schedule>,
     /// Paths that are passed through to an origin.
     pub proxy: Vec<Proxy>,
     /// Folders that are served.

@@ -76,6 +76,7 @@ pub(super) struct Declared {
     pub(super) origins: Vec<Entry<file::Origin>>,
     pub(super) fragments: Vec<Entry<file::Fragment>>,
     pub(super) pages: Vec<Entry<file::Page>>,
+    pub(super) schedules: Vec<Entry<file::Schedule>>,
     pub(super) proxies: Vec<Entry<file::Proxy>>,
     pub(super) statics: Vec<Entry<file::Static>>,
     /// How many files there are.
@@ -164,6 +165,7 @@ fn empty(main: FileId) -> Declared {
         origins: Vec::new(),
         fragments: Vec::new(),
         pages: Vec::new(),
+        schedules: Vec::new(),
         proxies: Vec::new(),
         statics: Vec::new(),
         files: 1,
@@ -230,11 +232,13 @@ impl Merge<'_> {
         let origins = self.named("origins", take("origins"), file, &removed);
         let fragments = self.named("fragments", take("fragments"), file, &removed);
         let pages = self.named("pages", take("pages"), file, &removed);
+        let schedules = self.named("schedules", take("schedules"), file, &removed);
         let proxies = self.listed("proxy", take("proxy"), file);
         let statics = self.listed("static", take("static"), file);
         self.declared.origins.extend(origins);
         self.declared.fragments.extend(fragments);
         self.declared.pages.extend(pages);
+        self.declared.schedules.extend(schedules);
         self.declared.proxies.extend(proxies);
         self.declared.statics.extend(statics);
         includes
@@ -253,7 +257,7 @@ impl Merge<'_> {
                 Diagnostic::error(format!("`{name}` belongs in the main file"))
                     .at(place, "not in an included file")
                     .help(
-                        "included files hold origins, fragments, pages, proxies and static folders",
+                        "included files hold origins, fragments, pages, schedules, proxies and static folders",
                     ),
             );
         }

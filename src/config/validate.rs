@@ -8,6 +8,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use jiff::tz::TimeZone;
 use minijinja::Environment;
 
 use super::diagnose::{Diagnostic, Diagnostics, Place};
@@ -31,6 +32,7 @@ mod origins;
 mod pages;
 mod patterns;
 mod routes;
+mod schedules;
 mod settings;
 mod sources;
 mod status;
@@ -100,6 +102,9 @@ pub(super) fn validate(
     let routes = routes::routes(declared, &origin_names, cx);
     let status = status::status(declared, &fragment_names, cx);
     let ladder = ladder::declared(declared, &fragment_names, cx);
+    let zone = schedules::site_zone(declared, cx);
+    Names::new("schedule", &declared.schedules, cx);
+    let schedules = schedules::schedules(declared, &zone, cx);
 
     if cx.found.has_errors() {
         return None;
@@ -116,8 +121,12 @@ pub(super) fn validate(
         ladder,
         degradation,
         status,
+        zone,
     };
-    let made = site.finish(limits).zip(server);
+    let mut made = site.finish(limits).zip(server);
+    if let Some((site, _)) = &mut made {
+        schedules::settle(schedules, site, cx);
+    }
     if made.is_none() {
         let message = "marbre lost a part of the site without saying why";
         cx.report(Diagnostic::error(message).help("please report this"));
@@ -152,6 +161,7 @@ struct Built {
     ladder: Option<Vec<Step>>,
     degradation: Option<DegradationSpec>,
     status: Option<StatusSpec>,
+    zone: TimeZone,
 }
 
 impl Built {
@@ -183,6 +193,8 @@ impl Built {
                 None => ladder::by_priority(&fragments),
             },
             degradation: self.degradation?,
+            schedules: Vec::new(),
+            zone: self.zone,
             templates: self.engine,
             error_page: self.site.error_page,
             not_found_page: self.site.not_found_page,
