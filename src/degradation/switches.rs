@@ -200,6 +200,12 @@ impl Switch {
         self.from.unwrap_or(self.set)
     }
 
+    /// Whether it has begun by `now`. One that was not set to begin later has, also where it comes from a
+    /// node whose clock is ahead.
+    pub fn has_begun(&self, now: Moment) -> bool {
+        self.from.is_none_or(|from| from <= now)
+    }
+
     /// Its address.
     pub fn key(&self) -> Key {
         let (subject, from) = (self.act.subject(), self.from);
@@ -393,7 +399,8 @@ impl Switches {
 
     /// All that stand at `now`, by subject, and of each those that began first first.
     pub fn standing(&self, schedules: &[Schedule], now: Moment) -> Vec<Standing> {
-        let own = self.iter().filter(|switch| switch.window().holds(now));
+        let own = self.iter();
+        let own = own.filter(|switch| switch.has_begun(now) && switch.until > now);
         let mut standing: Vec<Standing> = own
             .map(|switch| Standing {
                 switch: switch.clone(),

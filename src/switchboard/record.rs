@@ -191,7 +191,30 @@ mod tests {
     #[test]
     fn it_is_for_people_to_read() {
         let some = ledger(switches()[..1].to_vec());
-        insta::assert_snapshot!(String::from_utf8(encode(&some)).unwrap(), @"");
+        insta::assert_snapshot!(String::from_utf8(encode(&some)).unwrap(), @r#"
+        {
+          "version": 2,
+          "checksum": "55cf14b471a5b38b",
+          "latest": 1750000000000123,
+          "forgotten": 0,
+          "decisions": [
+            {
+              "key": "block/slideshow",
+              "at": 1750000000000123,
+              "node": "",
+              "outlives": 1750007200000123,
+              "switch": {
+                "act": "off",
+                "block": "slideshow",
+                "owner": "Anne",
+                "reason": "soirée « électorale »",
+                "set": 1750000000000123,
+                "until": 1750007200000123
+              }
+            }
+          ]
+        }
+        "#);
     }
 
     #[test]

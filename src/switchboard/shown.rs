@@ -137,7 +137,7 @@ impl Shown {
                 .filter(|begin| *begin > now)
                 .map(|begin| seconds(begin.since(now))),
             left_s: end.map(|end| seconds(end.since(now.max(switch.begin())))),
-            counts: switch.begin() <= now,
+            counts: switch.has_begun(now),
             note: fits(site, &switch.act).err().map(|why| why.to_string()),
             act: switch.act.clone(),
         }
@@ -170,7 +170,7 @@ fn address_of(schedule: &str) -> String {
 
 /// What begins later, the next first, and what is over last.
 pub(super) fn scheduled(switches: &Switches, site: &Site, now: Moment) -> Vec<Planned> {
-    let own = switches.iter().filter(|switch| switch.begin() > now);
+    let own = switches.iter().filter(|switch| !switch.has_begun(now));
     let own = own.map(|switch| {
         let window = Some(switch.window());
         let note = fits(site, &switch.act).err().map(|why| why.to_string());

@@ -205,7 +205,7 @@ fn of_several_about_the_same_the_one_that_began_last_counts() {
     }
     // whoever sets one by hand meanwhile is the last to begin; one of before gives way, and is back
     let schedules = [once("night", 1, "2026-11-03T20:00", "2026-11-04T02:00")];
-    let by_hand = |level, now, hours| {
+    let by_hand = |level, now, hours: u64| {
         let level = Level::new(level);
         let span = Duration::from_secs(hours * 3600);
         Switch::new(Act::Floor { level }, "x", "x", at(now), span).unwrap()
@@ -257,6 +257,17 @@ fn one_that_is_set_to_begin_later_stands_beside_those_of_now() {
     ] {
         assert!(planned(1, from, until).is_err(), "{from} {until}");
     }
+}
+
+#[test]
+fn one_that_was_set_for_now_is_in_force_by_a_clock_that_is_behind() {
+    let level = Level::new(1);
+    let set = at("2026-11-03T12:00");
+    let switch = Switch::new(Act::Floor { level }, "x", "x", set, Duration::from_secs(60));
+    let mut switches = Switches::default();
+    switches.set(switch.unwrap()).unwrap();
+    assert_eq!(floor(&switches, &[], "2026-11-03T11:59"), Some(1));
+    assert_eq!(floor(&switches, &[], "2026-11-03T12:01"), None);
 }
 
 #[test]
