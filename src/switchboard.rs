@@ -20,7 +20,6 @@
 //!
 //! Invariant: nothing here waits for the disk while a page would wait for it.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,12 +32,13 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Moment};
-use crate::degradation::switches::{Act, Key, Schedule, Standing, Subject, Unfit};
+use crate::degradation::switches::{Act, Key, Schedule, Subject, Unfit};
 use crate::degradation::{Level, Overrides, Switch};
 use crate::report::{Event, Observer, SwitchChange};
 use crate::site::Site;
 
 mod file;
+mod held;
 mod ledger;
 mod record;
 mod sharing;
@@ -48,6 +48,7 @@ mod writing;
 pub use shown::{Planned, Shown, State};
 
 use file::Folder;
+use held::Held;
 use ledger::{Ledger, Merged};
 use sharing::Sharing;
 use writing::{Ticket, Writing};
@@ -80,23 +81,6 @@ pub struct Switchboard {
     sharing: Option<Sharing>,
 }
 
-struct Held {
-    /// Those that last, which are written down.
-    ledger: Ledger,
-    /// What the site schedules.
-    schedules: Vec<Schedule>,
-    /// Up to when it was looked at what begins and ends.
-    seen: Moment,
-    /// Those that have begun by the clock, as far as that was told.
-    begun: Vec<(Switch, Option<String>)>,
-    /// The pin of this process, which is above the one that lasts until somebody decides about pins.
-    passing: Option<Switch>,
-    /// Goes up with each change of those that last.
-    changes: u64,
-    /// What was decided about while the file could not be read.
-    decided: BTreeSet<Key>,
-}
-
 impl Switchboard {
     /// The switches that were set before, as far as they can be read and are not over. Blocks.
     pub fn open(folder: Option<&Path>, clock: Clock, observers: Vec<Arc<dyn Observer>>) -> Self {
@@ -119,15 +103,7 @@ impl Switchboard {
             clock,
             observers,
             folder,
-            held: Mutex::new(Held {
-                ledger,
-                schedules: Vec::new(),
-                seen: Moment::default(),
-                begun: Vec::new(),
-                passing: None,
-                changes: 0,
-                decided: BTreeSet::new(),
-            }),
+            held: Mutex::new(Held::new(ledger)),
             in_force: Arc::default(),
             publish: Box::new(|_| {}),
             writing: Writing::new(),
@@ -405,12 +381,13 @@ impl Switchboard {
     pub fn state(&self, site: &Site) -> State {
         let (held, now) = (self.held.lock(), self.now());
         let passing = held.passing.iter().map(|s| Shown::new(s, site, now));
-        let standing = held.standing(now);
+        // what has begun and ended is told first
+        let standing = held.standing(held.seen);
         let standing = standing.iter().map(|one| Shown::standing(one, site, now));
         let switches = held.ledger.switches();
         State {
             switches: passing.chain(standing).collect(),
-            scheduled: shown::scheduled(switches, site, now),
+            scheduled: shown::scheduled(switches, site, held.seen),
             zone: site.zone.iana_name().unwrap_or("UTC").to_owned(),
             trouble: self.trouble.lock().clone(),
             shared: self.sharing_state(switches.iter().next().is_none()),
@@ -453,70 +430,6 @@ impl Switchboard {
     /// The present moment, by which switches begin and end.
     pub fn now(&self) -> Moment {
         self.clock.moment(self.clock.now())
-    }
-}
-
-impl Held {
-    /// Takes those back that are over, and gives them.
-    fn expire(&mut self, now: Moment) -> Vec<Switch> {
-        let over = self.ledger.expire(now);
-        self.changes += u64::from(!over.is_empty());
-        over
-    }
-
-    /// Those that stand by what is written down and scheduled; a pin of this run is above any other.
-    fn standing(&self, now: Moment) -> Vec<Standing> {
-        let standing = self.ledger.switches().standing(&self.schedules, now);
-        let is_pin = |one: &Standing| one.switch.act.subject() == Subject::Pin;
-        let standing = standing.into_iter();
-        standing
-            .filter(|one| self.passing.is_none() || !is_pin(one))
-            .collect()
-    }
-
-    /// The address of what somebody means who names its subject.
-    fn meant(&self, key: Key, now: Moment) -> Key {
-        if key.from.is_some() || self.ledger.switches().get(&key).is_some() {
-            return key;
-        }
-        let standing = self.standing(now).into_iter().rev();
-        let mut own = standing.filter(|one| one.schedule.is_none());
-        let begun = own.find(|one| one.switch.act.subject() == key.subject);
-        begun.map_or(key, |one| one.switch.key())
-    }
-
-    /// What has begun by the clock since the last time, and what has ended of what the site schedules:
-    /// the others are told when they are taken out.
-    fn turn(&mut self, now: Moment) -> Vec<SwitchChange> {
-        self.seen = now;
-        let standing = self.ledger.switches().standing(&self.schedules, now);
-        let by_clock = standing
-            .into_iter()
-            .filter(|one| one.schedule.is_some() || one.switch.from.is_some());
-        let begun: Vec<_> = by_clock.map(|one| (one.switch, one.schedule)).collect();
-        let before = std::mem::replace(&mut self.begun, begun);
-        let is_over = |(switch, schedule): &&(Switch, Option<String>)| {
-            schedule.is_some() && switch.until <= now
-        };
-        let over = before.iter().filter(is_over);
-        let over = over.map(|(switch, _)| SwitchChange::Over(switch.clone()));
-        let new = self.begun.iter().filter(|one| !before.contains(one));
-        let new = new.map(|(switch, schedule)| SwitchChange::Begun {
-            switch: switch.clone(),
-            schedule: schedule.clone(),
-        });
-        over.chain(new).collect()
-    }
-
-    fn in_force(&self, now: Moment) -> Overrides {
-        let overrides = self.ledger.switches().in_force_with(&self.schedules, now);
-        match self.passing.as_ref().map(|switch| &switch.act) {
-            Some(&Act::Pin { level }) => Overrides {
-                pin: Some(level),
-                ..overrides
-            },
-            _ => overrides,
-        }
     }
 }
 

@@ -85,6 +85,7 @@ const PURE: &[&str] = &[
     "telemetry/alerts.rs",
     "telemetry/metrics.rs",
     "telemetry/metrics",
+    "switchboard/held.rs",
     "switchboard/ledger.rs",
     "switchboard/record.rs",
     "switchboard/shown.rs",

@@ -315,6 +315,12 @@ pub(super) async fn clear(
 }
 
 fn subject_of(text: &str) -> Result<Subject, Refusal> {
+    if text.contains('@') {
+        return Err(bad(format!(
+            "`{text}` is an address, by which one is read and taken back: to set one, say when it begins \
+             with `from`"
+        )));
+    }
     text.parse()
         .map_err(|error| (StatusCode::NOT_FOUND, format!("{error}")))
 }

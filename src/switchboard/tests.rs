@@ -1,6 +1,7 @@
 //! The switchboard with a real folder and a paused clock: what is in force, what is told, what is
 //! written, and what is found again.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use tokio_util::task::TaskTracker;
@@ -557,7 +558,7 @@ async fn what_begins_later_is_there_after_a_restart_and_is_taken_back() {
         .unwrap();
     assert_eq!(cleared.from, None);
     assert_eq!(life.board.clear(&Subject::Block("live".into()), "x"), None);
-    assert_eq!(life.board.clear(&planned.key(), "x"), Some(planned));
+    assert_eq!(life.board.clear(planned.key(), "x"), Some(planned));
     life.board.keep().await.unwrap();
     drop(life);
     let life = begin(Some(folder.path()));

@@ -200,12 +200,14 @@ fn acts(
     cx: &mut Context<'_>,
 ) -> Option<Vec<(Act, Place)>> {
     let mut acts = Vec::new();
-    let levels: [(_, fn(Level) -> Act); 3] = [
-        (&written.floor, |level| Act::Floor { level }),
+    for (level, act) in [
+        (
+            &written.floor,
+            (|level| Act::Floor { level }) as fn(Level) -> Act,
+        ),
         (&written.cap, |level| Act::Cap { level }),
         (&written.pin, |level| Act::Pin { level }),
-    ];
-    for (level, act) in levels {
+    ] {
         let level = level.iter();
         acts.extend(level.map(|level| (act(Level::new(**level)), entry.at(level))));
     }
@@ -246,8 +248,8 @@ fn acts(
     for (act, place) in &acts {
         let subject = act.subject();
         if let Some((_, first)) = known.iter().find(|(known, _)| *known == subject) {
-            let finding = Diagnostic::error(format!("`{}` is named twice", entry.name))
-                .at(place.clone(), format!("{subject} for the second time"));
+            let finding = Diagnostic::error(format!("`{}` sets {subject} twice", entry.name))
+                .at(place.clone(), "for the second time");
             cx.report(finding.also((*first).clone(), "for the first time"));
             return None;
         }

@@ -22,7 +22,7 @@ fn key() -> Key {
 
 /// The level that stands.
 fn stands(ledger: &Ledger) -> Option<u8> {
-    ledger.switches().get(&key()).map(|switch| {
+    ledger.switches().get(key()).map(|switch| {
         let Act::Floor { level } = switch.act else {
             panic!("{switch:?}");
         };
@@ -88,7 +88,7 @@ fn what_was_taken_back_does_not_return_with_who_was_away() {
     let mut a = Ledger::default();
     let (_, set) = a.set(floor(1, NOW, 48), NOW, "a").unwrap();
     let mut away = Ledger::default();
-    hear(&mut away, &[set.clone()], NOW);
+    hear(&mut away, std::slice::from_ref(&set), NOW);
     // replaced by a short one, which is over, and forgotten were it not for the long one
     let later = NOW.after(HOUR);
     a.set(floor(2, later, 1), later, "a").unwrap();
@@ -205,7 +205,7 @@ proptest! {
         }
         for node in &mut nodes {
             node.expire(now);
-            prop_assert_eq!(node.switches().get(&key()), expected.as_ref());
+            prop_assert_eq!(node.switches().get(key()), expected.as_ref());
         }
     }
 }
