@@ -61,7 +61,7 @@ async fn told(site: &Newsroom, beginning: &str) {
 async fn what_is_set_to_begin_later_begins_then_and_can_be_taken_back() {
     let site = paper().start().await;
     let operator = Operator::of(&site);
-    let (from, until) = (in_seconds(2), in_seconds(3600));
+    let (from, until) = (in_seconds(4), in_seconds(3600));
     let times = format!("\"level\": 1, \"from\": \"{from}\", \"until\": \"{until}\", ");
     let (status, done) = put(&site, "floor", &times).await;
     assert_eq!(status, 200, "{done}");
@@ -70,7 +70,7 @@ async fn what_is_set_to_begin_later_begins_then_and_can_be_taken_back() {
     assert!(
         done["set"]["begins_in_s"]
             .as_u64()
-            .is_some_and(|seconds| seconds <= 2)
+            .is_some_and(|seconds| seconds <= 4)
     );
     assert!(done["set"]["from_local"].as_str().unwrap().contains("+0"));
     told(
@@ -113,7 +113,7 @@ async fn what_is_set_to_begin_later_begins_then_and_can_be_taken_back() {
 #[tokio::test]
 async fn one_that_has_begun_ends_by_itself() {
     let site = paper().start().await;
-    let (from, until) = (in_seconds(1), in_seconds(3));
+    let (from, until) = (in_seconds(4), in_seconds(7));
     let times = format!("\"off\": true, \"from\": \"{from}\", \"until\": \"{until}\", ");
     assert_eq!(put(&site, "block/block", &times).await.0, 200);
     told(&site, "begun: block is off").await;
@@ -191,7 +191,7 @@ async fn a_declared_one_is_several_switches_and_one_entry() {
 
 #[tokio::test]
 async fn a_declared_one_begins_and_ends_by_the_clock() {
-    let soon = declared("soon", 3, 5, "off = [\"block\"]");
+    let soon = declared("soon", 5, 8, "off = [\"block\"]");
     let site = paper().toml(&soon).start().await;
     told(&site, "begun: block is off").await;
     told(&site, "over: block is off").await;
