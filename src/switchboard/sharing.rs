@@ -123,7 +123,7 @@ impl Switchboard {
     }
 
     /// Whether the store has taken all that was decided here; waits for that, but not longer than
-    /// [`SHARED_TIME`], nor for a store that is known to be away. `None`: there are no other nodes.
+    /// a second, nor for a store that is known to be away. `None`: there are no other nodes.
     pub async fn sent(&self) -> Option<Result<(), String>> {
         let sharing = self.sharing.as_ref()?;
         let last = sharing.last.load(Ordering::Relaxed);
