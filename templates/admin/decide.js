@@ -258,7 +258,10 @@ export async function takeBack(address) {
   // what is not in force yet is known to the server in full
   const one = picture()?.switches.switches.find((found) => found.address === address)
     ?? await ask("GET", `/switches/${address}`).catch(() => null);
-  if (one) decide("back", { one });
+  // what the clock has set ends with all that it has set
+  const entry = one?.schedule && picture().switches.scheduled.find((found) => found.address === one.address);
+  if (entry) decide("skip", { name: one.schedule, one: entry });
+  else if (one) decide("back", { one });
 }
 
 function tell({ text, undo }) {
