@@ -21,7 +21,7 @@ pub struct Shown {
     pub address: String,
     /// The schedule that has set it, if it was nobody by hand.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub schedule: Option<String>,
+    pub by_schedule: Option<String>,
     /// What it does.
     #[serde(flatten)]
     pub act: Act,
@@ -124,7 +124,7 @@ impl Shown {
         Self {
             subject: switch.act.subject().to_string(),
             address: switch.key().to_string(),
-            schedule: None,
+            by_schedule: None,
             says: switch.act.to_string(),
             owner: switch.owner.clone(),
             reason: switch.reason.clone(),
@@ -155,7 +155,7 @@ impl Shown {
                 Some(name) => address_of(name),
                 None => shown.address,
             },
-            schedule: one.schedule.clone(),
+            by_schedule: one.schedule.clone(),
             counts: one.beneath.is_none(),
             note: shown.note.or_else(beneath),
             ..shown

@@ -129,8 +129,8 @@ function decisions({ switches }) {
       make("p", { class: "soft" }, `${one.owner}: ${one.reason}`),
       make("p", { class: "soft" }, one.until ? `until ${new Date(one.until).toLocaleString([], { weekday: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23" })}, ${span(one.left_s)} left` : "as long as this server runs"),
       one.note ? make("p", { class: "notice" }, one.note) : null,
-      one.schedule
-        ? make("p", { class: "soft" }, `by the schedule ${one.schedule}, below`)
+      one.by_schedule
+        ? make("p", { class: "soft" }, `by the schedule ${one.by_schedule}, below`)
         : make("button", { class: "quiet", "aria-label": `Take back: ${one.says}`, on: { click: () => takeBack(one.address) } }, "Take back…")));
   });
 }

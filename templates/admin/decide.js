@@ -259,8 +259,8 @@ export async function takeBack(address) {
   const one = picture()?.switches.switches.find((found) => found.address === address)
     ?? await ask("GET", `/switches/${address}`).catch(() => null);
   // what the clock has set ends with all that it has set
-  const entry = one?.schedule && picture().switches.scheduled.find((found) => found.address === one.address);
-  if (entry) decide("skip", { name: one.schedule, one: entry });
+  const entry = one?.by_schedule && picture().switches.scheduled.find((found) => found.address === one.address);
+  if (entry) decide("skip", { name: one.by_schedule, one: entry });
   else if (one) decide("back", { one });
 }
 

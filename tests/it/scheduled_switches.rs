@@ -143,6 +143,11 @@ async fn a_declared_one_is_several_switches_and_one_entry() {
         says,
         ["the level is at least 1", "every ttl is multiplied by 4"]
     );
+    assert!(
+        switches
+            .iter()
+            .all(|shown| shown["by_schedule"] == "election-night")
+    );
     let entry = &state["switches"]["scheduled"][0];
     assert_eq!(entry["address"], "schedule/election-night");
     assert_eq!(entry["state"], "begun");

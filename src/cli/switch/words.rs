@@ -46,11 +46,11 @@ pub(super) fn list(answer: &Value) -> String {
 }
 
 fn in_force(shown: &Value) -> [String; 4] {
-    let by_clock = match word(shown, "schedule") {
+    let by_clock = match word(shown, "by_schedule") {
         "" => String::new(),
         _ => format!(" ({})", word(shown, "address")),
     };
-    let subject = match word(shown, "schedule") {
+    let subject = match word(shown, "by_schedule") {
         "" => word(shown, "address"),
         _ => word(shown, "subject"),
     };
