@@ -169,6 +169,7 @@ struct Core {
     world: World,
     metrics: Arc<Metrics>,
     objectives: slo::Keeping,
+    switches: Arc<Switchboard>,
     tasks: TaskTracker,
     stop: CancellationToken,
     watched: Mutex<Vec<PathBuf>>,
@@ -282,6 +283,9 @@ impl App {
         let edition = Arc::new(ArcSwap::from_pointee(edition));
         let mode = Arc::new(ArcSwap::from_pointee(govern::first(&edition.load().site)));
         let switches = open_switches(&settings, &composer, &mode).await;
+        switches.declare(&edition.load().site.schedules);
+        // what the others have decided is in force with the first page, if they can be asked
+        let _ = timeout(FIRST_WORD, switches.exchange()).await;
         if options.level > Level::FULL {
             switches.pin_for_this_run(options.level);
         }
@@ -312,6 +316,7 @@ impl App {
             world,
             metrics: Arc::clone(&metrics),
             objectives: objectives.clone(),
+            switches: Arc::clone(&switches),
             tasks: tasks.clone(),
             stop: stop.clone(),
             watched: Mutex::new(watched),
@@ -415,7 +420,8 @@ impl App {
         tasks.spawn(async move { lag.measure(clock, measuring).await });
         tasks.spawn(tend(Arc::clone(&core.composer), stop.clone()));
         tasks.spawn(switches.tend(stop.clone()));
-        tasks.spawn(follow_nodes(Arc::clone(&core.composer), stop.clone()));
+        let (composer, board) = (Arc::clone(&core.composer), Arc::clone(&core.switches));
+        tasks.spawn(follow_nodes(composer, board, stop.clone()));
         let (summing, look) = (Arc::clone(&journal), looking.clone());
         let look = move |then: &mut dyn FnMut(&Around)| look.look(then);
         tasks.spawn(summing.sum_up(look, stop.clone()));
@@ -584,6 +590,7 @@ async fn open_switches(
     let open = move || Switchboard::open(folder.as_deref(), clock, observers);
     let opened = tokio::task::spawn_blocking(open).await;
     let board = opened.expect("opening a file does not panic");
+    let board = board.shared_through(composer.cache().shared());
     let (composer, mode) = (Arc::clone(composer), Arc::clone(mode));
     Arc::new(board.publishing(move |overrides| {
         composer.cache().stretch(overrides.ttl_factor);
@@ -622,13 +629,13 @@ async fn tend(composer: Arc<Composer>, stop: CancellationToken) {
 }
 
 /// Acts on what other nodes tell.
-async fn follow_nodes(composer: Arc<Composer>, stop: CancellationToken) {
+async fn follow_nodes(composer: Arc<Composer>, board: Arc<Switchboard>, stop: CancellationToken) {
     let cache = composer.cache();
     let messages = cache.shared().and_then(|shared| shared.messages());
     let Some(messages) = messages else { return };
     tokio::select! {
         () = stop.cancelled() => {}
-        () = cache.follow(messages, composer.clock()) => {}
+        () = cache.follow(messages, composer.clock(), |decision| board.heed(decision)) => {}
     }
 }
 
@@ -713,6 +720,7 @@ impl Core {
         *self.watched.lock() = loaded.watched;
         self.metrics.declare(&edition.site);
         self.objectives.declare(&edition.site);
+        self.switches.declare(&edition.site.schedules);
         self.edition.store(Arc::new(edition));
         Ok(changes)
     }

@@ -102,6 +102,8 @@
 //! | Turn | leave to work, of which there are as many as cores; also: which node asks the origin for all of them | permit, lock |
 //! | Limiter, Baseline | how many requests of one block are in flight; what its answers take usually | throttle |
 //! | Switch, Overrides | an operator's decision with owner, reason and end; what all of them come to | flag, toggle |
+//! | Schedule, Window | switches that begin and end by the clock, declared with the site; from when to when | timer, cron |
+//! | Ledger, Record | what operators have decided, on whichever node; one of these, as nodes tell it | |
 //! | Report, Observer | the account of one page; whoever reads it | |
 //! | Objective, Promise | a share of pages that is to be good; what makes a page a good one | target |
 //! | Error budget, Burn | what may miss an objective over its period; how fast that is used, 1 being as fast as it may be | |

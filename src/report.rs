@@ -533,6 +533,13 @@ pub enum SwitchChange {
         /// Who.
         by: String,
     },
+    /// It was set to begin later, by somebody or by the site's schedule of this name, and is in force.
+    Begun {
+        /// The switch.
+        switch: Switch,
+        /// The schedule.
+        schedule: Option<String>,
+    },
     /// It has come to its end.
     Over(Switch),
 }
@@ -545,6 +552,10 @@ impl fmt::Display for SwitchChange {
                     act, owner, reason, ..
                 } = switch;
                 match switch.end() {
+                    Some(until) if switch.from.is_some() => {
+                        let from = switch.begin();
+                        write!(f, "{act} from {from} until {until}, by {owner}: {reason}")?;
+                    }
                     Some(until) => write!(f, "{act} until {until}, by {owner}: {reason}")?,
                     None => write!(f, "{act} for this run, by {owner}: {reason}")?,
                 }
@@ -560,6 +571,20 @@ impl fmt::Display for SwitchChange {
                     act, owner, reason, ..
                 } = switch;
                 write!(f, "taken back by {by}: {act}, by {owner}: {reason}")
+            }
+            Self::Begun { switch, schedule } => {
+                let Switch {
+                    act,
+                    owner,
+                    reason,
+                    until,
+                    ..
+                } = switch;
+                write!(f, "begun: {act} until {until}, by {owner}: {reason}")?;
+                match schedule {
+                    Some(schedule) => write!(f, " (schedule {schedule})"),
+                    None => Ok(()),
+                }
             }
             Self::Over(switch) => {
                 let Switch {

@@ -13,14 +13,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderValue;
+use jiff::tz::TimeZone;
 
 use crate::degradation::Ladder;
+use crate::degradation::switches::Schedule;
 use crate::fragment::source::Variable;
 use crate::fragment::{Fragment, FragmentId, OriginId};
 
 pub mod availability;
 pub mod debug;
 pub mod degradation;
+pub mod fit;
 pub mod origin;
 pub mod page;
 pub mod route;
@@ -67,6 +70,10 @@ pub struct Site {
     pub ladder: Ladder,
     /// What it aims at, by which law, and who may see it.
     pub degradation: DegradationSpec,
+    /// What is set by the clock.
+    pub schedules: Vec<Schedule>,
+    /// Whose clock local times are read by.
+    pub zone: TimeZone,
     /// The compiled templates; [`render`](crate::render) runs them.
     pub templates: minijinja::Environment<'static>,
     /// The site's own page for "the article cannot be had"; the built-in one otherwise.

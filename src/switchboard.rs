@@ -12,9 +12,14 @@
 //! damaged is set aside. One that cannot be read stays, and is tried again every `READ_AGAIN`: what it
 //! holds comes into force then, but for what somebody has decided meanwhile.
 //!
+//! # By the clock, and by other nodes
+//!
+//! What the site schedules is not written down: it is declared, and comes with the site. What is set to
+//! begin later is. Of both it is told when they begin and when they end. Nodes that share a store tell
+//! each other what is decided: see `sharing`.
+//!
 //! Invariant: nothing here waits for the disk while a page would wait for it.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,23 +27,30 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use serde::Serialize;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Moment};
-use crate::degradation::switches::{Subject, Unfit};
-use crate::degradation::{Level, Overrides, Switch, Switches, switches::Act};
+use crate::degradation::switches::{Act, Key, Schedule, Subject, Unfit};
+use crate::degradation::{Level, Overrides, Switch};
 use crate::report::{Event, Observer, SwitchChange};
 use crate::site::Site;
 
 mod file;
-pub mod fit;
+mod held;
+mod ledger;
 mod record;
+mod sharing;
+pub mod shown;
 mod writing;
 
+pub use shown::{Planned, Shown, State};
+
 use file::Folder;
+use held::Held;
+use ledger::{Ledger, Merged};
+use sharing::Sharing;
 use writing::{Ticket, Writing};
 
 /// How long whoever sets a switch waits for the disk. It is in force by then.
@@ -65,53 +77,8 @@ pub struct Switchboard {
     /// Why what is set would not survive a restart.
     trouble: Mutex<Option<String>>,
     changed: Notify,
-}
-
-struct Held {
-    /// Those that last, which are written down.
-    switches: Switches,
-    /// The pin of this process, which is above the one that lasts until somebody decides about pins.
-    passing: Option<Switch>,
-    /// Goes up with each change of those that last.
-    changes: u64,
-    /// What was decided about while the file could not be read.
-    decided: BTreeSet<Subject>,
-}
-
-/// A switch as people and programs are shown it.
-#[derive(Debug, Clone, Serialize)]
-pub struct Shown {
-    /// What it is about: its address below `/switches/`.
-    pub subject: String,
-    /// What it does.
-    #[serde(flatten)]
-    pub act: Act,
-    /// The same in words.
-    pub says: String,
-    /// Who has decided so.
-    pub owner: String,
-    /// Why.
-    pub reason: String,
-    /// Since when, RFC 3339.
-    pub set: String,
-    /// Until when, RFC 3339; absent if it lasts as long as the process.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub until: Option<String>,
-    /// How long it has still, in seconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub left_s: Option<u64>,
-    /// Why it does less than it says on the present site, if it does.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub note: Option<String>,
-}
-
-/// All of them.
-#[derive(Debug, Clone, Serialize)]
-pub struct State {
-    /// By subject.
-    pub switches: Vec<Shown>,
-    /// Why they would not survive a restart, if they would not.
-    pub trouble: Option<String>,
+    /// The other nodes, if there are any.
+    sharing: Option<Sharing>,
 }
 
 impl Switchboard {
@@ -120,22 +87,14 @@ impl Switchboard {
         let folder = folder.map(Folder::new);
         let mut events = Vec::new();
         let recalled = folder.as_ref().map(Folder::read);
-        let mut switches = match recalled {
-            Some(Ok(switches)) => switches,
+        let ledger = match recalled {
+            Some(Ok(ledger)) => ledger,
             Some(Err(why)) => {
                 events.push(Event::SwitchesLost(why));
-                Switches::default()
+                Ledger::default()
             }
-            None => Switches::default(),
+            None => Ledger::default(),
         };
-        let now = clock.moment(clock.now());
-        let over = switches.expire(now);
-        events.extend(
-            over.into_iter()
-                .map(SwitchChange::Over)
-                .map(Event::Switched),
-        );
-        let in_force = Arc::new(ArcSwap::from_pointee(switches.in_force(now)));
         let trouble = match folder {
             Some(_) => None,
             None => Some("the site declares no `state_dir`".to_owned()),
@@ -144,21 +103,34 @@ impl Switchboard {
             clock,
             observers,
             folder,
-            held: Mutex::new(Held {
-                switches,
-                passing: None,
-                changes: 0,
-                decided: BTreeSet::new(),
-            }),
-            in_force,
+            held: Mutex::new(Held::new(ledger)),
+            in_force: Arc::default(),
             publish: Box::new(|_| {}),
             writing: Writing::new(),
             written: AtomicU64::new(0),
             trouble: Mutex::new(trouble),
             changed: Notify::new(),
+            sharing: None,
         };
         events.iter().for_each(|event| board.tell(event));
+        let mut held = board.held.lock();
+        let over = held.expire(board.now());
+        // what is over is over whether or not the file says so
+        held.changes = 0;
+        let begun = board.take_effect(&mut held);
+        drop(held);
+        let over = over.into_iter().map(SwitchChange::Over);
+        board.tell_all(over.chain(begun));
         board
+    }
+
+    /// What the site schedules, now and after each reload.
+    pub fn declare(&self, schedules: &[Schedule]) {
+        let mut held = self.held.lock();
+        held.schedules = schedules.to_vec();
+        let begun = self.take_effect(&mut held);
+        drop(held);
+        self.tell_all(begun);
     }
 
     /// The same, with somebody who is told at once of what is in force, now and whenever it changes.
@@ -183,64 +155,87 @@ impl Switchboard {
         let switch = Switch::of_this_run(Act::Pin { level }, owner, reason, self.now());
         let switch = switch.expect("who and why are given");
         let mut held = self.held.lock();
-        let replaced = held.switches.get(&Subject::Pin).cloned();
+        let replaced = held.ledger.switches().get(&Subject::Pin).cloned();
         held.passing = Some(switch.clone());
-        self.take_effect(&held);
+        let begun = self.take_effect(&mut held);
         drop(held);
         self.tell(&Event::Switched(SwitchChange::Set { switch, replaced }));
+        self.tell_all(begun);
     }
 
     /// Sets a switch, and gives the one whose place it takes. It is in force when this returns, and not
     /// written down yet.
     pub fn set(&self, switch: Switch) -> Result<Option<Switch>, Unfit> {
-        let mut held = self.held.lock();
+        let (mut held, now) = (self.held.lock(), self.now());
         // one that is over and has not been seen to be is not replaced, nor does it stand in the way
-        let over = held.expire(self.now());
-        let set = held.switches.set(switch.clone());
-        let above = set
-            .is_ok()
-            .then(|| self.decided(&mut held, switch.act.subject()));
-        self.take_effect(&held);
+        let over = held.expire(now);
+        let set = held.ledger.set(switch.clone(), now, self.node());
+        let above = set.is_ok().then(|| self.decided(&mut held, switch.key()));
+        let begun = self.take_effect(&mut held);
+        if let Ok((_, record)) = &set {
+            self.spread(record, &held.ledger);
+        }
         drop(held);
-        over.into_iter().for_each(|switch| self.tell_over(switch));
-        let replaced = above.flatten().or(set?);
-        self.tell(&Event::Switched(SwitchChange::Set {
-            switch,
-            replaced: replaced.clone(),
-        }));
-        Ok(replaced)
+        self.tell_all(over.into_iter().map(SwitchChange::Over));
+        let replaced = set.map(|(replaced, _)| above.flatten().or(replaced));
+        if let Ok(replaced) = replaced.clone() {
+            self.tell(&Event::Switched(SwitchChange::Set { switch, replaced }));
+        }
+        self.tell_all(begun);
+        replaced
     }
 
     /// Takes a switch back on behalf of `by`, and gives the one that was in force; `None` if there is no
-    /// such switch.
-    pub fn clear(&self, subject: &Subject, by: &str) -> Option<Switch> {
-        let mut held = self.held.lock();
-        let lasting = held.switches.clear(subject);
+    /// such switch. Where none was set for now, it is the one that was set to begin later and has begun.
+    pub fn clear(&self, key: impl Into<Key>, by: &str) -> Option<Switch> {
+        let (mut held, now) = (self.held.lock(), self.now());
+        let key = held.meant(key.into(), now);
+        let lasting = held.ledger.clear(&key, by, now, self.node());
         let above = match &lasting {
-            Some(_) => self.decided(&mut held, subject.clone()),
+            Some(_) => self.decided(&mut held, key),
             // what is written down is as it was
-            None => held.passing.take_if(|_| *subject == Subject::Pin),
+            None => held.passing.take_if(|_| key == Key::from(&Subject::Pin)),
         };
         if lasting.is_none() && above.is_none() {
             return None;
         }
-        self.take_effect(&held);
+        let begun = self.take_effect(&mut held);
+        if let Some((_, record)) = &lasting {
+            self.spread(record, &held.ledger);
+        }
         drop(held);
+        let lasting = lasting.map(|(switch, _)| switch);
         for switch in above.iter().chain(&lasting) {
             self.tell(&Event::Switched(SwitchChange::Cleared {
                 switch: switch.clone(),
                 by: by.to_owned(),
             }));
         }
+        self.tell_all(begun);
         above.or(lasting)
     }
 
+    /// The schedule that has set what is in force about this subject.
+    pub fn scheduled_by(&self, subject: &Subject) -> Option<String> {
+        let held = self.held.lock();
+        let standing = held.standing(self.now());
+        let mut about = standing.into_iter().rev();
+        about
+            .find(|one| one.switch.act.subject() == *subject)?
+            .schedule
+    }
+
+    fn node(&self) -> &str {
+        self.sharing.as_ref().map_or("", Sharing::node)
+    }
+
     /// Somebody has decided about one that lasts. Gives the pin of this run, if that has ended it.
-    fn decided(&self, held: &mut Held, subject: Subject) -> Option<Switch> {
+    fn decided(&self, held: &mut Held, key: Key) -> Option<Switch> {
         held.changes += 1;
-        let above = held.passing.take_if(|_| subject == Subject::Pin);
+        let is_pin = key == Key::from(&Subject::Pin);
+        let above = held.passing.take_if(|_| is_pin);
         if self.folder.as_ref().is_some_and(Folder::is_unread) {
-            held.decided.insert(subject);
+            held.decided.insert(key);
         }
         above
     }
@@ -293,47 +288,58 @@ impl Switchboard {
                 Err(why) => tracing::warn!("{why}"),
             }
         }
-        let (switches, changes) = {
+        let (ledger, changes) = {
             let held = self.held.lock();
-            let switches: Vec<Switch> = held.switches.iter().cloned().collect();
-            (switches, held.changes)
+            (held.ledger.clone(), held.changes)
         };
         let is_new = self.written.load(Ordering::Relaxed) != changes;
         if is_new || self.trouble.lock().is_some() {
-            folder.write(&switches)?;
+            folder.write(&ledger)?;
             self.written.store(changes, Ordering::Relaxed);
         }
         Ok(())
     }
 
     /// The file could be read after all.
-    fn take_over(&self, mut found: Switches) {
-        let mut held = self.held.lock();
-        let over = found.expire(self.now());
+    fn take_over(&self, mut found: Ledger) {
+        let (mut held, now) = (self.held.lock(), self.now());
+        let over = found.expire(now);
         let decided = std::mem::take(&mut held.decided);
         let mut taken = Vec::new();
-        let undecided = |switch: &&Switch| !decided.contains(&switch.act.subject());
-        for switch in found.iter().filter(undecided) {
-            match held.switches.set(switch.clone()) {
-                Ok(_) => taken.push(switch.clone()),
+        held.ledger
+            .merge_forgotten(found.latest(), found.forgotten(), now);
+        for record in found.records() {
+            if decided.contains(&record.key) {
+                continue;
+            }
+            match held.ledger.merge(record, now) {
+                Ok(Merged::Set { switch, replaced }) => {
+                    taken.push(SwitchChange::Set { switch, replaced });
+                }
+                Ok(Merged::Known | Merged::Silent | Merged::Cleared { .. }) => {}
                 Err(why) => tracing::warn!("a switch of before is passed over: {why}"),
             }
         }
-        self.take_effect(&held);
+        let begun = self.take_effect(&mut held);
         drop(held);
         tracing::info!("the file of switches can be read again");
-        over.into_iter().for_each(|switch| self.tell_over(switch));
-        for switch in taken {
-            let replaced = None;
-            self.tell(&Event::Switched(SwitchChange::Set { switch, replaced }));
-        }
+        self.tell_all(over.into_iter().map(SwitchChange::Over));
+        self.tell_all(taken.into_iter().chain(begun));
     }
 
-    /// Ends the switches that are over, until `stop`.
+    /// Begins and ends switches by the clock, and keeps in step with other nodes, until `stop`.
     pub async fn tend(self: Arc<Self>, stop: CancellationToken) {
+        tokio::join!(self.follow_the_clock(&stop), self.keep_in_step(&stop));
+    }
+
+    async fn follow_the_clock(self: &Arc<Self>, stop: &CancellationToken) {
         loop {
-            let next = self.held.lock().switches.next_end();
-            let over = async {
+            let next = {
+                let held = self.held.lock();
+                let switches = held.ledger.switches();
+                switches.next_change(&held.schedules, held.seen)
+            };
+            let change = async {
                 match next {
                     Some(next) => sleep(next.since(self.now())).await,
                     None => std::future::pending().await,
@@ -348,7 +354,7 @@ impl Switchboard {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = self.changed.notified() => {}
-                () = over => self.end_what_is_over(),
+                () = change => self.turn(),
                 () = again => {
                     self.begin_writing();
                 }
@@ -356,29 +362,41 @@ impl Switchboard {
         }
     }
 
-    fn end_what_is_over(self: &Arc<Self>) {
-        let over = {
+    /// Something begins or ends.
+    fn turn(self: &Arc<Self>) {
+        let (over, begun) = {
             let mut held = self.held.lock();
             let over = held.expire(self.now());
-            if over.is_empty() {
-                return;
-            }
-            self.take_effect(&held);
-            over
+            (over, self.take_effect(&mut held))
         };
-        over.into_iter().for_each(|switch| self.tell_over(switch));
-        // what is over is over whether or not the file says so: it has its end beside it
-        self.begin_writing();
+        let is_over = !over.is_empty();
+        self.tell_all(over.into_iter().map(SwitchChange::Over).chain(begun));
+        if is_over {
+            // what is over is over whether or not the file says so: it has its end beside it
+            self.begin_writing();
+        }
     }
 
-    /// What is set, as it is on this site.
+    /// What is set and scheduled, as it is on this site.
     pub fn state(&self, site: &Site) -> State {
         let (held, now) = (self.held.lock(), self.now());
-        let switches = held.counting().map(|s| Shown::new(s, site, now));
+        let passing = held.passing.iter().map(|s| Shown::new(s, site, now));
+        // what has begun and ended is told first
+        let standing = held.standing(held.seen);
+        let standing = standing.iter().map(|one| Shown::standing(one, site, now));
+        let switches = held.ledger.switches();
         State {
-            switches: switches.collect(),
+            switches: passing.chain(standing).collect(),
+            scheduled: shown::scheduled(switches, site, held.seen),
+            zone: site.zone.iana_name().unwrap_or("UTC").to_owned(),
             trouble: self.trouble.lock().clone(),
+            shared: self.sharing_state(switches.iter().next().is_none()),
         }
+    }
+
+    /// The switch of this address, in force or to come.
+    pub fn find(&self, key: &Key) -> Option<Switch> {
+        self.held.lock().ledger.switches().get(key).cloned()
     }
 
     /// A switch, as it is on this site.
@@ -386,17 +404,21 @@ impl Switchboard {
         Shown::new(switch, site, self.now())
     }
 
-    /// Puts what is held in force.
-    fn take_effect(&self, held: &Held) {
-        let overrides = Arc::new(held.in_force(self.now()));
+    /// Puts what is held in force; gives what has begun or ended by the clock.
+    fn take_effect(&self, held: &mut Held) -> Vec<SwitchChange> {
+        let now = self.now();
+        let overrides = Arc::new(held.in_force(now));
         // within the lock, so that what was decided last is what counts
         self.in_force.store(Arc::clone(&overrides));
         (self.publish)(&overrides);
         self.changed.notify_one();
+        held.turn(now)
     }
 
-    fn tell_over(&self, switch: Switch) {
-        self.tell(&Event::Switched(SwitchChange::Over(switch)));
+    fn tell_all(&self, changes: impl IntoIterator<Item = SwitchChange>) {
+        for change in changes {
+            self.tell(&Event::Switched(change));
+        }
     }
 
     fn tell(&self, event: &Event) {
@@ -411,35 +433,6 @@ impl Switchboard {
     }
 }
 
-impl Held {
-    /// Takes those back that are over, and gives them.
-    fn expire(&mut self, now: Moment) -> Vec<Switch> {
-        let over = self.switches.expire(now);
-        self.changes += u64::from(!over.is_empty());
-        over
-    }
-
-    /// Those that count, by subject.
-    fn counting(&self) -> impl Iterator<Item = &Switch> {
-        let above = self.passing.iter();
-        let is_pin = |switch: &Switch| switch.act.subject() == Subject::Pin;
-        let lasting = self.switches.iter();
-        let lasting = lasting.filter(move |s| self.passing.is_none() || !is_pin(s));
-        above.chain(lasting)
-    }
-
-    fn in_force(&self, now: Moment) -> Overrides {
-        let overrides = self.switches.in_force(now);
-        match self.passing.as_ref().map(|switch| &switch.act) {
-            Some(&Act::Pin { level }) => Overrides {
-                pin: Some(level),
-                ..overrides
-            },
-            _ => overrides,
-        }
-    }
-}
-
 /// Remembers whether what is set would survive a restart, and says so when that changes.
 fn note(trouble: &mut Option<String>, written: &Result<(), String>) {
     match (written, &*trouble) {
@@ -450,29 +443,6 @@ fn note(trouble: &mut Option<String>, written: &Result<(), String>) {
         _ => {}
     }
     *trouble = written.clone().err();
-}
-
-/// Whole seconds, a part of one being one: what has just been set for two hours has two hours left.
-fn seconds(span: Duration) -> u64 {
-    span.as_secs() + u64::from(span.subsec_nanos() > 0)
-}
-
-impl Shown {
-    fn new(switch: &Switch, site: &Site, now: Moment) -> Self {
-        Self {
-            subject: switch.act.subject().to_string(),
-            says: switch.act.to_string(),
-            owner: switch.owner.clone(),
-            reason: switch.reason.clone(),
-            set: switch.set.to_string(),
-            until: switch.end().map(|end| end.to_string()),
-            left_s: switch.end().map(|end| seconds(end.since(now))),
-            note: fit::fits(site, &switch.act)
-                .err()
-                .map(|why| why.to_string()),
-            act: switch.act.clone(),
-        }
-    }
 }
 
 #[cfg(test)]

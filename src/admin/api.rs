@@ -56,7 +56,9 @@ pub(super) const INDEX: &str = "marbre admin; a browser shows the dashboard here
     \x20                          pin, floor, cap  \"level\": 2\n\
     \x20                          freeze, dry-run\n\
     \x20                          ttl  \"factor\": 4\n\
-     DELETE /switches/SUBJECT   take it back; ?by=who\n\
+    \x20                          and for later \"from\": \"2026-11-03T20:00\", \"until\": \"2026-11-04T02:00\"\n\
+     PUT  /switches/schedule/NAME  skip what the site schedules, this time\n\
+     DELETE /switches/ADDRESS   take it back; ?by=who\n\
      GET  /explain?path=/…      what a page would do, JSON; &level=N at another level\n\
      GET  /trace/ID             how a recent page was made, JSON; ID is what its Marbre-Trace says\n\
      POST /reload               read fragments.toml again\n\

@@ -171,7 +171,8 @@ fn why(
     state: &AdminState,
 ) -> String {
     let holds = |subject: &str| matches!(subject, "pin" | "floor" | "cap");
-    let held = switches.switches.iter().find(|s| holds(&s.subject));
+    let mut counting = switches.switches.iter().filter(|s| s.counts);
+    let held = counting.find(|s| holds(&s.subject));
     let held = held.map(|s| format!("{}, {} ({})", s.says, s.owner, s.reason));
     let is_partly = mode.cut.kept < 1.0 || mode.origins_cut.kept < 1.0;
     words::why(&Set {
@@ -329,7 +330,7 @@ impl Look<'_> {
 
     fn decided(&self, name: &str) -> String {
         let subject = format!("block/{name}");
-        let mut switches = self.switches.switches.iter();
+        let mut switches = self.switches.switches.iter().filter(|s| s.counts);
         let found = switches.find(|switch| switch.subject == subject);
         found.map_or_else(String::new, |switch| {
             format!("{}, {}: {}", switch.says, switch.owner, switch.reason)

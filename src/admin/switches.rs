@@ -10,13 +10,15 @@ use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
+use crate::clock::Moment;
 use crate::config::values::nearest;
-use crate::degradation::switches::{Act, Factor, SPAN, Subject, Unfit};
+use crate::degradation::switches::schedule::{Edge, read_moment};
+use crate::degradation::switches::{Act, Factor, Key, SPAN, Subject, Unfit};
 use crate::degradation::{Level, Switch};
 use crate::fragment::quantity::parse_duration;
 use crate::site::Site;
-use crate::switchboard::Shown;
-use crate::switchboard::fit::{Misfit, fits};
+use crate::site::fit::{Misfit, fits};
+use crate::switchboard::{Shown, Switchboard};
 
 use super::AdminState;
 
@@ -35,6 +37,8 @@ struct Asked {
     owner: String,
     reason: String,
     r#for: Option<String>,
+    from: Option<String>,
+    until: Option<String>,
     off: Option<bool>,
     on: Option<bool>,
     level: Option<i64>,
@@ -55,16 +59,26 @@ struct Done {
     /// Why it does not.
     #[serde(skip_serializing_if = "Option::is_none")]
     trouble: Option<String>,
+    /// Whether the other nodes are told; absent where there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    on_all_nodes: Option<bool>,
+    /// Why they are not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nodes_trouble: Option<String>,
 }
 
 impl Done {
-    fn kept(kept: Result<(), String>) -> Self {
+    /// What it comes to that something was decided.
+    async fn of(switches: &Arc<Switchboard>) -> Self {
+        let (kept, sent) = futures::join!(switches.keep(), switches.sent());
         Self {
             set: None,
             cleared: None,
             replaced: None,
             survives_restart: kept.is_ok(),
             trouble: kept.err(),
+            on_all_nodes: sent.as_ref().map(Result::is_ok),
+            nodes_trouble: sent.and_then(Result::err),
         }
     }
 }
@@ -74,15 +88,26 @@ pub(super) async fn all(State(state): Shared) -> Response {
 }
 
 pub(super) async fn one(State(state): Shared, Path(subject): Path<String>) -> Response {
-    let shown = subject_of(&subject).and_then(|subject| {
-        let all = state.switches.state(&state.edition.load().site).switches;
-        let subject = subject.to_string();
-        let found = all.into_iter().find(|shown| shown.subject == subject);
-        found.ok_or_else(|| not_set(&subject))
-    });
-    match shown {
-        Ok(shown) => Json(shown).into_response(),
-        Err(refusal) => answer(refusal),
+    let edition = state.edition.load_full();
+    let all = state.switches.state(&edition.site);
+    let key = match key_of(&subject) {
+        Ok(key) => key,
+        Err(refusal) => return answer(refusal),
+    };
+    let by_address = all.switches.iter().find(|shown| shown.address == subject);
+    let mut about = all.switches.iter();
+    // of several about the same the last is the one that counts
+    let by_subject = about.rfind(|shown| shown.subject == subject);
+    if let Some(shown) = by_address.or(by_subject) {
+        return Json(shown).into_response();
+    }
+    if let Some(later) = state.switches.find(&key) {
+        return Json(state.switches.shown(&later, &edition.site)).into_response();
+    }
+    let mut later = all.scheduled.iter();
+    match later.find(|planned| planned.address == subject) {
+        Some(planned) => Json(planned).into_response(),
+        None => answer(not_set(&subject)),
     }
 }
 
@@ -104,7 +129,7 @@ pub(super) async fn set(
     let done = Done {
         set: Some(set),
         replaced: replaced.map(|switch| state.switches.shown(&switch, &edition.site)),
-        ..Done::kept(state.switches.keep().await)
+        ..Done::of(&state.switches).await
     };
     Json(done).into_response()
 }
@@ -123,17 +148,70 @@ fn read(state: &AdminState, site: &Site, subject: &str, body: &[u8]) -> Result<S
     };
     let act = asked.act(&subject, site)?;
     fits(site, &act).map_err(|misfit| misfitting(misfit, site))?;
-    let span = match &asked.r#for {
-        None => SPAN,
-        Some(text) => parse_duration(text)
-            .map_err(|why| bad(format!("`for` must be a duration such as \"2h\": {why}")))?,
-    };
-    let now = state.switches.now();
-    let switch = Switch::new(act, &asked.owner, &asked.reason, now, span);
-    switch.map_err(|unfit| bad(unfit.to_string()))
+    let switch = asked.signed(act, site, state.switches.now());
+    switch.map_err(|why| match why {
+        Refused::Said(text) => bad(text),
+        Refused::Unfit(unfit) => bad(unfit.to_string()),
+        Refused::Over(name) => {
+            let text = format!("{name} is over: there is nothing left of it to be skipped");
+            (StatusCode::CONFLICT, text)
+        }
+    })
+}
+
+/// Why a switch cannot be made of what is asked.
+enum Refused {
+    Said(String),
+    Unfit(Unfit),
+    Over(String),
 }
 
 impl Asked {
+    /// The act with its times: for a while from now, or from one moment to another. What is skipped is so
+    /// until it would end.
+    fn signed(&self, act: Act, site: &Site, now: Moment) -> Result<Switch, Refused> {
+        let (owner, reason) = (self.owner.as_str(), self.reason.as_str());
+        let span = self.r#for.as_ref().map(|text| {
+            parse_duration(text).map_err(|why| {
+                Refused::Said(format!("`for` must be a duration such as \"2h\": {why}"))
+            })
+        });
+        let span = span.transpose()?;
+        let moment = |key: &str, text: &Option<String>, edge| {
+            let read = text
+                .as_ref()
+                .map(|text| read_moment(text, &site.zone, edge));
+            read.transpose()
+                .map_err(|why| Refused::Said(format!("`{key}`: {why}")))
+        };
+        let from = moment("from", &self.from, Edge::From)?;
+        let until = moment("until", &self.until, Edge::Until)?;
+        if let Act::Skip { schedule } = &act {
+            if span.is_some() || from.is_some() || until.is_some() {
+                let text =
+                    "what is skipped is so until it would end: leave `for`, `from` and `until` out";
+                return Err(Refused::Said(text.to_owned()));
+            }
+            let mut schedules = site.schedules.iter();
+            let found = schedules.find(|known| known.name == *schedule);
+            let window = found.and_then(|schedule| schedule.window(now));
+            let window = window.ok_or_else(|| Refused::Over(schedule.clone()))?;
+            let switch = Switch::planned(act, owner, reason, now, now, window.until);
+            return switch.map_err(Refused::Unfit);
+        }
+        if until.is_some() && span.is_some() {
+            let text = "`for` and `until` both say when it ends: leave one of them out";
+            return Err(Refused::Said(text.to_owned()));
+        }
+        if from.is_none() && until.is_none() {
+            let switch = Switch::new(act, owner, reason, now, span.unwrap_or(SPAN));
+            return switch.map_err(Refused::Unfit);
+        }
+        let from = from.unwrap_or(now);
+        let until = until.unwrap_or_else(|| from.after(span.unwrap_or(SPAN)));
+        Switch::planned(act, owner, reason, now, from, until).map_err(Refused::Unfit)
+    }
+
     fn act(&self, subject: &Subject, site: &Site) -> Result<Act, Refusal> {
         let given = [
             ("off", self.off.is_some()),
@@ -144,7 +222,7 @@ impl Asked {
         let wanted: &[&str] = match subject {
             Subject::Block(_) => &["off", "on"],
             Subject::Pin | Subject::Floor | Subject::Cap => &["level"],
-            Subject::Freeze | Subject::DryRun => &[],
+            Subject::Freeze | Subject::DryRun | Subject::Schedule(_) => &[],
             Subject::Ttl => &["factor"],
         };
         let stray = given.iter().find(|(key, is)| *is && !wanted.contains(key));
@@ -170,6 +248,9 @@ impl Asked {
             Subject::Cap => Act::Cap { level: level()? },
             Subject::Freeze => Act::Freeze,
             Subject::DryRun => Act::DryRun,
+            Subject::Schedule(name) => Act::Skip {
+                schedule: name.clone(),
+            },
             Subject::Ttl => {
                 let factor = Factor::new(self.factor.ok_or_else(lacks)?);
                 let factor = factor.map_err(|no| bad(no.to_string()))?;
@@ -186,6 +267,7 @@ fn example(subject: &Subject) -> String {
         Subject::Pin | Subject::Floor | Subject::Cap => ("\"level\": 2, ", ""),
         Subject::Freeze | Subject::DryRun => ("", ""),
         Subject::Ttl => ("\"factor\": 4, ", ""),
+        Subject::Schedule(_) => return "{\"owner\": \"who\", \"reason\": \"why\"}".to_owned(),
     };
     format!("{{{what}\"owner\": \"who\", \"reason\": \"why\", \"for\": \"2h\"}}{on}")
 }
@@ -210,26 +292,50 @@ pub(super) async fn clear(
     Path(subject): Path<String>,
     Query(query): Query<ClearQuery>,
 ) -> Response {
-    let subject = match subject_of(&subject) {
-        Ok(subject) => subject,
+    let key = match key_of(&subject) {
+        Ok(key) => key,
         Err(refusal) => return answer(refusal),
     };
     let by = query.by.as_deref().unwrap_or("admin API");
     // it goes into the log, as it is
     let by: String = by.chars().filter(|c| !c.is_control()).take(64).collect();
-    let Some(switch) = state.switches.clear(&subject, &by) else {
-        return answer(not_set(&subject.to_string()));
+    let Some(switch) = state.switches.clear(&key, &by) else {
+        let by_clock = key.from.is_none().then_some(&key.subject);
+        let by_clock = by_clock.and_then(|subject| state.switches.scheduled_by(subject));
+        return answer(match by_clock {
+            Some(schedule) => set_by_clock(&subject, &schedule),
+            None => not_set(&subject),
+        });
     };
     let done = Done {
         cleared: Some(state.switches.shown(&switch, &state.edition.load().site)),
-        ..Done::kept(state.switches.keep().await)
+        ..Done::of(&state.switches).await
     };
     Json(done).into_response()
 }
 
 fn subject_of(text: &str) -> Result<Subject, Refusal> {
+    if text.contains('@') {
+        return Err(bad(format!(
+            "`{text}` is an address, by which one is read and taken back: to set one, say when it begins \
+             with `from`"
+        )));
+    }
     text.parse()
         .map_err(|error| (StatusCode::NOT_FOUND, format!("{error}")))
+}
+
+fn key_of(text: &str) -> Result<Key, Refusal> {
+    text.parse()
+        .map_err(|error| (StatusCode::NOT_FOUND, format!("{error}")))
+}
+
+fn set_by_clock(subject: &str, schedule: &str) -> Refusal {
+    let text = format!(
+        "{subject} is set by the schedule {schedule}: to have it end, skip that, with all that it sets: \
+         PUT /switches/schedule/{schedule}, or `marbre switch skip {schedule}`"
+    );
+    (StatusCode::CONFLICT, text)
 }
 
 fn not_set(subject: &str) -> Refusal {
@@ -241,6 +347,14 @@ fn misfitting(misfit: Misfit, site: &Site) -> Refusal {
     let status = match misfit {
         Misfit::Unknown(ref name) => {
             let names = site.fragments.iter().map(|fragment| fragment.name.as_str());
+            let text = match nearest(name, names) {
+                Some(near) => format!("{misfit}; did you mean `{near}`?"),
+                None => misfit.to_string(),
+            };
+            return (StatusCode::NOT_FOUND, text);
+        }
+        Misfit::NoSchedule(ref name) => {
+            let names = site.schedules.iter().map(|schedule| schedule.name.as_str());
             let text = match nearest(name, names) {
                 Some(near) => format!("{misfit}; did you mean `{near}`?"),
                 None => misfit.to_string(),
@@ -261,7 +375,9 @@ pub(super) fn refused(unfit: &Unfit) -> Response {
         | Unfit::NoReason
         | Unfit::TooLong { .. }
         | Unfit::Unprintable(_)
-        | Unfit::Span(_) => StatusCode::BAD_REQUEST,
+        | Unfit::Span(_)
+        | Unfit::Backwards
+        | Unfit::Ahead(_) => StatusCode::BAD_REQUEST,
     };
     answer((status, unfit.to_string()))
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -58,6 +59,13 @@ enum Message {
     Purge(Purge),
     /// The shared store has a copy that was pushed, or the word that there is none any more.
     Changed(String),
+    /// An operator has decided something: what, others know.
+    Switch(Value),
+}
+
+/// The message by which the other nodes are told what an operator has decided.
+pub fn switch_message(decision: Value) -> Bytes {
+    message(&Message::Switch(decision))
 }
 
 /// What came of looking for a copy beyond memory.
@@ -445,8 +453,14 @@ impl Cache {
         true
     }
 
-    /// Acts on what other nodes tell, until they cannot be heard any more.
-    pub async fn follow(&self, mut messages: mpsc::Receiver<Bytes>, clock: Clock) {
+    /// Acts on what other nodes tell, until they cannot be heard any more; what their operators have
+    /// decided is handed to `decided`.
+    pub async fn follow(
+        &self,
+        mut messages: mpsc::Receiver<Bytes>,
+        clock: Clock,
+        decided: impl Fn(Value),
+    ) {
         let Some(shared) = &self.shared else { return };
         // what was said between two connections may be forgotten by the time of the second
         let mut knows_since = None;
@@ -456,14 +470,14 @@ impl Cache {
                 knows_since = Some(connections);
             }
             match timeout(PURGES_PAUSE, messages.recv()).await {
-                Ok(Some(message)) => self.heed(&message, clock).await,
+                Ok(Some(message)) => self.heed(&message, clock, &decided).await,
                 Ok(None) => return,
                 Err(_) => {}
             }
         }
     }
 
-    async fn heed(&self, message: &[u8], clock: Clock) {
+    async fn heed(&self, message: &[u8], clock: Clock, decided: impl Fn(Value)) {
         match serde_json::from_slice(message) {
             Ok(Message::Purge(mut purge)) => {
                 // by this node's clock nothing was stored after now, so nothing is lost by this
@@ -477,6 +491,7 @@ impl Cache {
                 }
             }
             Ok(Message::Changed(id)) => self.take_changed(&id).await,
+            Ok(Message::Switch(decision)) => decided(decision),
             Err(error) => {
                 if let Some(untold) = self.complain("message", "of another node") {
                     let count = untold.0;

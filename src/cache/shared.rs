@@ -249,6 +249,7 @@ impl Shared {
             clock,
             queue: Mutex::new(Queue::default()),
             added: Notify::new(),
+            finished: Notify::new(),
             latest: Mutex::new(None),
         });
         tasks.spawn(Arc::clone(&writer).run(stop.clone()));
@@ -373,13 +374,29 @@ impl Shared {
 
     /// Sends a message to the other nodes: those that listen, and for an hour (or ten thousand
     /// messages) those that are away or start. Returns at once; while the store is away, it is
-    /// remembered. A message of more than [`MESSAGE_BYTES_MAX`] is dropped, and counted.
-    pub fn publish(&self, message: Bytes) {
+    /// remembered. A message of more than [`MESSAGE_BYTES_MAX`] is dropped, and counted. Gives its place
+    /// in the order of all that is written.
+    pub fn publish(&self, message: Bytes) -> u64 {
         if message.len() > MESSAGE_BYTES_MAX {
             add(&self.counts.dropped, 1);
-            return;
+            return 0;
         }
-        self.writer.add(Job::Message(message));
+        self.writer.add(Job::Message(message))
+    }
+
+    /// Whether the store has taken the message at this place, and all before it.
+    pub fn has_written(&self, place: u64) -> bool {
+        self.writer.has_written(place)
+    }
+
+    /// Waits until the store has taken the message at this place, and all before it. `false`: it is away.
+    pub async fn written(&self, place: u64) -> bool {
+        self.writer.written(place).await
+    }
+
+    /// The random name of this process among the nodes.
+    pub fn node(&self) -> &str {
+        self.keys.node()
     }
 
     /// Where the messages of other nodes arrive, each once, those of one node in its order, and

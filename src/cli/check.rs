@@ -7,11 +7,13 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Serialize;
 
+use crate::clock::Clock;
 use crate::config::{self, Loaded};
 use crate::degradation::Level;
 use crate::fragment::{Fragment, FragmentId, Source};
 use crate::plan::{self, explain};
 use crate::site::{Availability, OriginSpec, Page, Role, Site, availability};
+use crate::switchboard::{Planned, shown};
 
 use super::{File, output};
 
@@ -32,6 +34,8 @@ struct Summary {
     pages: Vec<PageSummary>,
     /// What is given up, in this order.
     ladder: Vec<StepSummary>,
+    /// What is set by the clock, the next first.
+    schedules: Vec<Planned>,
     origins: Vec<OriginSummary>,
     /// Time series that Prometheus gets at most.
     metrics_series_max: usize,
@@ -194,6 +198,10 @@ impl Check {
                 .map(|page| page_summary(&site, page))
                 .collect(),
             ladder: ladder(&site),
+            schedules: {
+                let clock = Clock::start();
+                shown::declared(&site, clock.moment(clock.now()))
+            },
             origins: site.origins.iter().map(origin_summary).collect(),
             metrics_series_max: crate::telemetry::metrics::series_max(&site),
         };
@@ -359,6 +367,12 @@ fn text(declared: config::Summary, summary: &Summary) -> String {
     for step in &summary.ladder {
         line(format!("  {}", of_step(step, summary.ladder.len())));
     }
+    if !summary.schedules.is_empty() {
+        line("\nschedules, the next first".to_owned());
+    }
+    for schedule in &summary.schedules {
+        line(format!("  {}", of_schedule(schedule)));
+    }
     if !summary.origins.is_empty() {
         line("\norigins".to_owned());
     }
@@ -384,6 +398,21 @@ fn of_step(step: &StepSummary, steps: usize) -> String {
         ""
     };
     format!("level {:>2}  {}{blocks}{end}", step.level, step.name)
+}
+
+/// `election-night: Tue 3 Nov 2026 20:00 CET to …: the level is at least 1; chief editor: results`
+fn of_schedule(schedule: &Planned) -> String {
+    let name = schedule.address.trim_start_matches("schedule/");
+    let weekly = schedule.weekly.iter();
+    let weekly: String = weekly.map(|days| format!("every {days}, next ")).collect();
+    let when = match (schedule.state, &schedule.local) {
+        ("begun", Some(local)) => format!("now, {local}"),
+        (_, Some(local)) => local.clone(),
+        (_, None) => "over: it can be removed".to_owned(),
+    };
+    let says = schedule.says.join(", ");
+    let (owner, reason) = (&schedule.owner, &schedule.reason);
+    format!("{name}: {weekly}{when}: {says}; {owner}: {reason}")
 }
 
 fn of_origin(origin: &OriginSummary) -> String {

@@ -1,18 +1,20 @@
-//! `marbre switch` (shell): what operators decide over the law's head, from a terminal. Owns the words
-//! and what is printed; the running server decides whether it can be.
+//! `marbre switch` (shell): what operators decide over the law's head, from a terminal. Owns what can be
+//! asked and how; the running server decides whether it can be.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Map, Value, json};
 
-use crate::degradation::switches::Subject;
-use crate::fragment::quantity::show_duration;
+use crate::degradation::switches::{Key, Subject};
 
 use super::operator::{self, Operator, Url};
 use super::output;
+
+mod words;
+
+use words::{cleared, list, set};
 
 /// Switch blocks off and on, hold the level, stretch ttls, on a running server.
 #[derive(Args)]
@@ -87,9 +89,22 @@ enum What {
         #[command(flatten)]
         terms: Terms,
     },
-    /// Take a switch back.
+    /// Leave out what the site schedules, this time: it does not begin, or ends now, with all that it sets.
+    Skip {
+        /// The schedule's name.
+        #[arg(value_name = "SCHEDULE")]
+        schedule: String,
+        /// Who decides so, and can be asked about it.
+        #[arg(long, env = "MARBRE_OWNER", value_name = "WHO")]
+        owner: String,
+        /// Why.
+        #[arg(long, value_name = "WHY")]
+        reason: String,
+    },
+    /// Take a switch back, before it begins or while it is in force.
     Clear {
-        /// What it is about: block/NAME or NAME, pin, floor, cap, freeze, dry-run, ttl.
+        /// What it is about: block/NAME or NAME, pin, floor, cap, freeze, dry-run, ttl, schedule/NAME for one
+        /// that is skipped; of one that begins later its address, as `list` shows it.
         #[arg(value_name = "SUBJECT")]
         subject: String,
         /// Who does so.
@@ -117,8 +132,14 @@ struct Terms {
     #[arg(long, value_name = "WHY")]
     reason: String,
     /// For how long, at most 30d [default: 12h].
-    #[arg(long = "for", value_name = "TIME")]
+    #[arg(long = "for", value_name = "TIME", conflicts_with = "until")]
     span: Option<String>,
+    /// When it begins, if not now: 2026-11-03T20:00 by the site's zone, or 2026-11-03T20:00+01:00.
+    #[arg(long, value_name = "MOMENT")]
+    from: Option<String>,
+    /// When it ends, written like --from.
+    #[arg(long, value_name = "MOMENT")]
+    until: Option<String>,
 }
 
 /// A request to the server, and how its answer is put into words.
@@ -136,6 +157,11 @@ impl Switch {
         let answered = super::run_async(self.server.ask(&request));
         match answered {
             Ok(answer) => {
+                for trouble in [&answer["nodes_trouble"], &answer["shared"]["trouble"]] {
+                    if let Some(trouble) = trouble.as_str() {
+                        output::message(&format!("warning: {trouble}"));
+                    }
+                }
                 if let Some(trouble) = answer["trouble"].as_str() {
                     output::message(&format!(
                         "warning: this would not survive a restart of the server: {trouble}"
@@ -170,10 +196,24 @@ impl What {
             Self::Clear { subject, owner } => {
                 return Request {
                     method: Method::DELETE,
-                    path: format!("/switches/{}", subject_of(subject)),
+                    path: format!("/switches/{}", key_of(subject)),
                     query: owner.clone().map(|owner| ("by", owner)),
                     body: None,
                     words: cleared,
+                };
+            }
+            Self::Skip {
+                schedule,
+                owner,
+                reason,
+            } => {
+                let subject = Subject::Schedule(schedule.clone());
+                return Request {
+                    method: Method::PUT,
+                    path: format!("/switches/{subject}"),
+                    query: None,
+                    body: Some(json!({ "owner": owner, "reason": reason })),
+                    words: set,
                 };
             }
             Self::Off { block, terms } => (
@@ -203,12 +243,14 @@ impl What {
         body.extend(what.map(|(key, value)| (key.to_owned(), value)));
         body.insert("owner".to_owned(), json!(terms.owner));
         body.insert("reason".to_owned(), json!(terms.reason));
-        body.extend(
-            terms
-                .span
-                .iter()
-                .map(|span| ("for".to_owned(), json!(span))),
-        );
+        let times = [
+            ("for", &terms.span),
+            ("from", &terms.from),
+            ("until", &terms.until),
+        ];
+        for (key, time) in times {
+            body.extend(time.iter().map(|time| (key.to_owned(), json!(time))));
+        }
         Request {
             method: Method::PUT,
             path: format!("/switches/{subject}"),
@@ -220,9 +262,11 @@ impl What {
 }
 
 /// A block may be called by its name alone.
-fn subject_of(text: &str) -> Subject {
-    text.parse()
-        .unwrap_or_else(|_| Subject::Block(text.trim_start_matches("block/").to_owned()))
+fn key_of(text: &str) -> Key {
+    text.parse().unwrap_or_else(|_| {
+        let block = text.trim_start_matches("block/").to_owned();
+        Key::from(&Subject::Block(block))
+    })
 }
 
 impl Server {
@@ -244,84 +288,6 @@ impl Server {
     }
 }
 
-fn word<'v>(value: &'v Value, key: &str) -> &'v str {
-    value[key].as_str().unwrap_or_default()
-}
-
-/// What is left, without what is too fine to matter: a part of a minute, of five, of an hour, counts as
-/// one.
-fn left(shown: &Value) -> String {
-    let seconds = shown["left_s"].as_u64().unwrap_or_default();
-    let unit = match seconds {
-        0..=120 => 1,
-        121..=7200 => 60,
-        7201..=172_800 => 300,
-        _ => 3600,
-    };
-    show_duration(Duration::from_secs(seconds.div_ceil(unit) * unit))
-}
-
-fn list(answer: &Value) -> String {
-    let switches = answer["switches"].as_array().map_or(&[][..], Vec::as_slice);
-    if switches.is_empty() {
-        return "no switch is set\n".to_owned();
-    }
-    let rows = switches.iter().map(|shown| {
-        let owner = format!("{}: {}", word(shown, "owner"), word(shown, "reason"));
-        let note = match word(shown, "note") {
-            "" => String::new(),
-            note => format!("\n    but {note}"),
-        };
-        [
-            word(shown, "subject").to_owned(),
-            word(shown, "says").to_owned(),
-            match shown["left_s"].is_null() {
-                true => "for this run".to_owned(),
-                false => format!("{} left", left(shown)),
-            },
-            owner + &note,
-        ]
-    });
-    let rows: Vec<[String; 4]> = rows.collect();
-    let width = |column: usize| {
-        let widths = rows.iter().map(|row| row[column].chars().count());
-        widths.max().unwrap_or(0)
-    };
-    let (a, b, c) = (width(0), width(1), width(2));
-    let line = |[subject, says, left, owner]: &[String; 4]| {
-        format!("{subject:a$}  {says:b$}  {left:c$}  {owner}\n")
-    };
-    rows.iter().map(line).collect()
-}
-
-fn set(answer: &Value) -> String {
-    let shown = &answer["set"];
-    let mut text = format!(
-        "{} until {} ({} left)\n",
-        word(shown, "says"),
-        word(shown, "until"),
-        left(shown)
-    );
-    let before = &answer["replaced"];
-    if before.is_object() {
-        text += &format!("before: {}\n", said(before));
-    }
-    text
-}
-
-fn cleared(answer: &Value) -> String {
-    format!("taken back: {}\n", said(&answer["cleared"]))
-}
-
-fn said(shown: &Value) -> String {
-    format!(
-        "{}, by {}: {}",
-        word(shown, "says"),
-        word(shown, "owner"),
-        word(shown, "reason")
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -334,8 +300,10 @@ mod tests {
             ("slideshow", "block/slideshow"),
             ("block/slideshow", "block/slideshow"),
             ("block/pin", "block/pin"),
+            ("schedule/night", "schedule/night"),
+            ("floor@2026-11-03T19:00:00Z", "floor@2026-11-03T19:00:00Z"),
         ] {
-            assert_eq!(subject_of(text).to_string(), subject);
+            assert_eq!(key_of(text).to_string(), subject);
         }
     }
 
@@ -374,20 +342,6 @@ mod tests {
         );
         for wrong in ["", "http://", "ftp://x", "unix:/run/x"] {
             assert!(url(wrong, None).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn what_is_left_is_said_as_fine_as_it_matters() {
-        for (seconds, text) in [
-            (59, "59s"),
-            (125, "3m"),
-            (7199, "2h"),
-            (43_199, "12h"),
-            (43_201, "12h5m"),
-            (900_001, "10d11h"),
-        ] {
-            assert_eq!(left(&json!({ "left_s": seconds })), text);
         }
     }
 }

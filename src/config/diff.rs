@@ -9,6 +9,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use super::values::{show_duration, show_size};
+use crate::degradation::switches::schedule::{Schedule, When};
 use crate::fragment::{Fragment, Rung, RungKind, Source};
 use crate::site::{
     BreakerPolicy, OriginSpec, Page, Proxy, RetryPolicy, Role, Site, SloSpec, StaticFolder,
@@ -32,6 +33,14 @@ pub fn diff(old: &Site, new: &Site) -> Vec<String> {
         |a, b, out| {
             fragment((old, a), (new, b), out);
         },
+    );
+    let by_name = |s: &Schedule| s.name.clone();
+    lines.each(
+        "schedule",
+        &old.schedules,
+        &new.schedules,
+        by_name,
+        schedule,
     );
     let by_name = |p: &Page| p.name.clone();
     lines.each("page", &old.pages, &new.pages, by_name, |a, b, out| {
@@ -63,6 +72,23 @@ pub fn diff(old: &Site, new: &Site) -> Vec<String> {
         },
     );
     lines.0
+}
+
+fn schedule(old: &Schedule, new: &Schedule, out: &mut Changes) {
+    let acts = |schedule: &Schedule| {
+        let acts = schedule.acts.iter().map(ToString::to_string);
+        acts.collect::<Vec<_>>().join(", ")
+    };
+    let when = |schedule: &Schedule| match &schedule.when {
+        When::Once(window) => format!("{} to {}", window.from, window.until),
+        When::Weekly { days, from, until } => format!("{days:?} {from} to {until}"),
+    };
+    let zone = |schedule: &Schedule| schedule.zone.iana_name().unwrap_or("UTC").to_owned();
+    out.value("sets", acts(old), acts(new));
+    out.value("when", when(old), when(new));
+    out.value("zone", zone(old), zone(new));
+    out.value("owner", &old.owner, &new.owner);
+    out.value("reason", &old.reason, &new.reason);
 }
 
 struct Lines(Vec<String>);
@@ -133,6 +159,8 @@ impl Changes {
 fn site(old: &Site, new: &Site, lines: &mut Lines) {
     let mut changes = Changes(Vec::new());
     changes.value("language", &old.language, &new.language);
+    let zone = |site: &Site| site.zone.iana_name().unwrap_or("UTC").to_owned();
+    changes.value("zone", zone(old), zone(new));
     changes.time("retry_after", old.retry_after, new.retry_after);
     changes.flag("error_page", &old.error_page, &new.error_page);
     changes.flag("not_found_page", &old.not_found_page, &new.not_found_page);

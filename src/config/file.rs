@@ -15,6 +15,7 @@ mod entries;
 mod laws;
 mod origins;
 mod records;
+mod schedules;
 mod settings;
 mod slo;
 mod status;
@@ -27,6 +28,7 @@ pub use entries::{Fragment, Page, Proxy, Static};
 pub use laws::{Constant, Constants, Tunable};
 pub use origins::{Breaker, Health, Origin, Replica, Retry, Role};
 pub use records::{AccessLog, ClientShown, LineFormat, Log, Recent};
+pub use schedules::{Day, Schedule};
 pub use settings::{Admin, Limits, Server, Shared, Site};
 pub use slo::{Complete, Slo, WhenSpent};
 pub use status::Status;
@@ -43,7 +45,7 @@ pub use words::{ByteSize, Name, Priority, TimeSpan};
 #[schemars(default, deny_unknown_fields, title = "fragments.toml")]
 pub struct File {
     /// Other files of this site, relative to this one, with `*` in the last component. They may
-    /// hold origins, fragments, pages, objectives, proxies and static folders.
+    /// hold origins, fragments, pages, objectives, schedules, proxies and static folders.
     #[schemars(example = ["sections/*.toml"])]
     pub include: Vec<At<String>>,
     /// Where readers connect, and what they may cost. Taken at start; a reload does not change it.
@@ -71,6 +73,8 @@ pub struct File {
     pub pages: BTreeMap<Name, Page>,
     /// What is promised to readers, and how many pages may miss it.
     pub slo: BTreeMap<Name, Slo>,
+    /// Switches that begin and end by the clock, such as for an election night.
+    pub schedules: BTreeMap<Name, Schedule>,
     /// Paths that are passed through to an origin.
     pub proxy: Vec<Proxy>,
     /// Folders that are served.

@@ -77,6 +77,7 @@ pub(super) struct Declared {
     pub(super) fragments: Vec<Entry<file::Fragment>>,
     pub(super) pages: Vec<Entry<file::Page>>,
     pub(super) slos: Vec<Entry<file::Slo>>,
+    pub(super) schedules: Vec<Entry<file::Schedule>>,
     pub(super) proxies: Vec<Entry<file::Proxy>>,
     pub(super) statics: Vec<Entry<file::Static>>,
     /// How many files there are.
@@ -166,6 +167,7 @@ fn empty(main: FileId) -> Declared {
         fragments: Vec::new(),
         pages: Vec::new(),
         slos: Vec::new(),
+        schedules: Vec::new(),
         proxies: Vec::new(),
         statics: Vec::new(),
         files: 1,
@@ -233,12 +235,14 @@ impl Merge<'_> {
         let fragments = self.named("fragments", take("fragments"), file, &removed);
         let pages = self.named("pages", take("pages"), file, &removed);
         let slos = self.named("slo", take("slo"), file, &removed);
+        let schedules = self.named("schedules", take("schedules"), file, &removed);
         let proxies = self.listed("proxy", take("proxy"), file);
         let statics = self.listed("static", take("static"), file);
         self.declared.origins.extend(origins);
         self.declared.fragments.extend(fragments);
         self.declared.pages.extend(pages);
         self.declared.slos.extend(slos);
+        self.declared.schedules.extend(schedules);
         self.declared.proxies.extend(proxies);
         self.declared.statics.extend(statics);
         includes
@@ -257,7 +261,7 @@ impl Merge<'_> {
                 Diagnostic::error(format!("`{name}` belongs in the main file"))
                     .at(place, "not in an included file")
                     .help(
-                        "included files hold origins, fragments, pages, objectives, proxies and static folders",
+                        "included files hold origins, fragments, pages, objectives, schedules, proxies and static folders",
                     ),
             );
         }

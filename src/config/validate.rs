@@ -8,6 +8,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use jiff::tz::TimeZone;
 use minijinja::Environment;
 
 use super::diagnose::{Diagnostic, Diagnostics, Place};
@@ -34,6 +35,7 @@ mod origins;
 mod pages;
 mod patterns;
 mod routes;
+mod schedules;
 mod settings;
 mod slo;
 mod sources;
@@ -108,6 +110,9 @@ pub(super) fn validate(
     let ladder = ladder::declared(declared, &fragment_names, cx);
     let slos = slo::slos(&declared.slos, &page_names, cx);
     let debug = telemetry::debug(declared, cx);
+    let zone = schedules::site_zone(declared, cx);
+    Names::new("schedule", &declared.schedules, cx);
+    let schedules = schedules::schedules(declared, &zone, cx);
 
     if cx.found.has_errors() {
         return None;
@@ -126,8 +131,12 @@ pub(super) fn validate(
         status,
         slos,
         debug: debug.flatten(),
+        zone,
     };
-    let made = site.finish(limits).zip(server);
+    let mut made = site.finish(limits).zip(server);
+    if let Some((site, _)) = &mut made {
+        schedules::settle(schedules, site, cx);
+    }
     if made.is_none() {
         let message = "marbre lost a part of the site without saying why";
         cx.report(Diagnostic::error(message).help("please report this"));
@@ -164,6 +173,7 @@ struct Built {
     status: Option<StatusSpec>,
     slos: Vec<Option<SloSpec>>,
     debug: Option<DebugSecret>,
+    zone: TimeZone,
 }
 
 impl Built {
@@ -197,6 +207,8 @@ impl Built {
                 None => ladder::by_priority(&fragments),
             },
             degradation: self.degradation?,
+            schedules: Vec::new(),
+            zone: self.zone,
             templates: self.engine,
             error_page: self.site.error_page,
             not_found_page: self.site.not_found_page,

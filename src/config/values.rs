@@ -1,6 +1,8 @@
 //! The small languages inside strings: durations, sizes, `${ENV}`, and near words. Owns their
 //! reading; knows nothing of files or of which setting a value is for.
 
+use jiff::tz::TimeZone;
+
 pub use crate::fragment::quantity::{parse_duration, parse_size, show_duration, show_size};
 
 /// Why a string with `${…}` cannot be expanded. Carries names, never values.
@@ -60,6 +62,17 @@ pub fn expand(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<String
 fn is_variable_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+/// The time zone of this name in the IANA database; `Err` gives the name that was probably meant.
+pub fn zone(name: &str) -> Result<TimeZone, Option<String>> {
+    TimeZone::get(name).map_err(|_| {
+        let names: Vec<String> = jiff::tz::db()
+            .available()
+            .map(|known| known.to_string())
+            .collect();
+        nearest(name, names.iter().map(String::as_str)).map(str::to_owned)
+    })
 }
 
 /// The candidate that `word` was probably meant to be.

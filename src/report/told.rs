@@ -104,7 +104,10 @@ impl SwitchChange {
     /// The switch that it is about.
     pub fn switch(&self) -> &crate::degradation::Switch {
         match self {
-            Self::Set { switch, .. } | Self::Cleared { switch, .. } | Self::Over(switch) => switch,
+            Self::Set { switch, .. }
+            | Self::Cleared { switch, .. }
+            | Self::Begun { switch, .. }
+            | Self::Over(switch) => switch,
         }
     }
 }

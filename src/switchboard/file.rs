@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
 
+use super::ledger::Ledger;
 use super::record::{self, Damage};
-use crate::degradation::{Switch, Switches};
 
 const NAME: &str = "switches.json";
 
@@ -23,9 +23,9 @@ const ASIDE: &str = "switches.json.aside-";
 /// Files set aside that are kept, the latest.
 const ASIDE_MAX: usize = 2;
 
-/// Largest file, in bytes: as many switches as there may be, each as long as it may be, take half of
+/// Largest file, in bytes: as many decisions as there may be, each as long as it may be, take half of
 /// this.
-const BYTES_MAX: u64 = 4 << 20;
+const BYTES_MAX: u64 = 16 << 20;
 
 /// The folder that the file is in.
 #[derive(Debug)]
@@ -60,12 +60,12 @@ impl Folder {
 
     /// What was written; nothing if nothing was. `Err` says what is wrong with the file and what has
     /// become of it.
-    pub(super) fn read(&self) -> Result<Switches, String> {
+    pub(super) fn read(&self) -> Result<Ledger, String> {
         let path = self.path.join(NAME);
         let (standing, why) = match read(&path) {
-            Ok(None) => return Ok(self.known(Switches::default())),
+            Ok(None) => return Ok(self.known(Ledger::default())),
             Ok(Some(bytes)) => match record::decode(&bytes) {
-                Ok(switches) => return Ok(self.known(switches)),
+                Ok(ledger) => return Ok(self.known(ledger)),
                 Err(newer @ Damage::Newer(_)) => (Standing::Newer, newer.to_string()),
                 Err(damage) => (Standing::Known, damage.to_string()),
             },
@@ -88,16 +88,16 @@ impl Folder {
         ))
     }
 
-    fn known(&self, switches: Switches) -> Switches {
+    fn known(&self, ledger: Ledger) -> Ledger {
         *self.standing.lock() = Standing::Known;
-        switches
+        ledger
     }
 
     /// Puts these in the place of what was written before, whole or not at all.
-    pub(super) fn write(&self, switches: &[Switch]) -> Result<(), String> {
+    pub(super) fn write(&self, ledger: &Ledger) -> Result<(), String> {
         let next = self.path.join(NEXT);
         self.make_room()
-            .and_then(|()| self.replace(&next, &record::encode(switches)))
+            .and_then(|()| self.replace(&next, &record::encode(ledger)))
             .map_err(|error| {
                 // half a file is of no use, and on a full disk it is in the way
                 let _ = fs::remove_file(&next);

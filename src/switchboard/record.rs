@@ -1,36 +1,54 @@
-//! The file of switches, as bytes. Owns its form and the proof that it is as it was written; pure.
+//! What was decided, as bytes: in the file of switches, and in the store that nodes share. Owns the form
+//! and the proof that it is as it was written; pure.
 //!
-//! It is JSON, so that a person can read it: a version, the switches, and a checksum of them. It is not
-//! for being edited: what somebody has changed by hand nobody has decided.
+//! It is JSON, so that a person can read it: a version, the decisions, and a checksum of them. It is not
+//! for being edited: what somebody has changed by hand nobody has decided. Version 1 had the switches
+//! alone, and is read.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::degradation::{Switch, Switches};
+use super::ledger::{Ledger, Record};
+use crate::clock::Moment;
+use crate::degradation::Switch;
 
-/// The form that is written and read.
-const VERSION: u64 = 1;
+/// The form that is written.
+const VERSION: u64 = 2;
+
+/// The form before, which is read.
+const SWITCHES_ALONE: u64 = 1;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Record {
+struct Written {
+    version: u64,
+    checksum: String,
+    latest: Moment,
+    forgotten: Moment,
+    decisions: Vec<Record>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenBefore {
+    #[expect(dead_code, reason = "it was looked at already")]
     version: u64,
     checksum: String,
     switches: Vec<Switch>,
 }
 
-/// Why a file is not what was written.
+/// Why bytes are not what was written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Damage {
     /// It is no JSON, or not of this form.
     #[error("it cannot be read: {0}")]
     Unreadable(String),
     /// A newer program has written it.
-    #[error("it has version {0}, and this program reads {VERSION}")]
+    #[error("it has version {0}, and this program reads up to {VERSION}")]
     Newer(u64),
     /// No program has.
-    #[error("it has version {0}, and this program reads {VERSION}")]
+    #[error("it has version {0}, and this program reads up to {VERSION}")]
     Version(String),
     /// Something in it has changed.
     #[error("its checksum is wrong")]
@@ -40,40 +58,60 @@ pub(super) enum Damage {
     Unfit,
 }
 
-/// The bytes of these switches.
-pub(super) fn encode(switches: &[Switch]) -> Vec<u8> {
-    let record = Record {
+/// The bytes of all that was decided.
+pub(super) fn encode(ledger: &Ledger) -> Vec<u8> {
+    let decisions = ledger.records();
+    let (latest, forgotten) = (ledger.latest(), ledger.forgotten());
+    let written = Written {
         version: VERSION,
-        checksum: checksum(switches),
-        switches: switches.to_vec(),
+        checksum: checksum(&(latest, forgotten, &decisions)),
+        latest,
+        forgotten,
+        decisions,
     };
-    let text = serde_json::to_string_pretty(&record).expect("words and numbers are JSON");
+    let text = serde_json::to_string_pretty(&written).expect("words and numbers are JSON");
     (text + "\n").into_bytes()
 }
 
-/// The switches of these bytes.
-pub(super) fn decode(bytes: &[u8]) -> Result<Switches, Damage> {
+/// What was decided, of these bytes.
+pub(super) fn decode(bytes: &[u8]) -> Result<Ledger, Damage> {
     let unreadable = |error: serde_json::Error| Damage::Unreadable(error.to_string());
     let value: Value = serde_json::from_slice(bytes).map_err(unreadable)?;
-    match value.get("version") {
-        Some(version) if version != VERSION => {
-            let newer = version.as_u64().filter(|version| *version > VERSION);
-            return Err(match newer {
-                Some(version) => Damage::Newer(version),
-                None => Damage::Version(version.to_string()),
+    let (decisions, latest, forgotten) = match value.get("version").and_then(Value::as_u64) {
+        Some(SWITCHES_ALONE) => {
+            let before: WrittenBefore = serde_json::from_value(value).map_err(unreadable)?;
+            if checksum(&before.switches) != before.checksum {
+                return Err(Damage::Checksum);
+            }
+            let decisions = before.switches.into_iter().map(Record::of);
+            (decisions.collect(), Moment::default(), Moment::default())
+        }
+        Some(VERSION) => {
+            let Written {
+                checksum: sum,
+                latest,
+                forgotten,
+                decisions,
+                ..
+            } = serde_json::from_value(value).map_err(unreadable)?;
+            if checksum(&(latest, forgotten, &decisions)) != sum {
+                return Err(Damage::Checksum);
+            }
+            (decisions, latest, forgotten)
+        }
+        Some(newer) if newer > VERSION => return Err(Damage::Newer(newer)),
+        _ => {
+            return Err(match value.get("version") {
+                Some(version) => Damage::Version(version.to_string()),
+                None => Damage::Unreadable("it has no `version`".to_owned()),
             });
         }
-        _ => {}
-    }
-    let record: Record = serde_json::from_value(value).map_err(unreadable)?;
-    if checksum(&record.switches) != record.checksum {
-        return Err(Damage::Checksum);
-    }
-    Switches::recalled(record.switches).ok_or(Damage::Unfit)
+    };
+    Ledger::recalled(decisions, latest, forgotten).ok_or(Damage::Unfit)
 }
 
-fn checksum(switches: &[Switch]) -> String {
-    let text = serde_json::to_vec(switches).expect("words and numbers are JSON");
+fn checksum(of: &impl Serialize) -> String {
+    let text = serde_json::to_vec(of).expect("words and numbers are JSON");
     format!("{:016x}", xxh3_64(&text))
 }
 
@@ -87,6 +125,12 @@ mod tests {
     use crate::clock::Moment;
     use crate::degradation::Level;
     use crate::degradation::switches::{Act, Factor};
+
+    fn ledger(switches: Vec<Switch>) -> Ledger {
+        let records = switches.into_iter().map(Record::of).collect();
+        let at = Moment::from_micros(1_750_000_000_000_123);
+        Ledger::recalled(records, at, Moment::default()).unwrap()
+    }
 
     fn switches() -> Vec<Switch> {
         let acts = [
@@ -115,19 +159,15 @@ mod tests {
 
     #[test]
     fn what_was_written_is_read() {
-        let read = decode(&encode(&switches())).unwrap();
-        let mut read: Vec<Switch> = read.iter().cloned().collect();
-        let mut written = switches();
-        read.sort_by_key(|s| s.act.subject());
-        written.sort_by_key(|s| s.act.subject());
-        assert_eq!(read, written);
-        assert_eq!(decode(&encode(&[])), Ok(Switches::default()));
+        let written = ledger(switches());
+        assert_eq!(decode(&encode(&written)), Ok(written));
+        let empty = Ledger::default();
+        assert_eq!(decode(&encode(&empty)), Ok(empty));
     }
 
     #[test]
-    fn it_is_for_people_to_read() {
-        insta::assert_snapshot!(String::from_utf8(encode(&switches()[..1])).unwrap(), @r#"
-        {
+    fn what_the_program_before_has_written_is_read() {
+        let text = r#"{
           "version": 1,
           "checksum": "1c6614e0413f06a0",
           "switches": [
@@ -140,25 +180,58 @@ mod tests {
               "until": 1750007200000123
             }
           ]
+        }"#;
+        let read = decode(text.as_bytes()).unwrap();
+        let read: Vec<_> = read.switches().iter().cloned().collect();
+        assert_eq!(read, switches()[..1]);
+        let changed = text.replace("slideshow", "article");
+        assert_eq!(decode(changed.as_bytes()), Err(Damage::Checksum));
+    }
+
+    #[test]
+    fn it_is_for_people_to_read() {
+        let some = ledger(switches()[..1].to_vec());
+        insta::assert_snapshot!(String::from_utf8(encode(&some)).unwrap(), @r#"
+        {
+          "version": 2,
+          "checksum": "55cf14b471a5b38b",
+          "latest": 1750000000000123,
+          "forgotten": 0,
+          "decisions": [
+            {
+              "key": "block/slideshow",
+              "at": 1750000000000123,
+              "node": "",
+              "outlives": 1750007200000123,
+              "switch": {
+                "act": "off",
+                "block": "slideshow",
+                "owner": "Anne",
+                "reason": "soirée « électorale »",
+                "set": 1750000000000123,
+                "until": 1750007200000123
+              }
+            }
+          ]
         }
         "#);
     }
 
     #[test]
     fn what_was_not_written_is_refused() {
-        let text = String::from_utf8(encode(&switches())).unwrap();
+        let text = String::from_utf8(encode(&ledger(switches()))).unwrap();
         let with = |from: &str, to: &str| {
             assert!(text.contains(from), "{from}");
             decode(text.replacen(from, to, 1).as_bytes()).unwrap_err()
         };
         assert_eq!(with("\"level\": 2", "\"level\": 0"), Damage::Checksum);
         assert_eq!(with("slideshow", "article"), Damage::Checksum);
-        assert_eq!(with("\"version\": 1", "\"version\": 2"), Damage::Newer(2));
+        assert_eq!(with("\"version\": 2", "\"version\": 3"), Damage::Newer(3));
         assert_eq!(
-            with("\"version\": 1", "\"version\": 0"),
+            with("\"version\": 2", "\"version\": 0"),
             Damage::Version("0".into())
         );
-        assert!(matches!(with("\"version\": 1,", ""), Damage::Unreadable(_)));
+        assert!(matches!(with("\"version\": 2,", ""), Damage::Unreadable(_)));
         assert!(matches!(
             with("\"checksum\"", "\"checksums\""),
             Damage::Unreadable(_)
@@ -171,22 +244,31 @@ mod tests {
             );
         }
         // well written, and never set
-        let mut twice = switches();
-        twice.extend(switches());
-        assert_eq!(decode(&encode(&twice)), Err(Damage::Unfit));
+        let mut unfit = switches();
+        unfit[0].owner.clear();
+        let decisions: Vec<Record> = unfit.into_iter().map(Record::of).collect();
+        let zero = Moment::default();
+        let written = Written {
+            version: VERSION,
+            checksum: checksum(&(zero, zero, &decisions)),
+            latest: zero,
+            forgotten: zero,
+            decisions,
+        };
+        let bytes = serde_json::to_vec(&written).unwrap();
+        assert_eq!(decode(&bytes), Err(Damage::Unfit));
     }
 
     proptest! {
         /// Whatever happens to one byte of the file, it is not taken for other switches.
         #[test]
-        fn no_damage_is_taken_for_a_switch(at in 0usize..1000, to in any::<u8>()) {
-            let mut bytes = encode(&switches());
+        fn no_damage_is_taken_for_a_switch(at in 0usize..2000, to in any::<u8>()) {
+            let whole = ledger(switches());
+            let mut bytes = encode(&whole);
             let at = at % bytes.len();
             bytes[at] = to;
             if let Ok(read) = decode(&bytes) {
-                let mut whole = switches();
-                whole.sort_by_key(|s| s.act.subject());
-                prop_assert_eq!(read.iter().cloned().collect::<Vec<_>>(), whole);
+                prop_assert_eq!(read, whole);
             }
         }
 

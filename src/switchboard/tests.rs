@@ -1,12 +1,14 @@
 //! The switchboard with a real folder and a paused clock: what is in force, what is told, what is
 //! written, and what is found again.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::degradation::switches::Factor;
+use crate::degradation::switches::schedule::{Schedule, When, Window};
 use crate::report::PageReport;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -366,7 +368,7 @@ async fn a_disk_that_hangs_holds_nobody_up() {
     assert_eq!(life.board.trouble.lock().clone(), None);
     assert_eq!(files(folder.path()), ["switches.json"]);
     let written = Folder::new(folder.path()).read().unwrap();
-    let written = written.iter().map(|switch| switch.act.clone());
+    let written = written.switches().iter().map(|switch| switch.act.clone());
     assert_eq!(written.collect::<Vec<_>>(), [off("live")]);
     stop.cancel();
     tending.wait().await;
@@ -459,7 +461,7 @@ async fn the_level_of_the_command_line_stands_above_a_pin_that_lasts() {
     // it does not end by itself, whatever does
     life.board.pin_for_this_run(Level::new(2));
     tokio::time::advance(HOUR * 24 * 40).await;
-    life.board.end_what_is_over();
+    life.board.turn();
     life.set(off("live"), HOUR).await.unwrap();
     assert_eq!(pinned(&life), Some(2));
 
@@ -477,4 +479,103 @@ async fn the_level_of_the_command_line_stands_above_a_pin_that_lasts() {
     life.board.keep().await.unwrap();
     drop(life);
     assert_eq!(pinned(&begin(Some(folder.path()))), None);
+}
+
+/// What begins so far after now, and lasts an hour.
+fn schedule(life: &Life, name: &str, after: Duration) -> Schedule {
+    let from = life.board.now().after(after);
+    let until = from.after(HOUR);
+    Schedule {
+        name: name.to_owned(),
+        acts: vec![off("ad"), pin(2)],
+        owner: "chief".to_owned(),
+        reason: "results".to_owned(),
+        when: When::Once(Window { from, until }),
+        zone: jiff::tz::TimeZone::UTC,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_set_by_the_clock_begins_and_ends_and_everybody_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let life = begin(Some(folder.path()));
+    let stop = CancellationToken::new();
+    let tending = TaskTracker::new();
+    tending.spawn(Arc::clone(&life.board).tend(stop.clone()));
+    tending.close();
+    life.board.declare(&[schedule(&life, "night", HOUR * 2)]);
+    let (now, from) = (life.board.now(), life.board.now().after(HOUR));
+    let until = from.after(HOUR * 3);
+    let planned = Switch::planned(off("live"), "desk", "a test", now, from, until);
+    life.board.set(planned.unwrap()).unwrap();
+    life.board.keep().await.unwrap();
+    assert_eq!(life.listener.told().len(), 1);
+    assert_eq!(*life.overrides(), Overrides::default());
+    let moment = Duration::from_secs(1);
+    sleep(HOUR - moment).await;
+    assert_eq!(life.listener.told(), Vec::<String>::new());
+    sleep(moment * 2).await;
+    assert_eq!(life.listener.told(), ["begun: live is off"]);
+    assert!(life.overrides().is_off("live") && !life.overrides().is_off("ad"));
+    sleep(HOUR).await;
+    let begun = ["begun: ad is off", "begun: the level is pinned at 2"];
+    assert_eq!(life.listener.told(), begun);
+    assert!(life.overrides().is_off("ad") && life.overrides().is_off("live"));
+    // a reload that changes nothing of it is not told
+    let same = life.board.held.lock().schedules.clone();
+    life.board.declare(&same);
+    assert_eq!(life.listener.told(), Vec::<String>::new());
+    sleep(HOUR).await;
+    let over = [
+        "over: ad is off, by chief: results",
+        "over: the level is pinned at 2, by chief: results",
+    ];
+    assert_eq!(life.listener.told(), over);
+    assert!(life.overrides().is_off("live") && life.overrides().pin.is_none());
+    sleep(HOUR).await;
+    assert_eq!(life.listener.told(), ["over: live is off, by desk: a test"]);
+    assert_eq!(*life.overrides(), Overrides::default());
+    stop.cancel();
+    tending.wait().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_begins_later_is_there_after_a_restart_and_is_taken_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let life = begin(Some(folder.path()));
+    let now = life.board.now();
+    let (from, until) = (now.after(HOUR * 30), now.after(HOUR * 31));
+    let planned = Switch::planned(off("live"), "desk", "a test", now, from, until).unwrap();
+    life.board.set(planned.clone()).unwrap();
+    life.set(off("live"), HOUR).await.unwrap();
+    drop(life);
+    let life = begin(Some(folder.path()));
+    assert_eq!(life.board.find(&planned.key()), Some(planned.clone()));
+    // the one of now is the one that is meant by the subject alone
+    let cleared = life
+        .board
+        .clear(&Subject::Block("live".into()), "x")
+        .unwrap();
+    assert_eq!(cleared.from, None);
+    assert_eq!(life.board.clear(&Subject::Block("live".into()), "x"), None);
+    assert_eq!(life.board.clear(planned.key(), "x"), Some(planned));
+    life.board.keep().await.unwrap();
+    drop(life);
+    let life = begin(Some(folder.path()));
+    assert_eq!(life.board.held.lock().ledger.switches().iter().count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pin_of_this_run_is_above_what_is_scheduled() {
+    let life = begin(None);
+    life.board.pin_for_this_run(Level::new(1));
+    life.board
+        .declare(&[schedule(&life, "night", Duration::ZERO)]);
+    assert_eq!(life.overrides().pin, Some(Level::new(1)));
+    assert!(life.overrides().is_off("ad"));
+    life.board.clear(&Subject::Pin, "x").unwrap();
+    assert_eq!(life.overrides().pin, Some(Level::new(2)));
+    assert_eq!(life.board.clear(&Subject::Pin, "x"), None);
+    let by = life.board.scheduled_by(&Subject::Pin);
+    assert_eq!(by.as_deref(), Some("night"));
 }

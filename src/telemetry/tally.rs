@@ -259,6 +259,7 @@ impl Observer for Tally {
                 let how = match change {
                     SwitchChange::Set { .. } => "set",
                     SwitchChange::Cleared { .. } => "cleared",
+                    SwitchChange::Begun { .. } => "begun",
                     SwitchChange::Over(_) => "over",
                 };
                 let Switch {

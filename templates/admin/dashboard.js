@@ -119,15 +119,43 @@ function decisions({ switches }) {
   const list = switches.switches;
   find("decisions-trouble").hidden = !switches.trouble;
   say(find("decisions-trouble"), switches.trouble ? `These would not survive a restart: ${switches.trouble}` : "");
+  const nodes = switches.shared?.trouble;
+  find("decisions-nodes").hidden = !nodes;
+  say(find("decisions-nodes"), nodes ?? "");
+  byClock(switches);
   fill(find("decisions-list"), list.map(({ left_s, ...rest }) => [rest, left_s < 90 ? left_s : Math.round(left_s / 60)]), () => {
     if (list.length === 0) return [make("li", { class: "soft" }, "None: the law decides.")];
-    return list.map((one) => make("li", { "data-subject": one.subject },
+    return list.map((one) => make("li", { "data-subject": one.subject, "data-address": one.address },
       make("p", {}, make("b", {}, one.says)),
       make("p", { class: "soft" }, `${one.owner}: ${one.reason}`),
       make("p", { class: "soft" }, one.until ? `until ${new Date(one.until).toLocaleString([], { weekday: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23" })}, ${span(one.left_s)} left` : "as long as this server runs"),
       one.note ? make("p", { class: "notice" }, one.note) : null,
-      make("button", { class: "quiet", "aria-label": `Take back: ${one.says}`, on: { click: () => takeBack(one.subject) } }, "Take back…")));
+      one.by_schedule
+        ? make("p", { class: "soft" }, `by the schedule ${one.by_schedule}, below`)
+        : make("button", { class: "quiet", "aria-label": `Take back: ${one.says}`, on: { click: () => takeBack(one.address) } }, "Take back…")));
   });
+}
+
+// What begins and ends by itself: tonight's switches, and what the site declares.
+function byClock({ scheduled, zone }) {
+  find("scheduled").hidden = scheduled.length === 0;
+  const rough = (seconds) => (seconds < 90 ? seconds : Math.round(seconds / 60));
+  fill(find("scheduled-list"), scheduled.map(({ begins_in_s, ...rest }) => [rest, rough(begins_in_s)]), () => scheduled.map((one) => {
+    const name = one.address.replace(/^schedule\//, "");
+    const isDeclared = one.address.startsWith("schedule/");
+    const when = { waits: `in ${span(one.begins_in_s)}`, begun: "in force now", skipped: "skipped this time", over: "over" }[one.state];
+    const act = {
+      waits: ["Cancel…", () => (isDeclared ? decide("skip", { name, one }) : takeBack(one.address))],
+      begun: ["Skip the rest…", () => decide("skip", { name, one })],
+      skipped: ["Let it begin…", () => takeBack(one.address)],
+    }[one.state];
+    return make("li", { "data-address": one.address, "data-state": one.state },
+      make("p", {}, make("b", {}, isDeclared ? `${name}: ` : ""), one.says.join(", ")),
+      make("p", { class: "soft" }, `${one.owner}: ${one.reason}`),
+      make("p", { class: "soft" }, [one.weekly && `every ${one.weekly}`, one.local ?? `no more, by the clocks of ${zone}`, when].filter(Boolean).join("; ")),
+      one.note ? make("p", { class: "notice" }, one.note) : null,
+      act ? make("button", { class: "quiet", "aria-label": `${act[0]} ${isDeclared ? name : one.says.join(", ")}`, on: { click: act[1] } }, act[0]) : null);
+  }));
 }
 
 function show(told) {

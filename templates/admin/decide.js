@@ -153,14 +153,27 @@ const KINDS = {
       return { text: `${origin}: ${dialled(readDial())}.`, undo: () => turn(origin, dial) };
     },
   },
+  skip: {
+    title: ({ name, one }) => (one.state === "begun" ? `End ${name} now` : `Skip ${name} this time`),
+    ends: false,
+    what: () => [],
+    effect: ({ one }) => `${one.state === "begun" ? "At once this is no longer so" : "This is not going to be so"}: ${one.says.join(", ")} (${one.local}).${one.weekly ? " The next time it is as scheduled." : ""}`,
+    async act({ name, one }) {
+      const owner = value("decide-owner");
+      await ask("PUT", `/switches/${one.address}`, { owner, reason: value("decide-reason") });
+      return { text: `${name} is skipped this time.`, undo: () => ask("DELETE", `/switches/${one.address}?by=${encodeURIComponent(owner)}`) };
+    },
+  },
   back: {
     title: ({ one }) => `Take back: ${one.says}`,
     ends: false,
     reason: false,
     what: () => [],
-    effect: ({ one }) => `What ${one.owner} decided (${one.reason}) ends now${one.left_s ? `, ${span(one.left_s)} early` : ""}.`,
+    effect: ({ one }) => (one.begins_in_s
+      ? `What ${one.owner} decided (${one.reason}) is not going to begin.`
+      : `What ${one.owner} decided (${one.reason}) ends now${one.left_s ? `, ${span(one.left_s)} early` : ""}.`),
     async act({ one }) {
-      await ask("DELETE", `/switches/${one.subject}?by=${encodeURIComponent(value("decide-owner"))}`);
+      await ask("DELETE", `/switches/${one.address}?by=${encodeURIComponent(value("decide-owner"))}`);
       return { text: `Taken back: ${one.says}.`, undo: () => restore(one) };
     },
   },
@@ -208,7 +221,8 @@ async function ask(method, path, body) {
 // Sets again what was there before, for as long as it had still to go.
 function restore(one) {
   const what = { off: { off: true }, on: { on: true }, pin: { level: one.level }, floor: { level: one.level }, cap: { level: one.level }, ttl: { factor: one.factor / 1000 } }[one.act] ?? {};
-  const left = one.left_s ? { for: `${Math.max(1, one.left_s)}s` } : {};
+  const later = one.from ? { from: one.from, until: one.until } : null;
+  const left = one.act === "skip" ? {} : later ?? (one.left_s ? { for: `${Math.max(1, one.left_s)}s` } : {});
   return ask("PUT", `/switches/${one.subject}`, { ...what, owner: one.owner, reason: one.reason, ...left });
 }
 
@@ -218,7 +232,7 @@ async function set(kind, about) {
   const done = await ask("PUT", `/switches/${subject}`, body);
   const by = encodeURIComponent(body.owner);
   return {
-    text: `Done: ${done.set.says}, until ${until()}.${done.survives_restart ? "" : " It would not survive a restart."}`,
+    text: `Done: ${done.set.says}, until ${until()}.${done.survives_restart ? "" : " It would not survive a restart."}${done.on_all_nodes === false ? " So far it is so on this node only." : ""}`,
     undo: () => (done.replaced ? restore(done.replaced) : ask("DELETE", `/switches/${subject}?by=${by}`)),
   };
 }
@@ -249,9 +263,14 @@ export function decide(name, about) {
   dialog().showModal();
 }
 
-export function takeBack(subject) {
-  const one = picture()?.switches.switches.find((found) => found.subject === subject);
-  if (one) decide("back", { one });
+export async function takeBack(address) {
+  // what is not in force yet is known to the server in full
+  const one = picture()?.switches.switches.find((found) => found.address === address)
+    ?? await ask("GET", `/switches/${address}`).catch(() => null);
+  // what the clock has set ends with all that it has set
+  const entry = one?.by_schedule && picture().switches.scheduled.find((found) => found.address === one.address);
+  if (entry) decide("skip", { name: one.by_schedule, one: entry });
+  else if (one) decide("back", { one });
 }
 
 function tell({ text, undo }) {

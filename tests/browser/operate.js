@@ -71,6 +71,16 @@
   await undo();
   await until("weather on", () => row("weather").dataset.state !== "off" && text("decisions-list").startsWith("None"));
 
+  // what is scheduled, left out this time, and put back
+  const night = (state) => document.querySelector(`#scheduled-list [data-address="schedule/election-night"][data-state="${state}"]`);
+  told.scheduled = (await until("the schedule", () => night("waits"))).textContent;
+  button(night("waits"), "Cancel").click();
+  sign("there is no second round");
+  told.skip = await agree();
+  told.skipped = (await until("the skipped schedule", () => night("skipped"))).textContent;
+  await undo();
+  await until("the schedule as before", () => night("waits"));
+
   // without a name or a reason nothing is decided
   button(row("weather"), "Switch off").click();
   set("decide-owner", "");

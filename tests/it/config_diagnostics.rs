@@ -209,6 +209,12 @@ wrong! {
     ladder_with_an_item: Newsroom::and("[fragments.latest]\npriority = 50\nsource = \"cms:/latest\"\nitem = \"entry\"\n[fragments.entry]\npriority = 50\nsource = \"cms:/entries/{item.id}\"\n[degradation]\nladder = [\"teaser\", \"slideshow\", \"entry\"]");
     ladder_in_an_included_file: Newsroom::new(&format!("include = [\"more.toml\"]\n{GOOD}")).file("more.toml", "[degradation]\nladder = [\"teaser\"]");
 
+    // schedules
+    schedule_that_lacks_something: Newsroom::and("[schedules.night]\nfrom = \"2026-11-03T20:00\"\nunitl = \"2026-11-04T02:00\"\nfloor = \"1\"\ndays = [\"sunday\"]\nttl = 1000");
+    schedules_at_times_that_cannot_be: Newsroom::and(&["from = \"20:00\"\nuntil = \"tomorrow\"", "from = \"2026-11-03T20:00\"\nuntil = \"2026-11-03T20:00\"", "from = \"2026-11-03T20:00\"\nuntil = \"2027-11-03T20:00\"", "days = [\"sat\"]\nfrom = \"2026-11-03T20:00\"\nuntil = \"25:00\"", "from = \"2026-03-29T02:10\"\nuntil = \"2026-03-29T02:50\"", "zone = \"Europe/Pariss\"\nfrom = \"2026-11-03T20:00\"\nuntil = \"2026-11-04T02:00\""].iter().enumerate().map(|(n, times)| format!("[schedules.s{n}]\nowner = \"desk\"\nreason = \"a test\"\nfloor = 1\n{times}\n")).collect::<String>().replacen("[schedules.s0]", "[site]\nzone = \"Europe/Paris\"\n[schedules.s0]", 1));
+    schedules_of_what_cannot_be: Newsroom::and(&["", "floor = 2\ncap = 1", "floor = 9", "off = [\"slidshow\", \"article\"]", "on = [\"header\"]", "off = [\"teaser\"]\non = [\"teaser\"]", "freeze = false", "dry_run = true\nttl = 4"].iter().enumerate().map(|(n, acts)| format!("[schedules.s{n}]\nowner = \"desk\"\nreason = \"a test\"\nfrom = \"2026-11-03T20:00\"\nuntil = \"2026-11-04T02:00\"\n{acts}\n")).collect::<String>());
+    levels_and_blocks_that_no_schedule_can_set: Newsroom::and(&["floor = 9", "off = [\"slidshow\", \"article\"]", "on = [\"header\"]"].iter().enumerate().map(|(n, acts)| format!("[schedules.s{n}]\nowner = \"desk\"\nreason = \"a test\"\nfrom = \"2026-11-03T20:00\"\nuntil = \"2026-11-04T02:00\"\n{acts}\n")).collect::<String>());
+
     // origins
     urls: Newsroom::and("[origins.bad]\nurls = [\"cms\", \"ftp://cms\", \"http://cms/api\", \"http://me:s3cret@cms\", \"http://cms?x\", \"http://cms:\", \"http://ok\", \"http://ok/\"]\n[origins.none]\nurls = []");
     url_from_environment: Newsroom::with("http://cms-1:8000", "${CMS}").env("CMS", "http://me:s3cret@cms");
@@ -739,6 +745,18 @@ fn the_loader_accepts_what_the_schema_offers() {
     text += &format!("[slo.fast]\n{}", table(slo));
     text += &format!("[[proxy]]\n{}", table(&properties["proxy"]["items"]));
     text += &format!("[[static]]\n{}", table(&properties["static"]["items"]));
+    let schedule = properties["schedules"]["patternProperties"].as_object();
+    let keys = table(schedule.unwrap().values().next().unwrap());
+    // a weekly one has times of the day
+    let keys: String = keys
+        .split_inclusive('\n')
+        .filter(|line| !line.starts_with("days"))
+        .collect();
+    text += &format!(
+        "[schedules.night]\n{}floor = 0\n",
+        keys.replace("[\"slideshow\"]", "[\"teaser\"]")
+            .replace("[\"live\"]", "[]")
+    );
     text += "[fragments.teaser]\npriority = 1\nsource = \"inline:x\"\n";
     text += "[fragments.card]\npriority = 1\nsource = \"cms:/cards/{item.id}\"\n";
     let room = Newsroom::new(&text)

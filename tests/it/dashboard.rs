@@ -353,7 +353,16 @@ async fn a_page_is_looked_at_at_a_level_and_counts_as_nobodys() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_sees_what_is_wrong_decides_and_takes_it_back() {
+    // whatever the year, the night is to come
+    let today = jiff::Zoned::now().date();
+    let on = |days: i64, time: &str| {
+        let day = today.saturating_add(jiff::Span::new().days(days));
+        format!("{day}T{time}")
+    };
+    let (from, until) = (on(20, "20:00"), on(21, "02:00"));
     let newspaper = started(0, |name, key, value| match key {
+        "from" if name.starts_with("schedules") => &from,
+        "until" if name.starts_with("schedules") => &until,
         // what is asked for again and again is to be asked of its origin
         "ttl" if name == "fragments.slideshow" => "1s",
         "budget" | "target" => "20s",
@@ -409,6 +418,19 @@ async fn an_operator_sees_what_is_wrong_decides_and_takes_it_back() {
         "{told}"
     );
     assert!(text("/switched/list").contains("Léa"), "{told}");
+    let scheduled = text("/scheduled");
+    assert!(
+        scheduled.contains("rédaction en chef") && scheduled.contains(" days"),
+        "{scheduled}"
+    );
+    assert!(
+        text("/skip/effect").contains("the level is at least 1"),
+        "{told}"
+    );
+    assert!(
+        text("/skipped").contains("there is no second round"),
+        "{told}"
+    );
     assert_eq!(told["refused"], true);
     assert!(text("/moment").contains("Level"), "{told}");
     assert_eq!(told["frames"].as_array().unwrap().len(), 7);

@@ -142,6 +142,16 @@ impl Queue {
         }
     }
 
+    /// The place of the last job that was added.
+    pub(super) fn last(&self) -> u64 {
+        self.number
+    }
+
+    /// Whether a removal or a message waits that was added by then.
+    pub(super) fn has_notes_up_to(&self, place: u64) -> bool {
+        self.notes.number().is_some_and(|first| first <= place)
+    }
+
     /// Jobs that wait.
     pub(super) fn len(&self) -> usize {
         self.frames.jobs.len() + self.notes.jobs.len()

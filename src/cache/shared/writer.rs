@@ -42,6 +42,8 @@ pub(super) struct Writer {
     pub(super) clock: Clock,
     pub(super) queue: Mutex<Queue>,
     pub(super) added: Notify,
+    /// Tells whoever waits that a job is not in the queue any more.
+    pub(super) finished: Notify,
     /// The server's time of the last message that it took, in milliseconds since 1970.
     pub(super) latest: Mutex<Option<u64>>,
 }
@@ -57,11 +59,34 @@ enum Attempt {
 }
 
 impl Writer {
-    /// Adds a job, and returns at once.
-    pub(super) fn add(&self, job: Job) {
-        let dropped = self.queue.lock().push(job);
+    /// Adds a job, and returns its place at once.
+    pub(super) fn add(&self, job: Job) -> u64 {
+        let (dropped, place) = {
+            let mut queue = self.queue.lock();
+            (queue.push(job), queue.last())
+        };
         add(&self.counts.dropped, dropped as u64);
         self.added.notify_one();
+        place
+    }
+
+    /// Whether no note up to this place waits any more.
+    pub(super) fn has_written(&self, place: u64) -> bool {
+        !self.queue.lock().has_notes_up_to(place)
+    }
+
+    /// Waits for that; `false`: there is no connection, and no telling when.
+    pub(super) async fn written(&self, place: u64) -> bool {
+        loop {
+            let finished = self.finished.notified();
+            if self.has_written(place) {
+                return true;
+            }
+            if !self.link.is_up() {
+                return false;
+            }
+            finished.await;
+        }
     }
 
     /// Jobs that wait.
@@ -110,6 +135,7 @@ impl Writer {
             }
         }
         self.queue.lock().done(number);
+        self.finished.notify_waiters();
     }
 
     async fn attempt(&self, number: u64, job: &Job) -> Attempt {

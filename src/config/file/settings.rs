@@ -131,6 +131,10 @@ pub struct Site {
     /// The site's own language, a primary subtag.
     #[schemars(pattern("^[a-z]{2,8}$"), example = &"fr")]
     pub language: At<String>,
+    /// The time zone of the site, by its name in the IANA database: the clocks by which schedules and
+    /// `marbre switch --from` are read where they do not say another.
+    #[schemars(length(min = 1), example = &"Europe/Paris")]
+    pub zone: At<String>,
     /// The page for "the article cannot be had", in the templates folder; one is built in.
     #[schemars(example = &"errors/503.html")]
     pub error_page: Option<At<String>>,
@@ -147,6 +151,7 @@ impl Default for Site {
         Self {
             templates: At::unwritten("templates".to_owned()),
             language: At::unwritten("en".to_owned()),
+            zone: At::unwritten("UTC".to_owned()),
             error_page: None,
             not_found_page: None,
             retry_after: seconds(10),

@@ -46,6 +46,11 @@ pub enum Act {
         /// By what.
         factor: Factor,
     },
+    /// What the site schedules under this name does not begin this time, or ends at once.
+    Skip {
+        /// Its name.
+        schedule: String,
+    },
 }
 
 /// What a switch is about.
@@ -65,6 +70,8 @@ pub enum Subject {
     DryRun,
     /// How long copies are fresh.
     Ttl,
+    /// The schedule of this name.
+    Schedule(String),
 }
 
 /// What a ttl is multiplied by: 0.1 to 100, in thousandths, so that it is the same wherever it is
@@ -80,7 +87,9 @@ pub struct NoFactor(f64);
 
 /// A text that names no subject.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no switch: they are block/NAME, pin, floor, cap, freeze, dry-run, ttl")]
+#[error(
+    "`{0}` is no switch: they are block/NAME, pin, floor, cap, freeze, dry-run, ttl, schedule/NAME, and with `@` and a moment those that begin then"
+)]
 pub struct NoSubject(pub String);
 
 impl Act {
@@ -94,6 +103,7 @@ impl Act {
             Self::Freeze => Subject::Freeze,
             Self::DryRun => Subject::DryRun,
             Self::Ttl { .. } => Subject::Ttl,
+            Self::Skip { schedule } => Subject::Schedule(schedule.clone()),
         }
     }
 }
@@ -110,6 +120,7 @@ impl fmt::Display for Act {
             Self::Freeze => f.write_str("the law learns nothing"),
             Self::DryRun => f.write_str("the law decides, and nothing is given up"),
             Self::Ttl { factor } => write!(f, "every ttl is multiplied by {factor}"),
+            Self::Skip { schedule } => write!(f, "{schedule} is skipped this time"),
         }
     }
 }
@@ -124,6 +135,7 @@ impl fmt::Display for Subject {
             Self::Freeze => f.write_str("freeze"),
             Self::DryRun => f.write_str("dry-run"),
             Self::Ttl => f.write_str("ttl"),
+            Self::Schedule(name) => write!(f, "schedule/{name}"),
         }
     }
 }
@@ -139,8 +151,9 @@ impl FromStr for Subject {
             "freeze" => Self::Freeze,
             "dry-run" => Self::DryRun,
             "ttl" => Self::Ttl,
-            _ => match text.strip_prefix("block/") {
-                Some(name) if !name.is_empty() => Self::Block(name.to_owned()),
+            _ => match text.split_once('/') {
+                Some(("block", name)) if !name.is_empty() => Self::Block(name.to_owned()),
+                Some(("schedule", name)) if !name.is_empty() => Self::Schedule(name.to_owned()),
                 _ => return Err(NoSubject(text.to_owned())),
             },
         })

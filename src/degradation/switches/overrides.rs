@@ -76,6 +76,8 @@ impl Overrides {
             Act::Freeze => self.is_frozen = true,
             Act::DryRun => self.is_dry_run = true,
             Act::Ttl { factor } => self.ttl_factor = factor.get(),
+            // it takes away what would else be here
+            Act::Skip { .. } => {}
         }
     }
 }

@@ -146,7 +146,7 @@ fn each_is_over_at_its_own_end() {
         let switch = Switch::new(act, "x", "x", NOW, HOUR * hours).unwrap();
         switches.set(switch).unwrap();
     }
-    assert_eq!(switches.next_end(), Some(NOW.after(HOUR)));
+    assert_eq!(switches.next_change(&[], NOW), Some(NOW.after(HOUR)));
     assert_eq!(switches.expire(NOW), []);
     let almost = Moment::from_micros(NOW.after(HOUR).micros() - 1);
     assert!(switches.in_force(almost).is_frozen);
@@ -156,9 +156,9 @@ fn each_is_over_at_its_own_end() {
         .map(|s| s.act)
         .collect();
     assert_eq!(gone, [Act::Freeze]);
-    assert_eq!(switches.next_end(), Some(NOW.after(HOUR * 2)));
+    assert_eq!(switches.next_change(&[], NOW), Some(NOW.after(HOUR * 2)));
     assert_eq!(switches.expire(NOW.after(HOUR * 5)).len(), 2);
-    assert_eq!(switches.next_end(), None);
+    assert_eq!(switches.next_change(&[], NOW), None);
 }
 
 #[test]

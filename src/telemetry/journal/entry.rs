@@ -117,7 +117,7 @@ pub enum What {
         /// What it is about; absent if all were lost.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         subject: Option<String>,
-        /// `set`, `cleared`, `over` or `lost`.
+        /// `set`, `begun`, `cleared`, `over` or `lost`.
         how: String,
         /// Who has set it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -404,11 +404,12 @@ impl What {
         let (how, by) = match change {
             SwitchChange::Set { .. } => ("set", None),
             SwitchChange::Cleared { by, .. } => ("cleared", Some(by.clone())),
+            SwitchChange::Begun { .. } => ("begun", None),
             SwitchChange::Over(_) => ("over", None),
         };
         let switch = change.switch();
         Self::Switch {
-            subject: Some(switch.act.subject().to_string()),
+            subject: Some(switch.key().to_string()),
             how: how.to_owned(),
             owner: Some(switch.owner.clone()),
             reason: Some(switch.reason.clone()),

@@ -3,7 +3,8 @@
 use crate::degradation::NoSuchLevel;
 use crate::degradation::switches::Act;
 use crate::fragment::{FragmentId, Priority};
-use crate::site::Site;
+
+use super::Site;
 
 /// Why a switch means nothing, or not what it says.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +34,9 @@ pub enum Misfit {
         /// Its priority.
         priority: Priority,
     },
+    /// There is no such schedule.
+    #[error("the site schedules nothing under the name `{0}`")]
+    NoSchedule(String),
     /// The ladder is not that long.
     #[error("{0}")]
     Level(NoSuchLevel),
@@ -56,6 +60,10 @@ pub fn fits(site: &Site, act: &Act) -> Result<(), Misfit> {
             let known = site.ladder.level(level.get());
             known.map(drop).map_err(Misfit::Level)
         }
+        Act::Skip { schedule } => match site.schedules.iter().any(|s| s.name == *schedule) {
+            true => Ok(()),
+            false => Err(Misfit::NoSchedule(schedule.clone())),
+        },
         Act::Freeze | Act::DryRun | Act::Ttl { .. } => Ok(()),
     }
 }
