@@ -201,7 +201,7 @@ async fn blocks_go_in_the_declared_order_and_come_back() {
         .start()
         .await;
     site.reader().get("/x").await.is(200, FULL);
-    let pages = load(&site, |page| page.level() == 1).await;
+    let pages = load(&site, |page| page.outcome("ads") == Some("shed")).await;
     for page in &pages {
         assert_eq!(page.status, 200);
         assert!(page.body.contains("<p>text</p>"), "{page:?}");
