@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::cache::{Entry, Ingredient};
 use crate::clock::Instant;
@@ -34,6 +34,7 @@ pub(crate) struct Account {
     /// How old the snapshot is that takes the page's place.
     snapshot: Option<Duration>,
     finished: bool,
+    is_turned_away: bool,
     members: Vec<Option<Settled>>,
 }
 
@@ -51,6 +52,7 @@ impl Account {
             personal: false,
             snapshot: None,
             finished: false,
+            is_turned_away: false,
             members: plan.steps.iter().map(|_| None).collect(),
         }
     }
@@ -154,10 +156,17 @@ impl Account {
         }
     }
 
+    /// There is no room for the page. How soon that was known says nothing of how long pages take.
+    pub(super) fn turn_away(&mut self) {
+        self.status = StatusCode::SERVICE_UNAVAILABLE.as_u16();
+        self.is_turned_away = true;
+        self.finish();
+    }
+
     fn close(&mut self) {
         let members = std::mem::take(&mut self.members);
         let report = self.report(members);
-        if report.status != 0 {
+        if report.status != 0 && !self.is_turned_away {
             let target = self.declared().target;
             self.order
                 .edition

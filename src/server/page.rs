@@ -10,8 +10,8 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
-use crate::clock::Clock;
-use crate::compose::{self, Composed, Edition, PageHead, Verdict};
+use crate::clock::{Clock, Instant};
+use crate::compose::{self, Composed, Edition, PageHead, Unbegun, Verdict};
 use crate::degradation::{Admission, Level, Mode, Turn};
 use crate::fragment::facts::Facts;
 use crate::plan::{self, Plan, request};
@@ -95,6 +95,7 @@ impl Asked<'_> {
     /// The page: composed, or its snapshot, or at least its text. `None` where not even that can be
     /// begun.
     async fn answer(&self, params: Vec<(String, String)>) -> Option<Composed> {
+        let mut unbegun = Waiting::to_begin(self);
         let executor = self.state.composer.executor();
         let wait_max = self.edition.site.degradation.wait_max;
         let place = self.state.pages.enter();
@@ -104,6 +105,7 @@ impl Asked<'_> {
                 false => Some(executor.go_on().await),
             };
             if let Some(turn) = turn {
+                unbegun.begins();
                 return Some(self.compose(params, level, turn, place).await);
             }
         }
@@ -114,11 +116,16 @@ impl Asked<'_> {
         let found =
             compose::snapshot_instead(composer, self.edition, self.id, path, &facts, times).await;
         if found.is_some() {
+            unbegun.begins();
             return found;
         }
         // nobody has been refused so far, and the article is worth more than the rest of the page
-        let place = self.state.pages.enter_as_text()?;
+        let Some(place) = self.state.pages.enter_as_text() else {
+            unbegun.ends(Unbegun::TurnedAway);
+            return None;
+        };
         let turn = executor.go_on().await;
+        unbegun.begins();
         let text_only = self.edition.site.ladder.text_only();
         Some(self.compose(params, text_only, turn, place).await)
     }
@@ -169,6 +176,48 @@ impl Asked<'_> {
         let (composer, edition) = (&self.state.composer, Arc::clone(self.edition));
         let path = self.head.uri.path();
         compose::compose(composer, edition, plan, path, facts, (turn, place)).await
+    }
+}
+
+/// A page that waits to be begun. Were it only forgotten when its reader leaves, nobody would know of
+/// those who wait longest.
+struct Waiting<'a> {
+    /// Until it is begun, or is accounted for.
+    page: Option<&'a Asked<'a>>,
+    since: Instant,
+}
+
+impl<'a> Waiting<'a> {
+    fn to_begin(page: &'a Asked<'a>) -> Self {
+        Self {
+            page: Some(page),
+            since: page.state.composer.clock().now(),
+        }
+    }
+
+    /// It has an account of its own from now on.
+    fn begins(&mut self) {
+        self.page = None;
+    }
+
+    fn ends(&mut self, ending: Unbegun) {
+        let Some(page) = self.page.take() else {
+            return;
+        };
+        let site = &page.edition.site;
+        let plan = Plan {
+            is_rehearsal: page.reading.rehearsal.is_some(),
+            ..plan::nothing(site, page.id, site.ladder.text_only(), self.since)
+        };
+        let (path, facts) = (page.head.uri.path(), page.facts(Vec::new()));
+        let composer = &page.state.composer;
+        compose::account_for(composer, page.edition, (&plan, path, facts), ending);
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.ends(Unbegun::Left);
     }
 }
 

@@ -41,6 +41,7 @@ mod push_versions;
 mod real_origins;
 mod real_replicas;
 mod rehearsal;
+mod rehearsed_incident;
 mod reload;
 mod replicas;
 mod restart_with_origins_dead;
