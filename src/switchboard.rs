@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
@@ -79,7 +80,8 @@ struct Held {
 }
 
 /// A switch as people and programs are shown it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "Switch")]
 pub struct Shown {
     /// What it is about: its address below `/switches/`.
     pub subject: String,
@@ -106,7 +108,8 @@ pub struct Shown {
 }
 
 /// All of them.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "Switches")]
 pub struct State {
     /// By subject.
     pub switches: Vec<Shown>,

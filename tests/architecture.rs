@@ -79,6 +79,7 @@ const PURE: &[&str] = &[
     "config/diff",
     "config/diff.rs",
     "server/reader.rs",
+    "admin/openapi.rs",
     "admin/words.rs",
     "demo/incident/compare.rs",
     "demo/incident/seen.rs",

@@ -33,6 +33,7 @@ mod lazy;
 mod limits;
 mod list_partial;
 mod metrics;
+mod openapi;
 mod page_snapshots;
 mod personal_never_shared;
 mod proxy;

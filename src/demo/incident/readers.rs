@@ -18,7 +18,7 @@ use futures::future::join;
 use futures::stream::FuturesUnordered;
 use http::header::USER_AGENT;
 use reqwest::redirect::Policy;
-use tokio::time::{sleep_until, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::seen::{Answer, Seen};
@@ -34,7 +34,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How often each page is read before the incident begins: of a page that is read for the second time there
 /// is a snapshot.
-const BEFORE: usize = 3;
+const BEFORE: usize = 2;
+
+/// Between two of those, so that they are no crowd.
+const BEFORE_PAUSE: Duration = Duration::from_millis(100);
 
 /// What is played, and on what.
 pub struct Play {
@@ -73,8 +76,9 @@ impl Play {
         let seen = RefCell::new(Seen::default());
         let all = async {
             for path in std::iter::repeat_n(&self.before, BEFORE).flatten() {
-                self.visit(&client, &seen, (path.as_str(), 0), self.clock.now())
-                    .await;
+                let due = self.clock.now();
+                self.visit(&client, &seen, (path.as_str(), 0), due).await;
+                sleep(BEFORE_PAUSE).await;
             }
             let began = self.clock.now();
             let reading = self.read(began, &client, &seen);
