@@ -525,7 +525,7 @@ async fn the_document_is_one() {
 }
 
 /// What is asked at random for each operation, and of those that take long.
-const ROUNDS: usize = 30;
+const ROUNDS: usize = 20;
 const ROUNDS_OF_LONG: usize = 3;
 
 #[tokio::test]
