@@ -27,7 +27,7 @@ use crate::clock::{Clock, Instant};
 use crate::demo::{Change, Dials};
 
 /// Each is a connection, which has two ends in this process; a thousand files are what is usual.
-const WAITING_MAX: usize = 192;
+pub const WAITING_MAX: usize = 192;
 
 /// Nobody waits longer: what has not come by then does not come.
 const PATIENCE: Duration = Duration::from_secs(30);
