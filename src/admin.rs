@@ -1,5 +1,5 @@
-//! HTTP towards operators, on a listener of its own. Owns the routes and who may use them; what
-//! they do is in `api`, what they look at in `dashboard`.
+//! HTTP towards operators, on a listener of its own. Owns who may use it; which addresses there are is in
+//! `routes`, what they do in `api` and its neighbours, what people look at in `dashboard`.
 //!
 //! Invariant: nothing that changes the server is done for a request without the token (where one is
 //! declared), nor for one that a foreign web page made a browser send.
@@ -10,10 +10,9 @@ use std::sync::atomic::AtomicUsize;
 
 use arc_swap::ArcSwap;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{any, get, post};
 use futures::future::BoxFuture;
 use http::header::{AUTHORIZATION, HOST, LOCATION, ORIGIN};
 use http::uri::Authority;
@@ -36,8 +35,10 @@ mod journal;
 mod level;
 pub mod live;
 pub mod metrics;
+mod openapi;
 mod picture;
 mod preview;
+mod routes;
 mod session;
 mod slo;
 mod switches;
@@ -122,54 +123,8 @@ impl AdminState {
 
 /// What answers to operators; `more` is mounted behind the same checks.
 pub fn router(state: Arc<AdminState>, more: Option<Router>) -> Router {
-    let open = Router::new()
-        .route("/healthz", get(api::healthz))
-        .route("/readyz", get(api::readyz))
-        .route("/assets/{name}", get(dashboard::asset))
-        .route(
-            "/login",
-            get(session::form)
-                .post(session::enter)
-                .layer(DefaultBodyLimit::max(session::BODY_BYTES_MAX)),
-        );
-    let guarded = Router::new()
-        .route("/", get(dashboard::index))
-        .route("/logout", post(session::leave))
-        .route("/live", get(live::live))
-        .route("/history", get(live::history))
-        .route("/preview", get(preview::preview))
-        .route("/state", get(api::state))
-        .route(
-            "/level",
-            get(level::level)
-                .put(level::set_level)
-                .post(level::set_level)
-                .delete(level::release),
-        )
-        .route("/switches", get(switches::all))
-        .route(
-            "/switches/{*subject}",
-            get(switches::one)
-                .put(switches::set)
-                .delete(switches::clear)
-                .layer(DefaultBodyLimit::max(switches::BODY_BYTES_MAX)),
-        )
-        .route("/samples", get(api::samples))
-        .route("/journal", get(journal::journal))
-        .route("/events", get(journal::events))
-        .route("/slo", get(slo::slo))
-        .route("/metrics", get(metrics::metrics))
-        .route("/explain", get(api::explain))
-        .route("/trace/{id}", get(trace::trace))
-        .route("/reload", post(api::reload))
-        .route(
-            "/fragments/{*address}",
-            get(copies::show).put(copies::push).delete(copies::withdraw),
-        )
-        .route(
-            "/purge",
-            any(copies::purge).layer(DefaultBodyLimit::max(copies::PURGE_BYTES_MAX)),
-        )
+    let (open, guarded) = routes::routers(state.has_dials);
+    let guarded = guarded
         .with_state(Arc::clone(&state))
         .merge(more.unwrap_or_default())
         .layer(middleware::from_fn_with_state(Arc::clone(&state), guard));

@@ -466,6 +466,11 @@ impl App {
         move |event| core.tell(event)
     }
 
+    /// What has happened, as it happens.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
     /// Stops accepting, and finishes what is in flight within the grace. Tells whether everything
     /// was finished.
     pub async fn stop(self) -> bool {

@@ -298,7 +298,7 @@ impl Cache {
 }
 
 /// How full a cache is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 pub struct CacheStats {
     /// Copies.
     pub entries: usize,

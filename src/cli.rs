@@ -19,6 +19,7 @@ mod explain;
 mod journal;
 mod operator;
 mod output;
+mod rehearsal;
 mod render;
 mod serve;
 mod simulate;
@@ -85,11 +86,13 @@ struct File {
 /// Runs the command line of this process.
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
-    let _log = telemetry::init_log(arguments.log, arguments.verbose);
-    match arguments
-        .command
-        .unwrap_or(Command::Demo(demo::Demo::default()))
-    {
+    let command = arguments.command;
+    let command = command.unwrap_or(Command::Demo(demo::Demo::default()));
+    // a rehearsal tells what happens itself
+    let is_told = matches!(&command, Command::Demo(demo) if demo.is_rehearsal());
+    let is_logged = !is_told || arguments.verbose;
+    let _log = is_logged.then(|| telemetry::init_log(arguments.log, arguments.verbose));
+    match command {
         Command::Serve(serve) => serve.run(),
         Command::Check(check) => check.run(),
         Command::Alerts(alerts) => alerts.run(),

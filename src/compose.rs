@@ -321,6 +321,33 @@ pub async fn snapshot_instead(
     Some(instead(account, entry))
 }
 
+/// What became of a page that was never begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unbegun {
+    /// There was no room, nor any copy: its reader got the error page.
+    TurnedAway,
+    /// Its reader left while it waited for its turn.
+    Left,
+}
+
+/// Accounts for a page that was never begun, as one of those that readers did not get. `plan` is of
+/// [`nothing`](plan::nothing).
+pub fn account_for(
+    composer: &Arc<Composer>,
+    edition: &Arc<Edition>,
+    (plan, wanted, facts): (&Plan, Wanted<'_>, Facts),
+    ending: Unbegun,
+) {
+    let order = Order::new(composer, edition, plan, facts);
+    let mut account = Account::new(order, plan, wanted);
+    account.is_planned = false;
+    match ending {
+        Unbegun::TurnedAway => account.turn_away(),
+        // an account that is dropped open says so
+        Unbegun::Left => drop(account),
+    }
+}
+
 impl Order {
     fn new(composer: &Arc<Composer>, edition: &Arc<Edition>, plan: &Plan, facts: Facts) -> Self {
         Self {

@@ -16,8 +16,10 @@ use tokio_util::task::TaskTracker;
 
 mod articles;
 mod dials;
+pub mod incident;
 mod origins;
 
+pub use articles::Corpus;
 pub use dials::{Change, ChangeError, Dial, Dials};
 pub use origins::Newspaper;
 
@@ -39,26 +41,59 @@ pub struct Demo {
 
 /// Starts the demo's origins and finds or writes its site.
 pub async fn start(free_ports: bool) -> io::Result<Demo> {
+    let newspaper = print(free_ports).await?;
+    if lies_here() {
+        return Ok(Demo {
+            newspaper,
+            folder: None,
+            file: PathBuf::from("fragments.toml"),
+        });
+    }
+    let demo = Demo::beside(newspaper)?;
+    write_site(&demo.file, DECLARATION)?;
+    Ok(demo)
+}
+
+/// Starts the demo's origins and writes the site that incidents are rehearsed on, in a folder of its own
+/// in any case: what a checkout's site says, and what it keeps, is of no account.
+pub async fn stage(free_ports: bool) -> io::Result<Demo> {
+    let demo = Demo::beside(print(free_ports).await?)?;
+    let staged = incident::stage::declaration(DECLARATION);
+    write_site(
+        &demo.file,
+        &staged.expect("the demo's own declaration is one"),
+    )?;
+    let footer = demo.file.with_file_name("templates/fallbacks/footer.html");
+    let mark = incident::seen::STAND_IN_FOOTER;
+    let marked = std::fs::read_to_string(&footer)? + mark;
+    std::fs::write(footer, marked)?;
+    Ok(demo)
+}
+
+/// What each block of the demo is worth, by its name.
+pub fn worth() -> impl Fn(&str) -> f64 {
+    incident::stage::worth(DECLARATION)
+}
+
+async fn print(free_ports: bool) -> io::Result<Newspaper> {
     let port = |name: &str| if free_ports { 0 } else { declared_port(name) };
-    let newspaper = Newspaper::start(port, &TaskTracker::new()).await?;
-    let (folder, file) = if lies_here() {
-        (None, PathBuf::from("fragments.toml"))
-    } else {
-        let folder = std::env::temp_dir().join(format!("marbre-demo-{}", std::process::id()));
-        // new, and nobody else's to write to: a folder that is there already is not ours
-        DirBuilder::new().mode(0o700).create(&folder)?;
-        write_site(&folder)?;
-        let file = folder.join("fragments.toml");
-        (Some(folder), file)
-    };
-    Ok(Demo {
-        newspaper,
-        folder,
-        file,
-    })
+    Newspaper::start(port, &TaskTracker::new()).await
 }
 
 impl Demo {
+    /// With a temporary folder, which is gone with it.
+    fn beside(newspaper: Newspaper) -> io::Result<Self> {
+        let folder = std::env::temp_dir().join(format!("marbre-demo-{}", std::process::id()));
+        // new, and nobody else's to write to: a folder that is there already is not ours
+        DirBuilder::new().mode(0o700).create(&folder)?;
+        let file = folder.join("fragments.toml");
+        Ok(Self {
+            newspaper,
+            folder: Some(folder),
+            file,
+        })
+    }
+
     /// The site's declaration.
     pub fn file(&self) -> &Path {
         &self.file
@@ -108,20 +143,18 @@ fn lies_here() -> bool {
         && Path::new("templates").is_dir()
 }
 
-fn write_site(folder: &Path) -> io::Result<()> {
+fn write_site(declared: &Path, declaration: &str) -> io::Result<()> {
     let write = |path: &Path, bytes: Cow<'static, [u8]>| {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent)?;
         }
         std::fs::write(path, bytes)
     };
-    write(
-        &folder.join("fragments.toml"),
-        Cow::Borrowed(DECLARATION.as_bytes()),
-    )?;
+    write(declared, Cow::Owned(declaration.as_bytes().to_vec()))?;
+    let templates = declared.with_file_name("templates");
     for name in Templates::iter() {
         let file = Templates::get(&name).expect("a listed file is embedded");
-        write(&folder.join("templates").join(&*name), file.data)?;
+        write(&templates.join(&*name), file.data)?;
     }
     Ok(())
 }

@@ -708,8 +708,6 @@ impl fmt::Display for OriginChange {
 pub trait Observer: Send + Sync {
     /// A page has ended.
     fn page(&self, report: &PageReport<'_>);
-    /// A page could not even be begun: its reader got the error page, and no report is made of it.
-    fn refused(&self, _page: &str) {}
     /// Whether this page is to be told in full, which costs some work: what was planned, what was tried.
     fn wants_story(&self, _report: &PageReport<'_>) -> bool {
         false

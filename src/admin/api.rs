@@ -9,15 +9,22 @@ use axum::extract::{Query, State};
 use axum::response::{IntoResponse as _, Response};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode, Uri};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
-use crate::fetch::state::OriginState;
+use crate::cache::CacheStats;
+use crate::cache::disk::DiskState;
+use crate::cache::shared::SharedState;
+use crate::fetch::state::{BlockState, OriginState};
 use crate::fragment::OriginId;
 use crate::plan::{self, explain::Explanation, request};
 use crate::site::{Found, Target};
+use crate::switchboard::State as Switches;
+use crate::telemetry::samples::Tick;
+use crate::telemetry::tally::TallyState;
 
-use super::{AdminState, level};
+use super::AdminState;
+use super::level::{self, LevelState};
 
 type Shared = State<Arc<AdminState>>;
 
@@ -38,6 +45,7 @@ pub(super) async fn readyz(State(state): Shared) -> Response {
 pub(super) const INDEX: &str = "marbre admin; a browser shows the dashboard here\n\
      GET  /healthz              the process runs\n\
      GET  /readyz               pages can be served\n\
+     GET  /openapi.json         all of this for programs, OpenAPI 3.1\n\
      GET  /state                what is served and how it goes, JSON\n\
      GET  /slo                  what is promised to readers, what is left of each error budget, JSON\n\
      GET  /metrics              for Prometheus: the text format, or OpenMetrics with exemplars\n\
@@ -69,38 +77,74 @@ pub(super) const INDEX: &str = "marbre admin; a browser shows the dashboard here
      POST /purge                make copies stale: {\"tag\": \"…\"}, {\"fragment\": \"…\"}, with \"key\" if only\n\
     \x20                          one, or {\"all\": true}; \"hard\": true throws them away\n";
 
+/// What is served and how it goes.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "State")]
+pub(super) struct StateAnswer {
+    /// Of the program.
+    version: &'static str,
+    /// For how long it runs, in seconds.
+    uptime_s: u64,
+    /// Whether it is stopping.
+    stopping: bool,
+    /// What is given up.
+    level: LevelState,
+    /// What operators have decided.
+    switches: Switches,
+    /// What the law was told last, and has answered.
+    law: Option<Tick>,
+    /// The copies in memory.
+    cache: CacheStats,
+    /// Those on the disk, if there is one.
+    disk: Option<DiskState>,
+    /// The store that nodes share, if there is one.
+    shared: Option<SharedState>,
+    /// Requests of origins that pages wait for.
+    flights: usize,
+    /// By name.
+    origins: BTreeMap<String, OwnedOrigin>,
+    /// The optional blocks that are asked of an origin, by name.
+    blocks: BTreeMap<String, BlockState>,
+    /// What pages came to since the start.
+    tally: TallyState,
+}
+
+/// An origin and who is called when it is sick.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Origin")]
+pub(super) struct OwnedOrigin {
+    /// Who that is.
+    owner: Option<String>,
+    #[serde(flatten)]
+    state: OriginState,
+}
+
 pub(super) async fn state(State(state): Shared) -> Response {
     let edition = state.edition.load_full();
     let site = &edition.site;
     let clock = state.composer.clock();
-    #[derive(Serialize)]
-    struct Origin {
-        owner: Option<String>,
-        #[serde(flatten)]
-        state: OriginState,
-    }
     let origins = site.origins.iter().enumerate().map(|(index, origin)| {
-        let row = Origin {
+        let row = OwnedOrigin {
             owner: origin.owner.clone(),
             state: edition.fetcher.state(OriginId(index)),
         };
         (origin.name.clone(), row)
     });
-    let body = json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "uptime_s": clock.uptime(clock.now()).as_secs(),
-        "stopping": state.stop.is_cancelled(),
-        "level": level::level_state(&state),
-        "switches": state.switches.state(site),
-        "law": state.samples.last(),
-        "cache": state.composer.cache().stats(),
-        "disk": state.composer.cache().disk().map(|disk| disk.state()),
-        "shared": state.composer.cache().shared().map(|shared| shared.state()),
-        "flights": state.composer.flights_under_way(),
-        "origins": origins.collect::<BTreeMap<_, _>>(),
-        "blocks": edition.fetcher.block_states(),
-        "tally": state.tally.state(),
-    });
+    let body = StateAnswer {
+        version: env!("CARGO_PKG_VERSION"),
+        uptime_s: clock.uptime(clock.now()).as_secs(),
+        stopping: state.stop.is_cancelled(),
+        level: level::level_state(&state),
+        switches: state.switches.state(site),
+        law: state.samples.last(),
+        cache: state.composer.cache().stats(),
+        disk: state.composer.cache().disk().map(|disk| disk.state()),
+        shared: state.composer.cache().shared().map(|shared| shared.state()),
+        flights: state.composer.flights_under_way(),
+        origins: origins.collect(),
+        blocks: edition.fetcher.block_states(),
+        tally: state.tally.state(),
+    };
     Json(body).into_response()
 }
 
@@ -159,9 +203,21 @@ pub(super) async fn explain(State(state): Shared, Query(query): Query<ExplainQue
     Json(Explanation::new(site, &plan)).into_response()
 }
 
+/// The site was read again.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Reloaded {
+    /// It was.
+    reloaded: bool,
+    /// What is different.
+    changes: Vec<String>,
+}
+
 pub(super) async fn reload(State(state): Shared) -> Response {
     match (state.reload)().await {
-        Ok(changes) => Json(json!({ "reloaded": true, "changes": changes })).into_response(),
+        Ok(changes) => {
+            let reloaded = true;
+            Json(Reloaded { reloaded, changes }).into_response()
+        }
         Err(why) => (StatusCode::UNPROCESSABLE_ENTITY, why).into_response(),
     }
 }

@@ -15,8 +15,9 @@ use axum::response::{IntoResponse, Response};
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, Method, StatusCode, Uri};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::cache::beyond::DISK_TIME;
@@ -39,6 +40,95 @@ pub(super) const PURGE_BYTES_MAX: usize = 64 << 10;
 
 /// A body that has not come by then does not come.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A copy that was kept.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Pushed {
+    /// Of which fragment.
+    fragment: String,
+    /// Which copy of it.
+    key: String,
+    /// Its version, where it has one.
+    version: Option<u64>,
+    /// When, RFC 3339.
+    stored_at: String,
+    /// Whether there was another one.
+    replaced: bool,
+}
+
+/// A copy that was taken back.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Withdrawn {
+    /// Of which fragment.
+    fragment: String,
+    /// Which copy of it.
+    key: String,
+    /// The version up to which nothing is kept.
+    version: Option<u64>,
+    /// When, RFC 3339.
+    withdrawn_at: String,
+    /// Whether there was one.
+    was_there: bool,
+}
+
+/// A copy that is older than the one that is known.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Conflict {
+    /// In a sentence.
+    error: String,
+    /// Of which fragment.
+    fragment: String,
+    /// Which copy of it.
+    key: String,
+    /// The version that was sent.
+    version: Option<u64>,
+    /// The version that is known.
+    known: u64,
+}
+
+/// What is known of a copy.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "KnownCopy")]
+pub(super) struct Known {
+    /// Of which fragment.
+    fragment: String,
+    /// Which copy of it.
+    key: String,
+    /// `html`, `absent` where there is nothing to show, or `withdrawn`.
+    content: &'static str,
+    /// `fresh`, `stale`, `kept` or `dead`.
+    state: String,
+    /// Whether it was purged.
+    purged: bool,
+    /// Its version, where it has one.
+    version: Option<u64>,
+    /// Since when it is kept, RFC 3339.
+    stored_at: String,
+    /// How old it is, in seconds.
+    age_s: f64,
+    /// For how long it is fresh still, in seconds.
+    fresh_for_s: u64,
+    /// By what it can be purged.
+    tags: Vec<String>,
+    /// How large it is.
+    bytes: usize,
+    /// `memory`, or `beyond memory`: on the disk, or in the store that nodes share.
+    #[serde(rename = "where")]
+    place: &'static str,
+}
+
+/// What was purged.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Purged {
+    /// Copies in memory.
+    purged: usize,
+    /// Which, in words.
+    what: String,
+    /// Whether they were thrown away.
+    hard: bool,
+    /// When, RFC 3339.
+    at: String,
+}
 
 /// A request that is refused, and why.
 struct Refused(StatusCode, String);
@@ -175,13 +265,13 @@ async fn pushed(state: &AdminState, request: Request) -> Result<Response, Refuse
                 true => StatusCode::OK,
                 false => StatusCode::CREATED,
             };
-            let body = json!({
-                "fragment": fragment.name,
-                "key": addressed.request.target,
-                "version": pushed.entry.version,
-                "stored_at": pushed.entry.stored_at.to_string(),
-                "replaced": pushed.replaced,
-            });
+            let body = Pushed {
+                fragment: fragment.name.clone(),
+                key: addressed.request.target.clone(),
+                version: pushed.entry.version,
+                stored_at: pushed.entry.stored_at.to_string(),
+                replaced: pushed.replaced,
+            };
             Ok((status, Json(body)).into_response())
         }
         Err(PushError::Older(older)) => Ok(conflict(&addressed, version, older)),
@@ -193,13 +283,13 @@ async fn pushed(state: &AdminState, request: Request) -> Result<Response, Refuse
 }
 
 fn conflict(addressed: &Addressed, version: Option<u64>, older: Older) -> Response {
-    let body = json!({
-        "error": older.to_string(),
-        "fragment": addressed.fragment().name,
-        "key": addressed.request.target,
-        "version": version,
-        "known": older.known,
-    });
+    let body = Conflict {
+        error: older.to_string(),
+        fragment: addressed.fragment().name.clone(),
+        key: addressed.request.target.clone(),
+        version,
+        known: older.known,
+    };
     (StatusCode::CONFLICT, Json(body)).into_response()
 }
 
@@ -215,13 +305,13 @@ pub(super) async fn withdraw(State(state): Shared, uri: Uri, headers: HeaderMap)
     match state.composer.withdraw(fragment, key, version).await {
         Ok(withdrawn) => {
             state.tell(&Event::Pushed);
-            let body = json!({
-                "fragment": fragment.name,
-                "key": addressed.request.target,
-                "version": withdrawn.entry.version,
-                "withdrawn_at": withdrawn.entry.stored_at.to_string(),
-                "was_there": withdrawn.replaced,
-            });
+            let body = Withdrawn {
+                fragment: fragment.name.clone(),
+                key: addressed.request.target.clone(),
+                version: withdrawn.entry.version,
+                withdrawn_at: withdrawn.entry.stored_at.to_string(),
+                was_there: withdrawn.replaced,
+            };
             Json(body).into_response()
         }
         Err(older) => conflict(&addressed, version, older),
@@ -252,20 +342,22 @@ pub(super) async fn show(State(state): Shared, uri: Uri, headers: HeaderMap) -> 
         Content::Absent => ("absent", 0),
         Content::Withdrawn => ("withdrawn", 0),
     };
-    let body = json!({
-        "fragment": fragment.name,
-        "key": key.target,
-        "content": content,
-        "state": format!("{:?}", entry.state(&fragment.freshness, cache.ttl_factor(), now)).to_lowercase(),
-        "purged": entry.purged,
-        "version": entry.version,
-        "stored_at": entry.stored_at.to_string(),
-        "age_s": entry.age(now).as_secs_f64(),
-        "fresh_for_s": entry.remains_fresh(&fragment.freshness, cache.ttl_factor(), now).as_secs(),
-        "tags": entry.tags.iter().collect::<Vec<_>>(),
-        "bytes": bytes,
-        "where": place,
-    });
+    let (freshness, ttl_factor) = (&fragment.freshness, cache.ttl_factor());
+    let state = entry.state(freshness, ttl_factor, now);
+    let body = Known {
+        fragment: fragment.name.clone(),
+        key: key.target.clone(),
+        content,
+        state: format!("{state:?}").to_lowercase(),
+        purged: entry.purged,
+        version: entry.version,
+        stored_at: entry.stored_at.to_string(),
+        age_s: entry.age(now).as_secs_f64(),
+        fresh_for_s: entry.remains_fresh(freshness, ttl_factor, now).as_secs(),
+        tags: entry.tags.iter().map(ToString::to_string).collect(),
+        bytes,
+        place,
+    };
     Json(body).into_response()
 }
 
@@ -377,14 +469,21 @@ async fn read(body: Body, headers: &HeaderMap, max: usize) -> Result<Bytes, Refu
 }
 
 /// What a purge can be asked for: one of `all`, tags, or a fragment with or without a key.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-struct Wanted {
+#[schemars(rename = "PurgeWanted")]
+pub(super) struct Wanted {
+    /// The copies of this fragment.
     fragment: Option<String>,
+    /// Of these only this one.
     key: Option<String>,
+    /// The copies with this tag.
     tag: Option<String>,
+    /// The copies with any of these tags.
     tags: Vec<String>,
+    /// All copies.
     all: bool,
+    /// Whether they are thrown away.
     hard: bool,
 }
 
@@ -428,7 +527,12 @@ pub(super) async fn purge(
         copies,
     };
     state.tell(&event);
-    let body = json!({ "purged": copies, "what": what, "hard": hard, "at": at.to_string() });
+    let body = Purged {
+        purged: copies,
+        what,
+        hard,
+        at: at.to_string(),
+    };
     Json(body).into_response()
 }
 

@@ -12,8 +12,8 @@ use axum::response::sse::{Event as Sent, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use futures::{Stream, StreamExt as _, stream};
 use http::StatusCode;
-use serde::Deserialize;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -37,6 +37,20 @@ pub(super) struct Wanted {
     kinds: Option<String>,
 }
 
+/// What has happened.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Journal")]
+pub(super) struct JournalAnswer<'a> {
+    /// The oldest first.
+    entries: Vec<&'a Entry>,
+    /// From when on nothing is missing, in milliseconds since 1970; `null` if nothing ever was.
+    complete_since_ms: Option<u64>,
+    /// When this was asked, in milliseconds since 1970.
+    now_ms: u64,
+    /// Why it would not survive a restart, if it would not.
+    trouble: Option<String>,
+}
+
 /// `GET /journal?since=2h&kinds=level,breaker`.
 pub(super) async fn journal(State(state): Shared, Query(wanted): Query<Wanted>) -> Response {
     let now = state.now();
@@ -57,12 +71,12 @@ pub(super) async fn journal(State(state): Shared, Query(wanted): Query<Wanted>) 
         so_far = state.journal.so_far(around);
     });
     let entries = entries.chain(&so_far).filter(|entry| is_wanted(entry));
-    let body = json!({
-        "entries": entries.collect::<Vec<_>>(),
-        "complete_since_ms": remembered.complete_since_ms,
-        "now_ms": now.micros() / 1000,
-        "trouble": state.journal.trouble(),
-    });
+    let body = JournalAnswer {
+        entries: entries.collect(),
+        complete_since_ms: remembered.complete_since_ms,
+        now_ms: now.micros() / 1000,
+        trouble: state.journal.trouble(),
+    };
     Json(body).into_response()
 }
 

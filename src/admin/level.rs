@@ -8,6 +8,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -24,7 +25,7 @@ const NOBODY: &str = "admin API";
 /// Why, where nobody says.
 const BY_HAND: &str = "set by hand";
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct LevelState {
     /// What everybody's pages have at least.
     level: u8,
@@ -38,7 +39,7 @@ pub(super) struct LevelState {
     ladder: Vec<StepState>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct StepState {
     name: String,
     blocks: Vec<String>,
@@ -74,18 +75,24 @@ pub(super) async fn level(State(state): Shared) -> Response {
     Json(level_state(&state)).into_response()
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
-enum NewLevel {
+pub(super) enum NewLevel {
+    /// A level.
     Bare(u8),
+    /// `auto`.
     Word(String),
+    /// A level, and who wants it.
     Signed(Signed),
 }
 
-#[derive(Deserialize)]
+/// A level, and who wants it.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Signed {
+pub(super) struct Signed {
+    /// The level.
     level: u8,
+    /// Who.
     #[serde(default)]
     by: Option<String>,
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::telemetry::slo::SloState;
@@ -12,8 +13,10 @@ use crate::telemetry::slo::SloState;
 use super::AdminState;
 
 /// All objectives.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Slos")]
 pub(super) struct All {
+    /// By name.
     slos: Vec<SloState>,
     /// Why no fault may be set on purpose, if none may.
     #[serde(skip_serializing_if = "Option::is_none")]

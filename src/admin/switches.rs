@@ -8,6 +8,7 @@ use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Moment;
@@ -31,30 +32,44 @@ pub(super) const BODY_BYTES_MAX: usize = 16 << 10;
 type Refusal = (StatusCode, String);
 
 /// What is to be set.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-struct Asked {
+#[schemars(rename = "SwitchWanted")]
+pub(super) struct Asked {
+    /// Who decides so.
     owner: String,
+    /// Why.
     reason: String,
+    /// For how long: `2h`; half a day if absent.
     r#for: Option<String>,
+    /// When it begins, if not at once: RFC 3339, or a local time of the site.
     from: Option<String>,
+    /// When it ends, in the same way, instead of `for`.
     until: Option<String>,
+    /// Of a block: it is not asked for.
     off: Option<bool>,
+    /// Of a block: no level gives it up.
     on: Option<bool>,
+    /// Of `pin`, `floor` and `cap`.
     level: Option<i64>,
+    /// Of `ttl`: what ttls are multiplied by.
     factor: Option<f64>,
 }
 
 /// What has come of it.
-#[derive(Serialize)]
-struct Done {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "SwitchDone")]
+pub(super) struct Done {
+    /// What is in force now.
     #[serde(skip_serializing_if = "Option::is_none")]
     set: Option<Shown>,
+    /// What is not any more.
     #[serde(skip_serializing_if = "Option::is_none")]
     cleared: Option<Shown>,
     /// The one whose place it has taken.
     #[serde(skip_serializing_if = "Option::is_none")]
     replaced: Option<Shown>,
+    /// Whether it is known after a restart.
     survives_restart: bool,
     /// Why it does not.
     #[serde(skip_serializing_if = "Option::is_none")]

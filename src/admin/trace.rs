@@ -7,12 +7,26 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
+use schemars::JsonSchema;
 
 use crate::fragment::Trace;
 use crate::fragment::quantity::{show_duration, show_size};
+use crate::report::Story;
 use crate::telemetry::Recent;
 
 use super::AdminState;
+
+/// Pages of one trace, for who reads the document: each is kept as the JSON that it becomes.
+#[derive(JsonSchema)]
+#[schemars(rename = "Trace")]
+pub(super) struct Pages {
+    /// 32 hexadecimal digits.
+    #[expect(dead_code)]
+    trace_id: String,
+    /// The latest first.
+    #[expect(dead_code)]
+    pages: Vec<Story>,
+}
 
 pub(super) async fn trace(
     State(state): State<Arc<AdminState>>,

@@ -156,7 +156,7 @@ pub enum Lease {
 }
 
 /// The store at one moment.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, schemars::JsonSchema)]
 pub struct SharedState {
     /// Where it is, without its password.
     pub url: String,

@@ -12,6 +12,7 @@ use crate::demo;
 use crate::telemetry::slo::FaultGate;
 
 use super::output;
+use super::rehearsal::{Incident, Rehearsal};
 use super::serve::{refuse, until_stopped};
 
 #[derive(Args, Default)]
@@ -22,10 +23,23 @@ pub(super) struct Demo {
     /// Use any free ports, for the pages, the operators and the origins.
     #[arg(long)]
     free_ports: bool,
+    /// Rehearse an incident: readers of its own come, something goes wrong, and what the journal tells of
+    /// it is compared with what the readers saw. Ends by itself, with 0 if the two agree within 1 %.
+    #[arg(long, value_enum, value_name = "INCIDENT", conflicts_with = "level")]
+    incident: Option<Incident>,
+    #[command(flatten)]
+    rehearsal: Rehearsal,
 }
 
 impl Demo {
+    pub(super) fn is_rehearsal(&self) -> bool {
+        self.incident.is_some()
+    }
+
     pub(super) fn run(self) -> ExitCode {
+        if let Some(incident) = self.incident {
+            return super::run_async(self.rehearsal.run(incident, self.free_ports));
+        }
         super::run_async(async {
             let demo = match demo::start(self.free_ports).await {
                 Ok(demo) => demo,
@@ -34,23 +48,10 @@ impl Demo {
                     return ExitCode::FAILURE;
                 }
             };
-            let variables = demo.variables();
-            let any = SocketAddr::from(([127, 0, 0, 1], 0));
             let gate = FaultGate::default();
             let options = Options {
                 level: Level::new(self.level),
-                env: Arc::new(move |name| {
-                    variables
-                        .get(name)
-                        .cloned()
-                        .or_else(|| std::env::var(name).ok())
-                }),
-                any_port: true,
-                listen: self.free_ports.then_some(any),
-                admin_listen: self.free_ports.then_some(any),
-                admin_routes: Some(demo.newspaper().desk(gate.clone())),
-                faults: gate.clone(),
-                ..Options::new(demo.file())
+                ..options(&demo, self.free_ports, &gate)
             };
             let app = match App::start(options).await {
                 Ok(app) => app,
@@ -67,6 +68,22 @@ impl Demo {
             drop(demo);
             code
         })
+    }
+}
+
+/// To serve the demo's site, from its own origins. Their dials are closed while `gate` is.
+pub(super) fn options(demo: &demo::Demo, free_ports: bool, gate: &FaultGate) -> Options {
+    let variables = demo.variables();
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let known = move |name: &str| variables.get(name).cloned();
+    Options {
+        env: Arc::new(move |name| known(name).or_else(|| std::env::var(name).ok())),
+        any_port: true,
+        listen: free_ports.then_some(any),
+        admin_listen: free_ports.then_some(any),
+        admin_routes: Some(demo.newspaper().desk(gate.clone())),
+        faults: gate.clone(),
+        ..Options::new(demo.file())
     }
 }
 

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::cache::{Entry, Ingredient};
 use crate::clock::Instant;
@@ -42,6 +42,7 @@ pub(crate) struct Account {
     finished: bool,
     /// Whether its slots were planned, and not its snapshot shown at once.
     pub(super) is_planned: bool,
+    is_turned_away: bool,
     afforded: Afforded,
     witness: Option<Arc<dyn Observer>>,
     members: Vec<Option<Settled>>,
@@ -64,6 +65,7 @@ impl Account {
             snapshot: None,
             finished: false,
             is_planned: true,
+            is_turned_away: false,
             afforded: wanted.afforded,
             witness: wanted.witness,
             members: plan.steps.iter().map(|_| None).collect(),
@@ -169,9 +171,16 @@ impl Account {
         }
     }
 
+    /// There is no room for the page. How soon that was known says nothing of how long pages take.
+    pub(super) fn turn_away(&mut self) {
+        self.status = StatusCode::SERVICE_UNAVAILABLE.as_u16();
+        self.is_turned_away = true;
+        self.finish();
+    }
+
     fn close(&mut self) {
         let members = std::mem::take(&mut self.members);
-        if self.status != 0 {
+        if self.status != 0 && !self.is_turned_away {
             let (took, target) = (self.took(&members), self.declared().target);
             self.order.edition.meters.times.record(took, target);
         }

@@ -135,6 +135,39 @@ pub(crate) fn pages() -> Vec<String> {
         .collect()
 }
 
+/// What the readers of a rehearsal ask for.
+#[derive(Debug, Clone)]
+pub struct Corpus {
+    /// Pages of which it is known what belongs on them: the stories among these have a slideshow.
+    pub pages: Vec<String>,
+    /// The story that everybody comes for.
+    pub story: String,
+    /// One that has moved.
+    pub moved: String,
+    /// One that there is not.
+    pub unknown: String,
+}
+
+impl Corpus {
+    /// From the embedded content.
+    pub fn gather() -> Self {
+        let stories = Stories::gather();
+        let illustrated: Vec<_> = stories.slideshows().map(|(slug, _)| slug).collect();
+        let all = pages().into_iter();
+        let is_known = |path: &String| {
+            let slug = path.strip_prefix("/articles/");
+            slug.is_none_or(|slug| illustrated.iter().any(|known| known == slug))
+        };
+        let moved = stories.moved().into_keys().next();
+        Self {
+            pages: all.filter(is_known).collect(),
+            story: "/articles/municipales-port-garance".to_owned(),
+            moved: format!("/articles/{}", moved.expect("a story has moved")),
+            unknown: "/articles/introuvable".to_owned(),
+        }
+    }
+}
+
 fn answer(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
     Answer {
         status,

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::clock::Instant;
@@ -90,7 +91,7 @@ pub(super) struct Ticket {
 }
 
 /// How often what has happened, since the origin has these replicas.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, JsonSchema)]
 pub struct Counts {
     /// Requests that fragments have asked for.
     pub requests: u64,

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::clock::Instant;
@@ -16,7 +17,7 @@ use super::door::Door;
 use super::guards::{Counts, Guards};
 
 /// How an origin is.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct OriginState {
     /// Whether it is late because of something that it has in common with others, so that this is not
     /// held against it.
@@ -41,7 +42,7 @@ pub struct OriginState {
 }
 
 /// How a breaker is.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct BreakerReport {
     /// `closed`, `open`, `half_open` or `recovering`.
     pub state: &'static str,
@@ -58,7 +59,7 @@ pub struct BreakerReport {
 }
 
 /// How a replica is.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct ReplicaState {
     /// Where it is.
     pub url: String,
@@ -81,7 +82,7 @@ pub struct ReplicaState {
 }
 
 /// How an optional fragment is.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct BlockState {
     /// The origin that is asked for it.
     pub origin: String,

@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::degradation::Level;
@@ -15,7 +16,7 @@ use crate::site::Site;
 use super::{Action, Plan, slot_time};
 
 /// A plan in words.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Explanation {
     /// The page's name.
     pub page: String,
@@ -34,7 +35,7 @@ pub struct Explanation {
 }
 
 /// A step in words.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct StepExplanation {
     /// The fragment.
     pub fragment: String,

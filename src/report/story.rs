@@ -7,10 +7,11 @@
 
 use std::fmt::Write as _;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What could be afforded when a page was asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Afforded {
     /// The share of the optional work of a page.
     pub theta: f64,
@@ -31,7 +32,7 @@ impl Default for Afforded {
 }
 
 /// A page in full.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Story {
     /// Its trace, 32 hexadecimal digits.
     pub trace_id: String,
@@ -82,7 +83,8 @@ pub struct Story {
 }
 
 /// One fragment of the page.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "StoryBlock")]
 pub struct Block {
     /// Its name.
     pub fragment: String,
@@ -120,7 +122,8 @@ pub struct Block {
 }
 
 /// A rung of a chain that was tried.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "StoryRung")]
 pub struct Tried {
     /// What.
     pub rung: String,
@@ -130,7 +133,8 @@ pub struct Tried {
 }
 
 /// A request to an origin.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "StoryAttempt")]
 pub struct Asked {
     /// For which fragment.
     pub fragment: String,

@@ -11,7 +11,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::clock::{Clock, Instant};
-use crate::compose::{self, Composed, Edition, PageHead, Verdict, Wanted};
+use crate::compose::{self, Composed, Edition, PageHead, Unbegun, Verdict, Wanted};
 use crate::degradation::{Admission, Level, Mode, Turn};
 use crate::fragment::facts::Facts;
 use crate::plan::{self, Plan, request};
@@ -90,9 +90,6 @@ async fn page(
     };
     let answered = page.answer(params).await;
     let Some(mut composed) = answered else {
-        let name = &site.page(page.id).name;
-        let observers = state.composer.observers().iter();
-        observers.for_each(|observer| observer.refused(name));
         return error_page::unavailable(site);
     };
     if head.method == Method::HEAD {
@@ -125,6 +122,7 @@ impl Asked<'_> {
     /// The page: composed, or its snapshot, or at least its text. `None` where not even that can be
     /// begun.
     async fn answer(&self, params: Vec<(String, String)>) -> Option<Composed> {
+        let mut unbegun = Waiting::to_begin(self);
         let executor = self.state.composer.executor();
         let wait_max = self.edition.site.degradation.wait_max;
         let place = self.state.pages.enter();
@@ -135,6 +133,7 @@ impl Asked<'_> {
                     false => Some(executor.go_on().await),
                 };
                 if let Some(turn) = turn {
+                    unbegun.begins();
                     return Some(self.compose(params, level, turn, place).await);
                 }
                 Shed::Late
@@ -158,14 +157,17 @@ impl Asked<'_> {
         )
         .await;
         if found.is_some() {
+            unbegun.begins();
             return found;
         }
         // nobody has been refused so far, and the article is worth more than the rest of the page
         let Some(place) = self.state.pages.enter_as_text() else {
             self.state.pages.sheds(Shed::Refused);
+            unbegun.ends(Unbegun::TurnedAway);
             return None;
         };
         let turn = executor.go_on().await;
+        unbegun.begins();
         let text_only = self.edition.site.ladder.text_only();
         Some(self.compose(params, text_only, turn, place).await)
     }
@@ -229,6 +231,44 @@ impl Asked<'_> {
             },
             witness: self.answered.map(|answered| Arc::clone(answered) as _),
         }
+    }
+}
+
+/// A page that waits to be begun. Were it only forgotten when its reader leaves, nobody would know of
+/// those who wait longest.
+struct Waiting<'a> {
+    /// Until it is begun, or is accounted for.
+    page: Option<&'a Asked<'a>>,
+}
+
+impl<'a> Waiting<'a> {
+    fn to_begin(page: &'a Asked<'a>) -> Self {
+        Self { page: Some(page) }
+    }
+
+    /// It has an account of its own from now on.
+    fn begins(&mut self) {
+        self.page = None;
+    }
+
+    fn ends(&mut self, ending: Unbegun) {
+        let Some(page) = self.page.take() else {
+            return;
+        };
+        let site = &page.edition.site;
+        let plan = Plan {
+            is_rehearsal: page.reading.rehearsal.is_some(),
+            ..plan::nothing(site, page.id, site.ladder.text_only(), page.arrived)
+        };
+        let (wanted, facts) = (page.wanted(), page.facts(Vec::new()));
+        let composer = &page.state.composer;
+        compose::account_for(composer, page.edition, (&plan, wanted, facts), ending);
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.ends(Unbegun::Left);
     }
 }
 

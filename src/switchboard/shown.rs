@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::clock::Moment;
@@ -13,7 +14,8 @@ use crate::site::Site;
 use crate::site::fit::fits;
 
 /// A switch as people and programs are shown it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "Switch")]
 pub struct Shown {
     /// What it is about.
     pub subject: String,
@@ -59,7 +61,8 @@ pub struct Shown {
 }
 
 /// What begins later, and what the site schedules: several switches as one entry.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "SwitchPlanned")]
 pub struct Planned {
     /// What takes it back, or skips it: its address below `/switches/`.
     pub address: String,
@@ -92,7 +95,8 @@ pub struct Planned {
 }
 
 /// How decisions get to the other nodes.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "SwitchesShared")]
 pub struct Shared {
     /// Whether all that was decided here has been sent.
     pub sent: bool,
@@ -101,7 +105,8 @@ pub struct Shared {
 }
 
 /// All of them.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "Switches")]
 pub struct State {
     /// Those in force, by subject.
     pub switches: Vec<Shown>,

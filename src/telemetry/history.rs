@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 
 use parking_lot::Mutex;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// Seconds that are remembered one by one: ten minutes.
@@ -22,7 +23,7 @@ const NAMES_MAX: usize = 32;
 const TEN: usize = 10;
 
 /// What happened between two looks.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Beat {
     /// Its end, in milliseconds since 1970.
     pub at_ms: u64,

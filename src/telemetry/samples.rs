@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use parking_lot::Mutex;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::clock::Moment;
@@ -15,7 +16,7 @@ use crate::degradation::law::Reason;
 const TICKS_MAX: usize = 6000;
 
 /// One tick.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
 pub struct Tick {
     /// Milliseconds since 1970.
     pub at_ms: u64,

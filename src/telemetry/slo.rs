@@ -200,14 +200,6 @@ impl Observer for Slos {
         }
     }
 
-    fn refused(&self, page: &str) {
-        if let Some(page) = self.table.load().pages.get(page) {
-            for (promise, counters) in &page.slos {
-                counters.add(judge::refused(*promise, page.whole));
-            }
-        }
-    }
-
     fn event(&self, _: &Event) {}
 }
 
@@ -298,8 +290,7 @@ mod tests {
         let slos = begun(STOPS);
         pages(&slos, 990, 200);
         assert_eq!(changes(&slos, at(1)), []);
-        pages(&slos, 9, 503);
-        slos.refused("front");
+        pages(&slos, 10, 503);
         let told = changes(&slos, at(2));
         assert!(
             matches!(told[..], [SloChange::Burning { .. }, SloChange::Spent]),

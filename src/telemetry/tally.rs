@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::clock::Clock;
@@ -51,7 +52,7 @@ struct Latest {
 }
 
 /// The counts at one moment.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct TallyState {
     /// Pages answered since the start.
     pub pages: u64,
@@ -74,7 +75,7 @@ pub struct TallyState {
 }
 
 /// A page on which something was missing.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Incomplete {
     /// The path that was asked for.
     pub path: String,

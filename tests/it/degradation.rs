@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures::future::join_all;
 use marbre::degradation::Job;
 use serde_json::Value;
+use tokio::io::AsyncWriteExt as _;
 
 use crate::support::newsroom::Draft;
 use crate::support::{Gate, Newsroom, Origin, Page, html, newsroom, origin};
@@ -127,6 +128,35 @@ async fn only_where_there_is_neither_is_a_page_refused() {
     text.is(200, "<p>text</p>");
     assert_eq!(refused.status, 503);
     assert!(refused.header("retry-after").is_some());
+    let tally = &site.state().await["tally"];
+    assert_eq!(
+        (&tally["pages"], &tally["unavailable"]),
+        (&3.into(), &1.into()),
+        "{tally}"
+    );
+}
+
+#[tokio::test]
+async fn a_reader_who_leaves_while_the_page_waits_for_its_turn_is_counted() {
+    let cms = origins().await;
+    let slow = |job: Job<'_>| if job == Job::Plan { 300 } else { 0 };
+    let site = draft(&cms)
+        .degradation("workers = 1")
+        .work(slow)
+        .start()
+        .await;
+    let reader = site.reader();
+    let leaves = async {
+        // the other one has the turn, and asks when it has planned
+        let mut stream = reader.connect().await;
+        let request = b"GET /y HTTP/1.1\r\nhost: x\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        cms.arrived(1).await;
+    };
+    let (full, ()) = tokio::join!(reader.get("/x"), leaves);
+    assert_eq!(full.status, 200);
+    let both = |state: &Value| state["tally"]["pages"] == 2 && state["tally"]["left"] == 1;
+    site.state_when("reader who left", both).await;
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Moment;
@@ -22,7 +23,7 @@ const TEXT_BYTES_MAX: usize = 4096;
 const CHANGES_MAX: usize = 100;
 
 /// One thing that has happened.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Entry {
     /// When, RFC 3339, for people.
     pub at: String,
@@ -36,7 +37,7 @@ pub struct Entry {
 }
 
 /// What has happened.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum What {
     /// The server began to serve.

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::report::{Got, Loss, PageReport};
@@ -31,8 +32,9 @@ type Rows = BTreeMap<String, BTreeMap<&'static str, Arc<AtomicU64>>>;
 type Losses = [Amount; Loss::LABELS.len()];
 
 /// What readers got between two moments.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(rename = "Tally")]
 pub struct Summary {
     /// How long it was, in seconds.
     pub span_s: f64,

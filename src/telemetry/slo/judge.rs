@@ -28,14 +28,6 @@ pub(super) fn judge(
     }
 }
 
-/// A page that could not even be begun.
-pub(super) fn refused(promise: Promise, whole: u64) -> Counts {
-    match promise {
-        Promise::Pages(_) => of_page(false),
-        Promise::Value => of_value(whole, whole),
-    }
-}
-
 fn of_page(is_good: bool) -> Counts {
     let missed = u64::from(!is_good);
     Counts {
@@ -277,6 +269,5 @@ mod tests {
             ..page(Outcome::Omitted(OmitReason::Unneeded))
         };
         assert_eq!(counts(Promise::Value, &failed), Some((140, 140, 1)));
-        assert_eq!(refused(Promise::Value, 140).missed, 140);
     }
 }

@@ -1,5 +1,6 @@
 //! How an objective is, for people and programs. Owns the words and the form in JSON.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::fragment::quantity::show_duration;
@@ -10,7 +11,7 @@ use super::ring::Counts;
 use super::windows::Windows;
 
 /// How an objective is at present.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct SloState {
     /// Its name.
     pub name: String,
@@ -48,7 +49,7 @@ pub struct SloState {
 }
 
 /// How fast in one window.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct BurnState {
     /// The window.
     pub window: &'static str,
