@@ -313,7 +313,9 @@ fn looking() -> Vec<Route> {
     ]
 }
 
-const SUBJECT: &str = "`block/NAME`, `pin`, `floor`, `cap`, `freeze`, `dry-run` or `ttl`.";
+const SUBJECT: &str = "`block/NAME`, `pin`, `floor`, `cap`, `freeze`, `dry-run` or `ttl`, with `@` and the moment \
+                       of its beginning where that is later; or `schedule/NAME`, to skip one that the site \
+                       declares.";
 
 /// What operators decide.
 fn deciding() -> Vec<Route> {
@@ -492,6 +494,10 @@ fn dials() -> Vec<Route> {
             .nothing(303, "A browser is sent back to the page.")
             .text(400, "The body is no text.")
             .json::<Trouble>(404, "There is no such origin.")
+            .json::<Trouble>(
+                409,
+                "An error budget is spent, and no fault is set until some of it is back.",
+            )
             .text(413, "The body is larger than 4 KiB.")
             .json::<Trouble>(422, "There is no such dial, or it does not go so far.")
     };

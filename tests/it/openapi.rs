@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
-use crate::support::newspaper::{Running, started_with};
+use crate::support::newspaper::{Running, patiently, started_with};
 use crate::support::reader::client;
 
 const TOKEN: &str = "a-token-of-some-length";
@@ -280,6 +280,10 @@ fn examples() -> Vec<(&'static str, u16, Asked)> {
         ("journal", 400, to("/journal?since=yesterday")),
         ("events", 200, to("/events?kinds=level")),
         ("events", 400, to("/events?kinds=weather")),
+        ("slo", 200, to("/slo")),
+        ("trace", 200, to("/trace/4bf92f3577b34da6a3ce929d0e0e4736")),
+        ("trace", 400, to("/trace/none")),
+        ("trace", 404, to("/trace/4bf92f3577b34da6a3ce929d0e0e4737")),
         ("metrics", 200, to("/metrics")),
         ("metrics", 200, to("/metrics").with("accept", "application/openmetrics-text")),
         ("explain", 200, to("/explain?path=/&level=2")),
@@ -356,7 +360,7 @@ fn examples() -> Vec<(&'static str, u16, Asked)> {
 }
 
 /// What is described and not asked for here, and why.
-const UNPROVOKED: [(&str, u16, &str); 11] = [
+const UNPROVOKED: [(&str, u16, &str); 13] = [
     ("ready", 503, "a server that stops: `admin.rs`"),
     ("sign_in_form", 303, "to be signed in: `dashboard.rs`"),
     (
@@ -369,6 +373,8 @@ const UNPROVOKED: [(&str, u16, &str); 11] = [
     ("preview", 503, "a dead origin"),
     ("pin_level", 409, "a thousand switches"),
     ("pin_level_by_form", 409, "a thousand switches"),
+    ("turn_dial", 409, "a spent budget: `slo.rs`"),
+    ("turn_dial_by_form", 409, "a spent budget: `slo.rs`"),
     ("reload", 422, "a wrong declaration: `reload.rs`"),
     ("push_copy", 408, "half a minute"),
     (
@@ -397,6 +403,18 @@ async fn every_operation_answers_as_it_is_described() {
         operations.len(),
         "an `operationId` is one operation's"
     );
+    let traced = site.reader();
+    let traced = traced.get_with(
+        "/",
+        &[(
+            "traceparent",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        )],
+    );
+    assert_eq!(traced.await.status, 200);
+    // remembered once it has ended
+    let remembered = to("/trace/4bf92f3577b34da6a3ce929d0e0e4736");
+    patiently(async { while api.ask("get", &remembered).await.status != 200 {} }).await;
     let mut known = String::new();
     let mut seen: BTreeSet<(&str, u16)> = BTreeSet::new();
     for (id, status, mut asked) in examples() {

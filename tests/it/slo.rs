@@ -126,10 +126,10 @@ async fn a_sick_origin_spends_the_budget_and_a_restart_keeps_what_was_counted() 
     assert_eq!(all["kept"], 0.0);
     assert_eq!(all["pages"], json!(["front"]));
     assert_eq!(all["burn"][2], json!({"window": "1h", "rate": 10.0}));
-    // twenty articles at 100, ten blocks at their rank
+    // twenty articles at 100, ten blocks at their rank, in thousandths
     assert_eq!(
         (&worth["measured"], &worth["missed"]),
-        (&json!(2250), &json!(250)),
+        (&json!(2_250_000), &json!(250_000)),
         "{now}"
     );
     let journal = told(&operator).await;
@@ -140,7 +140,7 @@ async fn a_sick_origin_spends_the_budget_and_a_restart_keeps_what_was_counted() 
     for line in [
         "marbre_slo_measured_total{slo=\"all\"} 10",
         "marbre_slo_missed_pages_total{slo=\"all\"} 10",
-        "marbre_slo_missed_total{slo=\"worth\"} 250",
+        "marbre_slo_missed_total{slo=\"worth\"} 250000",
         "marbre_slo_budget_left_ratio{slo=\"article\"} 1",
         "marbre_slo_objective_ratio{slo=\"article\"} 0.99",
         "marbre_slo_burn_ratio{slo=\"all\",window=\"6h\"} 10",

@@ -218,7 +218,7 @@ async fn newspaper() -> Newspaper {
             Some(("timeout", _)) => "timeout = \"20s\"".to_owned(),
             Some((key @ ("budget" | "target"), _)) => format!("{key} = \"25s\""),
             // what is fresh for the whole test is the same in all its copies
-            Some(("ttl", _)) => "ttl = \"1h\"".to_owned(),
+            Some(("ttl", time)) if time.starts_with('"') => "ttl = \"1h\"".to_owned(),
             Some(("templates", _)) => format!("templates = {templates:?}"),
             Some(("dir", _)) => format!("dir = {:?}", templates.join("assets")),
             _ => line.to_owned(),

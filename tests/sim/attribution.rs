@@ -83,6 +83,8 @@ fn declared() -> Site {
                 let _ = writeln!(text, "dir = {:?}", templates.join("assets"));
                 continue;
             }
+            // a factor of a schedule
+            "ttl" if !value.starts_with('"') => {}
             "ttl" if is_required => {
                 text += "ttl = \"1s\"\n";
                 continue;
