@@ -159,8 +159,7 @@ impl Plan {
                 continue;
             };
             if !site.fragment(step.fragment).is_required() {
-                let left = |by: Instant| (by - waited).max(started);
-                serve.deadline = left(serve.deadline);
+                serve.deadline = (serve.deadline - waited).max(started);
                 serve.source_deadline = serve.source_deadline.min(serve.deadline);
             }
         }

@@ -21,10 +21,10 @@ use super::AdminState;
 #[schemars(rename = "Trace")]
 pub(super) struct Pages {
     /// 32 hexadecimal digits.
-    #[expect(dead_code)]
+    #[expect(dead_code, reason = "only its schema is read")]
     trace_id: String,
     /// The latest first.
-    #[expect(dead_code)]
+    #[expect(dead_code, reason = "only its schema is read")]
     pages: Vec<Story>,
 }
 
