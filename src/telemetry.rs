@@ -16,6 +16,7 @@ pub mod log;
 mod lossy;
 pub mod metrics;
 mod muted;
+mod named;
 pub mod pulse;
 pub mod recent;
 mod resource;

@@ -91,6 +91,7 @@ const PURE: &[&str] = &[
     "telemetry/alerts",
     "telemetry/amount.rs",
     "telemetry/muted.rs",
+    "telemetry/named.rs",
     "telemetry/resource.rs",
     "telemetry/metrics.rs",
     "telemetry/metrics",

@@ -4,7 +4,6 @@
 //! Invariants: a page waits for no lock to be counted, and nothing is allocated for it; and a name that
 //! the present site does not declare has no series.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -18,6 +17,7 @@ use crate::report::{
 };
 use crate::site::Site;
 use crate::telemetry::amount::Amount;
+use crate::telemetry::named::{Named, sorted};
 
 mod histogram;
 pub mod name;
@@ -58,12 +58,10 @@ pub struct Sent {
 /// A row for each name that the site declares.
 #[derive(Debug, Default)]
 struct Table {
-    pages: Rows<PageRow>,
-    fragments: Rows<FragmentRow>,
-    attempts: Rows<Histogram>,
+    pages: Named<PageRow>,
+    fragments: Named<FragmentRow>,
+    attempts: Named<Histogram>,
 }
-
-type Rows<T> = BTreeMap<String, Arc<T>>;
 
 #[derive(Debug)]
 struct PageRow {
@@ -143,7 +141,7 @@ impl Metrics {
         table.write_pages(to);
         table.write_fragments(to);
         to.begin(Metric::AttemptDuration);
-        for (name, row) in &table.attempts {
+        for (name, row) in sorted(&table.attempts) {
             to.histogram(Metric::AttemptDuration, &[name], &row.counted());
         }
         let mut each = |metric: Metric, words: [&str; 2], counts: &[AtomicU64; 2]| {
@@ -163,7 +161,7 @@ impl Metrics {
 }
 
 /// Those that are known, and new ones.
-fn rows<'n, T: Default>(known: &Rows<T>, names: impl Iterator<Item = &'n String>) -> Rows<T> {
+fn rows<'n, T: Default>(known: &Named<T>, names: impl Iterator<Item = &'n String>) -> Named<T> {
     let row = |name: &'n String| {
         let row = known.get(name).map(Arc::clone).unwrap_or_default();
         (name.clone(), row)
@@ -178,7 +176,7 @@ fn read(count: &AtomicU64) -> f64 {
 impl Table {
     fn write_pages(&self, to: &mut dyn Series) {
         to.begin(Metric::Pages);
-        for (name, row) in &self.pages {
+        for (name, row) in sorted(&self.pages) {
             for (level, counts) in row.ended.iter().enumerate() {
                 for (completeness, count) in COMPLETENESS.into_iter().zip(counts) {
                     let count = read(count);
@@ -192,19 +190,19 @@ impl Table {
             }
         }
         to.begin(Metric::PageDuration);
-        for (name, row) in &self.pages {
+        for (name, row) in sorted(&self.pages) {
             to.histogram(Metric::PageDuration, &[name], &row.duration.counted());
         }
         to.begin(Metric::PageHead);
-        for (name, row) in &self.pages {
+        for (name, row) in sorted(&self.pages) {
             to.histogram(Metric::PageHead, &[name], &row.head.counted());
         }
         to.begin(Metric::ValueServed);
-        for (name, row) in &self.pages {
+        for (name, row) in sorted(&self.pages) {
             to.number(Metric::ValueServed, &[name], row.served.read());
         }
         to.begin(Metric::ValueLost);
-        for (name, row) in &self.pages {
+        for (name, row) in sorted(&self.pages) {
             for (cause, value) in Loss::LABELS.into_iter().zip(&row.lost) {
                 to.number(Metric::ValueLost, &[name, cause], value.read());
             }
@@ -213,25 +211,25 @@ impl Table {
 
     fn write_fragments(&self, to: &mut dyn Series) {
         to.begin(Metric::FragmentOutcomes);
-        for (name, row) in &self.fragments {
+        for (name, row) in sorted(&self.fragments) {
             for (outcome, count) in Outcome::LABELS.into_iter().zip(&row.outcomes) {
                 to.number(Metric::FragmentOutcomes, &[name, outcome], read(count));
             }
         }
         to.begin(Metric::FragmentTroubles);
-        for (name, row) in &self.fragments {
+        for (name, row) in sorted(&self.fragments) {
             for (cause, count) in Cause::LABELS.into_iter().zip(&row.troubles) {
                 to.number(Metric::FragmentTroubles, &[name, cause], read(count));
             }
         }
         to.begin(Metric::FragmentShed);
-        for (name, row) in &self.fragments {
+        for (name, row) in sorted(&self.fragments) {
             for (cause, count) in SHED.into_iter().zip(row.shed()) {
                 to.number(Metric::FragmentShed, &[name, cause], count);
             }
         }
         to.begin(Metric::CacheLookups);
-        for (name, row) in &self.fragments {
+        for (name, row) in sorted(&self.fragments) {
             for (tier, counts) in Tier::ALL.into_iter().zip(&row.lookups) {
                 for (found, count) in Found::ALL.into_iter().zip(counts) {
                     let values = [name.as_str(), tier.label(), found.label()];
@@ -240,7 +238,7 @@ impl Table {
             }
         }
         to.begin(Metric::FragmentDuration);
-        for (name, row) in &self.fragments {
+        for (name, row) in sorted(&self.fragments) {
             to.histogram(Metric::FragmentDuration, &[name], &row.duration.counted());
         }
     }

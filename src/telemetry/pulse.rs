@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use crate::report::{Event, FragmentReport, Observer, OmitReason, Outcome, PageReport};
+use crate::telemetry::named::Named;
 
 use super::Beat;
 
@@ -30,7 +31,7 @@ pub struct Pulse {
     unavailable: AtomicU64,
     left: AtomicU64,
     durations: Box<[AtomicU64]>,
-    blocks: ArcSwap<BTreeMap<String, Arc<Counters>>>,
+    blocks: ArcSwap<Named<Counters>>,
 }
 
 /// The counters of one block.
@@ -107,13 +108,13 @@ impl Pulse {
         (beat, blocks.collect())
     }
 
-    fn count_block(&self, fragment: &FragmentReport<'_>) {
-        match self.blocks.load().get(&*fragment.name) {
+    fn count_block(&self, known: &Named<Counters>, fragment: &FragmentReport<'_>) {
+        match known.get(&*fragment.name) {
             Some(counters) => counters.count(&fragment.outcome),
             None => {
                 let counters = Arc::new(Counters::default());
                 self.blocks.rcu(|blocks| {
-                    let mut blocks = BTreeMap::clone(blocks);
+                    let mut blocks = Named::clone(blocks);
                     let name = fragment.name.to_string();
                     blocks.entry(name).or_insert_with(|| Arc::clone(&counters));
                     blocks
@@ -170,7 +171,10 @@ impl Observer for Pulse {
             _ => {}
         }
         count(&self.durations[place(report.duration)]);
-        report.fragments.iter().for_each(|f| self.count_block(f));
+        let known = self.blocks.load();
+        for fragment in &report.fragments {
+            self.count_block(&known, fragment);
+        }
     }
 
     fn event(&self, _: &Event) {}

@@ -4,7 +4,6 @@
 //! Invariant: a complete page waits for no lock here, unless it is the first with its fragment.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
@@ -18,6 +17,7 @@ use crate::report::{
     BreakerState, Cause, Event, FragmentReport, Observer, OriginChange, Outcome, PageReport,
     SloChange, SwitchChange, Throttle,
 };
+use crate::telemetry::named::Named;
 
 use super::access::visible;
 
@@ -39,7 +39,7 @@ pub struct Tally {
 }
 
 /// A row for each fragment that was ever on a page, by its name. A new row means a new map.
-type Rows = BTreeMap<String, Arc<Row>>;
+type Rows = Named<Row>;
 
 /// The outcomes of one fragment, by [`Outcome::number`].
 #[derive(Debug, Default)]

@@ -12,12 +12,18 @@ use crate::clock::Moment;
 /// One more than there are ends: the last bucket has none.
 const COUNTS: usize = BUCKETS.len() + 1;
 
+/// An example stays for so long, in microseconds: whoever scrapes sees one of them only, and a new one for
+/// each page would cost more than all the rest.
+const EXAMPLE_STAYS_US: u64 = 1_000_000;
+
 /// How long things took.
 #[derive(Debug, Default)]
 pub(super) struct Histogram {
     counts: [AtomicU64; COUNTS],
     sum_us: AtomicU64,
     examples: [Mutex<Option<Example>>; COUNTS],
+    /// Until when each of them stays, in microseconds since 1970.
+    examples_stay: [AtomicU64; COUNTS],
 }
 
 /// One of those that were counted in a bucket.
@@ -52,6 +58,7 @@ impl Histogram {
         self.sum_us.fetch_add(micros, Ordering::Relaxed);
         // whoever would have to wait leaves the example of another page
         if let Some((trace_id, at)) = of
+            && at.micros() >= self.examples_stay[bucket].load(Ordering::Relaxed)
             && let Some(mut example) = self.examples[bucket].try_lock()
         {
             *example = Some(Example {
@@ -59,6 +66,8 @@ impl Histogram {
                 seconds,
                 at,
             });
+            let stays = at.micros().saturating_add(EXAMPLE_STAYS_US);
+            self.examples_stay[bucket].store(stays, Ordering::Relaxed);
         }
     }
 
@@ -108,5 +117,18 @@ mod tests {
         drop(held);
         let counted = histogram.counted();
         assert_eq!((counted.up_to[0], counted.examples[0]), (1, None));
+    }
+
+    #[test]
+    fn an_example_stays_for_a_second() {
+        let histogram = Histogram::default();
+        let traced = |trace_id: u128, ms: u64| {
+            let at = Moment::from_micros(1000 * ms);
+            histogram.add(Duration::from_millis(1), Some((trace_id, at)));
+            histogram.counted().examples[0].map(|example| example.trace_id)
+        };
+        assert_eq!(traced(1, 5000), Some(1));
+        assert_eq!(traced(2, 5999), Some(1));
+        assert_eq!(traced(3, 6000), Some(3));
     }
 }
