@@ -32,8 +32,9 @@
 //!
 //! The request that finds out how an origin is should not be one that a reader waits for. Where somebody
 //! [asks apart](Breaker::ask_apart) pages leave it to them, but for a core that has nothing else; and as
-//! that costs no reader anything, the pause is [`APART_MAX`] at most ([`CORE_APART_MAX`] for the core,
-//! which readers come for), or the first one if that is longer.
+//! that costs no reader anything, the pause is [`APART_MAX`] at most, or the first one if that is longer.
+//! For the core, which readers come for, it is never more than [`CORE_PAUSE_MAX`], whoever asks: one page a
+//! second waits for an article that may be there again, and has the copy that the others have if it is not.
 //!
 //! # How it recovers
 //!
@@ -61,10 +62,11 @@ pub(super) const RUN_TIME: Duration = Duration::from_millis(200);
 
 /// How long the other side is left alone at most where no reader waits for what finds out: a request
 /// each three seconds is nothing to it, and blocks are back that much sooner.
-pub(super) const APART_MAX: Duration = Duration::from_secs(3);
+const APART_MAX: Duration = Duration::from_secs(3);
 
-/// The same for the core: as often as a core that has nothing else may ask.
-pub(super) const CORE_APART_MAX: Duration = EARLY_PAUSE;
+/// How long the other side is left alone at most where it has the core: as often as a core that has nothing
+/// else may ask.
+pub(super) const CORE_PAUSE_MAX: Duration = EARLY_PAUSE;
 
 /// Good requests in a row that begin the recovery.
 const PROBES: u32 = 3;
@@ -160,8 +162,9 @@ pub(super) struct Move {
 pub(super) struct Breaker {
     policy: BreakerPolicy,
     run_time: Duration,
-    /// How long the pause is at most where somebody asks apart.
-    apart_max: Duration,
+    /// How long the pause is at most, whoever asks; `None`: as long as the policy says, or as somebody who
+    /// asks apart may take.
+    pause_max: Option<Duration>,
     phase: Phase,
     /// Counts the changes of state, so that what returns late is known.
     epoch: u32,
@@ -226,7 +229,7 @@ impl Breaker {
             window: Window::new(policy.window, now),
             policy,
             run_time,
-            apart_max: APART_MAX,
+            pause_max: None,
             phase: Phase::Closed,
             epoch: 0,
             run: Run::none(now),
@@ -240,9 +243,12 @@ impl Breaker {
         }
     }
 
-    /// The same, with a pause of at most `apart_max` where somebody asks apart.
-    pub(super) fn asked_apart_within(self, apart_max: Duration) -> Self {
-        Self { apart_max, ..self }
+    /// The same, with a pause of at most `pause_max`, or the first one if that is longer.
+    pub(super) fn pauses_at_most(self, pause_max: Duration) -> Self {
+        Self {
+            pause_max: Some(pause_max),
+            ..self
+        }
     }
 
     /// The site was declared anew: what is known stays, and counts by the new numbers.
@@ -551,12 +557,10 @@ impl Breaker {
             .policy
             .open
             .saturating_mul(1 << self.trips.saturating_sub(1).min(20));
-        let longest = match self.is_asked_apart(now) {
-            true => self
-                .policy
-                .open_max
-                .min(self.apart_max.max(self.policy.open)),
-            false => self.policy.open_max,
+        let apart_max = self.is_asked_apart(now).then_some(APART_MAX);
+        let longest = match self.pause_max.or(apart_max) {
+            Some(max) => self.policy.open_max.min(max.max(self.policy.open)),
+            None => self.policy.open_max,
         };
         let pause = doubled.min(longest).mul_f64(1.0 + chance / 4.0);
         let until = (now + pause).max(self.hold.take().unwrap_or(now));

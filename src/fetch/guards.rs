@@ -136,12 +136,11 @@ impl Guards {
     pub(super) fn new(spec: &OriginSpec, now: Instant) -> Self {
         Self {
             breakers: Grade::ALL.map(|grade| {
-                let apart_max = match grade {
-                    Grade::Core => breaker::CORE_APART_MAX,
-                    Grade::Essential | Grade::Optional => breaker::APART_MAX,
-                };
-                Breaker::new(spec.breaker.clone(), breaker::RUN_TIME, now)
-                    .asked_apart_within(apart_max)
+                let breaker = Breaker::new(spec.breaker.clone(), breaker::RUN_TIME, now);
+                match grade {
+                    Grade::Core => breaker.pauses_at_most(breaker::CORE_PAUSE_MAX),
+                    Grade::Essential | Grade::Optional => breaker,
+                }
             }),
             bulkhead: Bulkhead::new(spec.max_in_flight, spec.reserved),
             balance: Balance::new(spec, now),
