@@ -79,7 +79,11 @@ fn summary<'r>(text: &mut String, known: impl Iterator<Item = (&'r Row, &'r Outc
         } else {
             "**failed**"
         };
-        let short = if outcome.is_short { " (short)" } else { "" };
+        let short = match outcome.runs.iter().filter(|run| is_short(row, run)).count() {
+            0 => String::new(),
+            all if all == outcome.runs.len() => " (short)".to_owned(),
+            some => format!(" ({some} short)"),
+        };
         let _ = writeln!(
             text,
             "| {} | {} | {} of {} | {verdict}{short} | {} | {}, {} |",
@@ -98,9 +102,17 @@ fn summary<'r>(text: &mut String, known: impl Iterator<Item = (&'r Row, &'r Outc
     }
 }
 
+/// Whether its phases were shorter than the row's own.
+fn is_short(row: &Row, run: &Run) -> bool {
+    run.phases != row.scene.phases
+}
+
 fn section(text: &mut String, row: &Row, outcome: &Outcome, name: &str) {
     let _ = write!(text, "\n### Row {}: {}\n\n", row.name, row.title);
-    let heads = (1..=outcome.runs.len()).map(|number| format!(" run {number} |"));
+    let heads = outcome.runs.iter().zip(1..).map(|(run, number)| {
+        let short = if is_short(row, run) { ", short" } else { "" };
+        format!(" run {number}{short} |")
+    });
     let heads: String = heads.collect();
     let lines = "---|".repeat(outcome.runs.len());
     let _ = writeln!(text, "| | held to |{heads}\n|---|---|{lines}");
