@@ -44,19 +44,8 @@ pub struct Slos {
     stops_canaries: AtomicBool,
 }
 
-/// What a page is counted by.
-#[derive(Default)]
-struct Table {
-    pages: BTreeMap<String, OfPage>,
-    /// What each block is worth, by its name.
-    worth: BTreeMap<String, u64>,
-}
-
-struct OfPage {
-    /// What all its blocks are worth.
-    whole: u64,
-    slos: Vec<(Promise, Arc<Counters>)>,
-}
+/// What each page is counted by, by its name.
+type Table = BTreeMap<String, Vec<(Promise, Arc<Counters>)>>;
 
 impl Slos {
     /// Those of a site, going on with what was `counted` before a restart.
@@ -101,22 +90,12 @@ impl Slos {
     }
 
     fn serve(&self, site: &Site, windows: Vec<Windows>) -> Vec<Windows> {
-        let worth = site.fragments.iter();
-        let worth = worth.map(|f| (f.name.clone(), thousandths(f.value)));
         let pages = site.pages.iter().enumerate().map(|(index, page)| {
             let about = windows.iter().filter(|w| w.spec.is_about(PageId(index)));
-            let of_page = OfPage {
-                whole: site.members(page).map(|f| thousandths(f.value)).sum(),
-                slos: about
-                    .map(|w| (w.spec.promise, Arc::clone(&w.counters)))
-                    .collect(),
-            };
-            (page.name.clone(), of_page)
+            let by = about.map(|w| (w.spec.promise, Arc::clone(&w.counters)));
+            (page.name.clone(), by.collect())
         });
-        self.table.store(Arc::new(Table {
-            pages: pages.collect(),
-            worth: worth.collect(),
-        }));
+        self.table.store(Arc::new(pages.collect()));
         self.rule_faults(&windows);
         windows
     }
@@ -190,11 +169,11 @@ impl Observer for Slos {
     fn page(&self, report: &PageReport<'_>) {
         let table = self.table.load();
         // a page of the site before may end after a reload that has taken its name away
-        let Some(page) = table.pages.get(&*report.page) else {
+        let Some(slos) = table.get(&*report.page) else {
             return;
         };
-        for (promise, counters) in &page.slos {
-            if let Some(counts) = judge::judge(*promise, report, &table.worth, page.whole) {
+        for (promise, counters) in slos {
+            if let Some(counts) = judge::judge(*promise, report) {
                 counters.add(counts);
             }
         }
@@ -203,19 +182,10 @@ impl Observer for Slos {
     fn event(&self, _: &Event) {}
 }
 
-/// What a block is worth, in thousandths, so that whole numbers add up to what they are.
-fn thousandths(value: f64) -> u64 {
-    (value * 1000.0).round() as u64
-}
-
 #[cfg(test)]
 mod tests {
-    use std::borrow::Cow;
-    use std::time::Duration;
-
     use super::*;
-    use crate::degradation::Level;
-    use crate::report::SloChange;
+    use crate::report::{SloChange, example};
 
     /// A site that promises this of its page.
     fn site(slo: &str) -> Site {
@@ -249,22 +219,8 @@ mod tests {
     fn pages(slos: &Slos, count: usize, status: u16) {
         for _ in 0..count {
             slos.page(&PageReport {
-                page: Cow::Borrowed("front"),
-                path: Cow::Borrowed("/"),
-                trace_id: 1,
-                span_id: 1,
-                parent_id: 0,
-                is_sampled: false,
-                began: Moment::default(),
-                level: Level::FULL,
-                is_rehearsal: false,
-                status,
-                head_after: Duration::ZERO,
-                duration: Duration::ZERO,
-                finished: true,
-                snapshot: None,
-                fragments: Vec::new(),
-                attempts: Vec::new(),
+                page: "front".into(),
+                ..example::page(status, &[], 0)
             });
         }
     }

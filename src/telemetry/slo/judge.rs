@@ -3,28 +3,20 @@
 //! A reader who leaves is no judgement, unless the time was over by then. Nor is a page of which the core
 //! has said that there is none, or that it is elsewhere: that is what it is meant to be.
 
-use std::collections::BTreeMap;
-
-use crate::report::{FragmentReport, OmitReason, Outcome, PageReport};
+use crate::report::{FragmentReport, Outcome, PageReport};
 use crate::site::{Good, Promise};
 
 use super::ring::Counts;
 
-/// What a page has come to, measured by a promise; `None` if it says nothing about it. `worth` is what
-/// each block is worth, and `whole` what all of the page is.
-pub(super) fn judge(
-    promise: Promise,
-    page: &PageReport<'_>,
-    worth: &BTreeMap<String, u64>,
-    whole: u64,
-) -> Option<Counts> {
+/// What a page has come to, measured by a promise; `None` if it says nothing about it.
+pub(super) fn judge(promise: Promise, page: &PageReport<'_>) -> Option<Counts> {
     // nobody's page
     if page.is_rehearsal {
         return None;
     }
     match promise {
         Promise::Pages(good) => is_good(good, page).map(of_page),
-        Promise::Value => value(page, worth, whole),
+        Promise::Value => value(page),
     }
 }
 
@@ -67,97 +59,46 @@ fn is_good(good: Good, page: &PageReport<'_>) -> Option<bool> {
     Some(is_in_time && is_complete && !is_old)
 }
 
-/// What the journal counts as lost: blocks that are left out, whatever for, unless an operator has
-/// switched them off. A snapshot is the whole page, as it was.
-fn value(page: &PageReport<'_>, worth: &BTreeMap<String, u64>, whole: u64) -> Option<Counts> {
-    if !page.finished {
-        return None;
-    }
-    if page.status >= 500 {
-        return Some(of_value(whole, whole));
-    }
-    if page.status != 200 {
-        return None;
-    }
-    if page.snapshot.is_some() {
-        return Some(of_value(whole, 0));
-    }
-    let (mut measured, mut missed) = (0, 0);
-    for fragment in &page.fragments {
-        let worth = worth.get(&*fragment.name).copied().unwrap_or(0);
-        match fragment.outcome {
-            Outcome::Omitted(OmitReason::Unneeded) => {}
-            Outcome::Omitted(OmitReason::Shed(_) | OmitReason::Failed(_)) => {
-                measured += worth;
-                missed += worth;
-            }
-            Outcome::Omitted(OmitReason::Switched)
-            | Outcome::Cached
-            | Outcome::Fetched
-            | Outcome::Partial { .. }
-            | Outcome::Declared
-            | Outcome::Absent
-            | Outcome::Stale(_)
-            | Outcome::Sibling(..)
-            | Outcome::Static(_)
-            | Outcome::Inline(_)
-            | Outcome::DefaultData(_)
-            | Outcome::Lazy(_) => measured += worth,
-        }
-    }
-    Some(of_value(measured, missed))
+/// What metrics and the journal count too, in thousandths, so that whole numbers add up to it. `None` where
+/// nothing was to be had: by who left, and of what is no page.
+fn value(page: &PageReport<'_>) -> Option<Counts> {
+    let mut lost = 0.0;
+    let served = page.value(|_, value| lost += value);
+    let (served, lost) = (thousandths(served), thousandths(lost));
+    (served + lost > 0).then(|| of_value(served + lost, lost))
+}
+
+fn thousandths(value: f64) -> u64 {
+    (value * 1000.0).round() as u64
 }
 
 #[cfg(test)]
 mod tests {
-    use std::borrow::Cow;
     use std::time::Duration;
 
     use super::*;
-    use crate::clock::Moment;
     use crate::degradation::Level;
-    use crate::report::{Cause, Looked};
+    use crate::report::{Cause, OmitReason, example};
 
     fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
     }
 
     fn page(outcome: Outcome) -> PageReport<'static> {
-        let fragment = |name, outcome| FragmentReport {
-            name: Cow::Borrowed(name),
-            outcome,
-            value: 1.0,
-            looked: Looked::default(),
-            age: Some(ms(90_000)),
-            duration: ms(40),
-            span_id: 0,
-        };
-        PageReport {
-            page: Cow::Borrowed("article"),
-            path: Cow::Borrowed("/"),
-            trace_id: 1,
-            span_id: 1,
-            parent_id: 0,
-            is_sampled: false,
-            began: Moment::default(),
-            level: Level::FULL,
-            is_rehearsal: false,
-            status: 200,
-            head_after: ms(10),
-            duration: ms(5000),
-            finished: true,
-            snapshot: None,
-            fragments: vec![
-                fragment("article", Outcome::Fetched),
-                fragment("more", outcome),
-            ],
-            attempts: Vec::new(),
+        let blocks = [
+            ("article", 100.0, Outcome::Fetched),
+            ("more", 40.0, outcome),
+        ];
+        let mut page = example::page(200, &blocks, 5000);
+        page.head_after = ms(10);
+        for block in &mut page.fragments {
+            (block.age, block.duration) = (Some(ms(90_000)), ms(40));
         }
+        page
     }
 
     fn counts(promise: Promise, page: &PageReport<'_>) -> Option<(u64, u64, u64)> {
-        let worth = [("article".to_owned(), 100), ("more".to_owned(), 40)].into();
-        let counts = judge(promise, page, &worth, 140)?;
+        let counts = judge(promise, page)?;
         Some((counts.measured, counts.missed, counts.missed_pages))
     }
 
@@ -214,15 +155,15 @@ mod tests {
         let failed = page(Outcome::Omitted(OmitReason::Failed(Cause::Timeout)));
         assert_eq!(counts(CORE, &failed), GOOD);
         assert_eq!(counts(ALL, &failed), BAD);
-        assert_eq!(counts(Promise::Value, &failed), Some((140, 40, 1)));
+        assert_eq!(counts(Promise::Value, &failed), Some((140_000, 40_000, 1)));
         let shed = page(Outcome::Omitted(OmitReason::Shed(Level::new(1))));
-        assert_eq!(counts(Promise::Value, &shed), Some((140, 40, 1)));
+        assert_eq!(counts(Promise::Value, &shed), Some((140_000, 40_000, 1)));
         let off = page(Outcome::Omitted(OmitReason::Switched));
         assert_eq!(counts(ALL, &off), GOOD);
-        assert_eq!(counts(Promise::Value, &off), Some((140, 0, 0)));
+        assert_eq!(counts(Promise::Value, &off), Some((100_000, 0, 0)));
         let instead = page(Outcome::Static(Cause::Timeout));
         assert_eq!(counts(ALL, &instead), BAD);
-        assert_eq!(counts(Promise::Value, &instead), Some((140, 0, 0)));
+        assert_eq!(counts(Promise::Value, &instead), Some((100_000, 0, 0)));
     }
 
     #[test]
@@ -239,7 +180,7 @@ mod tests {
         assert_eq!(counts(fresh(ms(89_999)), &snapshot), BAD);
         assert_eq!(counts(CORE, &snapshot), GOOD);
         assert_eq!(counts(ALL, &snapshot), BAD);
-        assert_eq!(counts(Promise::Value, &snapshot), Some((140, 0, 0)));
+        assert_eq!(counts(Promise::Value, &snapshot), Some((140_000, 0, 0)));
     }
 
     #[test]
@@ -268,6 +209,6 @@ mod tests {
             status: 503,
             ..page(Outcome::Omitted(OmitReason::Unneeded))
         };
-        assert_eq!(counts(Promise::Value, &failed), Some((140, 140, 1)));
+        assert_eq!(counts(Promise::Value, &failed), Some((140_000, 140_000, 1)));
     }
 }
