@@ -39,8 +39,8 @@ pub enum Job<'j> {
     Assemble,
 }
 
-/// What a job takes besides what it does: for rehearsals of load on a machine that is faster than the
-/// load, whose results are then the same on any machine.
+/// What a job takes at least, what it does and the way to its thread included: for rehearsals of load on a
+/// machine that is faster than the load, whose results are then the same on any machine.
 pub type Emulation = Arc<dyn Fn(Job<'_>) -> Duration + Send + Sync>;
 
 /// The permits, and who waits for them.
@@ -259,10 +259,17 @@ impl Turn {
     /// Gives it back, and tells how long it was held.
     pub async fn end(self, job: Job<'_>) -> Duration {
         if let Some(emulation) = &self.executor.emulation {
-            let span = emulation(job);
-            // a timer of the runtime counts in whole milliseconds, which is as long as a job
-            let slept = spawn_blocking(move || thread::sleep(span)).await;
-            slept.expect("sleeping does not panic");
+            let elapsed = self
+                .executor
+                .clock
+                .now()
+                .saturating_duration_since(self.began);
+            let left = emulation(job).saturating_sub(elapsed);
+            if !left.is_zero() {
+                // a timer of the runtime counts in whole milliseconds, which is as long as a job
+                let slept = spawn_blocking(move || thread::sleep(left)).await;
+                slept.expect("sleeping does not panic");
+            }
         }
         let now = self.executor.clock.now();
         now.saturating_duration_since(self.began)

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
@@ -18,6 +19,9 @@ pub(crate) struct Settings {
     /// How many times too high the most that can be done is said to be.
     pub(crate) rate_max_factor: f64,
 }
+
+/// Constants of the law that are tried out, as lines of its table; none where the defaults are judged.
+pub(crate) static TRIED: OnceLock<String> = OnceLock::new();
 
 /// The files, gone with the value.
 pub(crate) struct Site(TempDir);
@@ -90,10 +94,12 @@ fn declaration(settings: Settings, origins: &[SocketAddr]) -> String {
          workers = {WORKERS}\n\
          reader_cookie = \"session\"\n"
     );
+    toml += "[degradation.work_rate]\n";
     if settings.rate_max_factor > 1.0 {
         let rate_max = settings.rate_max_factor * RATE_MAX;
-        let _ = writeln!(toml, "[degradation.work_rate]\nrate_max = {rate_max:?}");
+        let _ = writeln!(toml, "rate_max = {rate_max:?}");
     }
+    toml += TRIED.get().map_or("", String::as_str);
     let breaker = if settings.is_on {
         BREAKER
     } else {

@@ -8,6 +8,7 @@ use super::judge::{Hold, Unit, at_most};
 use super::results::{Outcome, Results, Run};
 use super::rows::{self, Row};
 use super::run::play;
+use super::site::TRIED;
 
 const USAGE: &str = "\
 tests/run degradation [ROW...] [OPTION...]
@@ -20,6 +21,7 @@ half of its runs hold everything; it is not run again once that is decided.
   --short        short phases, to try things out: what comes out says little
   --json FILE    where results are kept; those of other rows stay (target/degradation/results.json)
   --report FILE  write the report of all results there, with its graphs beside it
+  --law KEY=VALUE  try this constant of the law instead of its default
   --list         say what the rows are
 ";
 
@@ -66,6 +68,7 @@ impl Arguments {
             json: target.join("degradation/results.json"),
             report: None,
         };
+        let mut tried = String::new();
         let mut names = Vec::new();
         let mut is_report_only = false;
         let mut words = words.iter();
@@ -78,6 +81,7 @@ impl Arguments {
                 "--short" => arguments.is_short = true,
                 "--json" => arguments.json = value()?.into(),
                 "--report" => arguments.report = Some(value()?.into()),
+                "--law" => tried += &format!("{}\n", value()?),
                 "--runs" => {
                     let text = value()?;
                     let runs = text.parse().ok().filter(|runs| (1..=99).contains(runs));
@@ -89,6 +93,7 @@ impl Arguments {
                 name => names.push(name),
             }
         }
+        TRIED.get_or_init(|| tried);
         if !is_report_only {
             arguments.rows = chosen(&names)?;
         }
@@ -132,7 +137,10 @@ fn run_row(row: &Row, arguments: &Arguments) -> Outcome {
         scene.phases = scene.phases.shortened(scene.places == 1);
     }
     let mut outcome = Outcome {
-        title: row.title.to_owned(),
+        title: match TRIED.get().map_or("", |tried| tried.trim_end()) {
+            "" => row.title.to_owned(),
+            tried => format!("{}; with {}", row.title, tried.replace('\n', ", ")),
+        },
         is_short: arguments.is_short,
         date: jiff::Timestamp::now()
             .strftime("%Y-%m-%d %H:%M")
