@@ -24,6 +24,9 @@ const UNKNOWN: (f64, f64) = (35.0, 70.0);
 const FROZEN: (f64, f64) = (70.0, 90.0);
 const PINNED: (f64, f64) = (92.0, 100.0);
 
+/// How long more and fewer readers than on average come while the rate is frozen.
+const TIDE_S: f64 = 5.0;
+
 /// Two thetas that differ by less are the same: the costs that they are measured in move a little too.
 const SAME_THETA: f64 = 0.01;
 
@@ -84,7 +87,13 @@ pub(super) fn rows() -> Vec<Row> {
                     rate: |at, phases| {
                         // the baselines are made at the normal load
                         let times = if at < phases.warm { 1.0 } else { 2.2 };
-                        2.0 * NORMAL_RATE * times
+                        // theta is to move while the rate cannot, or nothing is seen of its order
+                        let tide = match part(phases, FROZEN).contains(&at) {
+                            true if at % (2.0 * TIDE_S) < TIDE_S => 0.85,
+                            true => 1.15,
+                            false => 1.0,
+                        };
+                        2.0 * NORMAL_RATE * times * tide
                     },
                     is_impatient: false,
                 },
