@@ -156,12 +156,9 @@ const CALM: u64 = 20;
 
 /// Turns of theta by a tenth and more that a change of the load or of the composer's speed may cause. Between
 /// two changes what can be afforded goes one way, or stays where it is, so theta has to turn once at most;
-/// and the play with which it follows is more than chance and what is learned of R come to, but for one dip
-/// in a run. Whatever origins do gives it no reason to turn at all.
+/// and the play with which it follows is more than chance and what is learned of R come to. Whatever origins
+/// do gives it no reason to turn at all.
 const TURNS: f64 = 1.0;
-
-/// The turns of that dip: down, and back.
-const DIP: f64 = 2.0;
 
 /// How long after the last change theta may be on its way back, in seconds. From then on it may not fall by
 /// a tenth any more.
@@ -246,10 +243,7 @@ fn falls(run: &Run, from: u64) -> f64 {
 fn kept(run: &Run, changes: u32) -> Result<(), String> {
     let summary = &run.summary;
     let minutes = (WILD + CALM) as f64 / 60.0;
-    let (turns, most) = (
-        summary.swings * minutes,
-        TURNS * f64::from(changes) + DIP,
-    );
+    let (turns, most) = (summary.swings * minutes, TURNS * f64::from(changes));
     // the load is half of the usual one a second after the wild time
     let fall = falls(run, WILD + 1 + SETTLES);
     match () {

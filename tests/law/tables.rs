@@ -74,13 +74,17 @@ pub(crate) fn check_figures(runs: &BTreeMap<String, Summary>, is_rewritten: bool
     let made = rewritten(&text, FIGURES, |_, cells| {
         let mut cells = cells.iter();
         let name = cells.next().unwrap().to_string();
-        let summary = runs.get(&name).unwrap_or_else(|| panic!("no scenario {name}"));
+        let summary = runs
+            .get(&name)
+            .unwrap_or_else(|| panic!("no scenario {name}"));
         let figures = figures(summary).into_iter().zip(cells);
         let beside = |(mine, cell): (String, &&str)| match cell.split_once(" / ") {
             Some((_, simulated)) => format!("{mine} / {simulated}"),
             None => panic!("{name}: what is after the stroke in `{cell}`?"),
         };
-        std::iter::once(name.clone()).chain(figures.map(beside)).collect()
+        std::iter::once(name.clone())
+            .chain(figures.map(beside))
+            .collect()
     });
     if is_rewritten {
         fs::write(&path, &made).unwrap();
@@ -123,7 +127,10 @@ fn the_tables_of_who_else_could_decide_are_what_runs_come_to() {
     // of each table, scenario and column: utility and bad seconds
     let got = Mutex::new(BTreeMap::new());
     super::each(2 * names.len() * DECIDE.len(), |index| {
-        let (table, rest) = (index / (names.len() * DECIDE.len()), index % (names.len() * DECIDE.len()));
+        let (table, rest) = (
+            index / (names.len() * DECIDE.len()),
+            index % (names.len() * DECIDE.len()),
+        );
         let (name, column) = (&names[rest / DECIDE.len()], rest % DECIDE.len());
         let mut scenario = match table {
             0 => scenario(name),
@@ -133,11 +140,15 @@ fn the_tables_of_who_else_could_decide_are_what_runs_come_to() {
         scenario.degradation.control = Control::called(DECIDE[column], workers).unwrap();
         let summary = simulate::run(&scenario, scenario.seed, start).summary;
         let cell = (summary.utility, summary.bad_seconds);
-        got.lock().unwrap().insert((table, name.clone(), column), cell);
+        got.lock()
+            .unwrap()
+            .insert((table, name.clone(), column), cell);
         Ok(())
     });
     let got = got.into_inner().unwrap();
     let shown = |(utility, bad): (f64, f64)| format!("{utility:.3}, {bad:.0} s");
+    // it may have been written to meanwhile
+    let text = fs::read_to_string(&path).unwrap();
     let made = rewritten(&text, RIVALS, |table, cells| {
         let name = cells[0];
         let of = |column: usize| match name {
