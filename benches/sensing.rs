@@ -288,15 +288,12 @@ async fn run(what: &str, times: u32) {
         }
         "looks" => {
             let stop = CancellationToken::new();
-            let lag = Arc::clone(&server.lag);
-            let clock = server.composer.clock();
-            let measuring = tokio::spawn({
-                let stop = stop.clone();
-                async move { lag.measure(clock, stop).await }
-            });
-            tokio::time::sleep(TICK / LOOKS_A_TICK * times).await;
-            stop.cancel();
-            measuring.await.unwrap();
+            let measuring = server.lag.measure(server.composer.clock(), stop.clone());
+            let waiting = async {
+                tokio::time::sleep(TICK / LOOKS_A_TICK * times).await;
+                stop.cancel();
+            };
+            futures::join!(measuring, waiting);
         }
         _ => panic!("pages, sensing, turns, ticks, idle or looks, and how many times"),
     }
