@@ -29,7 +29,6 @@ use crate::clock::Clock;
 use crate::compose::{Composer, Edition, probe};
 use crate::config::{self, Diagnostics, Loaded};
 use crate::degradation::executor::Emulation;
-use crate::degradation::mode::Effect;
 use crate::degradation::{Executor, Level, Mode, NoSuchLevel};
 use crate::fetch::dns::{self, Resolver};
 use crate::fetch::{Fetcher, Means, Origin, http::HttpOrigin};
@@ -523,22 +522,9 @@ async fn recall_learned(settings: &ServerSettings) -> (Option<Arc<LearnedFile>>,
     (Some(file), learned)
 }
 
-/// Whether a fragment is to be asked for although nobody's page shows it at present: it will be shown
-/// again, and nobody else finds out how its origin is. Where degradation is off it is as declared: what is
-/// not shown is not asked for.
+/// See [`site::governed::is_given_up`].
 fn is_given_up(mode: Arc<ArcSwap<Mode>>) -> impl Fn(&Site, FragmentId) -> bool {
-    move |site, id| {
-        if site.degradation.mode == site::Mode::Off {
-            return false;
-        }
-        let mode = mode.load();
-        if mode.effect == Effect::None {
-            return false;
-        }
-        let name = &site.fragment(id).name;
-        let is_shed = site.ladder.sheds(mode.level_of_all(), id);
-        (is_shed && !mode.overrides.is_on(name)) || mode.overrides.is_off(name)
-    }
+    move |site, id| site::governed::is_given_up(&mode.load(), site, id)
 }
 
 /// Pages in flight for each core, where the site does not say. Measured at twice the capacity of one

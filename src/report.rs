@@ -446,6 +446,8 @@ pub enum Event {
         sample: Sample,
         /// What the law says.
         decision: Decision,
+        /// The share of the optional requests that origins can take.
+        phi: f64,
         /// Whether it only says so.
         is_dry_run: bool,
     },

@@ -24,6 +24,7 @@ pub mod availability;
 pub mod debug;
 pub mod degradation;
 pub mod fit;
+pub mod governed;
 pub mod origin;
 pub mod page;
 pub mod route;

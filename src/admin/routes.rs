@@ -385,7 +385,7 @@ fn deciding() -> Vec<Route> {
                     .path("subject", SUBJECT)
                     .query::<String>("by", "Who does.")
                     .json::<switches::Done>(200, "It is not in force any more.")
-                    .text(400, "The subject or the query is no text.")
+                    .text(400, "The subject or the query is no text, or `by` is too long or cannot be shown.")
                     .text(404, "Nothing is set, or there is no such subject."),
             )
             .limited(switches::BODY_BYTES_MAX),

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Moment;
 use crate::config::values::nearest;
 use crate::degradation::switches::schedule::{Edge, read_moment};
-use crate::degradation::switches::{Act, Factor, Key, SPAN, Subject, Unfit};
+use crate::degradation::switches::{Act, Factor, Key, SPAN, Subject, Unfit, name_of};
 use crate::degradation::{Level, Switch};
 use crate::fragment::quantity::parse_duration;
 use crate::site::Site;
@@ -27,6 +27,9 @@ type Shared = State<Arc<AdminState>>;
 
 /// Largest body, in bytes: an owner and a reason are short.
 pub(super) const BODY_BYTES_MAX: usize = 16 << 10;
+
+/// Who has taken a switch back, where nobody says so.
+const NOBODY_NAMED: &str = "admin API";
 
 /// Why something was not done: a status and what to do instead.
 type Refusal = (StatusCode, String);
@@ -311,9 +314,11 @@ pub(super) async fn clear(
         Ok(key) => key,
         Err(refusal) => return answer(refusal),
     };
-    let by = query.by.as_deref().unwrap_or("admin API");
-    // it goes into the log, as it is
-    let by: String = by.chars().filter(|c| !c.is_control()).take(64).collect();
+    // it goes into the log and the journal as it is
+    let by = match name_of(query.by.as_deref().unwrap_or_default()) {
+        Ok(by) => by.unwrap_or_else(|| NOBODY_NAMED.to_owned()),
+        Err(unfit) => return refused(&unfit),
+    };
     let Some(switch) = state.switches.clear(&key, &by) else {
         let by_clock = key.from.is_none().then_some(&key.subject);
         let by_clock = by_clock.and_then(|subject| state.switches.scheduled_by(subject));

@@ -19,13 +19,12 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Instant;
 use crate::compose::{Composer, Edition};
-use crate::degradation::costs::{Charge, Shape};
-use crate::degradation::governor::{Asked, Seen, TICK, Turned};
+use crate::degradation::governor::{Seen, TICK, Turned};
 use crate::degradation::meters::Counted;
 use crate::degradation::mode::Effect;
-use crate::degradation::{BlockReading, Governor, Lag, Law, Level, Mode, Overrides, Step};
-use crate::fragment::{Fragment, FragmentId, Source};
+use crate::degradation::{Governor, Lag, Law, Level, Mode, Overrides};
 use crate::report::{Event, Throttle};
+use crate::site::governed::{asked, charges, effect, shape};
 use crate::site::{self, Site};
 use crate::telemetry::Samples;
 
@@ -244,27 +243,13 @@ impl Governing {
             to: level,
             sample: turned.sample,
             decision: mode.decision,
+            phi: mode.phi,
             is_dry_run: !mode.gives_up(),
         };
         let observers = self.composer.observers();
         observers.iter().for_each(|observer| observer.event(&event));
         *told = Told { level, at: now };
     }
-}
-
-/// What was seen of the optional fragments that are asked of an origin.
-fn asked(site: &Site, readings: &[(FragmentId, BlockReading)]) -> Vec<Asked> {
-    let asked = readings.iter().filter_map(|(id, reading)| {
-        let Source::Http { origin, .. } = site.fragment(*id).source else {
-            return None;
-        };
-        Some(Asked {
-            place: id.index(),
-            origin: origin.index(),
-            reading: *reading,
-        })
-    });
-    asked.collect()
 }
 
 /// What the first pages are planned by, before there was a tick.
@@ -275,57 +260,13 @@ pub(super) fn first(site: &Site) -> Mode {
     }
 }
 
-fn effect(mode: site::Mode) -> Effect {
-    match mode {
-        site::Mode::On => Effect::GivesUp,
-        site::Mode::DryRun => Effect::DryRun,
-        site::Mode::Off => Effect::None,
-    }
-}
-
-/// What is declared, as far as costs are concerned.
-fn shape(site: &Site) -> Shape {
-    let members = |page: &site::Page| {
-        let members = page.members.iter();
-        members.map(|member| member.fragment.index()).collect()
-    };
-    let blocks = |step: &Step| step.blocks.iter().map(|block| block.index()).collect();
-    Shape {
-        pages: site.pages.iter().map(members).collect(),
-        steps: site.ladder.steps().iter().map(blocks).collect(),
-        names: site.fragments.iter().map(|f| f.name.clone()).collect(),
-        items: site
-            .fragments
-            .iter()
-            .map(|f| f.list.as_ref().map(|list| list.item.index()))
-            .collect(),
-    }
-}
-
-/// What is to be made of the cost of each fragment.
-fn charges(
-    site: &Site,
-    overrides: &Overrides,
-    readings: &[(FragmentId, BlockReading)],
-) -> Vec<Charge> {
-    let charge = |fragment: &Fragment| match () {
-        () if overrides.off.contains(&fragment.name) => Charge::Nothing,
-        () if overrides.on.contains(&fragment.name) => Charge::Kept,
-        () => Charge::Usual,
-    };
-    let mut charges: Vec<Charge> = site.fragments.iter().map(charge).collect();
-    for (id, _) in readings.iter().filter(|(_, reading)| reading.is_open) {
-        charges[id.index()] = Charge::Nothing;
-    }
-    charges
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cache::Cache;
     use crate::clock::Clock;
     use crate::config;
+    use crate::degradation::costs::Shape;
     use crate::degradation::{Cut, Decision};
     use crate::fetch::{Fetcher, Means};
 

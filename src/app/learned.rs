@@ -5,7 +5,8 @@
 //! knew before.
 //!
 //! Invariants: the file is whole, the old one or the new one, whenever the process ends; one that cannot
-//! be read is set aside and said so, and costs what was learned, and nothing else.
+//! be read is set aside and said so, and costs what was learned, and nothing else. A figure that nobody can
+//! have learned is left out and said so, and costs that figure alone.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -104,7 +105,7 @@ impl LearnedFile {
     /// What it holds; nothing, where it cannot be read.
     pub(super) fn load(&self) -> Learned {
         let why = match self.read() {
-            Ok(learned) => return learned,
+            Ok(learned) => return self.sound(learned),
             Err(Unread::Missing) => return Learned::default(),
             Err(Unread::Because(why)) => why,
         };
@@ -124,6 +125,32 @@ impl LearnedFile {
             ),
         }
         Learned::default()
+    }
+
+    /// The same without the figures that nobody can have learned, which is said: an answer takes time, and
+    /// work gets done.
+    fn sound(&self, mut learned: Learned) -> Learned {
+        let path = self.path.display();
+        let is_one = |figure: f64| figure.is_finite() && figure > 0.0;
+        if let Some(rate) = learned.rate.filter(|rate| !is_one(*rate)) {
+            tracing::warn!(
+                file = %path,
+                "{path}: `rate_ms_per_s` is {rate}, and work gets done at a rate over 0: it is learned anew"
+            );
+            learned.rate = None;
+        }
+        learned.baselines.retain(|block, baseline| {
+            let is_one = is_one(*baseline);
+            if !is_one {
+                tracing::warn!(
+                    file = %path,
+                    "{path}: `baselines_ms` of {block} is {baseline}, and an answer takes more than 0: it is \
+                     learned anew"
+                );
+            }
+            is_one
+        });
+        learned
     }
 
     fn read(&self) -> Result<Learned, Unread> {
@@ -249,6 +276,26 @@ mod tests {
             assert_eq!(fs::read_to_string(aside).unwrap(), content);
             file.save(learned());
             assert_eq!(file.load(), learned(), "{content}");
+        }
+    }
+
+    #[test]
+    fn figures_that_nobody_can_have_learned_are_learned_anew() {
+        let (_folder, file) = file();
+        let write = |text: &str| {
+            fs::create_dir_all(file.path.parent().unwrap()).unwrap();
+            fs::write(&file.path, text).unwrap();
+        };
+        for wrong in ["-4", "0", "-0.0", "-1e300"] {
+            write(&format!(
+                "{{\"version\": 1, \"cores\": 2, \"rate_ms_per_s\": {wrong}, \
+                 \"baselines_ms\": {{\"agenda\": 22.5, \"ads\": {wrong}}}}}"
+            ));
+            let learned = file.load();
+            assert_eq!((learned.rate, learned.rate_of(2)), (None, None), "{wrong}");
+            // and what is sound is kept
+            let baselines: Vec<_> = learned.baselines.into_iter().collect();
+            assert_eq!(baselines, [("agenda".to_owned(), 22.5)], "{wrong}");
         }
     }
 

@@ -27,12 +27,15 @@ impl Pace {
 
 /// The longest that one look counts for: after a suspended machine or a stalled process nobody knows how
 /// things were meanwhile.
+/// From: a bound against a machine that was asleep.
 pub const SPAN_MAX: Duration = Duration::from_secs(1);
 
 /// The shortest.
+/// From: a bound against dividing by nothing.
 pub const SPAN_MIN: Duration = Duration::from_millis(1);
 
 /// How long a step takes to be seen whole, in times of the quick average: 95 % of it.
+/// From: arithmetic: 1 - exp(-3).
 const STEP_LASTS: f64 = 3.0;
 
 /// Events a second, averaged.

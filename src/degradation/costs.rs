@@ -18,13 +18,16 @@ use super::meters::Counted;
 use super::sample::Costs;
 
 /// Costs are averages over so long: the work of a block changes with a deployment, not with the load.
+/// From: simulation, minutes.
 const COST_TIME: Duration = Duration::from_secs(120);
 
 /// The mix of pages is an average over so long: a crowd comes for one article.
+/// From: found by hand. Differs: the simulation had one page.
 const MIX_TIME: Duration = Duration::from_secs(10);
 
 /// With fewer exchanges a second than that, five in a tick, what the process does for itself is a good
 /// part of what it does, and nothing is made of what is not seen.
+/// From: found by hand. Differs: the simulation saw all work.
 const EXCHANGES_MIN: f64 = 50.0;
 
 /// A ratio of two sums that both fade.

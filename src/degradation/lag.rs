@@ -15,25 +15,32 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{Clock, Instant};
 
 /// Between two looks.
+/// From: simulation, a ticker of 10 ms.
 const TICK: Duration = Duration::from_millis(10);
 
 /// What is forgotten of a past lag at each look: half of it in 70 ms.
+/// From: found by hand.
 const KEPT_PERCENT: u64 = 90;
 
 /// A lag that says nothing, however short the time was: a scheduler's turn is a few milliseconds on a
 /// busy machine.
+/// From: found by hand.
 const MIN: Duration = Duration::from_millis(20);
 
 /// The share of the time that an origin had beyond which a lag may be why it seems late.
+/// From: found by hand.
 const SHARE: u32 = 4;
 
 /// A lag by which one can tell that work has to wait: more than a timer's own coarseness.
+/// From: found by hand.
 const NOTABLE: Duration = Duration::from_millis(5);
 
 /// How often an answer waits for this process: its head, its body, and the end of that.
+/// From: how an answer is read.
 const WAITS: u32 = 3;
 
 /// What a look is late by on an idle machine at most: a timer's own coarseness.
+/// From: the resolution of timers.
 const COARSE: Duration = Duration::from_millis(2);
 
 /// The present lag.

@@ -19,6 +19,8 @@ use crate::clock::Instant;
 /// Once the oldest of the new pages has waited for this share of its patience the newest is next.
 /// Maurer, "Fail at Scale", ACM Queue 13(8), 2015, calls this adaptive LIFO; three quarters leave the
 /// rest to be served in time.
+/// From: found in the simulator, after the adaptive LIFO of Maurer 2015. Differs: the simulation served in
+/// order, up to 60 ms.
 pub const NEWEST_FIRST_AFTER: f64 = 0.75;
 
 /// How far a page is whose work waits.

@@ -175,9 +175,11 @@ const BUCKETS_PER_OCTAVE: f64 = 8.65;
 const OCTAVES_BELOW: f64 = 5.0;
 
 /// Spans that are kept apart, each as long as a tick.
+/// From: simulation, the pages of the last second.
 const SPANS: usize = 10;
 
 /// Pages under which a percentile says nothing.
+/// From: simulation, 20.
 const PAGES_MIN: u32 = 20;
 
 /// How long the pages of the last ticks took, each as a share of its target.

@@ -43,92 +43,116 @@ mod seen;
 use seen::{Block, NOTABLE, SLOW_LOSS_MAX, Strain};
 
 /// A loss that is none.
+/// From: found in the simulator. Differs: the simulation had no such rule.
 const NONE: f64 = 0.02;
 
 /// What one cut takes, at least and at most.
+/// From: found in the simulator. Differs: the simulation had no such rule.
 const CUT: (f64, f64) = (0.05, 0.8);
 
 /// What the requests that are left are to take at most, in times what is usual, where they are cut for
 /// that.
+/// From: found in the simulator. Differs: the simulation had no such rule.
 const SLOW_AIM: f64 = 1.3;
 
 /// Between two cuts, in seconds: until answers tell of the last one.
+/// From: found in the simulator. Differs: the simulation had no such rule.
 const CUT_PAUSE_S: f64 = 0.3;
 
 /// The same for what only slow answers tell, once it is known that the shortage is shared, and what one
 /// cut takes for that at least and at most: a queue that is vanishing is long for a while.
+/// From: found in the simulator. Differs: the simulation had no such rule.
 const CUT_SLOW_PAUSE_S: f64 = 0.7;
 const CUT_SLOW: (f64, f64) = (0.12, 0.25);
 
 /// A loss under this share of what it was two ticks ago is vanishing already.
+/// From: found in the simulator. Differs: the simulation had no such rule.
 const VANISHING: f64 = 0.9;
 
 /// For how long nobody is strained before it grows, in seconds.
+/// From: found in the simulator. Differs: the simulation had no such rule.
 const REST_S: f64 = 0.5;
 
 /// Growth, as a share of what is asked for, a second: usually, where answers take no longer than usual,
 /// and near the capacity at which it last went wrong.
+/// From: found in the simulator. Differs: the simulation had no such rule.
 const GROWTH: f64 = 0.06;
 const GROWTH_WELL: f64 = 0.4;
 const GROWTH_NEAR: f64 = 0.004;
 
 /// Answers take no longer than usual, in times what is usual.
+/// From: found in the simulator. Differs: the simulation had no such rule.
 const WELL: f64 = 1.25;
 
 /// It grows while answers take less than this share of what is tolerated.
+/// From: found in the simulator. Differs: the simulation had no such rule.
 const ROOM: f64 = 0.95;
 
 /// Over how long it is averaged how slow answers are at present, and how slow they are while it grows
 /// with care; where they are so much quicker than that for so many seconds something has changed for the
 /// better, and there is no reason for care any more.
+/// From: found in the simulator. Differs: the simulation had no such rule.
 const SLOWNESS_TAU: Duration = Duration::from_millis(700);
 const CAREFUL_TAU: Duration = Duration::from_secs(30);
 const BETTER: f64 = 0.82;
 const BETTER_S: f64 = 1.0;
 
 /// How long after a cut it is as it will be, in seconds.
+/// From: found in the simulator. Differs: the simulation had no such rule.
 const SETTLED_S: f64 = 3.0;
 
 /// By when the first cuts must have helped, in seconds: answers take less than this share of the longest
 /// that they took meanwhile.
+/// From: found in the simulator. Differs: the simulation had no such rule.
 const JUDGED_S: f64 = 3.0;
 const HELPED: f64 = 0.75;
 
 /// For how long nothing is cut where that has not helped, at first and at most, in seconds.
+/// From: found in the simulator. Differs: the simulation had no such rule.
 const HELPLESS_S: (f64, f64) = (10.0, 80.0);
 
 /// Above this share of the capacity at which it last went wrong it grows with care,
+/// From: found in the simulator. Differs: the simulation had no such rule.
 const NEAR: f64 = 0.85;
 
 /// for so long at first, and for so long at most, in seconds.
+/// From: found in the simulator. Differs: the simulation had no such rule.
 const PATIENCE_S: (f64, f64) = (5.0, 40.0);
 
 /// It has grown since the last cut, and did not only follow what is asked for.
+/// From: found in the simulator. Differs: the simulation had no such rule.
 const GROWN: f64 = 1.01;
 
 /// It goes wrong there again above this share of that capacity.
+/// From: found in the simulator. Differs: the simulation had no such rule.
 const AGAIN: f64 = 0.75;
 
 /// While nothing is given up and nobody is strained what is known grows by this share a second until it is
 /// so many times what is asked for, so that chance alone gives nothing up.
+/// From: found in the simulator. Differs: the simulation had no such rule.
 const HEADROOM_GROWTH: f64 = 0.2;
 const HEADROOM: f64 = 1.5;
 
 /// Beyond that it is forgotten by this share a second.
+/// From: found in the simulator. Differs: the simulation had no such rule.
 const DRIFT: f64 = 0.02;
 
 /// It is forgotten for good when it is so many times what is asked for.
+/// From: found in the simulator. Differs: the simulation had no such rule.
 const AMPLE: f64 = 4.0;
 
 /// For how long a block is strained alone until it is left to its limiter, and well until it is not
 /// any more; in seconds.
+/// From: found in the simulator. Differs: the simulation had no such rule.
 const ALONE_S: f64 = 2.0;
 const TOGETHER_S: f64 = 3.0;
 
 /// A step that fewer readers than this would keep, for so many seconds, is given up as a whole; it is
 /// back when so many would.
+/// From: simulation, proposed: 20 % for 5 s.
 const TINY: f64 = 0.2;
 const TINY_S: f64 = 5.0;
+/// From: found in the simulator. Differs: the simulation proposed no way back.
 const TINY_BACK: f64 = 0.3;
 
 /// What is seen of an optional block in a tick.

@@ -89,7 +89,7 @@ pub enum Unfit {
     /// It would not fit where it is shown.
     #[error("`{what}` is too long: {length} characters, at most {max} are kept")]
     TooLong {
-        /// The owner or the reason.
+        /// The owner, the reason, or who takes it back.
         what: &'static str,
         /// How long it is.
         length: usize,
@@ -261,6 +261,12 @@ fn signed(owner: &str, reason: &str) -> Result<(String, String), Unfit> {
     let owner = said("owner", owner, OWNER_MAX)?.ok_or(Unfit::NoOwner)?;
     let reason = said("reason", reason, REASON_MAX)?.ok_or(Unfit::NoReason)?;
     Ok((owner, reason))
+}
+
+/// The name of whoever takes a switch back, as it is kept; `None` if it is nothing. It is held to what an
+/// owner is held to.
+pub fn name_of(by: &str) -> Result<Option<String>, Unfit> {
+    said("by", by, OWNER_MAX)
 }
 
 /// What somebody has said, if it can be kept; `None` if it is nothing.

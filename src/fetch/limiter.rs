@@ -44,64 +44,86 @@ mod tests;
 use usual::Usual;
 
 /// Answers that are judged together.
+/// From: simulation, 16.
 const SAMPLE: u32 = 16;
 
 /// With fewer answers than that, how long is waited for them; and what one sample counts for at most.
+/// From: simulation, 1 s.
 const SAMPLE_TIME: Duration = Duration::from_secs(1);
 
 /// With fewer answers than this nothing is judged, however long that takes.
+/// From: simulation, 2.
 const SAMPLE_MIN: u32 = 2;
 
 /// What a request that has missed its deadline is taken to have lasted, in deadlines: it has taken
 /// longer, and how much longer is not known.
+/// From: simulation, 1.5.
 const MISS: f64 = 1.5;
 
 /// What is quicker than this is measured of the network and of this machine's scheduler more than of an
 /// origin, in milliseconds.
+/// From: found by hand. Differs: the simulation had no network.
 const USUAL_MIN_MS: f64 = 10.0;
 
 /// For how long an origin is slow with next to nothing asked of it before that is its speed.
+/// From: found by hand. Differs: in the simulation what is usual never became slower.
 const SLOW_FOR_GOOD: Duration = Duration::from_secs(120);
 
 /// The limit to begin with, or so many times what was under way at once by then; and its bounds: the
 /// ceiling is raised where an origin may have more.
+/// From: simulation, 20.
 const LIMIT_BEGIN: f64 = 20.0;
+/// From: found by hand. Differs: in the simulation nobody asked for thirty items of a list at once.
 const LIMIT_BEGIN_PEAKS: f64 = 2.0;
 /// At so many requests at once nothing is slow because of them.
+/// From: simulation, 2.
 const LIMIT_MIN: usize = 2;
+/// From: simulation, 400.
 const LIMIT_MAX: f64 = 400.0;
 
 /// How quickly a low limit is forgotten while nobody asks.
+/// From: found in the simulator. Differs: in the simulation a low limit stayed until somebody asked.
 const FORGET_TAU: Duration = Duration::from_secs(2);
 
 /// What a sample moves the limit by at most: the sample's share in the new limit, and the least that it
 /// leaves of the old one.
+/// From: simulation, 0.3.
 const SAMPLE_WEIGHT: f64 = 0.3;
+/// From: simulation, 0.5, that of Gradient2 of Netflix concurrency-limits.
 const GRADIENT_MIN: f64 = 0.5;
 
 /// The tolerance of the least important optional fragment, and of the most important one: times what is
 /// usual.
+/// From: simulation, 1.5 to 4.5.
 const TOLERANCE: (f64, f64) = (1.5, 4.5);
 
 /// How quickly the refused share of the requests is forgotten.
+/// From: found in the simulator.
 const REFUSED_TAU: Duration = Duration::from_millis(300);
 
 /// The refused share beyond which fewer readers ask.
+/// From: simulation, 0.05.
 const REFUSED_MAX: f64 = 0.05;
 
 /// What of the share is given up in a tenth of a second where everything is refused; no more than for
 /// [`REFUSED_CAP`] of the requests, so that it takes a second to halve.
+/// From: simulation, 0.1.
 const SHARE_CUT: f64 = 0.1;
+/// From: simulation, 0.8.
 const REFUSED_CAP: f64 = 0.8;
+/// From: simulation, a tick of 100 ms.
 const SHARE_CUT_SPAN: f64 = 0.1;
 
 /// What the share grows by in a second, at nothing and in addition at 1.
+/// From: simulation, 0.2 + 0.2 × share.
 const SHARE_GROWTH: (f64, f64) = (0.2, 0.2);
 
 /// The share that always asks, so that it is known how the origin is.
+/// From: simulation, 0.02.
 const SHARE_MIN: f64 = 0.02;
 
 /// The longest span of a tick that counts: beyond, the machine was asleep.
+/// From: a bound against a machine that was asleep.
 const SPAN_MAX: Duration = Duration::from_secs(1);
 
 /// How much slower than usual a fragment's answers may be before it gives way, in times what is usual:

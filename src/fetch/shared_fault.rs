@@ -15,18 +15,23 @@ use super::verdict::Verdict;
 use super::window::Window;
 
 /// What is looked at: the requests of so long.
+/// From: simulation, 0.5 s.
 const SPAN: Duration = Duration::from_millis(500);
 
 /// With fewer requests than this in that time an origin says nothing.
+/// From: found by hand.
 const REQUESTS_MIN: u32 = 4;
 
 /// Which of them, the worst first, says that it is none of one origin's own.
+/// From: simulation, the third worst.
 const WITNESS: usize = 3;
 
 /// Percent of its requests that must be late.
+/// From: simulation, 20.
 const LATE_PERCENT: u32 = 20;
 
 /// For how long it is so at least: what is asked a moment later may be missed still.
+/// From: found by hand. Differs: the simulation let go at once.
 const HOLD: Duration = Duration::from_millis(500);
 
 const ALL: usize = 0;

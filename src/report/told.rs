@@ -25,6 +25,7 @@ impl fmt::Display for Event {
                 from,
                 to,
                 decision,
+                phi,
                 is_dry_run,
                 ..
             } => {
@@ -37,8 +38,15 @@ impl fmt::Display for Event {
                 let would = if *is_dry_run { "would go" } else { "goes" };
                 write!(
                     f,
-                    "level {would} from {from} to {to}: {reason} (theta {theta:.2}, {:.0} % of pages \
-                     composed, {rate:.0} ms of work a second)",
+                    "level {would} from {from} to {to}: {reason} (theta {theta:.2}, "
+                )?;
+                // it is 1 unless several origins at once are short of breath
+                if *phi < 1.0 {
+                    write!(f, "phi {phi:.2}, ")?;
+                }
+                write!(
+                    f,
+                    "{:.0} % of pages composed, {rate:.0} ms of work a second)",
                     admit * 100.0
                 )
             }

@@ -24,6 +24,8 @@ pub struct Expect {
     pub slowest_max: Option<f64>,
     /// Pages of the whole run that were never answered, at most: none, unless it is said.
     pub unanswered_max: Option<f64>,
+    /// Pages of the whole run that were answered without an article, at most: none, unless it is said.
+    pub without_core_max: Option<f64>,
     /// Percent of pages with an article that its origin has just given, at least.
     pub fresh_core_min: Option<f64>,
     /// Percent of pages answered with a snapshot, at most.
@@ -100,11 +102,13 @@ impl Expect {
         };
         let s = summary;
         let unanswered = Some(self.unanswered_max.unwrap_or(0.0));
+        let without_core = Some(self.without_core_max.unwrap_or(0.0));
         most("bad_seconds_max", self.bad_seconds_max, Some(s.bad_seconds));
         most("p50_max", self.p50_max, Some(s.p50_ms));
         most("p95_max", self.p95_max, Some(s.p95_ms));
         most("slowest_max", self.slowest_max, Some(s.slowest_ms));
         most("unanswered_max", unanswered, Some(s.unanswered));
+        most("without_core_max", without_core, Some(s.without_core));
         most("snapshots_max", self.snapshots_max, Some(s.snapshots));
         most("value_max", self.value_max, Some(s.value));
         most("skipped_max", self.skipped_max, Some(s.skipped));

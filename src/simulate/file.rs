@@ -77,7 +77,8 @@ pub(super) struct Run {
     #[schemars(range(min = 1, max = 1_000_000))]
     pub(super) readers: Option<At<u32>>,
     /// What the law has learned in a life before: milliseconds of work a second.
-    pub(super) learned_rate: Option<f64>,
+    #[schemars(range(min = 0.5, max = 10_000_000.0), example = 1500.0)]
+    pub(super) learned_rate: Option<At<f64>>,
     /// The governor does not come to its turn, from a moment on, for so long.
     pub(super) stalls: Vec<Span>,
 }

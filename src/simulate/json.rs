@@ -54,6 +54,7 @@ fn summary(summary: &Summary) -> Value {
     let Summary {
         pages,
         unanswered,
+        without_core,
         bad_seconds,
         slowest_ms,
         worst_second_p99_ms,
@@ -88,6 +89,7 @@ fn summary(summary: &Summary) -> Value {
     json!({
         "pages": count(*pages),
         "unanswered": count(*unanswered),
+        "without_core": count(*without_core),
         "bad_seconds": count(*bad_seconds),
         "slowest_ms": slowest_ms,
         "worst_second_p99_ms": worst_second_p99_ms,

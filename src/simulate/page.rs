@@ -52,7 +52,7 @@ impl Page {
             awaited: Set::default(),
             raw: Set::default(),
             shown: Set::default(),
-            core: Core::Fresh,
+            core: Core::Missing,
             requests: vec![None; blocks],
         }
     }
@@ -61,6 +61,9 @@ impl Page {
 /// What became of a page's article.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Core {
+    /// It is not on the page: not yet, while that is being made; on one that was answered nothing stood
+    /// in for it, and the server would have had its error page instead.
+    Missing,
     /// As its origin has just given it.
     Fresh,
     /// The last good copy.

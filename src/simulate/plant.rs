@@ -94,6 +94,8 @@ struct Block {
     matter: u64,
     /// When it was last asked for off the page.
     kept_alive: At,
+    /// Whether there is a last good copy of it.
+    has_copy: bool,
 }
 
 /// An origin as it is at present.
@@ -170,6 +172,7 @@ impl<'s> Plant<'s> {
                 limiter,
                 matter: xxhash_rust::xxh3::xxh3_64(block.name.as_bytes()),
                 kept_alive: At::default(),
+                has_copy: false,
             }
         });
         Self {
@@ -339,9 +342,14 @@ impl<'s> Plant<'s> {
             }
             Job::Render(page, block) => {
                 self.deciding.meters().worked(block, took);
+                let known = &mut self.blocks[block];
+                known.has_copy = true;
                 let page_ = self.pages.at(page);
                 page_.raw.remove(block);
                 page_.shown.add(block);
+                if known.grade == Grade::Core {
+                    page_.core = Core::Fresh;
+                }
                 self.assemble_when_ready(page);
             }
             Job::Assemble(page) => {

@@ -89,6 +89,10 @@ fn below(
     Some((id, below))
 }
 
+/// The rates that a law can have learned, in milliseconds of work a second: from the least share of the
+/// least `rate_max` to the greatest one.
+const LEARNED_RATE: (f64, f64) = (0.5, 1e7);
+
 struct Reading<'r> {
     layers: Layers,
     found: &'r mut Diagnostics,
@@ -113,6 +117,8 @@ impl Reading<'_> {
         let composer = self.composer(&layers, &scale, &blocks);
         let loads = self.loads(&layers, &scale);
         let faults = self.faults(&layers, &origins, &shared);
+        let learned = layers.at(|file| file.run.learned_rate.as_ref());
+        let learned_rate = learned.map(|at| self.number(Some(at), 0.0, LEARNED_RATE));
         let event = self.event(&layers, lasts, &loads, &faults, &composer);
         let (_, own) = &layers.own;
         let name = std::path::Path::new(shown).file_stem();
@@ -127,7 +133,7 @@ impl Reading<'_> {
             readers: layers
                 .one(|f| f.run.readers.as_ref())
                 .map_or(2000, |readers| **readers),
-            learned_rate: layers.one(|f| f.run.learned_rate),
+            learned_rate,
             stalls: own.run.stalls.iter().map(spans).collect(),
             composer,
             shared,

@@ -34,6 +34,9 @@ pub struct Summary {
     pub pages: f64,
     /// Pages of the whole run that were never answered.
     pub unanswered: f64,
+    /// Pages of the whole run that were answered without an article: neither its origin nor a copy nor a
+    /// snapshot had one.
+    pub without_core: f64,
     /// Seconds of the whole run whose 95th percentile is over the target.
     pub bad_seconds: f64,
     /// The slowest page of the whole run, in milliseconds.
@@ -124,6 +127,11 @@ impl Summary {
         Self {
             pages: meter.asked as f64,
             unanswered: meter.asked as f64 - meter.pages.len() as f64,
+            without_core: meter
+                .pages
+                .iter()
+                .filter(|page| page.core == Core::Missing)
+                .count() as f64,
             bad_seconds: seconds.bad(target),
             slowest_ms: meter.pages.iter().map(|p| p.took.ms()).fold(0.0, f64::max),
             worst_second_p99_ms: seconds.worst_p99(),
@@ -213,6 +221,7 @@ impl Worth {
 
     fn utility(&self, page: &Answered) -> f64 {
         match page.core {
+            Core::Missing => 0.0,
             Core::Snapshot => SNAPSHOT,
             Core::Stale => STALE + BLOCKS * self.share(page),
             Core::Fresh => FRESH + BLOCKS * self.share(page),

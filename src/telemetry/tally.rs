@@ -270,14 +270,18 @@ impl Observer for Tally {
                 tracing::warn!(%subject, how, owner, reason, "{text}");
             }
             Event::Degraded {
-                from, to, decision, ..
+                from,
+                to,
+                decision,
+                phi,
+                ..
             } => {
                 let Decision {
                     theta, admit, rate, ..
                 } = decision;
                 match to > from {
-                    true => tracing::warn!(%from, %to, theta, admit, rate, "{text}"),
-                    false => tracing::info!(%from, %to, theta, admit, rate, "{text}"),
+                    true => tracing::warn!(%from, %to, theta, phi, admit, rate, "{text}"),
+                    false => tracing::info!(%from, %to, theta, phi, admit, rate, "{text}"),
                 }
             }
             Event::Purged { what, hard, copies } => tracing::info!(what, hard, copies, "{text}"),

@@ -147,6 +147,9 @@ fn the_exit_code_says_whose_fault_it_is() {
     std::fs::write(folder.path().join("empty.jsonl"), "").unwrap();
     std::fs::write(folder.path().join("bad.jsonl"), "\n{\"at_ms\": true}\n").unwrap();
     std::fs::write(folder.path().join("wrong.toml"), "[degradation]\nlaw = 3\n").unwrap();
+    let learned = |rate: &str| format!("[run]\nlearned_rate = {rate}\n");
+    std::fs::write(folder.path().join("learned.toml"), learned("-4")).unwrap();
+    std::fs::write(folder.path().join("unlearned.toml"), learned("nan")).unwrap();
     for (arguments, expected, says) in [
         (&["broken.toml"] as &[&str], 1, ""),
         (
@@ -162,6 +165,8 @@ fn the_exit_code_says_whose_fault_it_is() {
         (&["crowd.toml", "--plot", "."], 1, ". cannot be written"),
         (&["absent.toml"], 2, "absent.toml cannot be read"),
         (&["wrong.toml"], 2, "law = 3"),
+        (&["learned.toml"], 2, "expected a number from 0.5 to 10000000"),
+        (&["unlearned.toml"], 2, "expected a number from 0.5 to 10000000"),
         (
             &["crowd.toml", "--site", "fragments.toml"],
             2,

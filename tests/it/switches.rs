@@ -605,6 +605,37 @@ async fn what_cannot_be_set_is_refused_and_why() {
 }
 
 #[tokio::test]
+async fn whoever_takes_a_switch_back_has_a_name_that_can_be_shown() {
+    let cms = cms().await;
+    let site = site(&cms).await;
+    let operator = Operator::of(&site);
+    operator.switch("block/more", "\"off\": true, ").await;
+    let clear = async |by: &str| {
+        let path = format!("/switches/block/more?by={by}");
+        operator.ask("DELETE", &path, "", &[]).await
+    };
+    let long = "x".repeat(65);
+    // a line end, an escape, what turns the order of reading (in two ways), a line separator
+    for by in [
+        "a%0Ab",
+        "a%1B%5B2J",
+        "a%E2%80%AEb",
+        "a%E2%81%A6b",
+        "a%E2%80%A8b",
+        &long,
+    ] {
+        let (status, said) = clear(by).await;
+        assert_eq!(status, 400, "{by}: {said}");
+        assert!(said.contains("`by`"), "{by}: {said}");
+    }
+    assert_eq!(operator.switches().await.len(), 1, "nothing is taken back");
+    let (status, said) = clear("Zo%C3%A9%20%28nuit%29").await;
+    assert_eq!(status, 200, "{said}");
+    let events = site.events().await.concat();
+    assert!(events.contains("Zoé (nuit)"), "{events}");
+}
+
+#[tokio::test]
 async fn switches_are_for_operators_only() {
     let cms = cms().await;
     let site = newsroom()

@@ -16,14 +16,15 @@ use marbre::cache::Cache;
 use marbre::clock::{Clock, Instant};
 use marbre::compose::{self, Composed, Composer, Edition, Verdict, probe};
 use marbre::config;
-use marbre::degradation::{Level, Overrides, Reader};
+use marbre::degradation::governor::Seen as Sensed;
+use marbre::degradation::{Admission, Governor, Level, Mode, Overrides, Reader};
 use marbre::fetch::state::OriginState;
 use marbre::fetch::{Fetcher, Means, Origin};
 use marbre::fragment::facts::Facts;
 use marbre::fragment::{OriginId, Source};
-use marbre::plan::{self, Plan, request};
+use marbre::plan::{self, Action, Plan, request};
 use marbre::report::{Event, Observer, OriginChange, PageReport};
-use marbre::site::{Found, OriginSpec, Site, Target};
+use marbre::site::{Found, OriginSpec, Site, Target, governed};
 use parking_lot::Mutex;
 use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -93,10 +94,25 @@ impl Observer for Reports {
     }
 }
 
+/// The least that there was of what the governor decides.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Least {
+    pub(crate) theta: f64,
+    pub(crate) admit: f64,
+    pub(crate) phi: f64,
+}
+
+/// What making each fragment of a page, planning the page and putting it together is said to cost: virtual
+/// time does not pass while work is done.
+const WORK: Duration = Duration::from_millis(1);
+
 pub(crate) struct Stage {
     pub(crate) edition: Arc<Edition>,
     pub(crate) origins: BTreeMap<String, FakeOrigin>,
     pub(crate) composer: Arc<Composer>,
+    /// What pages are planned by that ask for no level of their own.
+    mode: Arc<ArcSwap<Mode>>,
+    least: Arc<Mutex<Least>>,
     is_limiting: Arc<AtomicBool>,
     reports: Arc<Reports>,
     asked: Mutex<usize>,
@@ -156,6 +172,12 @@ impl Stage {
             edition: Arc::new(Edition::new(site, fetcher)),
             origins: BTreeMap::new(),
             composer: Arc::new(composer),
+            mode: Arc::new(ArcSwap::from_pointee(Mode::full())),
+            least: Arc::new(Mutex::new(Least {
+                theta: 1.0,
+                admit: 1.0,
+                phi: 1.0,
+            })),
             is_limiting: means.is_limiting,
             reports,
             asked: Mutex::new(0),
@@ -185,6 +207,60 @@ impl Stage {
         let is_off = |site: &Site, id| off.contains(&site.fragment(id).name.as_str());
         tasks.spawn(probe::run(composer, edition, is_off, stop.clone()));
         stop.drop_guard()
+    }
+
+    /// The same with the governor at work, for [`Self::read_by`], as in a server of so many cores.
+    pub(crate) fn governed(&self, cores: usize) -> DropGuard {
+        self.is_limiting.store(true, Ordering::Relaxed);
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let (edition, composer) = (Arc::clone(&self.edition), Arc::clone(&self.composer));
+        let (mode, least) = (Arc::clone(&self.mode), Arc::clone(&self.least));
+        let law = edition.site.degradation.law.for_cores(cores);
+        let mut governor = Governor::new(law, governed::shape(&edition.site), None);
+        let ticking = async move {
+            let site = &edition.site;
+            let mut before = edition.meters.counted();
+            loop {
+                sleep(TICK).await;
+                let readings = edition
+                    .fetcher
+                    .tick(TICK, |id| governor.is_shared(id.index()));
+                let counted = edition.meters.counted();
+                let overrides = Arc::<Overrides>::default();
+                let turned = governor.tick(Sensed {
+                    span: TICK,
+                    counted: counted.since(&before),
+                    queue_delay: composer.executor().take_queue_delay(),
+                    lateness: edition.meters.times.turn(),
+                    // it is real, and time is not
+                    cpu: None,
+                    charges: governed::charges(site, &overrides, &readings),
+                    asked: governed::asked(site, &readings),
+                    effect: governed::effect(site.degradation.mode),
+                    overrides,
+                });
+                before = counted;
+                let decision = turned.mode.decision;
+                let mut least = least.lock();
+                *least = Least {
+                    theta: least.theta.min(decision.theta),
+                    admit: least.admit.min(decision.admit),
+                    phi: least.phi.min(turned.mode.phi),
+                };
+                mode.store(Arc::new(turned.mode));
+            }
+        };
+        tasks.spawn(stop.clone().run_until_cancelled_owned(ticking));
+        let (mode, composer) = (Arc::clone(&self.mode), Arc::clone(&self.composer));
+        let edition = Arc::new(ArcSwap::new(Arc::clone(&self.edition)));
+        let is_off = move |site: &Site, id| governed::is_given_up(&mode.load(), site, id);
+        tasks.spawn(probe::run(composer, edition, is_off, stop.clone()));
+        stop.drop_guard()
+    }
+
+    /// The least that there was of what the governor has decided.
+    pub(crate) fn least(&self) -> Least {
+        *self.least.lock()
     }
 
     /// What has happened to origins, and when.
@@ -262,6 +338,26 @@ impl Stage {
     /// The same for the page of this path; one reader at a time.
     pub(crate) async fn read(&self, path: &str, level: u8) -> Asked {
         self.read_as(Reader::NOBODY, path, level).await
+    }
+
+    /// The page of this path for this reader, at the level that the governor has it at; `None` where a
+    /// server would answer with a snapshot.
+    pub(crate) async fn read_by(&self, reader: Reader, path: &str) -> Option<Asked> {
+        let asked = path.split('#').next().unwrap_or_default();
+        let (site, meters) = (&self.edition.site, &self.edition.meters);
+        let plan = self.plan(asked, 0);
+        meters.arrived(plan.page.index());
+        let Admission::Compose(level) = self.mode.load().admit(reader, 0) else {
+            return None;
+        };
+        let level = level.min(site.ladder.text_only());
+        meters.page_worked(WORK);
+        for step in self.plan(asked, level.get()).steps {
+            if matches!(step.action, Action::Serve(_)) {
+                meters.worked(step.fragment.index(), WORK);
+            }
+        }
+        Some(self.read_as(reader, path, level.get()).await)
     }
 
     /// The same for this reader. What comes after a `#` in the path only tells one page from another.

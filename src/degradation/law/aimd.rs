@@ -18,16 +18,22 @@ use crate::degradation::arrivals::SPAN_MAX;
 pub struct Constants {
     /// How long work may wait for its turn. At least eight times what one job takes, or mere chance is
     /// taken for a queue: 25 ms fits jobs of 3 ms and less.
+    /// From: simulation, 25 ms.
     pub queue_target: Duration,
     /// What is left of theta, or of admission, after `cut_time` over the target.
+    /// From: simulation, 0.85.
     pub cut: f64,
     /// See `cut`.
+    /// From: simulation, 100 ms.
     pub cut_time: Duration,
     /// What theta, or admission, gains with each second under the target.
+    /// From: simulation, 0.05.
     pub growth: f64,
     /// Theta under this is nothing: admission is next.
+    /// From: found in the simulator.
     pub theta_min: f64,
     /// The share of pages that is composed at least, so that there is something to learn from.
+    /// From: simulation, 0.05.
     pub admit_min: f64,
 }
 

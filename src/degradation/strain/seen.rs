@@ -8,32 +8,41 @@ use crate::degradation::BlockReading;
 use crate::degradation::arrivals::weight;
 
 /// A loss that is notable, as a share of a block's requests.
+/// From: found in the simulator. Differs: the simulation had no such rule.
 pub(super) const NOTABLE: f64 = 0.1;
 
 /// Which origin says that it is no single one's fault, the worst first.
+/// From: simulation, the third worst.
 pub(super) const WITNESS: usize = 3;
 
 /// Over how long refusals are averaged: as limiters do.
+/// From: as limiters do.
 const LOSS_TAU: Duration = Duration::from_millis(300);
 
 /// Requests of a block within that time with which its losses say something.
+/// From: found in the simulator. Differs: the simulation had no such rule.
 const REQUESTS_MIN: f64 = 1.0;
 
 /// How long it is believed how slow a block was, in seconds: a limiter judges once a second at least.
+/// From: found in the simulator. Differs: the simulation had no such rule.
 const SLOWNESS_S: f64 = 1.2;
 
 /// What slow answers tell of the requests that will be refused, at most: a limiter halves its limit.
+/// From: found in the simulator. Differs: the simulation had no such rule.
 pub(super) const SLOW_LOSS_MAX: f64 = 0.5;
 
 /// Answers of the witness that take so many times what is usual say the same before anybody is refused.
+/// From: found in the simulator. Differs: the simulation had no such rule.
 const SLOW: f64 = 2.0;
 
 /// Once a shortage is known, that and so many times what answers take usually meanwhile say that a queue
 /// grows again.
+/// From: found in the simulator. Differs: the simulation had no such rule.
 const SLOW_AGAIN: f64 = 2.3;
 const SLOWER: f64 = 1.5;
 
 /// Over how long it is averaged how slow answers of a block are.
+/// From: found in the simulator. Differs: the simulation had no such rule.
 const SMOOTH_TAU: Duration = Duration::from_millis(700);
 
 /// What is remembered of a block.

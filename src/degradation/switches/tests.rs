@@ -57,6 +57,27 @@ fn a_switch_says_whose_it_is_and_why() {
 }
 
 #[test]
+fn who_takes_one_back_is_held_to_what_an_owner_is_held_to() {
+    assert_eq!(name_of(" Marc "), Ok(Some("Marc".to_owned())));
+    assert_eq!(name_of("\u{a0} "), Ok(None));
+    for unprintable in [
+        "a\nb",
+        "a\u{1b}[2Jb",
+        "a\u{202e}b",
+        "a\u{2066}b",
+        "\u{200f}",
+        "a\u{2028}b",
+    ] {
+        let refused = Err(Unfit::Unprintable("by"));
+        assert_eq!(name_of(unprintable), refused, "{unprintable:?}");
+    }
+    assert!(name_of(&"é".repeat(OWNER_MAX)).is_ok());
+    let (what, length, max) = ("by", OWNER_MAX + 1, OWNER_MAX);
+    let too_long = Err(Unfit::TooLong { what, length, max });
+    assert_eq!(name_of(&"é".repeat(length)), too_long);
+}
+
+#[test]
 fn what_is_said_has_a_limit() {
     let made = |owner: usize, reason: usize| {
         let text = |length| "é".repeat(length);

@@ -7,13 +7,17 @@ use crate::clock::Instant;
 use super::{SAMPLE_TIME, ms, weight};
 
 /// For how long what is usual is learned quickly, and how quickly.
+/// From: simulation, 20 s.
 const LEARNING: Duration = Duration::from_secs(20);
+/// From: simulation, 4 s.
 const LEARNING_TAU: Duration = Duration::from_secs(4);
 
 /// How quickly what is usual follows later.
+/// From: simulation, 120 s.
 const USUAL_TAU: Duration = Duration::from_secs(120);
 
 /// Times what is usual, up to which an answer time looks usual.
+/// From: simulation, 1.25.
 const USUAL_MAX: f64 = 1.25;
 
 /// What an answer takes usually.

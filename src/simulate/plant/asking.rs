@@ -83,11 +83,12 @@ impl Plant<'_> {
 
     /// A page goes on without a block.
     fn do_without(&mut self, place: usize, block: usize) {
-        let is_core = self.blocks[block].grade == Grade::Core;
+        let known = &self.blocks[block];
+        let is_kept = known.grade == Grade::Core && known.has_copy;
         let page = self.pages.at(place);
         page.awaited.remove(block);
         page.requests[block] = None;
-        if is_core {
+        if is_kept {
             page.core = Core::Stale;
         }
     }

@@ -65,6 +65,9 @@ pub enum What {
         dry_run: bool,
         /// The share of the optional work that is done.
         theta: f64,
+        /// The share of the optional requests that origins can take.
+        #[serde(default = "all_of_it")]
+        phi: f64,
         /// The share of pages that are composed.
         admit: f64,
         /// Work that is known to get done, in milliseconds a second.
@@ -338,6 +341,7 @@ impl What {
                 to,
                 sample,
                 decision,
+                phi,
                 is_dry_run,
             } => Self::Level {
                 from: from.get(),
@@ -345,6 +349,7 @@ impl What {
                 reason: decision.reason,
                 dry_run: *is_dry_run,
                 theta: decision.theta,
+                phi: *phi,
                 admit: decision.admit,
                 rate_ms_per_s: decision.rate,
                 queue_delay_ms: sample.queue_delay.as_secs_f64() * 1e3,
@@ -455,6 +460,11 @@ impl What {
     }
 }
 
+/// The share of which versions before this one said nothing.
+fn all_of_it() -> f64 {
+    1.0
+}
+
 /// The text, or as much of it as an entry may have.
 fn bounded(text: &str) -> String {
     if text.len() <= TEXT_BYTES_MAX {
@@ -466,7 +476,11 @@ fn bounded(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::degradation::sample::Costs;
+    use crate::degradation::{Decision, Level, Sample};
 
     #[test]
     fn a_line_is_read_back_as_it_was() {
@@ -504,6 +518,49 @@ mod tests {
         let line = r#"{"at":"x","at_ms":7,"kind":"weather","says":"rain","drops":12}"#;
         let entry: Entry = serde_json::from_str(line).unwrap();
         assert_eq!((entry.kind(), entry.says.as_str()), (Kind::Unknown, "rain"));
+    }
+
+    #[test]
+    fn a_level_is_told_with_what_origins_can_take() {
+        let at = Moment::from_micros(1_764_156_000_123_456);
+        let degraded = |phi| Event::Degraded {
+            from: Level::FULL,
+            to: Level::new(2),
+            sample: Sample {
+                span: Duration::from_millis(100),
+                arrivals: 12,
+                queue_delay: Duration::from_millis(3),
+                lateness: None,
+                inflation: None,
+                costs: Costs {
+                    base_ms: 2.5,
+                    optional_ms: 7.5,
+                },
+            },
+            decision: Decision {
+                reason: Reason::Origins,
+                ..Decision::FULL
+            },
+            phi,
+            is_dry_run: false,
+        };
+        let entry = Entry::of_event(at, &degraded(0.5)).unwrap();
+        assert!(
+            entry.says.contains("theta 1.00, phi 0.50, "),
+            "{}",
+            entry.says
+        );
+        let line = String::from_utf8(entry.line()).unwrap();
+        assert!(line.contains("\"phi\":0.5,"), "{line}");
+        assert_eq!(serde_json::from_str::<Entry>(&line).unwrap(), entry);
+        // what a version before has written says nothing of it: nothing was known to be short
+        let before: Entry = serde_json::from_str(&line.replace("\"phi\":0.5,", "")).unwrap();
+        let What::Level { phi, theta, .. } = before.what else {
+            panic!("{before:?}")
+        };
+        assert_eq!((phi, theta), (1.0, 1.0));
+        let whole = Entry::of_event(at, &degraded(1.0)).unwrap();
+        assert!(!whole.says.contains("phi"), "{}", whole.says);
     }
 
     #[test]
