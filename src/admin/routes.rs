@@ -20,10 +20,10 @@ use crate::plan::explain::Explanation;
 use crate::switchboard::{Shown, State as Switches};
 use crate::telemetry::Beat;
 
-use super::openapi::{self, Described, EVENTS, HTML, JSON, Operation, TEXT, operation};
+use super::openapi::{self, Described, HTML, JSON, Operation, TEXT, operation};
 use super::{
-    AdminState, api, copies, dashboard, journal, level, live, metrics, preview, session, slo,
-    switches, trace,
+    AdminState, api, copies, dashboard, journal, level, live, metrics, picture, preview, session,
+    slo, switches, trace,
 };
 
 /// One address.
@@ -236,7 +236,7 @@ fn looking() -> Vec<Route> {
             live::live,
             operation("live", "How it goes, once a second.")
                 .more("Server-sent events, each a JSON object: what the dashboard shows.")
-                .answer::<String>(200, EVENTS, "Events, until the server stops.")
+                .events::<picture::Picture>(200, "Events, until the server stops.")
                 .text(503, "As many listen as may, or the server is stopping."),
         ),
         guarded("/history").get(
@@ -266,7 +266,7 @@ fn looking() -> Vec<Route> {
             operation("events", "What happens, as it happens.")
                 .more("Server-sent events: `event` is the kind, `data` the entry as `/journal` has it.")
                 .query::<String>("kinds", "Only entries of these kinds: `level,breaker`.")
-                .answer::<String>(200, EVENTS, "Events, until the server stops.")
+                .events::<journal::Followed>(200, "Events, until the server stops.")
                 .text(400, NO_SUCH_QUERY)
                 .text(503, "As many follow as may."),
         ),
@@ -323,7 +323,7 @@ fn deciding() -> Vec<Route> {
         operation
             .body::<level::NewLevel>(JSON, "A level, `auto`, or who wants it as well.")
             .body::<String>(TEXT, "A level such as `2`, or `auto`.")
-            .json::<level::LevelState>(200, "What it is now.")
+            .json::<level::LevelSet>(200, "What it is now.")
             .text(400, "There is no such level, or it cannot be read.")
             .text(
                 409,
@@ -349,7 +349,7 @@ fn deciding() -> Vec<Route> {
             .delete(
                 level::release,
                 operation("release_level", "The level is the law's again.")
-                    .json::<level::LevelState>(200, "What it is now."),
+                    .json::<level::LevelSet>(200, "What it is now."),
             ),
         guarded("/switches").get(
             switches::all,

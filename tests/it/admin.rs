@@ -174,7 +174,7 @@ async fn a_level_that_makes_no_sense_changes_nothing() {
         assert_eq!(
             said,
             "the body must be a level such as `2`, {\"level\": 2, \"by\": \"who\"}, or `auto`; for a reason \
-             and an expiry POST /switches/pin\n"
+             and an expiry PUT /switches/pin\n"
         );
     }
     for body in ["3", "255", "{\"level\": 3}"] {
