@@ -115,6 +115,7 @@ async fn the_level_can_be_set_and_is_obeyed() {
             "by_law": 0,
             "text_only": 2,
             "ladder": ladder,
+            "survives_restart": true,
         });
         assert_eq!((status, said), (200, expected));
         let answer = site.reader().get("/").await;
