@@ -67,6 +67,8 @@ pub(super) fn copying() -> Vec<Route> {
                     .query::<String>("tags", "The same.")
                     .query::<String>("all", "All copies: `true`.")
                     .query::<String>("hard", "Whether they are thrown away: `true` or `false`.")
+                    .query::<String>("by", "Who wants it, for the journal.")
+                    .query::<String>("reason", "Why, for the journal.")
                     .body::<copies::Wanted>(JSON, "Which.")
                     .or_nothing()
                     .json::<copies::Purged>(200, "It is done.")
