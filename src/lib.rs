@@ -17,7 +17,7 @@
 //! | 3 | [`plan`] [`cache`] [`fetch`] [`render`] | the verbs |
 //! | 2 | [`site`] [`report`] | the whole declared site; the account of a page |
 //! | 1 | [`layout`] [`degradation`] | the two ideas with a theory of their own |
-//! | 0 | [`fragment`] [`clock`] | words |
+//! | 0 | [`fragment`] [`clock`] [`state_file`] | words, the time, and what outlasts a restart |
 //!
 //! # The journey of one request
 //!
@@ -116,6 +116,7 @@
 
 pub mod clock;
 pub mod fragment;
+pub mod state_file;
 
 pub mod degradation;
 pub mod layout;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// From the ground up. What stands on one line does not know its neighbours.
 const FLOORS: [&[&str]; 8] = [
-    &["fragment", "clock"],
+    &["fragment", "clock", "state_file"],
     &["layout", "degradation"],
     &["site", "report"],
     &["plan", "cache", "fetch", "render"],

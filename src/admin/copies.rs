@@ -35,6 +35,9 @@ use super::AdminState;
 
 type Shared = State<Arc<AdminState>>;
 
+/// Longest name and longest reason that is told of a purge, in characters.
+const SIGNED_CHARS_MAX: usize = 200;
+
 /// Largest body of a purge: its tags.
 pub(super) const PURGE_BYTES_MAX: usize = 64 << 10;
 
@@ -485,6 +488,27 @@ pub(super) struct Wanted {
     all: bool,
     /// Whether they are thrown away.
     hard: bool,
+    /// Who wants it: for the journal.
+    by: Option<String>,
+    /// Why: for the journal.
+    reason: Option<String>,
+}
+
+impl Wanted {
+    /// Who wants it and why, as the end of what is told of it; nothing where nobody says.
+    fn signed(&self) -> String {
+        let short = |text: &Option<String>| {
+            let text = text.as_deref().unwrap_or_default().trim();
+            let shown = text.chars().filter(|c| !c.is_control());
+            shown.take(SIGNED_CHARS_MAX).collect::<String>()
+        };
+        match (short(&self.by), short(&self.reason)) {
+            (by, reason) if by.is_empty() && reason.is_empty() => String::new(),
+            (by, reason) if reason.is_empty() => format!(", by {by}"),
+            (by, reason) if by.is_empty() => format!(", because {reason}"),
+            (by, reason) => format!(", by {by} because {reason}"),
+        }
+    }
 }
 
 /// Makes copies stale, or throws them away.
@@ -506,9 +530,9 @@ pub(super) async fn purge(
     let edition = state.edition.load_full();
     let asked = wanted(query, &body).and_then(|wanted| {
         let selectors = selectors(&edition.site, &wanted)?;
-        Ok((selectors, wanted.hard))
+        Ok((selectors, wanted.hard, wanted.signed()))
     });
-    let (selectors, hard) = match asked {
+    let (selectors, hard, signed) = match asked {
         Ok(asked) => asked,
         Err(refused) => return refused.into_response(),
     };
@@ -522,7 +546,7 @@ pub(super) async fn purge(
     let copies = tokio::task::spawn_blocking(move || work.cache().purge(&purges)).await;
     let copies = copies.expect("looking at copies does not panic");
     let event = Event::Purged {
-        what: what.clone(),
+        what: format!("{what}{signed}"),
         hard,
         copies,
     };

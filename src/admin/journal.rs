@@ -100,6 +100,20 @@ fn kinds(text: Option<&str>) -> Result<Vec<Kind>, String> {
         .collect()
 }
 
+/// What is in an event of `/events`.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[expect(
+    dead_code,
+    reason = "entries are sent as the lines that they are on disk"
+)]
+pub(super) enum Followed {
+    /// Something has happened; the name of the event is its kind.
+    Happened(Entry),
+    /// So many entries were not read fast enough; the name of the event is `missed`.
+    Missed(u64),
+}
+
 /// `GET /events`: entries as they are made, as server-sent events, until the server stops.
 pub(super) async fn events(State(state): Shared, Query(wanted): Query<Wanted>) -> Response {
     let kinds = match kinds(wanted.kinds.as_deref()) {

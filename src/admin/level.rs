@@ -15,7 +15,8 @@ use serde_json::Value;
 use crate::degradation::switches::{Act, SPAN, Subject};
 use crate::degradation::{Level, Step, Switch};
 
-use super::{AdminState, switches};
+use super::AdminState;
+use super::switches::{self, Reach};
 
 type Shared = State<Arc<AdminState>>;
 
@@ -43,6 +44,17 @@ pub(super) struct LevelState {
 struct StepState {
     name: String,
     blocks: Vec<String>,
+}
+
+/// What has come of it that somebody has decided the level.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct LevelSet {
+    /// What it is now.
+    #[serde(flatten)]
+    now: LevelState,
+    /// How far the decision reaches; absent where nothing had to be decided.
+    #[serde(flatten)]
+    reach: Option<Reach>,
 }
 
 /// The level that everybody's pages have at least.
@@ -125,23 +137,29 @@ pub(super) async fn set_level(State(state): Shared, body: Bytes) -> Response {
     match set {
         Err(unfit) => switches::refused(&unfit),
         Ok(_) => {
-            // in force whatever the disk says; `/switches` tells what it says
-            let _ = state.switches.keep().await;
-            Json(level_state(&state)).into_response()
+            // in force whatever the disk and the other nodes say
+            let reach = Some(Reach::of(&state.switches).await);
+            decided(&state, reach)
         }
     }
 }
 
 /// The level is the law's again.
 pub(super) async fn release(State(state): Shared) -> Response {
-    if state.switches.clear(&Subject::Pin, NOBODY).is_some() {
-        let _ = state.switches.keep().await;
-    }
-    Json(level_state(&state)).into_response()
+    let reach = match state.switches.clear(&Subject::Pin, NOBODY) {
+        Some(_) => Some(Reach::of(&state.switches).await),
+        None => None,
+    };
+    decided(&state, reach)
+}
+
+fn decided(state: &AdminState, reach: Option<Reach>) -> Response {
+    let now = level_state(state);
+    Json(LevelSet { now, reach }).into_response()
 }
 
 fn unclear() -> Response {
     let text = "the body must be a level such as `2`, {\"level\": 2, \"by\": \"who\"}, or `auto`; for a \
-                reason and an expiry POST /switches/pin\n";
+                reason and an expiry PUT /switches/pin\n";
     (StatusCode::BAD_REQUEST, text).into_response()
 }

@@ -45,6 +45,8 @@ struct Answer {
     status: u16,
     says: &'static str,
     media: Vec<(&'static str, Make)>,
+    /// Of a stream of events: what the data of each is.
+    event: Option<Make>,
 }
 
 /// Describes an operation: the name that programs call it by, and what it does in a line.
@@ -146,6 +148,13 @@ impl Operation {
         self
     }
 
+    /// An answer that goes on: server-sent events, each of which holds one of these as JSON.
+    pub(super) fn events<T: JsonSchema>(self, status: u16, says: &'static str) -> Self {
+        let mut stream = self.answer::<String>(status, EVENTS, says);
+        stream.answered(status, says).event = Some(SchemaGenerator::subschema_for::<T>);
+        stream
+    }
+
     /// An answer without a body.
     pub(super) fn nothing(mut self, status: u16, says: &'static str) -> Self {
         self.answered(status, says);
@@ -162,6 +171,7 @@ impl Operation {
                 status,
                 says,
                 media: Vec::new(),
+                event: None,
             });
             self.answers.len() - 1
         });
@@ -268,10 +278,11 @@ fn show(
     }
     let mut answers = BTreeMap::new();
     for answer in &operation.answers {
-        answers.insert(
-            answer.status,
-            show_answer(answer.says, &answer.media, written),
-        );
+        let mut shown = show_answer(answer.says, &answer.media, written);
+        if let Some(event) = answer.event {
+            shown["content"][EVENTS]["x-itemSchema"] = show_event(event(written));
+        }
+        answers.insert(answer.status, shown);
     }
     let security = match is_open {
         true => json!([]),
@@ -308,6 +319,21 @@ fn show_answer(says: &str, media: &[(&'static str, Make)], schemas: &mut SchemaG
     json!({ "description": says, "content": content(media, schemas) })
 }
 
+/// One event of a stream, in the form that OpenAPI has for it from 3.2 on, under a name that 3.1 allows.
+fn show_event(data: Schema) -> Value {
+    json!({
+        "type": "object",
+        "required": ["data"],
+        "properties": {
+            "data": {
+                "type": "string",
+                "contentMediaType": JSON,
+                "contentSchema": data,
+            },
+        },
+    })
+}
+
 fn content(media: &[(&'static str, Make)], schemas: &mut SchemaGenerator) -> Value {
     let content = media.iter().map(|(media, make)| {
         let schema = make(schemas);
@@ -319,6 +345,24 @@ fn content(media: &[(&'static str, Make)], schemas: &mut SchemaGenerator) -> Val
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stream_says_what_its_events_hold() {
+        let operations = [(
+            "get",
+            operation("hear", "Hears.").events::<u64>(200, "Numbers."),
+        )];
+        let described = Described {
+            path: "/numbers".to_owned(),
+            is_open: true,
+            operations: &operations,
+        };
+        let document = document([described].into_iter());
+        let stream = &document["paths"]["/numbers"]["get"]["responses"]["200"]["content"][EVENTS];
+        assert_eq!(stream["schema"]["type"], "string");
+        let data = &stream["x-itemSchema"]["properties"]["data"];
+        assert_eq!(data["contentSchema"]["type"], "integer");
+    }
 
     #[test]
     fn an_answer_of_two_types_is_one_answer_and_the_guard_has_its_own() {

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::degradation::law::Reason;
@@ -21,64 +22,97 @@ use super::slo;
 use super::words::{self, Lately, Readers, Set};
 
 /// All of it.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct Picture {
+    /// Of the program.
     version: &'static str,
+    /// For how long the server has been running.
     uptime_s: u64,
+    /// Whether it is about to stop.
     stopping: bool,
     /// Whether what the law decides is done: `on`, `dry-run` or `off`.
     mode: &'static str,
+    /// How readers are.
     readers: Readers,
+    /// The same in a sentence.
     says: String,
+    /// The level.
     level: LevelState,
+    /// Why it is what it is.
     why: String,
+    /// The last second.
     now: Beat,
     /// Who must act, the worst first.
     act: Vec<Act>,
+    /// Every block.
     blocks: Vec<Block>,
+    /// Every origin.
     origins: Vec<Origin>,
+    /// What operators have decided.
     switches: Switches,
     /// Whether what is promised to readers is kept.
     slo: slo::All,
 }
 
 /// Somebody must act.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, JsonSchema)]
 struct Act {
+    /// What is sick.
     origin: String,
+    /// Who is called.
     owner: Option<String>,
+    /// What is wrong with it.
     what: String,
     /// Which blocks are asked of it.
     blocks: Vec<String>,
+    /// For how long, in seconds.
     since_s: u64,
 }
 
-#[derive(Serialize)]
+/// A block, as readers have it.
+#[derive(Serialize, JsonSchema)]
 struct Block {
+    /// Its name.
     name: String,
+    /// Its priority, in words.
     priority: String,
+    /// What it is asked of.
     origin: Option<String>,
+    /// Who is called when that is sick.
     owner: Option<String>,
     /// The level that gives it up.
     level: Option<u8>,
+    /// How it is: `shown`, `held`, `old`, `thinned`, `partly`, `recovering`, `stand_in`, `shed`, `off`,
+    /// `missing` or `open`.
     state: &'static str,
+    /// Why, where there is something to say.
     cause: String,
     /// Whether readers do without it.
     absent: bool,
 }
 
-#[derive(Serialize)]
+/// An origin, as it answers.
+#[derive(Serialize, JsonSchema)]
 struct Origin {
+    /// Its name.
     name: String,
+    /// Who is called when it is sick.
     owner: Option<String>,
-    /// The worst that any of its breakers is.
+    /// The worst that any of its breakers is: `closed`, `recovering`, `half_open` or `open`.
     state: &'static str,
+    /// What opened it, where it is not closed.
     cause: Option<String>,
+    /// For how long it has not been asked as ever, in seconds.
     since_s: u64,
+    /// Requests in flight.
     in_flight: usize,
+    /// How many there may be.
     max_in_flight: usize,
+    /// Half of its answers took no longer, in milliseconds.
     p50_ms: Option<f64>,
+    /// Ninety-five of a hundred took no longer, in milliseconds.
     p95_ms: Option<f64>,
+    /// Whether it is late because of something that it has in common with others.
     shared_fault: bool,
     /// Its replicas that are not asked as ever.
     replicas: Vec<String>,

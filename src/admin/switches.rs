@@ -72,6 +72,14 @@ pub(super) struct Done {
     /// The one whose place it has taken.
     #[serde(skip_serializing_if = "Option::is_none")]
     replaced: Option<Shown>,
+    /// How far it reaches.
+    #[serde(flatten)]
+    reach: Reach,
+}
+
+/// How far a decision reaches: in time, and to other nodes.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Reach {
     /// Whether it is known after a restart.
     survives_restart: bool,
     /// Why it does not.
@@ -85,14 +93,11 @@ pub(super) struct Done {
     nodes_trouble: Option<String>,
 }
 
-impl Done {
-    /// What it comes to that something was decided.
-    async fn of(switches: &Arc<Switchboard>) -> Self {
+impl Reach {
+    /// That of what was decided last: it is written down, and told.
+    pub(super) async fn of(switches: &Arc<Switchboard>) -> Self {
         let (kept, sent) = futures::join!(switches.keep(), switches.sent());
         Self {
-            set: None,
-            cleared: None,
-            replaced: None,
             survives_restart: kept.is_ok(),
             trouble: kept.err(),
             on_all_nodes: sent.as_ref().map(Result::is_ok),
@@ -146,8 +151,9 @@ pub(super) async fn set(
     };
     let done = Done {
         set: Some(set),
+        cleared: None,
         replaced: replaced.map(|switch| state.switches.shown(&switch, &edition.site)),
-        ..Done::of(&state.switches).await
+        reach: Reach::of(&state.switches).await,
     };
     Json(done).into_response()
 }
@@ -328,8 +334,10 @@ pub(super) async fn clear(
         });
     };
     let done = Done {
+        set: None,
         cleared: Some(state.switches.shown(&switch, &state.edition.load().site)),
-        ..Done::of(&state.switches).await
+        replaced: None,
+        reach: Reach::of(&state.switches).await,
     };
     Json(done).into_response()
 }

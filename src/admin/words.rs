@@ -6,7 +6,9 @@ use crate::degradation::law::Reason;
 use crate::telemetry::Beat;
 
 /// How readers are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Readers {
     /// Everybody gets full pages, or nobody asks for any.

@@ -1,25 +1,23 @@
 //! What was learned and is worth knowing after a restart (shell): what each optional fragment takes
-//! usually, and how much work this machine gets done. Owns one small file of the state folder.
+//! usually, and how much work this machine gets done. Owns what is in its [file](crate::state_file), and when
+//! that is written.
+//!
+//! Invariant: a figure that nobody can have learned is left out and said so, and costs that figure alone.
 //!
 //! A process that starts inside a crowd would learn that to be slow is usual. So it begins with what it
 //! knew before.
-//!
-//! Invariants: the file is whole, the old one or the new one, whenever the process ends; one that cannot
-//! be read is set aside and said so, and costs what was learned, and nothing else. A figure that nobody can
-//! have learned is left out and said so, and costs that figure alone.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+
+use crate::state_file::StateFile;
 
 /// Between two times that it is written.
 const EVERY: Duration = Duration::from_secs(30);
@@ -87,130 +85,63 @@ struct Written {
 
 /// Where it is kept.
 #[derive(Debug)]
-pub(super) struct LearnedFile {
-    path: PathBuf,
-    /// Whether it could not be written the last time.
-    is_failing: AtomicBool,
-}
+pub(super) struct LearnedFile(StateFile);
 
 impl LearnedFile {
     /// That of this state folder.
     pub(super) fn within(folder: &Path) -> Self {
-        Self {
-            path: folder.join(NAME),
-            is_failing: AtomicBool::new(false),
-        }
+        let without = "what is usual of each block is learned anew";
+        Self(StateFile::within(folder, NAME, BYTES_MAX, without))
     }
 
     /// What it holds; nothing, where it cannot be read.
     pub(super) fn load(&self) -> Learned {
-        let why = match self.read() {
-            Ok(learned) => return self.sound(learned),
-            Err(Unread::Missing) => return Learned::default(),
-            Err(Unread::Because(why)) => why,
-        };
-        let (path, aside) = (
-            self.path.display(),
-            self.path.with_extension("json.damaged"),
-        );
-        match fs::rename(&self.path, &aside) {
-            Ok(()) => tracing::warn!(
-                file = %path,
-                "{path} {why}: set aside as {}; what is usual of each block is learned anew",
-                aside.display()
-            ),
-            Err(error) => tracing::warn!(
-                file = %path,
-                "{path} {why}, and cannot be set aside: {error}; what is usual of each block is learned anew"
-            ),
-        }
-        Learned::default()
+        self.0.load(decode).map(sound).unwrap_or_default()
     }
 
-    /// The same without the figures that nobody can have learned, which is said: an answer takes time, and
-    /// work gets done.
-    fn sound(&self, mut learned: Learned) -> Learned {
-        let path = self.path.display();
-        let is_one = |figure: f64| figure.is_finite() && figure > 0.0;
-        if let Some(rate) = learned.rate.filter(|rate| !is_one(*rate)) {
-            tracing::warn!(
-                file = %path,
-                "{path}: `rate_ms_per_s` is {rate}, and work gets done at a rate over 0: it is learned anew"
-            );
-            learned.rate = None;
-        }
-        learned.baselines.retain(|block, baseline| {
-            let is_one = is_one(*baseline);
-            if !is_one {
-                tracing::warn!(
-                    file = %path,
-                    "{path}: `baselines_ms` of {block} is {baseline}, and an answer takes more than 0: it is \
-                     learned anew"
-                );
-            }
-            is_one
-        });
-        learned
-    }
-
-    fn read(&self) -> Result<Learned, Unread> {
-        let unread = |error: io::Error| match error.kind() == io::ErrorKind::NotFound {
-            true => Unread::Missing,
-            false => Unread::Because(format!("cannot be read: {error}")),
-        };
-        let size = fs::metadata(&self.path).map_err(unread)?.len();
-        if size > BYTES_MAX {
-            let why = format!("has {size} bytes, which is more than {BYTES_MAX}");
-            return Err(Unread::Because(why));
-        }
-        let bytes = fs::read(&self.path).map_err(unread)?;
-        let damaged = |error: serde_json::Error| Unread::Because(format!("is damaged: {error}"));
-        let Written { version, learned } = serde_json::from_slice(&bytes).map_err(damaged)?;
-        if version != VERSION {
-            let why = format!("has format version {version}, and this program reads {VERSION}");
-            return Err(Unread::Because(why));
-        }
-        Ok(learned)
-    }
-
-    /// Writes it, the whole of it or nothing. That it cannot be written is said once.
+    /// Writes it, the whole of it or nothing.
     pub(super) fn save(&self, learned: Learned) {
-        let failed = self.write(learned).err();
-        let was_failing = self.is_failing.swap(failed.is_some(), Ordering::Relaxed);
-        let path = self.path.display();
-        match failed {
-            Some(error) if !was_failing => tracing::warn!(
-                file = %path,
-                "{path} cannot be written: {error}; a restart would have to learn anew what is usual \
-                 of each block"
-            ),
-            None if was_failing => tracing::info!(file = %path, "{path} can be written again"),
-            Some(_) | None => {}
-        }
-    }
-
-    fn write(&self, learned: Learned) -> io::Result<()> {
         let written = Written {
             version: VERSION,
             learned,
         };
-        let text = serde_json::to_vec_pretty(&written)?;
-        let unfinished = self.path.with_extension("json.new");
-        let folder = self.path.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(folder)?;
-        let mut file = File::create(&unfinished)?;
-        file.write_all(&text)?;
-        file.sync_all()?;
-        drop(file);
-        fs::rename(&unfinished, &self.path)?;
-        File::open(folder)?.sync_all()
+        let text = serde_json::to_vec_pretty(&written);
+        self.0.save(&text.expect("names and numbers are JSON"));
     }
 }
 
-enum Unread {
-    Missing,
-    /// The rest of a sentence that begins with the file's name.
-    Because(String),
+/// The same without the figures that nobody can have learned, which is said: an answer takes time, and work
+/// gets done.
+fn sound(mut learned: Learned) -> Learned {
+    let is_one = |figure: f64| figure.is_finite() && figure > 0.0;
+    if let Some(rate) = learned.rate.filter(|rate| !is_one(*rate)) {
+        tracing::warn!(
+            "{NAME}: `rate_ms_per_s` is {rate}, and work gets done at a rate over 0: it is learned anew"
+        );
+        learned.rate = None;
+    }
+    learned.baselines.retain(|block, baseline| {
+        let is_one = is_one(*baseline);
+        if !is_one {
+            tracing::warn!(
+                "{NAME}: `baselines_ms` of {block} is {baseline}, and an answer takes more than 0: it is \
+                 learned anew"
+            );
+        }
+        is_one
+    });
+    learned
+}
+
+fn decode(bytes: &[u8]) -> Result<Learned, String> {
+    let damaged = |error: serde_json::Error| format!("it is damaged: {error}");
+    let Written { version, learned } = serde_json::from_slice(bytes).map_err(damaged)?;
+    match version {
+        VERSION => Ok(learned),
+        version => Err(format!(
+            "it has format version {version}, and this program reads {VERSION}"
+        )),
+    }
 }
 
 /// Writes what `learned` gives every now and then until `stop`, and once more then.
@@ -258,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_set_aside_and_begun_anew() {
+    fn what_is_no_such_file_is_not_read() {
         for content in [
             "",
             "{",
@@ -268,29 +199,21 @@ mod tests {
             "{\"version\": 1, \"cores\": -1}",
             "\u{0}\u{0}\u{0}",
         ] {
-            let (_folder, file) = file();
-            fs::create_dir_all(file.path.parent().unwrap()).unwrap();
-            fs::write(&file.path, content).unwrap();
-            assert_eq!(file.load(), Learned::default(), "{content}");
-            let aside = file.path.with_extension("json.damaged");
-            assert_eq!(fs::read_to_string(aside).unwrap(), content);
-            file.save(learned());
-            assert_eq!(file.load(), learned(), "{content}");
+            assert!(decode(content.as_bytes()).is_err(), "{content}");
         }
     }
 
     #[test]
     fn figures_that_nobody_can_have_learned_are_learned_anew() {
-        let (_folder, file) = file();
-        let write = |text: &str| {
-            fs::create_dir_all(file.path.parent().unwrap()).unwrap();
-            fs::write(&file.path, text).unwrap();
-        };
+        let (folder, file) = file();
+        let path = folder.path().join("var").join(NAME);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         for wrong in ["-4", "0", "-0.0", "-1e300"] {
-            write(&format!(
+            let text = format!(
                 "{{\"version\": 1, \"cores\": 2, \"rate_ms_per_s\": {wrong}, \
                  \"baselines_ms\": {{\"agenda\": 22.5, \"ads\": {wrong}}}}}"
-            ));
+            );
+            std::fs::write(&path, text).unwrap();
             let learned = file.load();
             assert_eq!((learned.rate, learned.rate_of(2)), (None, None), "{wrong}");
             // and what is sound is kept
@@ -301,27 +224,13 @@ mod tests {
 
     #[test]
     fn every_cut_of_the_file_is_noticed() {
-        let (_folder, file) = file();
+        let (folder, file) = file();
         file.save(learned());
-        let whole = fs::read(&file.path).unwrap();
+        let whole = std::fs::read(folder.path().join("var").join(NAME)).unwrap();
+        assert_eq!(decode(&whole), Ok(learned()));
         for cut in 0..whole.len() {
-            fs::write(&file.path, &whole[..cut]).unwrap();
-            assert_eq!(file.load(), Learned::default(), "cut at {cut}");
+            assert!(decode(&whole[..cut]).is_err(), "cut at {cut}");
         }
-    }
-
-    #[test]
-    fn what_cannot_be_written_costs_nothing_and_leaves_the_old_one() {
-        let (_folder, file) = file();
-        file.save(learned());
-        // where the new one would be there is a folder
-        fs::create_dir(file.path.with_extension("json.new")).unwrap();
-        file.save(Learned::default());
-        assert!(file.is_failing.load(Ordering::Relaxed));
-        assert_eq!(file.load(), learned());
-        fs::remove_dir(file.path.with_extension("json.new")).unwrap();
-        file.save(Learned::default());
-        assert!(!file.is_failing.load(Ordering::Relaxed));
     }
 
     #[test]

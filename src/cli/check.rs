@@ -17,6 +17,10 @@ use crate::switchboard::{Planned, shown};
 
 use super::{File, output};
 
+mod objectives;
+
+use objectives::{Objective, objectives};
+
 #[derive(Args)]
 pub(super) struct Check {
     /// The site's declaration [default: fragments.toml].
@@ -37,6 +41,8 @@ struct Summary {
     /// What is set by the clock, the next first.
     schedules: Vec<Planned>,
     origins: Vec<OriginSummary>,
+    /// What readers are promised.
+    objectives: Vec<Objective>,
     /// Time series that Prometheus gets at most.
     metrics_series_max: usize,
 }
@@ -203,6 +209,7 @@ impl Check {
                 shown::declared(&site, clock.moment(clock.now()))
             },
             origins: site.origins.iter().map(origin_summary).collect(),
+            objectives: objectives(&site),
             metrics_series_max: crate::telemetry::metrics::series_max(&site),
         };
         if self.json {
@@ -378,6 +385,12 @@ fn text(declared: config::Summary, summary: &Summary) -> String {
     }
     for origin in &summary.origins {
         line(format!("  {}", of_origin(origin)));
+    }
+    if !summary.objectives.is_empty() {
+        line("\nobjectives".to_owned());
+    }
+    for objective in &summary.objectives {
+        line(format!("  {}", objective.text()));
     }
     let series = summary.metrics_series_max;
     line(format!(

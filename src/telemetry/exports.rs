@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::site::{MetricSettings, TraceSettings};
 
-use super::collector::Collector;
+use super::collector::{Collector, Taken};
 use super::metrics::{Metrics, Reading};
 use super::{FAREWELL, Traces};
 use crate::report::Throttle;
@@ -134,16 +134,19 @@ impl Telling {
             };
             let is_over = sent.is_none();
             let sent = sent.unwrap_or_else(|| Err("the server has stopped".to_owned()));
-            self.metrics.sent().exports[usize::from(sent.is_err())].fetch_add(1, Ordering::Relaxed);
-            if let Err(why) = sent
+            let (delivery, complaint) = match sent {
+                Ok(taken) => (
+                    if taken.refused > 0 { 2 } else { 0 },
+                    taken.complaint("data points"),
+                ),
+                Err(why) => (1, Some(format!("an export of metrics was lost: {why}"))),
+            };
+            self.metrics.sent().exports[delivery].fetch_add(1, Ordering::Relaxed);
+            if let Some(complaint) = complaint
                 && let Some(untold) = complaints.due("metrics", self.clock.now())
             {
                 let count = untold.0;
-                tracing::warn!(
-                    why,
-                    untold = count,
-                    "an export of metrics was lost: {why}{untold}"
-                );
+                tracing::warn!(untold = count, "{complaint}{untold}");
             }
             if is_last || is_over {
                 return;
@@ -151,7 +154,7 @@ impl Telling {
         }
     }
 
-    async fn export(&self) -> Result<(), String> {
+    async fn export(&self) -> Result<Taken, String> {
         let (read, metrics) = (Arc::clone(&self.read), Arc::clone(&self.metrics));
         let (instance, clock) = (Arc::clone(&self.instance), self.clock);
         let make = move || metrics.otlp(&read(), &instance, clock.moment(clock.now()));

@@ -144,15 +144,15 @@ impl Metrics {
         for (name, row) in sorted(&table.attempts) {
             to.histogram(Metric::AttemptDuration, &[name], &row.counted());
         }
-        let mut each = |metric: Metric, words: [&str; 2], counts: &[AtomicU64; 2]| {
+        let mut each = |metric: Metric, words: &[&str], counts: &[AtomicU64]| {
             to.begin(metric);
-            for (word, count) in words.into_iter().zip(counts) {
+            for (word, count) in words.iter().zip(counts) {
                 to.number(metric, &[word], read(count));
             }
         };
-        each(Metric::Reloads, RESULTS, &self.reloads);
-        each(Metric::TraceSpans, DELIVERIES, &self.sent.spans);
-        each(Metric::MetricExports, DELIVERIES, &self.sent.exports);
+        each(Metric::Reloads, &RESULTS, &self.reloads);
+        each(Metric::TraceSpans, &DELIVERIES, &self.sent.spans);
+        each(Metric::MetricExports, &DELIVERIES, &self.sent.exports);
         to.begin(Metric::AccessLogLost);
         to.number(Metric::AccessLogLost, &[], read(&self.access_log_lost));
         to.begin(Metric::Purges);

@@ -9,7 +9,7 @@ const KINDS = {
   load: { lines: [["pages/s", "--line-1", perSecond]], text: (beat) => round(perSecond(beat), 1), zero: true },
   time: {
     lines: [["95 of 100", "--line-2", (beat) => beat.p95_ms], ["half", "--line-1", (beat) => beat.p50_ms]],
-    text: (beat) => (beat.p95_ms == null ? "–" : `${milliseconds(beat.p95_ms)}, half within ${milliseconds(beat.p50_ms)}`),
+    text: (beat) => (beat.p95_ms == null ? "–" : `95 of 100 in ${milliseconds(beat.p95_ms)}, half in ${milliseconds(beat.p50_ms)}`),
     zero: true,
   },
   level: { lines: [["level", "--line-3", (beat) => beat.level]], text: (beat) => String(beat.level), steps: true },
@@ -98,7 +98,7 @@ export class Charts {
       width: Math.max(place.clientWidth, 200), height: 150, legend: { show: false },
       cursor: { sync: { key: "time" }, y: false, drag: { x: false, y: false } },
       scales: { x: { range: () => [this.last() / 1000 - this.span, this.last() / 1000] }, y }, series: [{}, ...series],
-      axes: [{ ...axis, space: 70, values: (_, ticks) => ticks.map((s) => new Date(s * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" })) }, { ...axis, size: 44, space: 34, incrs: steps ? [1, 2, 5, 10, 20] : undefined }],
+      axes: [{ ...axis, size: 26, space: 70, values: (_, ticks) => ticks.map((s) => new Date(s * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" })) }, { ...axis, size: 44, space: 34, incrs: steps ? [1, 2, 5, 10, 20] : undefined }],
       hooks: { draw: [mark], ready: [(plot) => plot.over.addEventListener("click", () => this.travel(plot.cursor.idx))] },
     }, data, place);
   }

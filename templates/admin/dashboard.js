@@ -3,7 +3,7 @@ import { find, make, say, fill, rows, clock, span, milliseconds, perSecond, comp
 import { Charts } from "./charts.js";
 import { decide, takeBack, dialled } from "./decide.js";
 import { frames } from "./frames.js";
-import { journal } from "./journal.js";
+import { readJournal } from "./journal.js";
 import { promises } from "./promises.js";
 
 const WORDS = { fine: "Readers are fine", reduced: "Readers get less", hurt: "Readers are hurt" };
@@ -68,8 +68,8 @@ function ladder({ level, blocks }) {
 }
 
 function blockRow() {
-  const cell = () => make("td");
-  const [word, why, origin, owner, buttons] = [pill(), cell(), cell(), cell(), cell()];
+  const cell = (about) => make("td", about ? { "data-about": about, class: "who" } : {});
+  const [word, why, origin, owner, buttons] = [pill(), cell(), cell("Origin"), cell("Owner"), cell()];
   const name = make("th", { scope: "row" });
   const row = make("tr", {}, name, make("td", {}, word), why, origin, owner, buttons);
   why.className = "why";
@@ -95,8 +95,9 @@ function blockRow() {
 }
 
 function originRow() {
-  const cell = (kind) => make("td", kind ? { class: kind } : {});
-  const [why, owner, half, most, flight, dial] = [cell("why"), cell(), cell("number"), cell("number"), cell("number"), cell()];
+  const cell = (kind, about) => make("td", { class: kind, "data-about": about });
+  const number = (about) => cell("number", about);
+  const [why, owner, half, most, flight, dial] = [cell("why"), cell("who", "Owner"), number("Half within"), number("95 of 100 within"), number("In flight"), make("td")];
   const [name, word] = [make("th", { scope: "row" }), pill()];
   const row = make("tr", {}, name, make("td", {}, word), why, owner, half, most, flight, dial);
   row.tell = (origin) => {
@@ -236,4 +237,4 @@ listen();
 // only the demo has any
 if (document.body.dataset.dials === "true") readDials();
 frames(now);
-journal();
+readJournal();

@@ -109,7 +109,6 @@ const KINDS = {
   purge: {
     title: () => "Purge copies",
     ends: false,
-    who: false,
     what: () => [
       make("label", { for: "decide-block" }, "Of"),
       make("select", { id: "decide-block", name: "block" }, make("option", { value: "" }, "all blocks"), ...picture().blocks.map(({ name }) => make("option", { value: name }, name))),
@@ -118,7 +117,8 @@ const KINDS = {
     effect: () => `${value("decide-block") ? `Every copy of ${value("decide-block")}` : "Every copy of every block"} is asked for again at its next use. ${find("decide-hard").checked ? "Until then there is nothing to show if its origin is down. " : "If its origin is down, the old copy is still shown. "}This cannot be undone.`,
     async act() {
       const block = value("decide-block");
-      const body = { ...(block ? { fragment: block } : { all: true }), ...(find("decide-hard").checked ? { hard: true } : {}) };
+      const who = { by: value("decide-owner"), reason: value("decide-reason") };
+      const body = { ...who, ...(block ? { fragment: block } : { all: true }), ...(find("decide-hard").checked ? { hard: true } : {}) };
       await ask("POST", "/purge", body);
       return { text: `Purged: ${block || "all blocks"}.` };
     },

@@ -6,7 +6,7 @@ export function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (name === "on") for (const [event, act] of Object.entries(value)) element.addEventListener(event, act);
-    else if (name.startsWith("data-")) element.setAttribute(name, String(value));
+    else if (name.startsWith("data-") && value != null) element.setAttribute(name, String(value));
     else if (value === true) element.setAttribute(name, "");
     else if (value !== false && value != null) element.setAttribute(name, value);
   }
@@ -49,6 +49,13 @@ export function rows(body, items, key, create) {
 }
 
 export const clock = (ms) => new Date(ms).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+
+// A moment as people say it here: its day only if that is another one.
+export function moment(ms, seconds = false) {
+  const at = new Date(ms);
+  const day = at.toDateString() === new Date().toDateString() ? {} : { weekday: "short", day: "numeric", month: "short" };
+  return at.toLocaleString([], { ...day, hour: "2-digit", minute: "2-digit", second: seconds ? "2-digit" : undefined, hourCycle: "h23" });
+}
 
 export function span(seconds) {
   if (seconds < 90) return `${Math.round(seconds)} s`;

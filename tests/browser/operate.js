@@ -1,39 +1,7 @@
-// Operates the dashboard of the demo as a person would, and says what was shown at each step.
+// Operates the dashboard of the demo as a person would (loaded before this: person.js), and says what was
+// shown at each step.
 (async () => {
-  const find = (id) => document.getElementById(id);
-  const text = (id) => find(id).textContent;
-  const until = (what, is) => new Promise((resolve, reject) => {
-    const begun = performance.now();
-    const look = () => {
-      const found = is();
-      if (found) resolve(found);
-      else if (performance.now() - begun > 60000) reject(new Error(`${what} did not come; readers: ${text("readers-says")} blocks: ${text("blocks-rows")} done: ${text("done-text")} trouble: ${text("decide-trouble")}`));
-      else setTimeout(look, 50);
-    };
-    look();
-  });
-  const row = (name) => document.querySelector(`#blocks-rows [data-key="${name}"]`);
-  const button = (part, label) => [...part.querySelectorAll("button")].find((one) => (one.getAttribute("aria-label") ?? one.textContent).includes(label));
-  const set = (id, value) => {
-    find(id).value = value;
-    find(id).dispatchEvent(new Event("input", { bubbles: true }));
-  };
-  const sign = (reason) => {
-    set("decide-owner", "Léa");
-    set("decide-reason", reason);
-  };
-  const effect = () => text("decide-effect");
-  const agree = async () => {
-    find("done").hidden = true;
-    const said = effect();
-    find("decide-yes").click();
-    await until("an answer", () => !find("done").hidden);
-    return { effect: said, done: text("done-text") };
-  };
-  const undo = async () => {
-    find("done-undo").click();
-    await until("the undoing", () => text("done-text") === "Undone.");
-  };
+  const { find, text, since, until, row, button, set, sign, agree, undo } = person;
   const told = {};
 
   await until("the first account", () => row("slideshow"));
@@ -42,7 +10,7 @@
   told.promises = text("promises-list");
 
   // an origin dies: its block says so, and who must act is told
-  const dial = await until("the dial", () => button(document.querySelector('#origins-rows [data-key="media"]'), "the dial of"));
+  const dial = await until("the dial", () => person.dial("media"));
   dial.click();
   find("decide-off").click();
   told.dial = await agree();
@@ -54,11 +22,12 @@
 
   // a level that is pinned, and comes to its end
   button(document.querySelector("#ladder-steps li:nth-child(3)"), "Pin level 2").click();
-  find("decide-for").append(new Option("2 seconds", "2s"));
-  find("decide-for").value = "2s";
+  find("decide-for").append(new Option("5 seconds", "5s"));
+  find("decide-for").value = "5s";
   sign("a rehearsal of the evening");
   told.pin = await agree();
-  await until("level 2", () => text("level-number") === "2");
+  await until("level 2", () => text("level-number") === "2" && row("weather").dataset.state === "shed");
+  told.shed_after_ms = since();
   told.pinned = { why: text("level-why"), weather: row("weather").dataset.state, step: document.querySelector("#ladder-steps [aria-current]").textContent };
   await until("the end of the pin", () => text("level-number") === "0" && !text("decisions-list").includes("rehearsal"));
 
@@ -81,6 +50,9 @@
   await undo();
   await until("the schedule as before", () => night("waits"));
 
+  // what was decided is in the journal, the latest first
+  told.journal = await until("the journal", () => text("journal-lines").includes("no second round") && text("journal-lines"));
+
   // without a name or a reason nothing is decided
   button(row("weather"), "Switch off").click();
   set("decide-owner", "");
@@ -98,5 +70,6 @@
   find("seen-form").requestSubmit();
   const frames = await until("the frames", () => document.querySelectorAll("#seen-frames iframe").length && [...document.querySelectorAll("#seen-frames iframe")]);
   told.frames = frames.map((frame) => frame.title);
+  told.hosts = person.hosts();
   return told;
 })();

@@ -115,6 +115,7 @@ async fn the_level_can_be_set_and_is_obeyed() {
             "by_law": 0,
             "text_only": 2,
             "ladder": ladder,
+            "survives_restart": true,
         });
         assert_eq!((status, said), (200, expected));
         let answer = site.reader().get("/").await;
@@ -174,7 +175,7 @@ async fn a_level_that_makes_no_sense_changes_nothing() {
         assert_eq!(
             said,
             "the body must be a level such as `2`, {\"level\": 2, \"by\": \"who\"}, or `auto`; for a reason \
-             and an expiry POST /switches/pin\n"
+             and an expiry PUT /switches/pin\n"
         );
     }
     for body in ["3", "255", "{\"level\": 3}"] {

@@ -135,6 +135,32 @@ fn check_says_what_a_declaration_means() {
 }
 
 #[test]
+fn check_says_what_readers_are_promised_and_how_much_of_it_may_be_missed() {
+    let folder = site("http://cms.invalid");
+    edit(
+        &folder,
+        "[origins.cms]",
+        "[slo.article]\ncomplete = \"core\"\nobjective = 0.9999\n[slo.fast]\npages = [\"article\"]\n\
+         within = \"1500ms\"\nobjective = 0.95\nperiod = \"7d\"\n[slo.worth]\nvalue = true\n\
+         objective = 0.97\n[origins.cms]",
+    );
+    edit(&folder, "priority = 20", "priority = 20\nvalue = 0.5");
+    let (code, out, err) = told(&run(&folder, &["check"]));
+    assert_eq!(code, Some(0), "{err}");
+    let objectives: Vec<&str> = out
+        .lines()
+        .skip_while(|line| *line != "objectives")
+        .take_while(|line| !line.is_empty())
+        .collect();
+    insta::assert_snapshot!("check_objectives", objectives.join("\n"));
+    let (_, out, _) = told(&run(&folder, &["check", "--json"]));
+    let summary: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let budget = &summary["objectives"][0]["error_budget"];
+    assert_eq!(budget["of_a_million"], 100);
+    assert_eq!(budget["minutes_a_month"], 4.3);
+}
+
+#[test]
 fn check_says_what_is_wrong() {
     let folder = site("http://cms.invalid");
     edit(&folder, "priority = 20", "priority = 200\ntmeout = \"1s\"");

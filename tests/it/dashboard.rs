@@ -6,10 +6,17 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::browser::{lines, tool};
-use crate::support::newspaper::{patient, patiently, repository, started};
+use crate::support::newspaper::{Running, patient, patiently, repository, started};
 use crate::support::{Newsroom, Operator, newsroom};
 
 const HTML: (&str, &str) = ("accept", "text/html,application/xhtml+xml");
+/// Stories of the demo that have a slideshow.
+const WITH_SLIDESHOWS: [&str; 4] = [
+    "/articles/archipel-cable",
+    "/articles/theatre-fleuve",
+    "/articles/course-au-large",
+    "/articles/trains-de-nuit",
+];
 const TOKEN: &str = "open-sesame-0123456789";
 
 async fn site() -> Newsroom {
@@ -351,15 +358,49 @@ async fn a_page_is_looked_at_at_a_level_and_counts_as_nobodys() {
 
 // --- In a browser ---
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_operator_sees_what_is_wrong_decides_and_takes_it_back() {
-    // whatever the year, the night is to come
+/// From when to when the night of the elections is: whatever the year, it is to come.
+fn night_to_come() -> (String, String) {
     let today = jiff::Zoned::now().date();
     let on = |days: i64, time: &str| {
         let day = today.saturating_add(jiff::Span::new().days(days));
         format!("{day}T{time}")
     };
-    let (from, until) = (on(20, "20:00"), on(21, "02:00"));
+    (on(20, "20:00"), on(21, "02:00"))
+}
+
+/// Runs a script that does with the page what a person does, after what it needs.
+fn person(page: &str, script: &str) -> std::process::Command {
+    let scripts = repository().join("tests/browser");
+    let mut ask = tool("ask");
+    ask.env("BROWSER_SECONDS", "240").arg(page).arg("--");
+    ask.arg(scripts.join("node_modules/axe-core/axe.min.js"));
+    ask.arg(scripts.join("person.js")).arg(scripts.join(script));
+    ask
+}
+
+/// What was asked while readers came again and again, each to the next of these stories.
+async fn beside_readers(
+    newspaper: &Running,
+    stories: &[&str],
+    ask: std::process::Command,
+) -> Value {
+    let reader = newspaper.regular();
+    let crowd = async {
+        let mut pace = tokio::time::interval(Duration::from_millis(50));
+        for story in stories.iter().cycle() {
+            pace.tick().await;
+            reader.get(story).await;
+        }
+    };
+    tokio::select! {
+        told = lines(ask) => told.into_iter().next().expect("a line"),
+        () = crowd => unreachable!("it goes on"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_sees_what_is_wrong_decides_and_takes_it_back() {
+    let (from, until) = night_to_come();
     let newspaper = started(0, |name, key, value| match key {
         "from" if name.starts_with("schedules") => &from,
         "until" if name.starts_with("schedules") => &until,
@@ -371,25 +412,10 @@ async fn an_operator_sees_what_is_wrong_decides_and_takes_it_back() {
         _ => value,
     })
     .await;
-    let reader = newspaper.reader();
-    // readers who come again and again
-    let crowd = async {
-        let mut pace = tokio::time::interval(Duration::from_millis(100));
-        loop {
-            pace.tick().await;
-            reader.get("/articles/archipel-cable").await;
-        }
-    };
-    let mut ask = tool("ask");
-    ask.env("BROWSER_STRICT", "1").env("BROWSER_SECONDS", "240");
-    ask.arg(format!("http://{}/", newspaper.app.admin_address));
-    ask.arg("--")
-        .arg(repository().join("tests/browser/operate.js"));
-    let told = tokio::select! {
-        told = lines(ask) => told,
-        () = crowd => unreachable!("it goes on"),
-    };
-    let told = &told[0];
+    let page = format!("http://{}/", newspaper.app.admin_address);
+    let mut ask = person(&page, "operate.js");
+    ask.env("BROWSER_STRICT", "1");
+    let told = &beside_readers(&newspaper, &["/articles/archipel-cable"], ask).await;
     let text = |at: &str| told.pointer(at).unwrap().as_str().unwrap().to_owned();
     assert_eq!(
         told["first"],
@@ -408,6 +434,7 @@ async fn an_operator_sees_what_is_wrong_decides_and_takes_it_back() {
         "{told}"
     );
     assert_eq!(told["pinned"]["weather"], "shed");
+    println!("given up on the screen after {} ms", told["shed_after_ms"]);
     assert!(text("/pinned/step").contains("now"), "{told}");
     assert!(
         text("/off/effect").starts_with("No page shows weather"),
@@ -434,6 +461,77 @@ async fn an_operator_sees_what_is_wrong_decides_and_takes_it_back() {
     assert_eq!(told["refused"], true);
     assert!(text("/moment").contains("Level"), "{told}");
     assert_eq!(told["frames"].as_array().unwrap().len(), 7);
+    let journal = text("/journal");
+    for entry in [
+        "media",
+        "a rehearsal of the evening",
+        "the forecast is wrong",
+        "there is no second round",
+    ] {
+        assert!(journal.contains(entry), "{entry} is not in: {journal}");
+    }
+    assert_eq!(
+        told["hosts"],
+        json!([newspaper.app.admin_address.to_string()])
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turned_dial_is_seen_on_the_block_and_its_cause_with_it() {
+    let newspaper = started(0, |name, key, value| match (name, key) {
+        // what is asked for again and again is to be asked of its origin
+        ("fragments.slideshow", "ttl") => "20ms",
+        // what hangs is given up as it is declared, and nothing else on a busy machine
+        ("fragments.slideshow" | "origins.media", _) => value,
+        (origin, "timeout") if origin.starts_with("origins") => "20s",
+        (_, "budget" | "target") => "20s",
+        (_, "timeout") => "15s",
+        _ => value,
+    })
+    .await;
+    let page = format!("http://{}/", newspaper.app.admin_address);
+    let mut ask = person(&page, "turn.js");
+    ask.env("BROWSER_STRICT", "1");
+    let told = beside_readers(&newspaper, &WITH_SLIDESHOWS, ask).await;
+    let turns = told["told"].as_array().unwrap();
+    let named = turns.iter().map(|turn| turn["turn"].as_str().unwrap());
+    assert_eq!(named.collect::<Vec<_>>(), ["off", "hang", "error"]);
+    for turn in turns {
+        println!("{}: on the screen after {} ms", turn["turn"], turn["ms"]);
+        let text = |at: &str| turn[at].as_str().unwrap();
+        assert_eq!(text("word"), "left alone", "{turn}");
+        assert!(text("why").starts_with("media is left alone: "), "{turn}");
+    }
+    assert_eq!(
+        told["hosts"],
+        json!([newspaper.app.admin_address.to_string()])
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_dialogs_are_accessible_on_a_desk_and_on_a_phone_by_day_and_by_night() {
+    let (from, until) = night_to_come();
+    let newspaper = started(0, |name, key, value| match key {
+        "from" if name.starts_with("schedules") => &from,
+        "until" if name.starts_with("schedules") => &until,
+        _ => value,
+    })
+    .await;
+    let page = format!("http://{}/", newspaper.app.admin_address);
+    for (size, scheme) in [("1280x900", "light"), ("390x844", "dark")] {
+        let mut ask = person(&page, "dialogs.js");
+        ask.env("BROWSER_SIZE", size).env("BROWSER_SCHEME", scheme);
+        let told = lines(ask).await.remove(0);
+        let said = told["said"].as_object().unwrap();
+        assert!(said.len() > 12, "{:?}", said.keys());
+        for (dialog, found) in said {
+            assert_eq!(found["violations"], json!([]), "{dialog}, {size}, {scheme}");
+            assert_eq!(found["wide"], json!(false), "{dialog}, {size}");
+            assert!(found["checked"].as_u64() > Some(10), "{dialog}: {found}");
+        }
+        let refused = told["refused"].as_str().unwrap();
+        assert!(refused.contains("level 200 does not exist"), "{refused}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

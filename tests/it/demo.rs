@@ -240,6 +240,7 @@ async fn pages_are_accessible_on_a_desk_and_on_a_phone_by_day_and_by_night() {
     let newspaper = patient().await;
     let mut urls: Vec<_> = KINDS.iter().map(|path| newspaper.url(path)).collect();
     urls.extend([newspaper.url("/rien"), newspaper.desk()]);
+    urls.push(newspaper.url("/etat"));
     for (size, scheme) in [("1280x900", "light"), ("390x844", "dark")] {
         let mut ask = tool("ask");
         ask.env("BROWSER_SIZE", size)
@@ -324,6 +325,7 @@ async fn every_page_is_valid_html_at_every_level() {
         );
     }
     pile.add("404", &reader.get("/rien").await, 404);
+    pile.add("status", &reader.get("/etat").await, 200);
     pile.add("no such story", &reader.get("/articles/rien").await, 404);
     let moved = reader.get("/articles/municipales-soiree-electorale").await;
     assert_eq!(

@@ -3,12 +3,21 @@
 
 use std::collections::BTreeMap;
 
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTracePartialSuccess, ExportTraceServiceResponse,
+};
+use prost::Message as _;
+
 use crate::support::collector::{self, METRICS};
 use crate::support::newsroom::Draft;
+use crate::support::origin::typed;
 use crate::support::{Operator, Origin, Reply, html, newsroom, origin, raw, status};
 
 /// Where a collector takes traces.
 const TRACES: &str = "/v1/traces";
+
+/// What a collector answers.
+const OTLP: &str = "application/x-protobuf";
 
 fn metrics_to(collector: &Origin, more: &str) -> String {
     let url = collector.url();
@@ -174,6 +183,9 @@ async fn answering(reply: Reply) -> Origin {
 async fn whatever_a_collector_does_each_span_is_counted_once() {
     let gone = origin().start().await;
     gone.kill();
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {OTLP}\r\n");
+    let endless = raw(format!("{head}\r\n")).then_endless("\n");
+    let unfinished = raw(format!("{head}content-length: 9\r\n\r\n")).then_hang();
     let elsewhere = Reply::headed(307, &[("location", "http://127.0.0.1:1/")], b"");
     for (what, bad, is_sent) in [
         ("full", answering(status(503)).await, false),
@@ -186,6 +198,9 @@ async fn whatever_a_collector_does_each_span_is_counted_once() {
         ),
         ("gone", gone, false),
         ("garbage", answering(html("<h1>\u{0}</h1>")).await, true),
+        ("of OTLP", answering(typed(OTLP, b"\xff\xff")).await, true),
+        ("endless", answering(endless).await, true),
+        ("unfinished", answering(unfinished).await, true),
     ] {
         let collector = listening().await;
         let site = front()
@@ -204,6 +219,38 @@ async fn whatever_a_collector_does_each_span_is_counted_once() {
     }
 }
 
+/// An answer of a collector that has not taken so much of what it was sent.
+fn refusing(count: i64) -> Reply {
+    let answer = ExportTraceServiceResponse {
+        partial_success: Some(ExportTracePartialSuccess {
+            rejected_spans: count,
+            error_message: "over the quota".to_owned(),
+        }),
+    };
+    typed(OTLP, answer.encode_to_vec())
+}
+
+#[tokio::test]
+async fn what_a_collector_says_that_it_has_refused_is_counted_apart() {
+    // of each batch one
+    let collector = origin().on(TRACES, refusing(1)).on(METRICS, html(""));
+    let collector = collector.start().await;
+    let site = front()
+        .toml(&traces_to(&collector, ""))
+        .toml(&metrics_to(&collector, ""))
+        .start()
+        .await;
+    for _ in 0..20 {
+        site.reader().get("/").await.is(200, "<p>front</p>");
+    }
+    let _stopped = site.stopped().await;
+    let batches = collector.hits(TRACES) as f64;
+    let series = collector::series(&collector);
+    let [sent, lost, refused] = ["sent", "lost", "refused"].map(|word| spans(&series, word));
+    assert!(batches > 0.0);
+    assert_eq!((sent, lost, refused), (40.0 - batches, 0.0, batches));
+}
+
 #[tokio::test]
 async fn metrics_for_a_collector_that_does_not_take_them_are_counted_as_lost() {
     let bad = origin().on(METRICS, status(503)).start().await;
@@ -216,6 +263,13 @@ async fn metrics_for_a_collector_that_does_not_take_them_are_counted_as_lost() {
     let (_, text) = Operator::of(&site).get("/metrics").await;
     let lost = scraped(&text)["marbre_metric_exports_total{result=\"lost\"}"];
     assert!(lost >= 1.0, "{lost}");
+    // and those of which it has not taken all
+    bad.on(METRICS, refusing(3));
+    let seen = bad.hits(METRICS);
+    bad.arrived(seen + 2).await;
+    let (_, text) = Operator::of(&site).get("/metrics").await;
+    let refused = scraped(&text)["marbre_metric_exports_total{result=\"refused\"}"];
+    assert!(refused >= 1.0, "{refused}");
 }
 
 #[tokio::test]

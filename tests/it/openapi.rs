@@ -458,6 +458,66 @@ async fn every_operation_answers_as_it_is_described() {
     }
 }
 
+/// The data of the first events of a stream.
+async fn heard(api: &Api, target: &str, count: usize) -> Vec<Value> {
+    let url = format!("{}{target}", api.url);
+    let stream = api.client.get(url).bearer_auth(TOKEN).send().await;
+    let mut stream = stream.unwrap();
+    let (mut text, mut heard) = (String::new(), Vec::new());
+    while heard.len() < count {
+        let chunk = patiently(stream.chunk()).await.unwrap().unwrap();
+        text += std::str::from_utf8(&chunk).unwrap();
+        while let Some((event, rest)) = text.split_once("\n\n") {
+            let data = event.lines().find_map(|line| line.strip_prefix("data: "));
+            heard.extend(data.map(|data| serde_json::from_str::<Value>(data).unwrap()));
+            text = rest.to_owned();
+        }
+    }
+    heard
+}
+
+#[tokio::test]
+async fn what_streams_tell_is_as_it_is_described() {
+    let site = newspaper().await;
+    let api = Api::of(&site).await;
+    let reader = site.reader();
+    // something is given up, something is sick, and somebody has decided something
+    site.turn("weather", "off=1");
+    let decide = async {
+        for level in ["1", "auto"].iter().cycle() {
+            let pinned = api.ask("put", &to("/level").saying(*level)).await;
+            assert_eq!(pinned.status, 200);
+            for path in ["/", "/articles/archipel-cable"] {
+                assert_eq!(reader.get(path).await.status, 200);
+            }
+        }
+    };
+    let listen = async { futures::join!(heard(&api, "/live", 3), heard(&api, "/events", 4)) };
+    let (told, happened) = tokio::select! {
+        heard = listen => heard,
+        () = decide => unreachable!("it goes on"),
+    };
+    assert!(
+        told.iter().any(|told| told["now"]["pages"] != 0),
+        "{told:?}"
+    );
+    for (target, events) in [("/live", told), ("/events", happened)] {
+        let path = target.replace('/', "~1");
+        let validator = api.validator(&format!(
+            "/paths/{path}/get/responses/200/content/text~1event-stream/x-itemSchema/properties/data/contentSchema"
+        ));
+        for event in events {
+            let wrong: Vec<String> = validator
+                .iter_errors(&event)
+                .map(|error| format!("{error} at {}", error.instance_path()))
+                .collect();
+            assert!(wrong.is_empty(), "{target}: {}\n{event}", wrong.join("; "));
+        }
+        // and it is no schema that anything would do for
+        assert!(!validator.is_valid(&json!({"says": 1})), "{target}");
+    }
+}
+
 #[tokio::test]
 async fn without_a_token_or_from_another_site_nothing_is_done() {
     let site = newspaper().await;

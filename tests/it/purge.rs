@@ -101,7 +101,7 @@ async fn the_query_and_the_method_may_say_it_too() {
         ("POST", "/purge?all", 0, "everything"),
         (
             "PURGE",
-            "/purge?fragment=article&key=%2Farticles%2Fa&hard=true",
+            "/purge?fragment=article&key=%2Farticles%2Fa&hard=true&by=L%C3%A9a%0A&reason=it+was+wrong",
             1,
             "fragment article, /articles/a",
         ),
@@ -127,7 +127,7 @@ async fn the_query_and_the_method_may_say_it_too() {
     assert_eq!(events[4], "purged softly: tag story-a, 1 copies in memory");
     assert_eq!(
         events[1],
-        "purged hard: fragment article, /articles/a, 1 copies in memory"
+        "purged hard: fragment article, /articles/a, by Léa because it was wrong, 1 copies in memory"
     );
 }
 

@@ -55,6 +55,16 @@ async fn what_is_decided_on_one_holds_on_all() {
     let (a, b) = (node(&store).await, node(&store).await);
     let done = put(&a, "block/block", "\"off\": true, ", "Anne").await;
     assert_eq!(done["on_all_nodes"], true, "{done:#}");
+    for (level, is_decided) in [("1", true), ("auto", true), ("auto", false)] {
+        let (_, said) = Operator::of(&b).ask("PUT", "/level", level, &[]).await;
+        let said: Value = serde_json::from_str(&said).unwrap();
+        // where nothing was pinned there is nothing to tell
+        assert_eq!(
+            said["on_all_nodes"] == true,
+            is_decided,
+            "{level}: {said:#}"
+        );
+    }
     has(&b, &["block/block Anne"]).await;
     b.reader().get("/").await.is(200, "<p>a</p>");
     // whoever sees it can take it back, and it is told who did
@@ -115,6 +125,13 @@ async fn without_the_store_each_goes_on_and_the_later_decision_stands_after_it()
     let why = done["nodes_trouble"].as_str().unwrap();
     assert!(why.contains("on this node only"), "{why}");
     assert_eq!(done["survives_restart"], true);
+    // the short way says the same
+    for level in ["1", "auto"] {
+        let (_, said) = Operator::of(&b).ask("PUT", "/level", level, &[]).await;
+        let said: Value = serde_json::from_str(&said).unwrap();
+        assert_eq!(said["on_all_nodes"], false, "{said:#}");
+        assert_eq!(said["survives_restart"], true);
+    }
     // what is known stays in force, and what is decided is
     has(&b, &["block/block Anne"]).await;
     let told = Operator::of(&a).get("/switches").await.1;

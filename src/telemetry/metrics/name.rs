@@ -38,8 +38,9 @@ pub const PAGES_SHED: [&str; 4] = ["admission", "full", "late", "refused"];
 /// What the shared store does with a question.
 pub const CALLS: [&str; 5] = ["hit", "miss", "skipped", "timeout", "error"];
 
-/// What becomes of what is sent to a collector.
-pub const DELIVERIES: [&str; 2] = ["sent", "lost"];
+/// What becomes of what is sent to a collector: it is taken, or does not arrive, or the collector says that
+/// it has not taken it, or not all of it.
+pub const DELIVERIES: [&str; 3] = ["sent", "lost", "refused"];
 
 /// How reloads end.
 pub const RESULTS: [&str; 2] = ["ok", "refused"];

@@ -1,7 +1,7 @@
 //! Pages on their way to the collector (shell): they leave in batches, one batch at a time. Owns how they
 //! are gathered, and what is said when spans are lost.
 //!
-//! Invariant: each span is counted once, as sent or as lost, also when the server stops.
+//! Invariant: each span is counted once, as sent, as lost or as refused, also when the server stops.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::report::PageReport;
 use crate::report::Throttle;
 use crate::telemetry::FAREWELL;
-use crate::telemetry::collector::Collector;
+use crate::telemetry::collector::{Collector, Taken};
 use crate::telemetry::metrics::Metrics;
 
 /// Most pages in one batch.
@@ -99,13 +99,16 @@ impl Batches {
                 return;
             }
             let sent = self.export(held).await;
+            if let Ok(taken) = &sent {
+                complaints.answer(taken, self.clock);
+            }
             let why = sent.err();
             let why = why.as_deref().unwrap_or("the collector does not keep up");
             complaints.hear(self.lost(), why, self.clock);
         }
     }
 
-    async fn export(&self, held: &mut Held) -> Result<(), String> {
+    async fn export(&self, held: &mut Held) -> Result<Taken, String> {
         let batch = std::mem::take(&mut held.batch);
         held.under_way = batch.iter().map(spans::count).sum();
         let instance = Arc::clone(&self.instance);
@@ -113,7 +116,12 @@ impl Batches {
         let sent = self.collector.send(make, EXPORT_TIME).await;
         let spans = std::mem::take(&mut held.under_way);
         match &sent {
-            Ok(()) => _ = self.metrics.sent().spans[0].fetch_add(spans, Ordering::Relaxed),
+            Ok(taken) => {
+                let refused = taken.refused.min(spans);
+                let counts = &self.metrics.sent().spans;
+                counts[0].fetch_add(spans - refused, Ordering::Relaxed);
+                counts[2].fetch_add(refused, Ordering::Relaxed);
+            }
             Err(_) => self.lose(spans),
         }
         sent
@@ -137,6 +145,16 @@ struct Complaints {
 }
 
 impl Complaints {
+    /// What the collector says of a batch that has arrived.
+    fn answer(&self, taken: &Taken, clock: Clock) {
+        if let Some(complaint) = taken.complaint("spans")
+            && let Some(untold) = self.throttle.due("answer", clock.now())
+        {
+            let count = untold.0;
+            tracing::warn!(untold = count, "{complaint}{untold}");
+        }
+    }
+
     /// So many were lost in all, the last of them because of `why`.
     fn hear(&mut self, lost: u64, why: &str, clock: Clock) {
         if lost > self.told && self.throttle.due("spans", clock.now()).is_some() {
