@@ -165,8 +165,16 @@ fn the_exit_code_says_whose_fault_it_is() {
         (&["crowd.toml", "--plot", "."], 1, ". cannot be written"),
         (&["absent.toml"], 2, "absent.toml cannot be read"),
         (&["wrong.toml"], 2, "law = 3"),
-        (&["learned.toml"], 2, "expected a number from 0.5 to 10000000"),
-        (&["unlearned.toml"], 2, "expected a number from 0.5 to 10000000"),
+        (
+            &["learned.toml"],
+            2,
+            "expected a number from 0.5 to 10000000",
+        ),
+        (
+            &["unlearned.toml"],
+            2,
+            "expected a number from 0.5 to 10000000",
+        ),
         (
             &["crowd.toml", "--site", "fragments.toml"],
             2,
