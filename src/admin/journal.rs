@@ -109,7 +109,7 @@ fn kinds(text: Option<&str>) -> Result<Vec<Kind>, String> {
 )]
 pub(super) enum Followed {
     /// Something has happened; the name of the event is its kind.
-    Happened(Entry),
+    Happened(Box<Entry>),
     /// So many entries were not read fast enough; the name of the event is `missed`.
     Missed(u64),
 }
