@@ -265,6 +265,11 @@ impl Outcome {
         }
     }
 
+    /// Whether the page became something else before anybody waited for it.
+    pub fn is_unneeded(&self) -> bool {
+        matches!(self, Self::Omitted(OmitReason::Unneeded))
+    }
+
     /// What went wrong, if something did.
     pub fn cause(&self) -> Option<&Cause> {
         match self {
@@ -315,8 +320,11 @@ impl fmt::Display for Outcome {
 pub struct FragmentReport<'p> {
     /// The fragment's name.
     pub name: Cow<'p, str>,
+    /// Its place in the declaration of the site that the page was made of: where to look first for what
+    /// is kept by name.
+    pub place: usize,
     /// How its slots were filled.
-    pub outcome: Outcome,
+    pub outcome: Cow<'p, Outcome>,
     /// What one view of it is worth, as the site declares it.
     pub value: f64,
     /// Where a copy was looked for.
@@ -393,6 +401,7 @@ impl PageReport<'_> {
         let own = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
         let fragments = self.fragments.into_iter().map(|fragment| FragmentReport {
             name: own(fragment.name),
+            outcome: Cow::Owned(fragment.outcome.into_owned()),
             ..fragment
         });
         let attempts = self.attempts.into_iter().map(|attempt| AttemptReport {
@@ -412,15 +421,14 @@ impl PageReport<'_> {
     /// From the request to when all that it was made of was there, however slowly it was then read.
     pub fn took(&self) -> Duration {
         let slots = self.fragments.iter();
-        let slots = slots.filter(|f| f.outcome != Outcome::Omitted(OmitReason::Unneeded));
+        let slots = slots.filter(|f| !f.outcome.is_unneeded());
         let settled = slots.map(|fragment| fragment.duration).max();
         self.head_after.max(settled.unwrap_or_default())
     }
 
     /// Whether every block that anybody waited for was there.
     pub fn is_complete(&self) -> bool {
-        let unneeded = Outcome::Omitted(OmitReason::Unneeded);
-        let whole = |f: &FragmentReport<'_>| f.outcome.is_whole() || f.outcome == unneeded;
+        let whole = |f: &FragmentReport<'_>| f.outcome.is_whole() || f.outcome.is_unneeded();
         self.status == 200 && self.snapshot.is_none() && self.fragments.iter().all(whole)
     }
 }
