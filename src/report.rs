@@ -32,8 +32,11 @@ pub use worth::{Got, Loss};
 pub struct FragmentReport<'p> {
     /// The fragment's name.
     pub name: Cow<'p, str>,
+    /// Its place in the declaration of the site that the page was made of: where to look first for what
+    /// is kept by name.
+    pub place: usize,
     /// How its slots were filled.
-    pub outcome: Outcome,
+    pub outcome: Cow<'p, Outcome>,
     /// What one view of it is worth, as the site declares it.
     pub value: f64,
     /// Where a copy was looked for.
@@ -110,6 +113,7 @@ impl PageReport<'_> {
         let own = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
         let fragments = self.fragments.into_iter().map(|fragment| FragmentReport {
             name: own(fragment.name),
+            outcome: Cow::Owned(fragment.outcome.into_owned()),
             ..fragment
         });
         let attempts = self.attempts.into_iter().map(|attempt| AttemptReport {
@@ -129,15 +133,14 @@ impl PageReport<'_> {
     /// From the request to when all that it was made of was there, however slowly it was then read.
     pub fn took(&self) -> Duration {
         let slots = self.fragments.iter();
-        let slots = slots.filter(|f| f.outcome != Outcome::Omitted(OmitReason::Unneeded));
+        let slots = slots.filter(|f| !f.outcome.is_unneeded());
         let settled = slots.map(|fragment| fragment.duration).max();
         self.head_after.max(settled.unwrap_or_default())
     }
 
     /// Whether every block that anybody waited for was there.
     pub fn is_complete(&self) -> bool {
-        let unneeded = Outcome::Omitted(OmitReason::Unneeded);
-        let whole = |f: &FragmentReport<'_>| f.outcome.is_whole() || f.outcome == unneeded;
+        let whole = |f: &FragmentReport<'_>| f.outcome.is_whole() || f.outcome.is_unneeded();
         self.status == 200 && self.snapshot.is_none() && self.fragments.iter().all(whole)
     }
 }

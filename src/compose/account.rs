@@ -14,13 +14,16 @@ use crate::fragment::facts::Facts;
 use crate::fragment::{Fragment, Source, SourceRequest};
 use crate::plan::Plan;
 use crate::report::{
-    Afforded, Attempt, AttemptReport, Cause, FragmentReport, Observer, OmitReason, Outcome,
+    Afforded, Attempt, AttemptReport, Cause, FragmentReport, Looked, Observer, OmitReason, Outcome,
     PageReport, Story,
 };
 use crate::site::{Page, PageId};
 
 use super::slot::{Fill, Settled};
 use super::{Order, PageHead, Wanted, story};
+
+/// What a member has come to that nobody has waited for.
+static UNNEEDED: Outcome = Outcome::Omitted(OmitReason::Unneeded);
 
 pub(crate) struct Account {
     order: Order,
@@ -192,7 +195,7 @@ impl Account {
         if observers.is_empty() && self.witness.is_none() {
             return;
         }
-        let report = self.report(members);
+        let report = self.report(&members);
         for observer in observers.iter().chain(&self.witness) {
             observer.page(&report);
             if observer.wants_story(&report) {
@@ -204,7 +207,7 @@ impl Account {
     /// From the request to when all that it was made of was there, however slowly it was then read.
     fn took(&self, members: &[Option<Settled>]) -> Duration {
         let settled = members.iter().flatten();
-        let needed = settled.filter(|s| s.outcome != Outcome::Omitted(OmitReason::Unneeded));
+        let needed = settled.filter(|settled| !settled.outcome.is_unneeded());
         let last = needed.map(|settled| settled.at.saturating_duration_since(self.arrived));
         self.head_after.max(last.max().unwrap_or_default())
     }
@@ -243,30 +246,27 @@ impl Account {
         story::story(&self.order, page, report)
     }
 
-    fn report(&self, members: Vec<Option<Settled>>) -> PageReport<'_> {
+    fn report<'r>(&'r self, members: &'r [Option<Settled>]) -> PageReport<'r> {
         let ended = self.order.composer.clock.now();
         let after = |at: Instant| at.saturating_duration_since(self.arrived);
         let (site, page) = (&self.order.edition.site, self.declared());
         let trace = &self.order.trace;
-        let members = members.into_iter().enumerate();
-        let fragments = site.members(page).zip(members);
-        let fragments = fragments.map(|(fragment, (member, settled))| {
-            let settled = settled.unwrap_or_else(|| Settled::omitted(OmitReason::Unneeded, ended));
-            let Settled {
-                outcome,
-                looked,
-                age,
-                at,
-                ..
-            } = settled;
+        let members = page.members.iter().zip(members).enumerate();
+        let fragments = members.map(|(slot, (member, settled))| {
+            let fragment = site.fragment(member.fragment);
+            let (outcome, looked, age, at) = match settled {
+                Some(settled) => (&settled.outcome, settled.looked, settled.age, settled.at),
+                None => (&UNNEEDED, Looked::default(), None, ended),
+            };
             FragmentReport {
                 name: Cow::Borrowed(&fragment.name),
-                outcome,
+                place: member.fragment.index(),
+                outcome: Cow::Borrowed(outcome),
                 value: fragment.value,
                 looked,
                 age,
                 duration: after(at),
-                span_id: trace.slot(member),
+                span_id: trace.slot(slot),
             }
         });
         PageReport {

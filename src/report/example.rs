@@ -1,5 +1,6 @@
 //! A page for the tests of whoever reads reports: read to its end, at the full level.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use super::{FragmentReport, Looked, Outcome, PageReport};
@@ -13,9 +14,11 @@ pub(crate) fn page(
     ms: u64,
 ) -> PageReport<'static> {
     let duration = Duration::from_millis(ms);
-    let fragments = blocks.iter().map(|(name, value, outcome)| FragmentReport {
+    let fragments = blocks.iter().enumerate();
+    let fragments = fragments.map(|(place, (name, value, outcome))| FragmentReport {
         name: (*name).into(),
-        outcome: outcome.clone(),
+        place,
+        outcome: Cow::Owned(outcome.clone()),
         value: *value,
         looked: Looked::default(),
         age: None,

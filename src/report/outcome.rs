@@ -245,6 +245,11 @@ impl Outcome {
         }
     }
 
+    /// Whether the page became something else before anybody waited for it.
+    pub fn is_unneeded(&self) -> bool {
+        matches!(self, Self::Omitted(OmitReason::Unneeded))
+    }
+
     /// What went wrong, if something did.
     pub fn cause(&self) -> Option<&Cause> {
         match self {

@@ -17,7 +17,7 @@ use crate::report::{
 };
 use crate::site::Site;
 use crate::telemetry::amount::Amount;
-use crate::telemetry::named::{Named, sorted};
+use crate::telemetry::named::Named;
 
 mod histogram;
 pub mod name;
@@ -141,7 +141,7 @@ impl Metrics {
         table.write_pages(to);
         table.write_fragments(to);
         to.begin(Metric::AttemptDuration);
-        for (name, row) in sorted(&table.attempts) {
+        for (name, row) in table.attempts.sorted() {
             to.histogram(Metric::AttemptDuration, &[name], &row.counted());
         }
         let mut each = |metric: Metric, words: &[&str], counts: &[AtomicU64]| {
@@ -176,7 +176,7 @@ fn read(count: &AtomicU64) -> f64 {
 impl Table {
     fn write_pages(&self, to: &mut dyn Series) {
         to.begin(Metric::Pages);
-        for (name, row) in sorted(&self.pages) {
+        for (name, row) in self.pages.sorted() {
             for (level, counts) in row.ended.iter().enumerate() {
                 for (completeness, count) in COMPLETENESS.into_iter().zip(counts) {
                     let count = read(count);
@@ -190,19 +190,19 @@ impl Table {
             }
         }
         to.begin(Metric::PageDuration);
-        for (name, row) in sorted(&self.pages) {
+        for (name, row) in self.pages.sorted() {
             to.histogram(Metric::PageDuration, &[name], &row.duration.counted());
         }
         to.begin(Metric::PageHead);
-        for (name, row) in sorted(&self.pages) {
+        for (name, row) in self.pages.sorted() {
             to.histogram(Metric::PageHead, &[name], &row.head.counted());
         }
         to.begin(Metric::ValueServed);
-        for (name, row) in sorted(&self.pages) {
+        for (name, row) in self.pages.sorted() {
             to.number(Metric::ValueServed, &[name], row.served.read());
         }
         to.begin(Metric::ValueLost);
-        for (name, row) in sorted(&self.pages) {
+        for (name, row) in self.pages.sorted() {
             for (cause, value) in Loss::LABELS.into_iter().zip(&row.lost) {
                 to.number(Metric::ValueLost, &[name, cause], value.read());
             }
@@ -211,25 +211,25 @@ impl Table {
 
     fn write_fragments(&self, to: &mut dyn Series) {
         to.begin(Metric::FragmentOutcomes);
-        for (name, row) in sorted(&self.fragments) {
+        for (name, row) in self.fragments.sorted() {
             for (outcome, count) in Outcome::LABELS.into_iter().zip(&row.outcomes) {
                 to.number(Metric::FragmentOutcomes, &[name, outcome], read(count));
             }
         }
         to.begin(Metric::FragmentTroubles);
-        for (name, row) in sorted(&self.fragments) {
+        for (name, row) in self.fragments.sorted() {
             for (cause, count) in Cause::LABELS.into_iter().zip(&row.troubles) {
                 to.number(Metric::FragmentTroubles, &[name, cause], read(count));
             }
         }
         to.begin(Metric::FragmentShed);
-        for (name, row) in sorted(&self.fragments) {
+        for (name, row) in self.fragments.sorted() {
             for (cause, count) in SHED.into_iter().zip(row.shed()) {
                 to.number(Metric::FragmentShed, &[name, cause], count);
             }
         }
         to.begin(Metric::CacheLookups);
-        for (name, row) in sorted(&self.fragments) {
+        for (name, row) in self.fragments.sorted() {
             for (tier, counts) in Tier::ALL.into_iter().zip(&row.lookups) {
                 for (found, count) in Found::ALL.into_iter().zip(counts) {
                     let values = [name.as_str(), tier.label(), found.label()];
@@ -238,7 +238,7 @@ impl Table {
             }
         }
         to.begin(Metric::FragmentDuration);
-        for (name, row) in sorted(&self.fragments) {
+        for (name, row) in self.fragments.sorted() {
             to.histogram(Metric::FragmentDuration, &[name], &row.duration.counted());
         }
     }
@@ -322,7 +322,7 @@ impl Observer for Metrics {
             row.count(report);
         }
         for fragment in &report.fragments {
-            if let Some(row) = table.fragments.get(&*fragment.name) {
+            if let Some(row) = table.fragments.at(fragment.place, &fragment.name) {
                 row.count(fragment, (report.trace_id, report.began));
             }
         }

@@ -5,7 +5,6 @@
 //! looked at to see a level counts as nothing that a reader got.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -109,16 +108,10 @@ impl Pulse {
     }
 
     fn count_block(&self, known: &Named<Counters>, fragment: &FragmentReport<'_>) {
-        match known.get(&*fragment.name) {
+        match known.at(fragment.place, &fragment.name) {
             Some(counters) => counters.count(&fragment.outcome),
             None => {
-                let counters = Arc::new(Counters::default());
-                self.blocks.rcu(|blocks| {
-                    let mut blocks = Named::clone(blocks);
-                    let name = fragment.name.to_string();
-                    blocks.entry(name).or_insert_with(|| Arc::clone(&counters));
-                    blocks
-                });
+                self.blocks.rcu(|blocks| blocks.with(&fragment.name));
                 // no row is ever taken away
                 if let Some(counters) = self.blocks.load().get(&*fragment.name) {
                     counters.count(&fragment.outcome);

@@ -153,11 +153,7 @@ impl Tally {
 
     /// Adds a row, unless another page has just done so, and counts on it.
     fn count_new(&self, fragment: &FragmentReport<'_>) {
-        self.rows.rcu(|rows| {
-            let mut rows = Rows::clone(rows);
-            rows.entry(fragment.name.to_string()).or_default();
-            rows
-        });
+        self.rows.rcu(|rows| rows.with(&fragment.name));
         // no row is ever taken away
         if let Some(row) = self.rows.load().get(&*fragment.name) {
             row.count(&fragment.outcome);
@@ -238,7 +234,7 @@ impl Observer for Tally {
         self.pages.fetch_add(1, Ordering::Relaxed);
         let rows = self.rows.load();
         for fragment in &report.fragments {
-            match rows.get(&*fragment.name) {
+            match rows.at(fragment.place, &fragment.name) {
                 Some(row) => row.count(&fragment.outcome),
                 None => self.count_new(fragment),
             }

@@ -59,7 +59,7 @@ pub(crate) fn check(stage: &Stage, level: u8, page: &Asked, seen: &mut Seen) {
 
     let mut rest = page.body.as_str();
     for (fragment, account) in site.members(declared).zip(&report.fragments) {
-        let outcome = &account.outcome;
+        let outcome = &*account.outcome;
         assert_eq!(account.name, fragment.name);
         seen.stale += usize::from(matches!(outcome, Outcome::Stale(_)));
         seen.cached += usize::from(*outcome == Outcome::Cached);
@@ -167,7 +167,7 @@ fn check_verdict(stage: &Stage, page: &Asked, rest: &str, seen: &mut Seen) {
             let site = &stage.edition.site;
             let mut members = site.members(&site.pages[0]).zip(&report.fragments);
             let failed = members.any(|(fragment, account)| {
-                let failed = matches!(account.outcome, Outcome::Omitted(OmitReason::Failed(_)));
+                let failed = matches!(*account.outcome, Outcome::Omitted(OmitReason::Failed(_)));
                 fragment.priority == Priority::Core && failed
             });
             assert!(failed, "no page, although no core has failed: {report:?}");

@@ -25,7 +25,7 @@ use crate::clock::Clock;
 use crate::compose::{self, Composer, Edition, Verdict};
 use crate::degradation::{Level, Mode};
 use crate::plan::{self, request};
-use crate::report::{Event, Observer, OmitReason, Outcome, PageReport, Throttle};
+use crate::report::{Event, Observer, PageReport, Throttle};
 use crate::server::{self, InFlight, ServerState, error_page};
 use crate::site::{PageId, ServerSettings, Site};
 
@@ -230,10 +230,10 @@ pub(super) fn is_html(headers: &HeaderMap) -> bool {
 }
 
 fn missing(report: &PageReport<'_>) -> Vec<(String, String)> {
-    let blocks = report.fragments.iter().filter(|fragment| {
-        let unneeded = Outcome::Omitted(OmitReason::Unneeded);
-        !fragment.outcome.is_whole() && fragment.outcome != unneeded
-    });
+    let blocks = report
+        .fragments
+        .iter()
+        .filter(|fragment| !fragment.outcome.is_whole() && !fragment.outcome.is_unneeded());
     blocks
         .map(|fragment| (fragment.name.to_string(), fragment.outcome.to_string()))
         .collect()

@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::clock::Moment;
-use crate::report::{OmitReason, Outcome, PageReport};
+use crate::report::PageReport;
 use crate::site::ClientShown;
 
 /// Bytes of a path that are recorded; what is longer is nobody's address of an article.
@@ -95,11 +95,10 @@ pub struct PageRecord {
 impl PageRecord {
     /// What is recorded of this page.
     pub fn new(report: &PageReport<'_>) -> Self {
-        let unneeded = Outcome::Omitted(OmitReason::Unneeded);
         let shown = report.fragments.iter().take(BLOCKS_MAX);
         let missing = shown
             .clone()
-            .filter(|f| !f.outcome.is_whole() && f.outcome != unneeded);
+            .filter(|f| !f.outcome.is_whole() && !f.outcome.is_unneeded());
         Self {
             name: report.page.to_string(),
             level: report.level.get(),

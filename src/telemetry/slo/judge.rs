@@ -52,7 +52,7 @@ fn is_good(good: Good, page: &PageReport<'_>) -> Option<bool> {
     let is_complete = !good.is_complete || page.is_complete();
     let is_old = good.stale_max.is_some_and(|max| {
         let stale = |f: &FragmentReport<'_>| {
-            matches!(f.outcome, Outcome::Stale(_)) && f.age.is_some_and(|age| age > max)
+            matches!(*f.outcome, Outcome::Stale(_)) && f.age.is_some_and(|age| age > max)
         };
         page.snapshot.is_some_and(|age| age > max) || page.fragments.iter().any(stale)
     });

@@ -86,7 +86,7 @@ fn page(report: &PageReport<'_>) -> Span {
 }
 
 fn slot(report: &PageReport<'_>, fragment: &FragmentReport<'_>) -> Span {
-    let outcome = &fragment.outcome;
+    let outcome = &*fragment.outcome;
     let mut attributes = vec![
         text("marbre.fragment", &fragment.name),
         text("marbre.outcome", outcome.label()),
