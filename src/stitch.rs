@@ -12,8 +12,8 @@
 //! # Why not the other codings
 //!
 //! Zstandard has frames for this (RFC 8878, 3.1), but Chromium ends the page after the first of them.
-//! Brotli has no border of a piece that every encoder can be told to keep. Readers who take gzip as
-//! gladly as these get gzip.
+//! Brotli's pieces could be joined without its dictionary only, which is most of what it gains on them.
+//! Readers who take gzip as gladly as these get gzip.
 //!
 //! Invariant: whatever the pieces, and however they are cut, what comes out is one gzip member that
 //! holds their content in order.
@@ -237,18 +237,21 @@ mod tests {
         let (mut member, mut out) = (Member::default(), BytesMut::new());
         member.begin(&mut out);
         for (content, how) in pieces {
-            match how {
-                How::Made => {
-                    let made = Deflated::of(content);
-                    let bytes = member.piece(&made).clone();
-                    out.extend_from_slice(&bytes);
-                }
-                How::Stored => member.store(content, &mut out),
-                How::Passing => member.deflate(content, &mut out),
-            }
+            add(&mut member, content, *how, &mut out);
         }
         member.end(&mut out);
         out.to_vec()
+    }
+
+    fn add(member: &mut Member, content: &[u8], how: How, out: &mut BytesMut) {
+        match how {
+            How::Made => {
+                let made = Deflated::of(content);
+                out.extend_from_slice(member.piece(&made));
+            }
+            How::Stored => member.store(content, out),
+            How::Passing => member.deflate(content, out),
+        }
     }
 
     fn read(gzip: &[u8]) -> Vec<u8> {
@@ -323,12 +326,15 @@ mod tests {
         fn what_is_sent_can_be_read_before_the_rest(
             first in "[a-z ]{0,2000}", second in "[a-z ]{0,2000}", how in how(),
         ) {
-            let gzip = written(&[(first.as_bytes(), how), (second.as_bytes(), How::Made)]);
-            let alone = written(&[(first.as_bytes(), how)]);
-            let sent = &alone[..alone.len() - END.len() - 8];
-            prop_assert_eq!(&gzip[..sent.len()], sent);
+            let (mut member, mut out) = (Member::default(), BytesMut::new());
+            member.begin(&mut out);
+            add(&mut member, first.as_bytes(), how, &mut out);
+            let sent = out.to_vec();
+            add(&mut member, second.as_bytes(), How::Made, &mut out);
+            member.end(&mut out);
+            prop_assert_eq!(read(&out), [first.as_bytes(), second.as_bytes()].concat());
             let mut decoder = flate2::write::GzDecoder::new(Vec::new());
-            std::io::Write::write_all(&mut decoder, sent).unwrap();
+            std::io::Write::write_all(&mut decoder, &sent).unwrap();
             std::io::Write::flush(&mut decoder).unwrap();
             prop_assert_eq!(decoder.get_ref().as_slice(), first.as_bytes());
         }

@@ -3,7 +3,8 @@
 //!
 //! A copy is immutable and so is its weight, by which the memory is bounded. A variant that has been
 //! made is counted by putting the same copy in its own place again, with the weight that it has then:
-//! all copies that were made of one another share their variants.
+//! all copies that were made of one another share their variants. So whoever gives a copy another content
+//! begins with a new copy.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};

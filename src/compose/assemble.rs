@@ -441,7 +441,9 @@ impl Body for PageBody {
 
     fn size_hint(&self) -> SizeHint {
         let remaining = match self.is_gzip() {
-            true => self.gzip_len().map(|len| len.saturating_sub(self.gzip_sent)),
+            true => self
+                .gzip_len()
+                .map(|len| len.saturating_sub(self.gzip_sent)),
             false => self.remaining.filter(|_| self.weaver.is_none()),
         };
         remaining.map_or_else(SizeHint::default, SizeHint::with_exact)
@@ -450,7 +452,9 @@ impl Body for PageBody {
 
 /// What is there goes out, as something is waited for.
 fn waiting(weaver: &mut Weaver) -> Poll<Option<Bytes>> {
-    weaver.frame(true).map_or(Poll::Pending, |frame| Poll::Ready(Some(frame)))
+    weaver
+        .frame(true)
+        .map_or(Poll::Pending, |frame| Poll::Ready(Some(frame)))
 }
 
 /// What there is to show of a snapshot.

@@ -67,9 +67,32 @@ const UNFIT_ANCESTORS: [&str; 8] = [
 
 /// What ends a paragraph that has no end tag (HTML, 13.1.2.4).
 const ENDS_PARAGRAPH: [&str; 26] = [
-    "address", "article", "aside", "blockquote", "details", "dialog", "div", "dl", "fieldset",
-    "figure", "footer", "form", "h1", "h2", "h3", "h4", "header", "hr", "main", "menu", "nav", "ol",
-    "p", "section", "table", "ul",
+    "address",
+    "article",
+    "aside",
+    "blockquote",
+    "details",
+    "dialog",
+    "div",
+    "dl",
+    "fieldset",
+    "figure",
+    "footer",
+    "form",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "header",
+    "hr",
+    "main",
+    "menu",
+    "nav",
+    "ol",
+    "p",
+    "section",
+    "table",
+    "ul",
 ];
 
 /// A place in a layout: a segment, and bytes of it that are before the place.
@@ -135,9 +158,7 @@ impl Survey {
             at = tag.end;
             let raw = RAW_TEXT.iter().any(|raw| *raw == name.as_bytes()) || name == "title";
             if raw && !is_end {
-                let close = end_of_element(text, tag.end, name.as_bytes());
-                at = close + tag_len(&text[close.saturating_sub(2)..]).map_or(0, |len| len - 2);
-                at = at.min(text.len());
+                at = end_tag_of(text, tag.end, &name);
             }
             match is_end {
                 true => self.end_tag(&name, (index, tag.start), (index, tag.end)),
@@ -147,7 +168,13 @@ impl Survey {
     }
 
     /// `to` is where the element ends whose content is text.
-    fn start_tag(&mut self, name: &str, text: &Bytes, (index, tag): (usize, &Range<usize>), to: usize) {
+    fn start_tag(
+        &mut self,
+        name: &str,
+        text: &Bytes,
+        (index, tag): (usize, &Range<usize>),
+        to: usize,
+    ) {
         let from = (index, tag.start);
         let is_raw = to > tag.end;
         let Some(open) = &mut self.open else {
@@ -208,7 +235,9 @@ impl Survey {
             self.unfit.push((offset, Unfit::OutsideBody));
             return;
         };
-        let parent = open.last().filter(|name| UNFIT_PARENTS.contains(&name.as_str()));
+        let parent = open
+            .last()
+            .filter(|name| UNFIT_PARENTS.contains(&name.as_str()));
         let mut ancestors = open.iter();
         let ancestor = ancestors.find(|name| UNFIT_ANCESTORS.contains(&name.as_str()));
         if let Some(name) = parent.or(ancestor) {
@@ -291,9 +320,21 @@ fn tag_name(rest: &[u8]) -> Option<(String, bool)> {
     is_name.then(|| (name.to_ascii_lowercase(), is_end))
 }
 
+/// Where the element ends whose text begins here.
+fn end_tag_of(text: &[u8], from: usize, name: &str) -> usize {
+    let close = end_of_element(text, from, name.as_bytes()).saturating_sub(2);
+    let rest = &text[close..];
+    match tag_len(rest) {
+        Some(len) if is_tag(rest, b"</", name.as_bytes()) => close + len,
+        Some(_) | None => text.len(),
+    }
+}
+
 /// Whether a tag is an element by itself, as in XML. In HTML that means nothing.
 fn is_empty(open: &[String], tag: &[u8]) -> bool {
-    let is_foreign = open.iter().any(|name| matches!(name.as_str(), "svg" | "math"));
+    let is_foreign = open
+        .iter()
+        .any(|name| matches!(name.as_str(), "svg" | "math"));
     is_foreign && tag.ends_with(b"/>")
 }
 
@@ -325,12 +366,25 @@ mod tests {
         };
         let mut shape = String::new();
         for index in 0..=layout.segments.len() {
-            let marks = [(deferral.opens, '{'), (deferral.closes, '}'), (deferral.ends, '|')];
-            shape.extend(marks.iter().filter(|(at, _)| *at == index).map(|(_, mark)| mark));
+            let marks = [
+                (deferral.opens, '{'),
+                (deferral.closes, '}'),
+                (deferral.ends, '|'),
+            ];
+            shape.extend(
+                marks
+                    .iter()
+                    .filter(|(at, _)| *at == index)
+                    .map(|(_, mark)| mark),
+            );
             match layout.segments.get(index) {
                 Some(Segment::Literal(text)) => shape += std::str::from_utf8(text).unwrap(),
                 Some(Segment::Slot(_)) => {
-                    shape.push(if deferral.slots.contains(&index) { '@' } else { '#' });
+                    shape.push(if deferral.slots.contains(&index) {
+                        '@'
+                    } else {
+                        '#'
+                    });
                 }
                 None => {}
             }
@@ -341,12 +395,18 @@ mod tests {
     #[test]
     fn the_shadow_tree_is_the_child_of_the_body_that_holds_the_slot() {
         for (text, expected) in [
-            ("<body><p>a</p>@<p>b</p></body>", "<body><p>a</p>{@}<p>b</p>|</body>"),
+            (
+                "<body><p>a</p>@<p>b</p></body>",
+                "<body><p>a</p>{@}<p>b</p>|</body>",
+            ),
             (
                 "<html><body class=x><header>#</header><main><aside>@</aside></main><footer>f</footer></body></html>",
                 "<html><body class=x><header>#</header>{<main><aside>@</aside></main>}<footer>f</footer>|</body></html>",
             ),
-            ("<body><div><p>@<br></div>#", "<body>{<div><p>@<br></div>}#|"),
+            (
+                "<body><div><p>@<br></div>#",
+                "<body>{<div><p>@<br></div>}#|",
+            ),
             ("<body><div>@", "<body>{<div>@}|"),
             ("<body>@", "<body>{@}|"),
             (
@@ -354,13 +414,21 @@ mod tests {
                 "<body><i></i>{<nav>@</nav><b>#</b><p>@</p>}<i></i>|</html>",
             ),
             ("<body><p>a<div>@</div>b", "<body><p>a{<div>@</div>}b|"),
-            ("<body><!-- <div> --><script>'<div>'</script>@x", "<body><!-- <div> --><script>'<div>'</script>{@}x|"),
-            ("<BODY><svg><path/></svg><DIV>@</div>c", "<BODY><svg><path/></svg>{<DIV>@</div>}c|"),
+            (
+                "<body><!-- <div> --><script>'<div>'</script>@x",
+                "<body><!-- <div> --><script>'<div>'</script>{@}x|",
+            ),
+            (
+                "<BODY><svg><path/></svg><DIV>@</div>c",
+                "<BODY><svg><path/></svg>{<DIV>@</div>}c|",
+            ),
             ("<body></div>@</main>", "<body></div>{@}</main>|"),
             ("<body># and no more", "in order"),
             ("<p>@</p>", "in order"),
         ] {
-            let text = text.replace('@', LATE).replace('#', "<fragment name=\"y\"/>");
+            let text = text
+                .replace('@', LATE)
+                .replace('#', "<fragment name=\"y\"/>");
             assert_eq!(shape(&text), expected, "{text}");
         }
     }
@@ -378,7 +446,8 @@ mod tests {
             let (_, deferral, unfit) = arranged(&text.replace('@', LATE));
             assert_eq!((deferral, unfit), (None, vec![expected]), "{text}");
         }
-        let (_, deferral, unfit) = arranged(&"<body><table><tr><td>@</table><ol>@</ol>".replace('@', LATE));
+        let (_, deferral, unfit) =
+            arranged(&"<body><table><tr><td>@</table><ol>@</ol>".replace('@', LATE));
         assert_eq!(unfit, [Unfit::Inside("ol".into())]);
         assert_eq!(deferral.unwrap().slots.len(), 1);
     }

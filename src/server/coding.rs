@@ -13,8 +13,8 @@ use http::header::{
     ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
     ETAG, Entry, VARY,
 };
-use http_body::Body as _;
 use http::{Extensions, HeaderMap, HeaderValue, Request, StatusCode, Version};
+use http_body::Body as _;
 use tower::{Layer as _, ServiceExt as _, service_fn};
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, Predicate};

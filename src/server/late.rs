@@ -24,7 +24,10 @@ const NO_BROWSER: [&str; 5] = ["bot", "crawl", "spider", "slurp", "compatible;"]
 
 /// Whether it does, as far as is known.
 pub(super) fn shows_late_slots(headers: &HeaderMap) -> bool {
-    let Some(agent) = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()) else {
+    let Some(agent) = headers
+        .get(USER_AGENT)
+        .and_then(|agent| agent.to_str().ok())
+    else {
         return false;
     };
     let small = agent.to_ascii_lowercase();
@@ -33,7 +36,9 @@ pub(super) fn shows_late_slots(headers: &HeaderMap) -> bool {
     }
     SINCE.iter().any(|(name, since)| {
         let version = agent.split_once(name).map(|(_, version)| version);
-        version.and_then(parsed).is_some_and(|version| version >= *since)
+        version
+            .and_then(parsed)
+            .is_some_and(|version| version >= *since)
     })
 }
 
@@ -64,12 +69,16 @@ mod tests {
                  Gecko) Version/{version} Safari/605.1.15"
             )
         };
-        let firefox = |version| format!("Mozilla/5.0 (X11; Linux x86_64; rv:1) Gecko/1 Firefox/{version}");
+        let firefox =
+            |version| format!("Mozilla/5.0 (X11; Linux x86_64; rv:1) Gecko/1 Firefox/{version}");
         for (agent, shows) in [
             (chrome("110.0.0.0"), false),
             (chrome("111.0.0.0"), true),
             (chrome("99.9"), false),
-            (chrome("130.0.0.0").replace("Chrome", "HeadlessChrome"), true),
+            (
+                chrome("130.0.0.0").replace("Chrome", "HeadlessChrome"),
+                true,
+            ),
             (chrome("130.0.0.0") + " Edg/130.0.0.0", true),
             (safari("16.3"), false),
             (safari("16.4"), true),

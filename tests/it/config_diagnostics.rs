@@ -260,7 +260,7 @@ wrong! {
     // pages
     unknown_fragments_in_a_layout: Newsroom::new(GOOD).file("templates/layouts/article.html", "<html>\n<p><fragment name=\"artcle\"/></p>\n<fragment part='head' name='slidshow'>…</fragment>\n");
     layout_errors: Newsroom::new(GOOD).file("templates/layouts/article.html", "<fragment nme=\"article\"/>\n<fragment name=article/>\n</fragment>\n<fragment name=\"header\">");
-    late_slots_that_cannot_be_late: Newsroom::new(GOOD).file("templates/layouts/article.html", "<html><head><fragment name=\"header\" defer/></head>\n<body><table><fragment name=\"slideshow\" defer></fragment></table>\n<p><fragment name=\"teaser\" defer/></p><fragment name=\"article\"/></body></html>\n"),
+    late_slots_that_cannot_be_late: Newsroom::new(GOOD).file("templates/layouts/article.html", "<html><head><fragment name=\"header\" defer/></head>\n<body><table><fragment name=\"slideshow\" defer></fragment></table>\n<p><fragment name=\"teaser\" defer/></p><fragment name=\"article\"/></body></html>\n");
     layout_limits: Newsroom::and("[pages.wide]\nroute = \"/wide\"\nlayout = \"layouts/wide.html\"\n[limits]\nlayout_size = \"1KiB\"\npage_slots = 2").file("templates/layouts/wide.html", "x".repeat(1025));
     page_without_core: Newsroom::with("priority = \"core\"", "priority = 50");
     params_that_the_route_does_not_give: Newsroom::and("[pages.front]\nroute = \"/\"\nlayout = \"layouts/article.html\"\n[pages.tag]\nroute = \"/tags/{slgu}\"\nlayout = \"layouts/article.html\"");

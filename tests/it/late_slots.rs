@@ -17,7 +17,9 @@ const HEAD: &str = "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8
 
 /// `{x}` is a slot that may come late.
 fn layout() -> String {
-    let slots = ["b", "c"].map(|name| format!("<fragment name=\"{name}\" defer><p class=\"x\">no {name}</p></fragment>"));
+    let slots = ["b", "c"].map(|name| {
+        format!("<fragment name=\"{name}\" defer><p class=\"x\">no {name}</p></fragment>")
+    });
     format!(
         "{HEAD}<header>h</header><main><article>[article]</article><aside>{}{}</aside></main>\
          <footer>[footer]</footer></body></html>",
@@ -105,7 +107,10 @@ async fn what_comes_late_comes_behind_everything_else() {
     stream.read_to_string(&mut answer).await.unwrap();
     let end = format!("{came}<div slot=\"{first}\"><p>b</p></div></div></body></html>");
     assert_eq!(body(&answer), before + &end);
-    assert!(answer.to_ascii_lowercase().contains("vary: user-agent"), "{answer}");
+    assert!(
+        answer.to_ascii_lowercase().contains("vary: user-agent"),
+        "{answer}"
+    );
 }
 
 #[tokio::test]
@@ -142,7 +147,10 @@ async fn where_nothing_is_late_the_page_is_in_order() {
         .start()
         .await;
     site.reader().get("/").await;
-    let page = site.reader().get_with("/", &[("user-agent", BROWSER)]).await;
+    let page = site
+        .reader()
+        .get_with("/", &[("user-agent", BROWSER)])
+        .await;
     page.is(200, &in_order("<p>b</p>", "<p>c</p>"));
     assert_eq!(page.header("vary"), Some("user-agent"));
 }
@@ -184,7 +192,10 @@ async fn no_page_waits_for_them_longer_than_it_may() {
         .page("page", "/", &layout())
         .start()
         .await;
-    let page = site.reader().get_with("/", &[("user-agent", BROWSER)]).await;
+    let page = site
+        .reader()
+        .get_with("/", &[("user-agent", BROWSER)])
+        .await;
     assert_eq!(page.status, 200);
     assert!(page.body.ends_with("</body></html>"), "{}", page.body);
     assert!(page.body.contains("no b"), "{}", page.body);
@@ -199,7 +210,10 @@ async fn what_the_level_gives_up_is_in_its_place_at_once() {
         .start()
         .await;
     let site = draft(&cms).level(2).start().await;
-    let page = site.reader().get_with("/", &[("user-agent", BROWSER)]).await;
+    let page = site
+        .reader()
+        .get_with("/", &[("user-agent", BROWSER)])
+        .await;
     let (no_b, no_c) = ("<p class=\"x\">no b</p>", "<p class=\"x\">no c</p>");
     page.is(200, &in_order(no_b, no_c));
 }

@@ -22,7 +22,10 @@ fn text(name: &str, bytes: usize) -> String {
         if text.len() >= bytes {
             break;
         }
-        text += &format!("<p>{name} {number}: l’été à Paris, {}</p>\n", number * number);
+        text += &format!(
+            "<p>{name} {number}: l’été à Paris, {}</p>\n",
+            number * number
+        );
     }
     text
 }
@@ -172,7 +175,10 @@ async fn what_a_copy_is_as_gzip_counts_as_memory() {
         }
         assert!(more < all + 1000, "{more} of {all}");
     }
-    panic!("what was made is not counted: {} bytes more", bytes().await - before);
+    panic!(
+        "what was made is not counted: {} bytes more",
+        bytes().await - before
+    );
 }
 
 #[tokio::test]
@@ -248,9 +254,19 @@ async fn what_is_there_can_be_read_while_a_slot_is_waited_for() {
     cms.on("/late", html("<p>late</p>").gated(&gate));
     let site = newsroom()
         .patient_origin("cms", &cms.url())
-        .fragment("article", "\"core\"", "cms:/article", "ttl = \"1h\"\ntimeout = \"20s\"")
+        .fragment(
+            "article",
+            "\"core\"",
+            "cms:/article",
+            "ttl = \"1h\"\ntimeout = \"20s\"",
+        )
         .fragment("late", "60", "cms:/late", "timeout = \"20s\"")
-        .page_within("page", "/", "<main>[article]</main><aside>[late]</aside>", "25s")
+        .page_within(
+            "page",
+            "/",
+            "<main>[article]</main><aside>[late]</aside>",
+            "25s",
+        )
         .start()
         .await;
     let mut stream = site.reader().connect().await;

@@ -25,7 +25,9 @@ use tokio::time::timeout_at;
 use crate::cache::{Cache, Content, Entry};
 use crate::clock::Instant;
 use crate::compose::Composer;
-use crate::stitch::{self, AROUND_BYTES, Deflated, INLINE_BYTES_MAX, Member, TINY_BYTES_MAX, Variant};
+use crate::stitch::{
+    self, AROUND_BYTES, Deflated, INLINE_BYTES_MAX, Member, TINY_BYTES_MAX, Variant,
+};
 
 use super::declared::Held;
 use super::{JOINED_BYTES_MAX, SMALL_BYTES_MAX};
@@ -82,10 +84,9 @@ impl Kept<'_> {
 
     fn keeper(&self) -> Option<Keeper> {
         match self {
-            Self::Copy(entry, part) => Some(Keeper::Copy(
-                Arc::clone(entry),
-                part.map(str::to_owned),
-            )),
+            Self::Copy(entry, part) => {
+                Some(Keeper::Copy(Arc::clone(entry), part.map(str::to_owned)))
+            }
             Self::Declared(held) => Some(Keeper::Declared(Arc::clone(held))),
             Self::Nowhere => None,
         }
@@ -311,7 +312,10 @@ fn making(piece: &Piece<'_>, shop: &Workshop<'_>) -> Option<BoxFuture<'static, (
     let keeper = piece.kept.keeper()?;
     let until = (shop.composer.clock.now() + PATIENCE).min(shop.deadline);
     if keeper.variant()?.begin() {
-        let (composer, content) = (Arc::clone(shop.composer), piece.content.clone().into_owned());
+        let (composer, content) = (
+            Arc::clone(shop.composer),
+            piece.content.clone().into_owned(),
+        );
         let begun = Begun(keeper.clone());
         shop.composer.tasks.spawn_blocking(move || {
             if let Some(variant) = begun.0.variant() {
