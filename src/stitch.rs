@@ -11,7 +11,9 @@
 //!
 //! # Why not the other codings
 //!
-//! Zstandard has frames for this (RFC 8878, 3.1), but Chromium ends the page after the first of them.
+//! Zstandard has frames for this (RFC 8878, 3.1), and today's curl and Chromium read all of them. But
+//! earlier versions of Chromium, and of many libraries, take the end of the first frame for the end of the
+//! page, and say nothing.
 //! Brotli's pieces could be joined without its dictionary only, which is most of what it gains on them.
 //! Readers who take gzip as gladly as these get gzip.
 //!

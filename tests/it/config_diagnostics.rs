@@ -260,7 +260,6 @@ wrong! {
     // pages
     unknown_fragments_in_a_layout: Newsroom::new(GOOD).file("templates/layouts/article.html", "<html>\n<p><fragment name=\"artcle\"/></p>\n<fragment part='head' name='slidshow'>…</fragment>\n");
     layout_errors: Newsroom::new(GOOD).file("templates/layouts/article.html", "<fragment nme=\"article\"/>\n<fragment name=article/>\n</fragment>\n<fragment name=\"header\">");
-    late_slots_that_cannot_be_late: Newsroom::new(GOOD).file("templates/layouts/article.html", "<html><head><fragment name=\"header\" defer/></head>\n<body><table><fragment name=\"slideshow\" defer></fragment></table>\n<p><fragment name=\"teaser\" defer/></p><fragment name=\"article\"/></body></html>\n");
     layout_limits: Newsroom::and("[pages.wide]\nroute = \"/wide\"\nlayout = \"layouts/wide.html\"\n[limits]\nlayout_size = \"1KiB\"\npage_slots = 2").file("templates/layouts/wide.html", "x".repeat(1025));
     page_without_core: Newsroom::with("priority = \"core\"", "priority = 50");
     params_that_the_route_does_not_give: Newsroom::and("[pages.front]\nroute = \"/\"\nlayout = \"layouts/article.html\"\n[pages.tag]\nroute = \"/tags/{slgu}\"\nlayout = \"layouts/article.html\"");
@@ -434,6 +433,16 @@ fn what_is_unused_is_a_warning() {
     let more = "[origins.idle]\nurls = \"http://idle\"\nca = \"ca.pem\"\n[fragments.lonely]\npriority = 1\nsource = \"inline:x\"\n[admin]\ntoken = \"short\"";
     let loaded = Newsroom::and(more).file("ca.pem", authority()).loaded();
     insta::assert_snapshot!("what_is_unused", loaded.warnings.to_string());
+}
+
+#[test]
+fn a_slot_that_cannot_be_late_is_told_of() {
+    let layout = "<html><head><fragment name=\"header\" defer/></head>\n<body><table><fragment name=\"slideshow\" defer></fragment></table>\n<p><fragment name=\"teaser\" defer/></p><fragment name=\"article\"/></body></html>\n";
+    let site = Newsroom::new(GOOD).file("templates/layouts/article.html", layout);
+    insta::assert_snapshot!(
+        "slots_that_cannot_be_late",
+        site.loaded().warnings.to_string()
+    );
 }
 
 #[test]

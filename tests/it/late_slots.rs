@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::newsroom::Draft;
+use crate::support::origin::Unstarted;
 use crate::support::{Gate, Newsroom, Origin, browser, html, newsroom, origin, status};
 
 const BROWSER: &str = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) \
@@ -41,7 +42,7 @@ fn draft(cms: &Origin) -> Draft {
         .page_within("page", "/", &layout(), "25s")
 }
 
-fn cms() -> crate::support::origin::Unstarted {
+fn cms() -> Unstarted {
     origin()
         .on("/a", html("<p>a</p>"))
         .on("/f", html("<p>f</p>"))
@@ -172,7 +173,7 @@ async fn what_does_not_come_leaves_the_default_in_its_place() {
     let end = "</footer><div slot=\"marbre-5\"><p>c</p></div></div></body></html>";
     assert!(answer.ends_with(end), "{answer}");
     assert!(answer.contains("<slot name=\"marbre-4\"><p class=\"x\">no b</p></slot>"));
-    assert_eq!(site.complaint("b").await, "omitted (status 500)");
+    assert_eq!(site.complaint("b").await, "failed (status 500)");
 }
 
 #[tokio::test]
@@ -209,7 +210,7 @@ async fn what_the_level_gives_up_is_in_its_place_at_once() {
         .on("/c", html("<p>c</p>"))
         .start()
         .await;
-    let site = draft(&cms).level(2).start().await;
+    let site = draft(&cms).level(1).start().await;
     let page = site
         .reader()
         .get_with("/", &[("user-agent", BROWSER)])
