@@ -32,6 +32,10 @@ const OPENING: &str = "<div data-marbre-late style=\"display:contents\"><templat
                        <style>.x { color: rgb(1, 2, 3) }</style>";
 
 fn draft(cms: &Origin) -> Draft {
+    draft_of(cms, &layout())
+}
+
+fn draft_of(cms: &Origin, layout: &str) -> Draft {
     let patient = "timeout = \"20s\"\nttl = \"0s\"\ngrace = \"0s\"\nkeep = \"0s\"";
     newsroom()
         .patient_origin("cms", &cms.url())
@@ -39,7 +43,7 @@ fn draft(cms: &Origin) -> Draft {
         .fragment("footer", "\"essential\"", "cms:/f", patient)
         .fragment("b", "60", "cms:/b", patient)
         .fragment("c", "60", "cms:/c", patient)
-        .page_within("page", "/", &layout(), "25s")
+        .page_within("page", "/", layout, "25s")
 }
 
 fn cms() -> Unstarted {
@@ -251,9 +255,14 @@ async fn a_browser_shows_each_in_its_place() {
     let cms = cms()
         .on("/b", status(500).gated(&gate))
         .on("/c", html("<p>late c</p>").gated(&gate))
+        .on("/seen.svg", status(404))
         .start()
         .await;
-    let site = draft(&cms).start().await;
+    let seen = "<img src=\"/seen.svg\" alt=\"\"></footer>";
+    let site = draft_of(&cms, &layout().replace("</footer>", seen))
+        .toml("[[proxy]]\nroute = \"/seen.svg\"\norigin = \"cms\"")
+        .start()
+        .await;
     let folder = tempfile::tempdir().unwrap();
     let script = folder.path().join("shown.js");
     std::fs::write(&script, SHOWN).unwrap();
@@ -261,8 +270,9 @@ async fn a_browser_shows_each_in_its_place() {
     ask.arg(site.url()).arg("--").arg(&script);
     ask.env("BROWSER_SECONDS", "120").stdin(Stdio::null());
     let open = async {
-        // the page is being made by then; what is late is told by what the browser finds
-        cms.arrived(4).await;
+        // once the browser asks for this, it has read beyond the slots
+        cms.arrived(5).await;
+        assert_eq!(cms.hits("/seen.svg"), 1);
         gate.open();
     };
     let (told, ()) = tokio::join!(browser::lines(ask), open);
