@@ -58,9 +58,9 @@ impl Coded {
         variants.get(at)
     }
 
-    /// Bytes that were counted.
+    /// Bytes that it takes, as far as they were counted.
     pub(super) fn weight(&self) -> usize {
-        self.weight
+        size_of::<Shared>() + self.weight
     }
 
     /// The same, with everything counted that is there by now.

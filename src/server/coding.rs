@@ -48,12 +48,12 @@ impl Accepted {
             let (name, Some(q)) = (name.trim(), thousandths(q.trim())) else {
                 continue;
             };
-            match () {
-                () if name.eq_ignore_ascii_case("gzip") || name.eq_ignore_ascii_case("x-gzip") => {
-                    gzip = gzip.max(Some(q));
-                }
-                () if name == "*" => rest = Some(q),
-                () => best = best.max(q),
+            if name.eq_ignore_ascii_case("gzip") || name.eq_ignore_ascii_case("x-gzip") {
+                gzip = gzip.max(Some(q));
+            } else if name == "*" {
+                rest = Some(q);
+            } else {
+                best = best.max(q);
             }
         }
         gzip.or(rest).is_some_and(|q| q > 0 && q >= best)

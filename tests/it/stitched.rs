@@ -58,6 +58,8 @@ fn draft(cms: &Origin) -> Draft {
     let declared = format!("inline:{}", "<b>declared</b>".repeat(100));
     newsroom()
         .patient_origin("cms", &cms.url())
+        // whose breaker is no other block's
+        .patient_origin("sick", &cms.url())
         .fragment("article", "\"core\"", "cms:/article", &cached)
         .fragment("small", "60", "cms:/small", &cached)
         .fragment("tiny", "60", "cms:/tiny", &cached)
@@ -65,7 +67,7 @@ fn draft(cms: &Origin) -> Draft {
         .fragment("empty", "60", "cms:/empty", &cached)
         .fragment("uncached", "60", "cms:/uncached", &uncached)
         .fragment("uncached-large", "60", "cms:/uncached-large", &uncached)
-        .fragment("broken", "60", "cms:/broken", &uncached)
+        .fragment("broken", "60", "sick:/broken", &uncached)
         .fragment("declared", "\"essential\"", &declared, "")
         .page_within("page", "/", LAYOUT, "25s")
 }
