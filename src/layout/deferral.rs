@@ -156,7 +156,7 @@ impl Survey {
             };
             let tag = from..from + tag_len(rest).unwrap_or(rest.len());
             at = tag.end;
-            let raw = RAW_TEXT.iter().any(|raw| *raw == name.as_bytes()) || name == "title";
+            let raw = RAW_TEXT.contains(&name.as_bytes()) || name == "title";
             if raw && !is_end {
                 at = end_tag_of(text, tag.end, &name);
             }

@@ -126,7 +126,6 @@ impl Keeper {
 pub(super) fn known_len(piece: &Piece<'_>) -> Option<u64> {
     let content = piece.content.len();
     let len = match content {
-        0 => 0,
         ..=TINY_BYTES_MAX => stitch::stored_len(content),
         _ => piece.kept.variant()?.get()?.bytes().len(),
     };
