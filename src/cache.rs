@@ -17,6 +17,7 @@ use crate::fragment::{Freshness, Reach, SourceRequest};
 use crate::report::Throttle;
 
 pub mod beyond;
+pub mod coded;
 pub mod disk;
 pub mod entry;
 pub mod frame;
@@ -289,6 +290,24 @@ impl Cache {
             self.memory.replace(key, Arc::new(purged));
         }
         true
+    }
+
+    /// Counts the variants of a copy that have been made by now.
+    pub fn weigh(&self, entry: &Entry) {
+        let Some(key) = entry.coded.key() else { return };
+        let _one_at_a_time = self.storing.lock();
+        // what has taken its place meanwhile has variants of its own
+        let present = self.memory.peek(key);
+        let present = present.filter(|present| present.coded.is_shared_with(&entry.coded));
+        let Some(present) = present else { return };
+        let coded = present.coded.counted();
+        if coded.weight() != present.coded.weight() {
+            let weighed = Entry {
+                coded,
+                ..Entry::clone(&present)
+            };
+            self.memory.replace(Arc::clone(key), Arc::new(weighed));
+        }
     }
 
     /// How full it is.

@@ -38,11 +38,12 @@ mod slot;
 mod snapshot;
 mod story;
 
-pub use assemble::PageBody;
+pub use assemble::{BodyCoding, PageBody};
 pub use flight::FlightCounts;
 pub use head::{PageHead, Verdict};
 
 use account::Account;
+use assemble::declared::DeclaredVariants;
 use flight::Flights;
 use slot::Settled;
 
@@ -56,6 +57,8 @@ pub struct Edition {
     pub fetcher: Fetcher,
     /// What is counted while its pages are composed.
     pub meters: Meters,
+    /// What it declares, as it is sent compressed.
+    pub(crate) variants: DeclaredVariants,
 }
 
 impl Edition {
@@ -65,6 +68,7 @@ impl Edition {
             meters: Meters::new(site.pages.len(), site.fragments.len()),
             site,
             fetcher,
+            variants: DeclaredVariants::default(),
         }
     }
 }
@@ -84,6 +88,8 @@ pub struct Composer {
     is_observed: bool,
     /// Whether browsers that show its pages can ask it for blocks.
     is_asked_again: bool,
+    /// When they do.
+    asking_again: lazy::pace::Pace,
     /// The share of pages whose trace is to be recorded, also where nobody asks for it.
     traced_share: f64,
 }
@@ -108,6 +114,7 @@ impl Composer {
             is_observed: observers.iter().any(|observer| observer.reads_pages()),
             observers,
             is_asked_again: true,
+            asking_again: lazy::pace::Pace::default(),
             traced_share: 0.0,
         }
     }
@@ -211,6 +218,8 @@ pub struct Wanted<'w> {
     pub afforded: Afforded,
     /// Who is told of this page besides those who are told of all.
     pub witness: Option<Arc<dyn Observer>>,
+    /// Whether the reader's browser shows slots that come late.
+    pub takes_late_slots: bool,
 }
 
 impl<'w> From<&'w str> for Wanted<'w> {
@@ -219,6 +228,7 @@ impl<'w> From<&'w str> for Wanted<'w> {
             path,
             afforded: Afforded::default(),
             witness: None,
+            takes_late_slots: false,
         }
     }
 }
@@ -398,7 +408,7 @@ fn instead(mut account: Account, entry: Arc<Entry>) -> Composed {
     head.headers.push((AGE, HeaderValue::from(age)));
     head.server_timing.insert_str(0, "page;desc=snapshot, ");
     account.head_settled(&head, now);
-    let body = PageBody::snapshot(account, &entry);
+    let body = PageBody::snapshot(account, entry);
     Composed { head, body }
 }
 

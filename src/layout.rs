@@ -6,10 +6,12 @@
 
 use bytes::Bytes;
 
+pub mod deferral;
 pub mod error;
 pub mod html;
 pub mod parts;
 
+pub use deferral::Deferral;
 pub use error::LayoutError;
 
 /// A parsed layout.
@@ -45,6 +47,8 @@ pub struct Slot {
     pub fragment: String,
     /// Which named part of the fragment; `None` for what is outside all parts.
     pub part: Option<String>,
+    /// Whether it may come late, after what follows it.
+    pub defer: bool,
     /// Written when the fragment is left out.
     pub default: Bytes,
     /// Where the slot's tag begins in the layout, for messages.

@@ -17,7 +17,7 @@
 //! | 3 | [`plan`] [`cache`] [`fetch`] [`render`] | the verbs |
 //! | 2 | [`site`] [`report`] | the whole declared site; the account of a page |
 //! | 1 | [`layout`] [`degradation`] | the two ideas with a theory of their own |
-//! | 0 | [`fragment`] [`clock`] [`state_file`] | words, the time, and what outlasts a restart |
+//! | 0 | [`fragment`] [`clock`] [`state_file`] [`stitch`] | words, the time, what outlasts a restart, the gzip of pieces |
 //!
 //! # The journey of one request
 //!
@@ -109,6 +109,7 @@
 //! | Error budget, Burn | what may miss an objective over its period; how fast that is used, 1 being as fast as it may be | |
 //! | Value, Loss | what one view of a block is worth, as declared; why its reader did not get it | revenue |
 //! | Tier | where copies are: memory, disk, shared store | |
+//! | Variant | a content as it is sent compressed, made once and kept with it | encoding |
 //! | Story | a page in full: what was planned, tried and asked, for whoever wants to know | |
 //! | Record | one request and its answer, as a line of the access log | entry |
 
@@ -117,6 +118,7 @@
 pub mod clock;
 pub mod fragment;
 pub mod state_file;
+pub mod stitch;
 
 pub mod degradation;
 pub mod layout;

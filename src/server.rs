@@ -35,6 +35,7 @@ mod debug;
 pub(crate) mod error_page;
 mod files;
 mod in_flight;
+mod late;
 mod page;
 mod proxy;
 mod reader;

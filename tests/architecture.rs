@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// From the ground up. What stands on one line does not know its neighbours.
 const FLOORS: [&[&str]; 8] = [
-    &["fragment", "clock", "state_file"],
+    &["fragment", "clock", "state_file", "stitch"],
     &["layout", "degradation"],
     &["site", "report"],
     &["plan", "cache", "fetch", "render"],
@@ -23,6 +23,7 @@ const FLOORS: [&[&str]; 8] = [
 const PURE: &[&str] = &[
     "fragment",
     "fragment.rs",
+    "stitch/crc.rs",
     "layout",
     "layout.rs",
     "degradation/arrivals.rs",

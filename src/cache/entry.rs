@@ -11,6 +11,7 @@ use crate::clock::Moment;
 use crate::fragment::{Freshness, Tags};
 use crate::layout::parts::Parts;
 
+use super::coded::Coded;
 use super::freshness::{CacheControl, Lifetime, State};
 
 /// How far the clocks of two nodes, or of two runs, may be apart without a word.
@@ -97,6 +98,8 @@ pub struct Entry {
     pub purged: bool,
     /// When a copy for the same request was last written beyond memory.
     pub written_at: Moment,
+    /// As it is sent compressed.
+    pub coded: Coded,
 }
 
 impl Entry {
@@ -117,6 +120,7 @@ impl Entry {
             chance: 0,
             purged: false,
             written_at: Moment::default(),
+            coded: Coded::default(),
         }
     }
 
@@ -215,6 +219,7 @@ impl Entry {
             + validators.sum::<usize>()
             + self.tags.weight()
             + self.made_of.iter().map(Ingredient::weight).sum::<usize>()
+            + self.coded.weight()
     }
 }
 

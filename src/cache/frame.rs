@@ -17,6 +17,7 @@ use crate::clock::Moment;
 use crate::fragment::{Reach, SourceRequest, Tags};
 use crate::layout::parts::Parts;
 
+use super::coded::Coded;
 use super::entry::{Content, Entry, Head, Ingredient, Validators};
 use super::freshness::CacheControl;
 
@@ -229,6 +230,7 @@ pub fn decode(frame: &[u8]) -> Result<Decoded, FrameError> {
         chance: meta.chance,
         purged: meta.purged,
         written_at: meta.stored_at,
+        coded: Coded::default(),
     };
     Ok(Decoded {
         request: SourceRequest {

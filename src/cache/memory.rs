@@ -82,6 +82,7 @@ impl Memory {
     }
 
     pub(super) fn put(&self, key: Arc<SourceRequest>, entry: Arc<Entry>) {
+        entry.coded.keep_as(&key);
         self.copies.insert(key, entry);
     }
 

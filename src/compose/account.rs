@@ -48,6 +48,8 @@ pub(crate) struct Account {
     is_turned_away: bool,
     afforded: Afforded,
     witness: Option<Arc<dyn Observer>>,
+    /// Whether its reader's browser shows slots that come late.
+    pub(super) takes_late_slots: bool,
     members: Vec<Option<Settled>>,
 }
 
@@ -71,6 +73,7 @@ impl Account {
             is_turned_away: false,
             afforded: wanted.afforded,
             witness: wanted.witness,
+            takes_late_slots: wanted.takes_late_slots,
             members: plan.steps.iter().map(|_| None).collect(),
         }
     }
@@ -155,7 +158,8 @@ impl Account {
 
     /// What a member has come to, if it has.
     pub(super) fn settled(&self, member: usize) -> Option<&Settled> {
-        self.members[member].as_ref()
+        // none is left once the account is closed
+        self.members.get(member)?.as_ref()
     }
 
     pub(super) fn head_settled(&mut self, head: &PageHead, now: Instant) {

@@ -14,10 +14,16 @@
 //! to the socket after sixteen. So what is ready goes out in as few as it can without copying much:
 //! a large piece as it is, the small ones between two large ones as one.
 //!
+//! # What is not simply in order
+//!
+//! A body that is gzip, or some of whose slots come late, is [woven]: contents become frames there. What
+//! is next is said here in either case.
+//!
 //! Invariant: when every slot was at hand when the head left, the length is known and exact.
 
 use std::borrow::Cow;
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
@@ -27,10 +33,21 @@ use tokio::sync::mpsc;
 use crate::cache::{Content, Entry};
 use crate::layout::parts::Parts;
 use crate::site::Piece;
+use crate::stitch::TINY_BYTES_MAX;
 
 use super::account::Account;
 use super::slot::{Fill, Settled};
 use super::snapshot;
+
+mod coding;
+pub(super) mod declared;
+mod late;
+mod woven;
+
+pub use coding::BodyCoding;
+
+use late::Late;
+use woven::{Kept, Next, Weaver, Workshop, Wrote};
 
 /// Pieces of up to so many bytes are copied together; about what handing over one by itself costs.
 const SMALL_BYTES_MAX: usize = 4 << 10;
@@ -47,19 +64,22 @@ pub struct PageBody {
     /// Bytes still to be written, when that is known.
     remaining: Option<u64>,
     /// Written in the place of all pieces.
-    snapshot: Option<Bytes>,
+    snapshot: Option<Arc<Entry>>,
+    /// By whom it may be told to be gzip.
+    coding: Option<BodyCoding>,
+    /// What it comes to as gzip, when that can be known.
+    gzip_len: OnceLock<Option<u64>>,
+    /// Bytes of gzip that are written.
+    gzip_sent: u64,
+    /// Slots that may come late.
+    late: Option<Late>,
+    weaver: Option<Box<Weaver>>,
 }
 
 impl PageBody {
     /// A body whose slots are all settled, or that will not be written.
     pub(super) fn settled(account: Account, is_page: bool) -> Self {
-        let mut body = Self {
-            account,
-            settling: None,
-            next: 0,
-            remaining: None,
-            snapshot: None,
-        };
+        let mut body = Self::new(account);
         if !is_page {
             body.next = body.pieces().len();
         }
@@ -73,34 +93,47 @@ impl PageBody {
 
     /// A body some of whose slots are still being filled.
     pub(super) fn streaming(account: Account, settling: mpsc::Receiver<(usize, Settled)>) -> Self {
+        let late = Late::of(&account);
         Self {
-            account,
             settling: Some(settling),
-            next: 0,
-            remaining: None,
-            snapshot: None,
+            late,
+            ..Self::new(account)
         }
     }
 
     /// The page as it was.
-    pub(super) fn snapshot(account: Account, entry: &Entry) -> Self {
-        let html = match &entry.content {
-            Content::Html(parts) => parts.main.clone(),
-            Content::Absent | Content::Withdrawn => Bytes::new(),
-        };
-        let mut body = Self {
+    pub(super) fn snapshot(account: Account, entry: Arc<Entry>) -> Self {
+        let mut body = Self::new(account);
+        body.next = body.pieces().len();
+        body.remaining = Some(html(&entry).len() as u64);
+        body.snapshot = Some(entry);
+        body
+    }
+
+    fn new(account: Account) -> Self {
+        Self {
             account,
             settling: None,
             next: 0,
-            remaining: Some(html.len() as u64),
-            snapshot: Some(html),
-        };
-        body.next = body.pieces().len();
-        body
+            remaining: None,
+            snapshot: None,
+            coding: None,
+            gzip_len: OnceLock::new(),
+            gzip_sent: 0,
+            late: None,
+            weaver: None,
+        }
+    }
+
+    /// By what it can be told to be gzip before it begins.
+    pub fn coding(&mut self) -> BodyCoding {
+        self.coding.get_or_insert_default().clone()
     }
 
     /// Nobody will read it: the answer is to `HEAD`. The page counts as one that was read to its end.
     pub fn leave_unread(&mut self) {
+        // the answer may have to tell it, and the account takes along what it is known from
+        self.gzip_len();
         self.account.finish();
     }
 
@@ -129,6 +162,156 @@ impl PageBody {
             Fill::Ready(body) => Cow::Owned(Parts::split(body.clone()).part(part)),
             Fill::Nothing | Fill::NoPage(..) => Cow::Borrowed(default),
         })
+    }
+
+    /// Where the variant of a settled piece is kept.
+    fn kept<'b>(&'b self, piece: &'b Piece, content: &Bytes) -> Kept<'b> {
+        let declared = |content: &Bytes| {
+            let variants = &self.account.order().edition.variants;
+            variants.of(content).map_or(Kept::Nowhere, Kept::Declared)
+        };
+        let (member, part) = match piece {
+            Piece::Literal(_) => return declared(content),
+            Piece::Slot { member, part, .. } => (*member, part.as_deref()),
+        };
+        match self.account.settled(member).map(|settled| &settled.content) {
+            Some(Fill::Entry(entry)) => match &entry.content {
+                Content::Html(_) => Kept::Copy(entry, part),
+                Content::Absent | Content::Withdrawn => declared(content),
+            },
+            // what was put together from the parts of it is not declared
+            Some(Fill::Ready(body)) if !is_within(body, content) => Kept::Nowhere,
+            Some(Fill::Ready(_) | Fill::Nothing | Fill::NoPage(..)) => declared(content),
+            None => Kept::Nowhere,
+        }
+    }
+
+    /// A piece as it is woven; `None` while its slot is not settled.
+    fn woven(&self, index: usize) -> Option<woven::Piece<'_>> {
+        let piece = &self.pieces()[index];
+        let content = self.written(piece)?;
+        let kept = match content.len() <= TINY_BYTES_MAX {
+            true => Kept::Nowhere,
+            false => self.kept(piece, &content),
+        };
+        Some(woven::Piece { content, kept })
+    }
+
+    /// What is written next where it is woven.
+    fn next_woven(&self) -> Next<'_> {
+        if let Some(entry) = &self.snapshot {
+            return Next::Content(whole(entry));
+        }
+        match self.late.as_ref().and_then(Late::next) {
+            Some(late::Part::Text(text)) => {
+                let variants = &self.account.order().edition.variants;
+                let kept = match text.len() <= TINY_BYTES_MAX {
+                    true => Kept::Nowhere,
+                    false => variants.of(text).map_or(Kept::Nowhere, Kept::Declared),
+                };
+                return Next::Content(woven::Piece {
+                    content: Cow::Borrowed(text),
+                    kept,
+                });
+            }
+            Some(late::Part::Piece(index)) => {
+                return self.woven(index).map_or(Next::Wait, Next::Content);
+            }
+            Some(late::Part::Wait) => return Next::Wait,
+            None => {}
+        }
+        if self.next == self.pieces().len() {
+            return Next::End;
+        }
+        self.woven(self.next).map_or(Next::Wait, Next::Content)
+    }
+
+    /// That is written.
+    fn step(&mut self) {
+        if self.snapshot.take().is_some() {
+            return;
+        }
+        if !self.late.as_mut().is_some_and(Late::step) {
+            self.next += 1;
+        }
+    }
+
+    fn poll_woven(&mut self, weaver: &mut Weaver, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        loop {
+            if let Some(frame) = weaver.frame(false) {
+                return Poll::Ready(Some(frame));
+            }
+            if weaver.is_waiting(cx) {
+                return waiting(weaver);
+            }
+            if let Some(late) = &mut self.late {
+                self.next = late.prepare(&self.account, self.next);
+            }
+            let wrote = match self.next_woven() {
+                Next::Wait => Wrote::Nothing,
+                Next::End => Wrote::Everything,
+                Next::Content(piece) => {
+                    let (order, page) = (self.account.order(), self.account.declared());
+                    let shop = Workshop {
+                        composer: &order.composer,
+                        deadline: self.account.started() + page.budget,
+                    };
+                    weaver.write(&piece, &shop)
+                }
+            };
+            match wrote {
+                Wrote::Nothing => return waiting(weaver),
+                Wrote::Everything => {
+                    weaver.end();
+                    self.finish();
+                    return Poll::Ready(weaver.frame(true));
+                }
+                Wrote::Some => {}
+                Wrote::All => self.step(),
+            }
+        }
+    }
+
+    /// What it comes to as gzip, if all of it is there.
+    fn gzip_len(&self) -> Option<u64> {
+        let count = || {
+            if let Some(entry) = &self.snapshot {
+                return Some(woven::AROUND + woven::known_len(&whole(entry))?);
+            }
+            if self.settling.is_some() {
+                return None;
+            }
+            let pieces = self.next..self.pieces().len();
+            let lengths = pieces.map(|index| woven::known_len(&self.woven(index)?));
+            Some(woven::AROUND + lengths.sum::<Option<u64>>()?)
+        };
+        *self.gzip_len.get_or_init(count)
+    }
+
+    fn is_gzip(&self) -> bool {
+        match &self.weaver {
+            Some(weaver) => weaver.is_gzip(),
+            None => self.coding.as_ref().is_some_and(BodyCoding::is_gzip),
+        }
+    }
+
+    /// It is asked for the first time: from here on it is what it is.
+    fn begin(&mut self) {
+        let Some(coding) = &self.coding else {
+            if self.late.is_some() && self.weaver.is_none() {
+                self.weaver = Some(Box::new(Weaver::new(false)));
+            }
+            return;
+        };
+        let is_gzip = coding.begin();
+        if is_gzip {
+            // said now, so that what is counted is what was announced
+            self.gzip_len();
+        }
+        self.coding = None;
+        if is_gzip || self.late.is_some() {
+            self.weaver = Some(Box::new(Weaver::new(is_gzip)));
+        }
     }
 
     /// Takes what can be written now, as one frame: empty while the next slot is not settled, and at
@@ -219,9 +402,19 @@ impl Body for PageBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = &mut *self;
-        if let Some(html) = this.snapshot.take() {
+        this.begin();
+        if let Some(mut weaver) = this.weaver.take() {
+            this.poll_slots(cx);
+            let polled = this.poll_woven(&mut weaver, cx);
+            this.weaver = Some(weaver);
+            if let Poll::Ready(Some(frame)) = &polled {
+                this.gzip_sent += frame.len() as u64;
+            }
+            return polled.map(|frame| frame.map(|frame| Ok(Frame::data(frame))));
+        }
+        if let Some(entry) = this.snapshot.take() {
             this.finish();
-            return Poll::Ready(Some(Ok(Frame::data(html))));
+            return Poll::Ready(Some(Ok(Frame::data(html(&entry)))));
         }
         this.poll_slots(cx);
         let frame = this.take();
@@ -237,11 +430,51 @@ impl Body for PageBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.snapshot.is_none() && self.next == self.pieces().len()
+        match &self.weaver {
+            Some(weaver) => weaver.is_empty(),
+            None => {
+                let is_over = self.snapshot.is_none() && self.next == self.pieces().len();
+                is_over && !self.is_gzip()
+            }
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.remaining
-            .map_or_else(SizeHint::default, SizeHint::with_exact)
+        let remaining = match self.is_gzip() {
+            true => self
+                .gzip_len()
+                .map(|len| len.saturating_sub(self.gzip_sent)),
+            false => self.remaining.filter(|_| self.weaver.is_none()),
+        };
+        remaining.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
+}
+
+/// What is there goes out, as something is waited for.
+fn waiting(weaver: &mut Weaver) -> Poll<Option<Bytes>> {
+    weaver
+        .frame(true)
+        .map_or(Poll::Pending, |frame| Poll::Ready(Some(frame)))
+}
+
+/// What there is to show of a snapshot.
+fn html(entry: &Entry) -> Bytes {
+    match &entry.content {
+        Content::Html(parts) => parts.main.clone(),
+        Content::Absent | Content::Withdrawn => Bytes::new(),
+    }
+}
+
+/// The same as it is woven.
+fn whole(entry: &Arc<Entry>) -> woven::Piece<'_> {
+    woven::Piece {
+        content: Cow::Owned(html(entry)),
+        kept: Kept::Copy(entry, None),
+    }
+}
+
+/// Whether these bytes are some of those.
+fn is_within(whole: &Bytes, some: &Bytes) -> bool {
+    let (whole, some) = (whole.as_ptr_range(), some.as_ptr_range());
+    whole.start <= some.start && some.end <= whole.end
 }

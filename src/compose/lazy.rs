@@ -9,7 +9,7 @@
 //! fragment has declared is repeated.
 //!
 //! Invariant: a block that is asked for this way has no lazy rung, so a browser asks once and not
-//! again.
+//! again; and however many browsers there are, together they ask at a bounded [rate](pace).
 
 use std::sync::Arc;
 
@@ -26,6 +26,8 @@ use crate::site::{Page, Site};
 
 use super::slot::{self, Fill};
 use super::{Composer, Edition, Order, head};
+
+pub(super) mod pace;
 
 /// Where a block is asked for; below [`OWN`](crate::site::route::OWN).
 pub const BLOCK_PATH: &str = "/.marbre/block";
@@ -64,7 +66,8 @@ const fn fnv1a(bytes: &[u8]) -> u64 {
 }
 
 /// What fills the slot of a fragment until the browser has asked once more. `None` where it is not
-/// to ask: on a degraded page, which has asked too much already, and where nobody would answer.
+/// to ask: on a degraded page, which has asked too much already, where nobody would answer, and where too
+/// many are to ask before it.
 pub(super) fn tag(order: &Order, id: FragmentId) -> Option<Bytes> {
     if order.level != Level::FULL {
         return None;
@@ -73,8 +76,14 @@ pub(super) fn tag(order: &Order, id: FragmentId) -> Option<Bytes> {
     let page = address(site.page(page), &order.facts)?;
     let page = utf8_percent_encode(&page, UNRESERVED_AND_SLASH);
     let name = utf8_percent_encode(&site.fragment(id).name, UNRESERVED);
+    let composer = &order.composer;
+    let now = composer.clock.moment(composer.clock.now());
+    let after = match composer.asking_again.place(now)?.as_millis() {
+        0 => String::new(),
+        after_ms => format!(" data-marbre-lazy-after=\"{after_ms}\""),
+    };
     Some(Bytes::from(format!(
-        "<div data-marbre-lazy=\"{BLOCK_PATH}?page={page}&amp;block={name}\" hidden></div>\
+        "<div data-marbre-lazy=\"{BLOCK_PATH}?page={page}&amp;block={name}\"{after} hidden></div>\
          <script src=\"{SCRIPT_PATH}?{SCRIPT_VERSION:016x}\" async></script>"
     )))
 }
@@ -175,6 +184,7 @@ mod tests {
             optional_time: None,
             members: Vec::new(),
             pieces: Vec::new(),
+            deferral: None,
             snapshots: Snapshots {
                 every: Duration::ZERO,
                 keep: Duration::ZERO,

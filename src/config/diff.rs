@@ -382,7 +382,8 @@ fn page((old_site, old): (&Site, &Page), (new_site, new): (&Site, &Page), out: &
     if a != b {
         out.value("fragments", listed(&a), listed(&b));
     } else if old.layout == new.layout {
-        out.flag("layout", &old.pieces, &new.pieces);
+        let written = |page: &Page| (page.pieces.clone(), page.deferral.clone());
+        out.flag("layout", &written(old), &written(new));
     }
 }
 

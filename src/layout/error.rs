@@ -33,7 +33,7 @@ pub enum Problem {
     #[error("a `<fragment>` needs a `name`")]
     NoName,
     /// An attribute that slots do not have.
-    #[error("`{0}` is not an attribute of `<fragment>`: expected `name` or `part`")]
+    #[error("`{0}` is not an attribute of `<fragment>`: expected `name`, `part` or `defer`")]
     UnknownAttribute(String),
     /// The same attribute twice.
     #[error("`{0}` is given twice")]

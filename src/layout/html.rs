@@ -11,7 +11,7 @@ use super::error::{LayoutError, Problem};
 use super::{Layout, Segment, Slot};
 
 /// Elements whose content is text, so that no tag inside them is a slot.
-const RAW_TEXT: [&[u8]; 3] = [b"script", b"style", b"textarea"];
+pub(super) const RAW_TEXT: [&[u8]; 3] = [b"script", b"style", b"textarea"];
 
 /// Parses a layout; reports every problem rather than the first.
 pub fn parse(text: &Bytes) -> Result<Layout, Vec<LayoutError>> {
@@ -82,10 +82,11 @@ impl Parser<'_> {
         let inside = inside.strip_suffix(b"/").unwrap_or(inside);
         match attributes(inside) {
             Err(problem) => self.error(problem, at, len),
-            Ok((name, part)) => {
+            Ok(Attributes { name, part, defer }) => {
                 let slot = Slot {
                     fragment: name,
                     part,
+                    defer,
                     default: Bytes::new(),
                     offset: at,
                 };
@@ -136,7 +137,7 @@ impl Parser<'_> {
 }
 
 /// Whether `rest` begins with this tag, in any case, and not with a longer name.
-fn is_tag(rest: &[u8], open: &[u8], name: &[u8]) -> bool {
+pub(super) fn is_tag(rest: &[u8], open: &[u8], name: &[u8]) -> bool {
     let end = open.len() + name.len();
     rest.starts_with(open)
         && rest
@@ -148,7 +149,7 @@ fn is_tag(rest: &[u8], open: &[u8], name: &[u8]) -> bool {
 }
 
 /// The length of the tag at the start of `rest`, with its `>`; quoted values may hold a `>`.
-fn tag_len(rest: &[u8]) -> Option<usize> {
+pub(super) fn tag_len(rest: &[u8]) -> Option<usize> {
     let mut quote = None;
     for (i, &b) in rest.iter().enumerate() {
         match (quote, b) {
@@ -161,11 +162,11 @@ fn tag_len(rest: &[u8]) -> Option<usize> {
     None
 }
 
-fn end_of(text: &[u8], from: usize, mark: &[u8]) -> usize {
+pub(super) fn end_of(text: &[u8], from: usize, mark: &[u8]) -> usize {
     memmem::find(&text[from..], mark).map_or(text.len(), |i| from + i + mark.len())
 }
 
-fn end_of_element(text: &[u8], from: usize, name: &[u8]) -> usize {
+pub(super) fn end_of_element(text: &[u8], from: usize, name: &[u8]) -> usize {
     let mut at = from;
     while let Some(i) = memmem::find(&text[at..], b"</") {
         at += i;
@@ -177,8 +178,14 @@ fn end_of_element(text: &[u8], from: usize, name: &[u8]) -> usize {
     text.len()
 }
 
-fn attributes(inside: &[u8]) -> Result<(String, Option<String>), Problem> {
-    let (mut name, mut part) = (None, None);
+struct Attributes {
+    name: String,
+    part: Option<String>,
+    defer: bool,
+}
+
+fn attributes(inside: &[u8]) -> Result<Attributes, Problem> {
+    let (mut name, mut part, mut defer) = (None, None, false);
     let text = String::from_utf8_lossy(inside);
     let mut rest = text.trim_start();
     while !rest.is_empty() {
@@ -188,6 +195,14 @@ fn attributes(inside: &[u8]) -> Result<(String, Option<String>), Problem> {
         let key = rest[..end].to_ascii_lowercase();
         let after = rest[end..].trim_start();
         let bad = || Problem::BadValue(key.clone());
+        // a flag, as in HTML: it has no value
+        if key == "defer" && !after.starts_with('=') {
+            if std::mem::replace(&mut defer, true) {
+                return Err(Problem::DuplicateAttribute(key));
+            }
+            rest = after;
+            continue;
+        }
         let value = after
             .strip_prefix('=')
             .map(str::trim_start)
@@ -202,6 +217,7 @@ fn attributes(inside: &[u8]) -> Result<(String, Option<String>), Problem> {
         let place = match key.as_str() {
             "name" => &mut name,
             "part" => &mut part,
+            "defer" => return Err(bad()),
             _ => return Err(Problem::UnknownAttribute(key)),
         };
         if value.is_empty() {
@@ -211,7 +227,8 @@ fn attributes(inside: &[u8]) -> Result<(String, Option<String>), Problem> {
             return Err(Problem::DuplicateAttribute(key));
         }
     }
-    Ok((name.ok_or(Problem::NoName)?, part))
+    let name = name.ok_or(Problem::NoName)?;
+    Ok(Attributes { name, part, defer })
 }
 
 #[cfg(test)]
@@ -247,6 +264,19 @@ mod tests {
             )),
             ["\"<a>\"", "x[d<b>]", "\"é\"", "y#head[]", "z[]", "\".\""]
         );
+    }
+
+    #[test]
+    fn a_slot_may_be_late() {
+        for (text, defer) in [
+            ("<fragment name='x'/>", false),
+            ("<fragment name='x' defer/>", true),
+            ("<fragment DEFER name='x' part='y'></fragment>", true),
+            ("<fragment defer name='x'>d</fragment>", true),
+        ] {
+            let found: Vec<bool> = parsed(text).slots().map(|slot| slot.defer).collect();
+            assert_eq!(found, [defer], "{text}");
+        }
     }
 
     #[test]
@@ -288,6 +318,14 @@ mod tests {
         assert_eq!(
             found("<fragment name=\"\"/>"),
             [(0, BadValue("name".into()))]
+        );
+        assert_eq!(
+            found("<fragment name='a' defer=\"defer\"/>"),
+            [(0, BadValue("defer".into()))]
+        );
+        assert_eq!(
+            found("<fragment defer name='a' defer/>"),
+            [(0, DuplicateAttribute("defer".into()))]
         );
         assert_eq!(
             found("<fragment name='a' name='b'/>"),

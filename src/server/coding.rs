@@ -1,5 +1,6 @@
 //! Content codings of answers. Owns which answers may be coded, and puts right what the coding
-//! leaves wrong; the coding itself is the library's.
+//! leaves wrong; the coding itself is the library's, but for pages: their gzip is put together from
+//! pieces that were compressed before, whenever their reader likes nothing better.
 //!
 //! An answer to a request that asks for no coding is not sent through it: the library's body has
 //! room for every coder, and moving that about costs more than composing a cached page.
@@ -9,12 +10,19 @@ use std::convert::Infallible;
 use axum::body::Body;
 use axum::response::Response;
 use http::header::{
-    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_RANGE, ETAG, Entry, VARY,
+    ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
+    ETAG, Entry, VARY,
 };
 use http::{Extensions, HeaderMap, HeaderValue, Request, StatusCode, Version};
+use http_body::Body as _;
 use tower::{Layer as _, ServiceExt as _, service_fn};
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, Predicate};
+
+use crate::compose::{BodyCoding, PageBody};
+
+/// A page of less is sent as it is: what stands around gzip, and around each of its pieces, is no gain.
+const SMALL_PAGE_BYTES: u64 = 512;
 
 /// Which codings a reader takes.
 pub(super) struct Accepted(HeaderMap);
@@ -29,8 +37,39 @@ impl Accepted {
         Self(accepted)
     }
 
+    /// Whether the reader likes nothing better than gzip. What browsers like as well is smaller, but has to
+    /// be made for each page.
+    fn takes_gzip_gladly(&self) -> bool {
+        let (mut gzip, mut best, mut rest) = (None, 0, None);
+        let values = self.0.get_all(ACCEPT_ENCODING).iter();
+        let values = values.filter_map(|value| value.to_str().ok());
+        for item in values.flat_map(|value| value.split(',')) {
+            let (name, q) = item.split_once(';').unwrap_or((item, "q=1"));
+            let (name, Some(q)) = (name.trim(), thousandths(q.trim())) else {
+                continue;
+            };
+            if name.eq_ignore_ascii_case("gzip") || name.eq_ignore_ascii_case("x-gzip") {
+                gzip = gzip.max(Some(q));
+            } else if name == "*" {
+                rest = Some(q);
+            } else {
+                best = best.max(q);
+            }
+        }
+        gzip.or(rest).is_some_and(|q| q > 0 && q >= best)
+    }
+
     /// The answer in the coding that the reader likes best.
     pub(super) async fn code(self, mut answer: Response) -> Response {
+        let body = answer.extensions_mut().remove::<BodyCoding>();
+        if let Some(body) = body
+            && !self.0.is_empty()
+            && may_be_coded().should_compress(&answer)
+            && !is_coded_or_part(answer.headers())
+            && self.takes_gzip_gladly()
+        {
+            return stitched(answer, &body);
+        }
         if self.0.is_empty() {
             if may_be_coded().should_compress(&answer) && !is_coded_or_part(answer.headers()) {
                 add_vary(answer.headers_mut());
@@ -57,6 +96,32 @@ impl Accepted {
         }
         coded
     }
+}
+
+/// A page that can still be coded as its reader likes. Whoever takes no coding needs nothing of what it
+/// takes to agree on one.
+pub(super) fn page(mut body: PageBody, request: &HeaderMap) -> Response {
+    let coding = request.contains_key(ACCEPT_ENCODING).then(|| body.coding());
+    let mut page = Response::new(Body::new(body));
+    if let Some(coding) = coding {
+        page.extensions_mut().insert(coding);
+    }
+    page
+}
+
+/// A page whose pieces are put together as gzip, unless it is too small to gain.
+fn stitched(mut answer: Response, body: &BodyCoding) -> Response {
+    let is_small = answer.body().size_hint().exact() < Some(SMALL_PAGE_BYTES);
+    let is_known = answer.body().size_hint().exact().is_some();
+    add_vary(answer.headers_mut());
+    if !(is_known && is_small) && body.gzip() {
+        let headers = answer.headers_mut();
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        headers.remove(CONTENT_LENGTH);
+        headers.remove(ACCEPT_RANGES);
+        weaken(headers);
+    }
+    answer
 }
 
 /// Whether an answer is worth coding, has content, and whoever made it lets it be coded
@@ -93,6 +158,18 @@ fn add_vary(headers: &mut HeaderMap) {
             }
         }
     }
+}
+
+/// A weight in thousandths (RFC 9110, 12.4.2); `None` if it is none.
+fn thousandths(q: &str) -> Option<u16> {
+    let q = q.strip_prefix("q=").or_else(|| q.strip_prefix("Q="))?;
+    let (whole, part) = q.split_once('.').unwrap_or((q, ""));
+    let is_digits = part.bytes().all(|digit| digit.is_ascii_digit());
+    if !matches!(whole, "0" | "1") || part.len() > 3 || !is_digits {
+        return None;
+    }
+    let digits = format!("{whole}{part:0<3}");
+    digits.parse().ok().filter(|q| *q <= 1000)
 }
 
 /// The validator of the bytes before a coding is not one of the bytes after it (RFC 9110, 8.8.3.3).

@@ -4,14 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::response::Response;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION, VARY};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::clock::{Clock, Instant};
-use crate::compose::{self, Composed, Edition, PageHead, Unbegun, Verdict, Wanted};
+use crate::compose::{self, BodyCoding, Composed, Edition, PageHead, Unbegun, Verdict, Wanted};
 use crate::degradation::{Admission, Level, Mode, Turn};
 use crate::fragment::facts::Facts;
 use crate::plan::{self, Plan, request};
@@ -23,7 +22,7 @@ use super::answered::Asked as Answered;
 use super::debug::Debugging;
 use super::in_flight::{PagePlace, Shed};
 use super::reader::{Reading, who_reads};
-use super::{ServerState, error_page};
+use super::{ServerState, coding, error_page, late};
 
 const LEVEL: HeaderName = HeaderName::from_static("marbre-level");
 /// The trace of the page: what operators find it by.
@@ -55,7 +54,11 @@ pub(super) async fn answer(
     if let (Debugging::Shown { .. }, Some(answered)) = (&debugging, answered) {
         answered.show();
     }
-    let answer = page(state, who, edition, id, params, head, answered).await;
+    let mut answer = page(state, who, edition, id, params, head, answered).await;
+    if let Debugging::Shown { .. } = debugging {
+        // what is written behind the page would be outside its coding
+        answer.extensions_mut().remove::<BodyCoding>();
+    }
     debugging.put_into(answer, answered, &head.method).await
 }
 
@@ -96,7 +99,11 @@ async fn page(
         composed.body.leave_unread();
     }
     let level = level_header(&page.mode, site, &composed.head);
-    respond(&edition, composed, level, &page.reading)
+    let mut answer = respond(&edition, composed, level, &page.reading, &head.headers);
+    if site.page(id).deferral.is_some() {
+        answer.headers_mut().append(VARY, late::VARIES);
+    }
+    answer
 }
 
 /// Who reads, as far as it is known.
@@ -230,6 +237,7 @@ impl Asked<'_> {
                 phi: self.mode.phi,
             },
             witness: self.answered.map(|answered| Arc::clone(answered) as _),
+            takes_late_slots: late::shows_late_slots(&self.head.headers),
         }
     }
 }
@@ -297,11 +305,12 @@ fn respond(
     composed: Composed,
     level: HeaderValue,
     reading: &Reading,
+    request: &HeaderMap,
 ) -> Response {
     let Composed { head, body } = composed;
     let mut response = match &head.verdict {
         Verdict::Page => {
-            let mut page = Response::new(Body::new(body));
+            let mut page = coding::page(body, request);
             let is_full = head.level == Level::FULL && head.off.is_empty();
             let control = match (is_full, head.personal) {
                 (true, true) => PERSONAL,

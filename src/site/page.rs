@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use crate::fragment::FragmentId;
 use crate::fragment::source::Variable;
+use crate::layout::Deferral;
 
 /// A page's place in its site.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,6 +43,8 @@ pub struct Page {
     pub members: Vec<Member>,
     /// What is written, in document order.
     pub pieces: Vec<Piece>,
+    /// Which of these may come late, where any may.
+    pub deferral: Option<Deferral>,
     /// When its snapshots are taken and how long they are good.
     pub snapshots: Snapshots,
 }

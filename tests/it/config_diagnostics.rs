@@ -436,6 +436,16 @@ fn what_is_unused_is_a_warning() {
 }
 
 #[test]
+fn a_slot_that_cannot_be_late_is_told_of() {
+    let layout = "<html><head><fragment name=\"header\" defer/></head>\n<body><table><fragment name=\"slideshow\" defer></fragment></table>\n<p><fragment name=\"teaser\" defer/></p><fragment name=\"article\"/></body></html>\n";
+    let site = Newsroom::new(GOOD).file("templates/layouts/article.html", layout);
+    insta::assert_snapshot!(
+        "slots_that_cannot_be_late",
+        site.loaded().warnings.to_string()
+    );
+}
+
+#[test]
 fn what_degradation_warns_of() {
     let more = "[degradation]\ntarget = \"250ms\"\nrehearse_token = \"short\"\nladder = [\"slideshow\", \"teaser\"]";
     let loaded = Newsroom::and(more).loaded();

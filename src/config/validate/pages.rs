@@ -48,7 +48,7 @@ fn page(
     }
     let file = cx.found.add_file(assets::shown(&written.layout, cx), &text);
     let text = Bytes::from(text);
-    let layout = match layout::html::parse(&text) {
+    let mut layout = match layout::html::parse(&text) {
         Ok(layout) => layout,
         Err(errors) => {
             for error in errors {
@@ -64,6 +64,7 @@ fn page(
         }
     };
     check_slot_count(&layout, declared, &place, cx);
+    let deferral = late_slots(&mut layout, file, cx);
     let compiled = compile(layout, &text, file, declared, names, cx)?;
     check_core(entry, &compiled, declared, place, cx);
     let (target, optional_time) = degradation::aim(entry, written, declared, cx);
@@ -76,6 +77,7 @@ fn page(
         optional_time,
         members: compiled.members,
         pieces: compiled.pieces,
+        deferral,
         snapshots: snapshots(entry, written),
     })
 }
@@ -119,6 +121,20 @@ fn check_slot_count(layout: &Layout, declared: &Declared, place: &Place, cx: &mu
             )
             .help("make blocks larger, or raise `page_slots` in `[limits]`"),
     );
+}
+
+/// Slots that may come late; those that cannot where they are are waited for like others.
+fn late_slots(layout: &mut Layout, file: FileId, cx: &mut Context<'_>) -> Option<layout::Deferral> {
+    let (deferral, unfit) = layout::deferral::arrange(layout);
+    for (offset, why) in unfit {
+        let span = offset..offset + "<fragment".len();
+        let finding = Diagnostic::warning("this slot is waited for, though it says `defer`");
+        cx.report(finding.at(Place { file, span }, why.to_string()).help(
+            "put it into an element of the body that may hold a block, such as `<div>`, or leave \
+             `defer` out",
+        ));
+    }
+    deferral
 }
 
 #[derive(Default)]
