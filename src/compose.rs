@@ -25,15 +25,17 @@ use crate::fragment::facts::Facts;
 use crate::fragment::{Fragment, SourceRequest, Trace};
 use crate::plan::{self, Action, Plan};
 use crate::report::{Afforded, Observer, Trail};
-use crate::site::{PageId, Site};
+use crate::site::{ForCrawlers, PageId, Site};
 
 mod account;
 pub mod assemble;
 mod flight;
 pub mod head;
+mod hints;
 pub mod lazy;
 pub mod probe;
 pub mod push;
+pub mod reuse;
 mod slot;
 mod snapshot;
 mod story;
@@ -41,6 +43,7 @@ mod story;
 pub use assemble::PageBody;
 pub use flight::FlightCounts;
 pub use head::{PageHead, Verdict};
+pub use reuse::Reuse;
 
 use account::Account;
 use flight::Flights;
@@ -211,6 +214,8 @@ pub struct Wanted<'w> {
     pub afforded: Afforded,
     /// Who is told of this page besides those who are told of all.
     pub witness: Option<Arc<dyn Observer>>,
+    /// What is to take its place if something of it is given up, where a crawler asks.
+    pub for_crawler: Option<ForCrawlers>,
 }
 
 impl<'w> From<&'w str> for Wanted<'w> {
@@ -219,6 +224,7 @@ impl<'w> From<&'w str> for Wanted<'w> {
             path,
             afforded: Afforded::default(),
             witness: None,
+            for_crawler: None,
         }
     }
 }
@@ -251,11 +257,13 @@ pub async fn compose<G: Send + 'static>(
     (turn, in_flight): (Turn, G),
 ) -> Composed {
     let (id, order) = (plan.page, Order::new(composer, &edition, &plan, facts));
-    let mut account = Account::new(order, &plan, wanted.into());
+    let wanted = wanted.into();
+    let for_crawler = wanted.for_crawler;
+    let mut account = Account::new(order, &plan, wanted);
     let mut waiting = start(plan, &mut account);
     edition.meters.composing();
     edition.meters.page_worked(turn.end(Job::Plan).await);
-    let verdict = loop {
+    let mut verdict = loop {
         if let Some(verdict) = head::decide(&account) {
             break verdict;
         }
@@ -277,12 +285,22 @@ pub async fn compose<G: Send + 'static>(
         }
         Verdict::Page | Verdict::Redirect(..) | Verdict::Refused(_) => {}
     }
-    let is_page = verdict == Verdict::Page;
+    let mut is_page = verdict == Verdict::Page;
     if is_page {
         gather(&mut waiting, &mut account).await;
     }
+    if let Some(policy) = for_crawler.filter(|_| is_page && head::is_reduced(&account)) {
+        let (order, page) = (account.order().clone(), edition.site.page(id));
+        let search = snapshot::find(&order, page, account.started() + page.budget);
+        if let Some(entry) = beside(search, &mut waiting, &mut account).await {
+            return instead(account, entry);
+        }
+        if policy == ForCrawlers::Refuse {
+            (verdict, is_page) = (Verdict::Unavailable, false);
+        }
+    }
     let turn = beside(composer.executor.go_on(), &mut waiting, &mut account).await;
-    let head = head::head(&account, verdict);
+    let mut head = head::head(&account, verdict);
     account.head_settled(&head, composer.clock.now());
     let body = if is_page && !waiting.is_empty() {
         let settling = settle_on(composer, waiting, in_flight);
@@ -290,6 +308,7 @@ pub async fn compose<G: Send + 'static>(
     } else {
         PageBody::settled(account, is_page)
     };
+    head.digest = body.digest().filter(|_| is_page);
     edition.meters.page_worked(turn.end(Job::Assemble).await);
     Composed { head, body }
 }
@@ -399,6 +418,8 @@ fn instead(mut account: Account, entry: Arc<Entry>) -> Composed {
     head.server_timing.insert_str(0, "page;desc=snapshot, ");
     account.head_settled(&head, now);
     let body = PageBody::snapshot(account, &entry);
+    head.reuse = Reuse::SNAPSHOT;
+    head.digest = body.digest();
     Composed { head, body }
 }
 

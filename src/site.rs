@@ -21,6 +21,7 @@ use crate::fragment::source::Variable;
 use crate::fragment::{Fragment, FragmentId, OriginId};
 
 pub mod availability;
+pub mod crawlers;
 pub mod debug;
 pub mod degradation;
 pub mod fit;
@@ -32,12 +33,13 @@ pub mod status;
 pub mod telemetry;
 
 pub use availability::Availability;
+pub use crawlers::{Crawlers, ForCrawlers};
 pub use debug::{DebugRefused, DebugSecret};
 pub use degradation::{DegradationSpec, LawSpec, Mode, RehearseToken};
 pub use origin::{
     Address, BreakerPolicy, Connections, HealthCheck, OriginSpec, ReplicaSpec, RetryPolicy, Role,
 };
-pub use page::{Member, Page, PageId, Piece, Snapshots};
+pub use page::{Member, Page, PageCache, PageId, Piece, Snapshots};
 pub use route::{Found, Routes, Target};
 pub use slo::{Good, Promise, SloSpec, WhenSpent};
 pub use status::StatusSpec;
@@ -86,6 +88,8 @@ pub struct Site {
     pub limits: SiteLimits,
     /// What the reader of an error page is told to wait before trying again.
     pub retry_after: Duration,
+    /// Who is a crawler, and what they get of a degraded page.
+    pub crawlers: Crawlers,
 }
 
 impl Site {

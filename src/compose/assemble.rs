@@ -23,6 +23,7 @@ use std::task::{Context, Poll};
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::mpsc;
+use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::cache::{Content, Entry};
 use crate::layout::parts::Parts;
@@ -99,7 +100,23 @@ impl PageBody {
         body
     }
 
-    /// Nobody will read it: the answer is to `HEAD`. The page counts as one that was read to its end.
+    /// A hash of all that will be written, where all of it is at hand and nothing is written yet.
+    pub(super) fn digest(&self) -> Option<u128> {
+        let mut hasher = Xxh3Default::new();
+        if let Some(html) = &self.snapshot {
+            hasher.update(html);
+            return Some(hasher.digest128());
+        }
+        if self.settling.is_some() || self.next > 0 {
+            return None;
+        }
+        for piece in self.pieces() {
+            hasher.update(&self.written(piece)?);
+        }
+        Some(hasher.digest128())
+    }
+
+    /// Nobody will read it: the answer is to `HEAD`, or its reader has it already. The page counts as one that was read to its end.
     pub fn leave_unread(&mut self) {
         self.account.finish();
     }

@@ -32,6 +32,7 @@ mod links;
 mod lists;
 mod names;
 mod origins;
+mod page_cache;
 mod pages;
 mod patterns;
 mod routes;
@@ -216,6 +217,7 @@ impl Built {
             fragments,
             limits,
             retry_after: self.site.retry_after,
+            crawlers: self.site.crawlers,
         })
     }
 }

@@ -2,7 +2,7 @@
 //! `[limits]`. Owns their keys, defaults and ranges.
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{At, ByteSize, TimeSpan};
 
@@ -144,7 +144,46 @@ pub struct Site {
     /// What the reader of an error page is told to wait before trying again.
     #[schemars(extend("x-range" = ["1s", "1d"]))]
     pub retry_after: At<TimeSpan>,
+    /// Who reads for a search engine or an archive, by a word of the `User-Agent`: what they read is kept
+    /// for days. The known ones if absent.
+    #[schemars(example = ["Googlebot", "bingbot"])]
+    pub crawlers: Vec<At<String>>,
+    /// What crawlers get of a page of which something is given up. "snapshot": its last complete copy, or
+    /// the page as it is where there is none. "503": the same copy, or `Retry-After` where there is none.
+    /// "serve": what everybody gets.
+    pub degraded_for_crawlers: At<ForCrawlers>,
 }
+
+/// What a crawler gets of a degraded page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ForCrawlers {
+    /// Its last complete copy, or the page as it is.
+    Snapshot,
+    /// What everybody gets.
+    Serve,
+    /// Its last complete copy, or nothing for now.
+    #[serde(rename = "503")]
+    Refuse,
+}
+
+/// Those who say of themselves that they index or archive the web.
+const CRAWLERS: [&str; 14] = [
+    "Applebot",
+    "archive.org_bot",
+    "Baiduspider",
+    "bingbot",
+    "BingPreview",
+    "DuckDuckBot",
+    "Google-InspectionTool",
+    "Googlebot",
+    "GoogleOther",
+    "PetalBot",
+    "Qwantbot",
+    "SeznamBot",
+    "YandexBot",
+    "Yeti",
+];
 
 impl Default for Site {
     fn default() -> Self {
@@ -155,6 +194,8 @@ impl Default for Site {
             error_page: None,
             not_found_page: None,
             retry_after: seconds(10),
+            crawlers: CRAWLERS.map(|name| At::unwritten(name.to_owned())).into(),
+            degraded_for_crawlers: At::unwritten(ForCrawlers::Snapshot),
         }
     }
 }
