@@ -17,7 +17,7 @@ use crate::clock::Moment;
 use crate::fragment::{Reach, SourceRequest, Tags};
 use crate::layout::parts::Parts;
 
-use super::entry::{Content, Entry, Head, Ingredient, Validators};
+use super::entry::{Content, Digest, Entry, Head, Ingredient, Validators};
 use super::freshness::CacheControl;
 
 /// The format that is written. Another is not read: its copies are fetched again.
@@ -229,6 +229,7 @@ pub fn decode(frame: &[u8]) -> Result<Decoded, FrameError> {
         chance: meta.chance,
         purged: meta.purged,
         written_at: meta.stored_at,
+        digest: Digest::default(),
     };
     Ok(Decoded {
         request: SourceRequest {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::header::{LINK, SET_COOKIE};
 use http::{HeaderName, HeaderValue, StatusCode};
 
+use crate::clock::Moment;
 use crate::degradation::Level;
 use crate::fragment::{Fragment, Rung};
 use crate::report::{Cause, OmitReason, Outcome};
@@ -95,7 +96,7 @@ pub(super) fn decide(account: &Account) -> Option<Verdict> {
 
 /// The head that goes with a verdict, from the cores that gave it: of a page from all of them, of a
 /// redirect or a refusal from the first that said so.
-pub(super) fn head(account: &Account, verdict: Verdict) -> PageHead {
+pub(super) fn head(account: &Account, verdict: Verdict, now: Moment) -> PageHead {
     let (page, site) = (account.declared(), &account.order().edition.site);
     let is_page = verdict == Verdict::Page;
     let mut headers = Vec::new();
@@ -132,13 +133,12 @@ pub(super) fn head(account: &Account, verdict: Verdict) -> PageHead {
         gather_hints(account, &mut links);
         headers.extend(links.headers());
     }
-    let clock = account.order().composer.clock;
     PageHead {
         verdict,
         headers,
         personal: declared || private,
         private,
-        reuse: Reuse::of(account, clock.moment(clock.now())),
+        reuse: Reuse::of(account, now),
         digest: None,
         level: account.level(),
         off: off(account),

@@ -171,11 +171,23 @@ mod tests {
     #[test]
     fn hints_of_blocks_are_taken_and_nothing_else() {
         for (value, expected) in [
-            ("</a.css>; rel=preload; as=style", Some("</a.css>; rel=preload; as=style")),
+            (
+                "</a.css>; rel=preload; as=style",
+                Some("</a.css>; rel=preload; as=style"),
+            ),
             ("</a>;REL=\"PreConnect\"", Some("</a>;REL=\"PreConnect\"")),
-            ("<https://cdn.example>; rel=\"preconnect dns-prefetch\"; crossorigin", Some("<https://cdn.example>; rel=\"preconnect dns-prefetch\"; crossorigin")),
-            ("</x>; rel=canonical, </m.js>; rel=modulepreload", Some("</m.js>; rel=modulepreload")),
-            ("</a,b;c>; title=\"x, y; \\\" z\"; rel=preload", Some("</a,b;c>; title=\"x, y; \\\" z\"; rel=preload")),
+            (
+                "<https://cdn.example>; rel=\"preconnect dns-prefetch\"; crossorigin",
+                Some("<https://cdn.example>; rel=\"preconnect dns-prefetch\"; crossorigin"),
+            ),
+            (
+                "</x>; rel=canonical, </m.js>; rel=modulepreload",
+                Some("</m.js>; rel=modulepreload"),
+            ),
+            (
+                "</a,b;c>; title=\"x, y; \\\" z\"; rel=preload",
+                Some("</a,b;c>; title=\"x, y; \\\" z\"; rel=preload"),
+            ),
             ("</a>; rel=\"preload stylesheet\"", None),
             ("</a>; rel=stylesheet; rel=preload", None),
             ("</a>; rel=prerender", None),
@@ -191,7 +203,11 @@ mod tests {
             ("</a> rel=preload", None),
             (", ,", None),
         ] {
-            assert_eq!(from_block(value).first().map(String::as_str), expected, "{value}");
+            assert_eq!(
+                from_block(value).first().map(String::as_str),
+                expected,
+                "{value}"
+            );
         }
     }
 
@@ -214,7 +230,10 @@ mod tests {
         let many: Vec<String> = (0..100).map(|n| format!("</{n}>; rel=preload")).collect();
         let taken = from_block(&many.join(", "));
         assert_eq!(taken[0].split(", ").count(), COUNT_MAX);
-        let long = format!("</{}>; rel=preload, </s>; rel=preload", "x".repeat(BYTES_MAX));
+        let long = format!(
+            "</{}>; rel=preload, </s>; rel=preload",
+            "x".repeat(BYTES_MAX)
+        );
         assert_eq!(from_block(&long), ["</s>; rel=preload"]);
     }
 

@@ -104,7 +104,8 @@ mod tests {
             (&[], None),
         ] {
             let found = known(&headers(lines), Some(&tag));
-            let expected = expected.map_or(Known::No, |tag| Known::As(HeaderValue::from_static(tag)));
+            let expected =
+                expected.map_or(Known::No, |tag| Known::As(HeaderValue::from_static(tag)));
             assert_eq!(found, expected, "{lines:?}");
         }
     }

@@ -109,6 +109,11 @@ impl Keeping {
         HeaderValue::try_from(text).expect("words and digits make a header")
     }
 
+    /// Whether it may be given to others for a while.
+    pub(super) fn is_shared(self) -> bool {
+        matches!(self, Self::Shared(_))
+    }
+
     /// Whether somebody may have it who asks whether it is still right.
     pub(super) fn is_kept(self) -> bool {
         self != Self::Nobody
@@ -232,7 +237,11 @@ mod tests {
             degraded_max_age: 2 * SECOND,
             ..cache()
         };
-        for (page, without) in [(reduced, "no-store"), (off, "no-store"), (stale, "no-cache")] {
+        for (page, without) in [
+            (reduced, "no-store"),
+            (off, "no-store"),
+            (stale, "no-cache"),
+        ] {
             assert_eq!(control(&cache(), &page), without);
             let with = "max-age=0, s-maxage=2, stale-if-error=600";
             assert_eq!(control(&declared, &page), with);

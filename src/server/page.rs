@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, LOCATION, USER_AGENT, VARY};
+use http::header::{AGE, ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, LOCATION, USER_AGENT, VARY};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
@@ -100,9 +100,9 @@ async fn page(
 
 /// Who reads, as far as it is known.
 fn reading(site: &Site, who: &Who, head: &Parts, clock: Clock) -> Reading {
-    let peer = who.peer().map(|peer| peer.ip());
+    let client = who.client(&head.headers).address;
     let now = clock.moment(clock.now());
-    who_reads(&site.degradation, &head.headers, peer, now)
+    who_reads(&site.degradation, &head.headers, client, now)
 }
 
 /// A page that is asked for.
@@ -304,10 +304,17 @@ fn level_header(mode: &Mode, site: &Site, head: &PageHead) -> HeaderValue {
 
 impl Asked<'_> {
     fn respond(&self, composed: Composed) -> Response {
-        let Composed { head, body } = composed;
+        let Composed { mut head, body } = composed;
         let site = &self.edition.site;
         let mut response = match &head.verdict {
-            Verdict::Page => self.page(&head, body),
+            Verdict::Page => {
+                let keeping = self.keeping(&head);
+                if keeping.is_shared() {
+                    // a lifetime counts from now, and not from when a snapshot was taken
+                    head.headers.retain(|(name, _)| *name != AGE);
+                }
+                self.page(&head, body, keeping)
+            }
             Verdict::Redirect(status, location) => {
                 let mut redirect = error_page::plain(site, *status, "this page has moved");
                 redirect.headers_mut().insert(LOCATION, location.clone());
@@ -326,14 +333,16 @@ impl Asked<'_> {
         response
     }
 
-    /// The page, or word that its reader has it already.
-    fn page(&self, head: &PageHead, mut body: PageBody) -> Response {
-        let site = &self.edition.site;
-        let declared = site.page(self.id);
-        let keeping = match self.reading.rehearsal {
+    fn keeping(&self, head: &PageHead) -> Keeping {
+        match self.reading.rehearsal {
             Some(_) => Keeping::Nobody,
-            None => Keeping::of(&declared.cache, head),
-        };
+            None => Keeping::of(&self.edition.site.page(self.id).cache, head),
+        }
+    }
+
+    /// The page, or word that its reader has it already.
+    fn page(&self, head: &PageHead, mut body: PageBody, keeping: Keeping) -> Response {
+        let site = &self.edition.site;
         let may_be_kept = keeping.is_kept() && !self.is_shown;
         let tag = head.digest.filter(|_| may_be_kept).map(entity_tag);
         let known = match may_be_kept {
@@ -357,13 +366,20 @@ impl Asked<'_> {
                 (unchanged, tag)
             }
         };
+        let is_known = response.status() == StatusCode::NOT_MODIFIED;
         let headers = response.headers_mut();
         headers.extend(tag.map(|tag| (ETAG, tag)));
         headers.insert(CACHE_CONTROL, keeping.cache_control());
         if self.head.headers.contains_key(SURROGATE_CAPABILITY) {
             headers.insert(SURROGATE_CONTROL, keeping.surrogate_control());
         }
-        headers.extend(declared.vary.clone().map(|vary| (VARY, vary)));
+        if let Some(vary) = &site.page(self.id).vary {
+            headers.append(VARY, vary.clone());
+        }
+        if is_known {
+            // that the page itself may be coded is said where that is done
+            headers.append(VARY, HeaderValue::from_static("accept-encoding"));
+        }
         self.reading.mark(headers, &site.degradation, head.level);
         response
     }

@@ -74,7 +74,10 @@ mod tests {
             policy: ForCrawlers::Refuse,
         };
         for (agent, is_crawler) in [
-            ("Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)", true),
+            (
+                "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",
+                true,
+            ),
             ("GOOGLEBOT", true),
             ("Googlebot-Image/1.0", true),
             ("NotGooglebot/1.0", false),
