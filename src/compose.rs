@@ -300,8 +300,9 @@ pub async fn compose<G: Send + 'static>(
         }
     }
     let turn = beside(composer.executor.go_on(), &mut waiting, &mut account).await;
-    let mut head = head::head(&account, verdict);
-    account.head_settled(&head, composer.clock.now());
+    let now = composer.clock.now();
+    let mut head = head::head(&account, verdict, composer.clock.moment(now));
+    account.head_settled(&head, now);
     let body = if is_page && !waiting.is_empty() {
         let settling = settle_on(composer, waiting, in_flight);
         PageBody::streaming(account, settling)
@@ -409,11 +410,10 @@ async fn beside<T>(
 fn instead(mut account: Account, entry: Arc<Entry>) -> Composed {
     let now = account.order().composer.clock.now();
     account.replaced_by(&entry, now);
-    let mut head = head::head(&account, Verdict::Page);
+    let moment = account.order().composer.clock.moment(now);
+    let mut head = head::head(&account, Verdict::Page, moment);
     head.headers.clone_from(&entry.head.headers);
-    let age = entry
-        .age(account.order().composer.clock.moment(now))
-        .as_secs();
+    let age = entry.age(moment).as_secs();
     head.headers.push((AGE, HeaderValue::from(age)));
     head.server_timing.insert_str(0, "page;desc=snapshot, ");
     account.head_settled(&head, now);

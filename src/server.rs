@@ -35,6 +35,7 @@ mod conditional;
 mod debug;
 pub(crate) mod error_page;
 mod files;
+mod forwarded;
 mod in_flight;
 mod keeping;
 mod page;

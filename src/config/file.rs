@@ -31,7 +31,7 @@ pub use origins::{Breaker, Health, Origin, Replica, Retry, Role};
 pub use page_cache::PageCache;
 pub use records::{AccessLog, ClientShown, LineFormat, Log, Recent};
 pub use schedules::{Day, Schedule};
-pub use settings::{Admin, ForCrawlers, Limits, Server, Shared, Site};
+pub use settings::{Admin, Certificate, ForCrawlers, Limits, Server, Shared, Site, Tls};
 pub use slo::{Complete, Slo, WhenSpent};
 pub use status::Status;
 pub use telemetry::{Telemetry, Traces};

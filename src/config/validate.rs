@@ -35,6 +35,7 @@ mod origins;
 mod page_cache;
 mod pages;
 mod patterns;
+mod readers;
 mod routes;
 mod schedules;
 mod settings;

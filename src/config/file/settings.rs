@@ -1,7 +1,9 @@
 //! The tables of `fragments.toml` that there is one of: `[server]`, `[admin]`, `[shared]`, `[site]`,
 //! `[limits]`. Owns their keys, defaults and ranges.
 
-use schemars::JsonSchema;
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::{At, ByteSize, TimeSpan};
@@ -13,9 +15,24 @@ pub struct Server {
     /// Address and port for readers; may hold `${ENV}`.
     #[schemars(example = &"127.0.0.1:8080", extend("x-env" = true))]
     pub listen: At<String>,
-    /// Until the head of a request has arrived; also the longest idle time of a connection.
+    /// What readers who connect are shown; without it they come without TLS, by way of somebody who
+    /// speaks it for them.
+    pub tls: Option<Tls>,
+    /// Balancers and CDNs whose word on who reads is believed: what they say in `Forwarded`,
+    /// `X-Forwarded-For` and `X-Forwarded-Proto`, or by the PROXY protocol. Addresses and networks. What
+    /// anybody else says is dropped.
+    #[schemars(example = ["10.0.0.0/8"])]
+    pub trusted_peers: Vec<At<String>>,
+    /// Whether each connection of a trusted peer begins with a header of the PROXY protocol, version 1 or
+    /// 2. One that does not is refused.
+    pub proxy_protocol: At<bool>,
+    /// Until the head of a request has arrived, from its first byte; of the first one, from when the
+    /// reader has connected.
     #[schemars(extend("x-range" = ["100ms", "10m"]))]
     pub header_timeout: At<TimeSpan>,
+    /// How long a connection may be without a request.
+    #[schemars(extend("x-range" = ["100ms", "1h"]))]
+    pub idle_timeout: At<TimeSpan>,
     /// Largest silence while a request body arrives.
     #[schemars(extend("x-range" = ["100ms", "10m"]))]
     pub body_timeout: At<TimeSpan>,
@@ -54,7 +71,11 @@ impl Default for Server {
     fn default() -> Self {
         Self {
             listen: At::unwritten("127.0.0.1:8080".to_owned()),
+            tls: None,
+            trusted_peers: Vec::new(),
+            proxy_protocol: At::unwritten(false),
             header_timeout: seconds(10),
+            idle_timeout: seconds(60),
             body_timeout: seconds(30),
             max_header_size: At::unwritten(ByteSize(32 << 10)),
             max_body_size: At::unwritten(ByteSize(10 << 20)),
@@ -67,6 +88,34 @@ impl Default for Server {
             journal_keep: seconds(90 * 24 * 3600),
         }
     }
+}
+
+/// What readers who connect are shown. The files are looked at every two seconds, and shown anew when
+/// they have changed; what cannot be shown changes nothing.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The certificate, followed by those that vouch for it: a file in PEM, relative to this file.
+    #[schemars(length(min = 1), example = &"/etc/letsencrypt/live/www.example.org/fullchain.pem")]
+    pub certificate: At<String>,
+    /// Its key: a file in PEM, relative to this file.
+    #[schemars(length(min = 1), example = &"/etc/letsencrypt/live/www.example.org/privkey.pem")]
+    pub key: At<String>,
+    /// Those of other names: a reader who asks for one of them is shown it.
+    #[serde(default)]
+    pub others: Vec<Certificate>,
+}
+
+/// A certificate for other names.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    /// The certificate, followed by those that vouch for it: a file in PEM, relative to this file.
+    #[schemars(length(min = 1), example = &"certs/example.net.pem")]
+    pub certificate: At<String>,
+    /// Its key: a file in PEM, relative to this file.
+    #[schemars(length(min = 1), example = &"certs/example.net.key")]
+    pub key: At<String>,
 }
 
 /// Where operators connect. Taken at start; a reload does not change it.
@@ -155,7 +204,7 @@ pub struct Site {
 }
 
 /// What a crawler gets of a degraded page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ForCrawlers {
     /// Its last complete copy, or the page as it is.
@@ -165,6 +214,20 @@ pub enum ForCrawlers {
     /// Its last complete copy, or nothing for now.
     #[serde(rename = "503")]
     Refuse,
+}
+
+impl JsonSchema for ForCrawlers {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "ForCrawlers".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "enum": ["snapshot", "serve", "503"] })
+    }
 }
 
 /// Those who say of themselves that they index or archive the web.

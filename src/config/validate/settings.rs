@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Uri;
 
-use super::{Context, assets, telemetry};
+use super::{Context, assets, readers, telemetry};
 use crate::cache::shared::{self, SharedError};
 use crate::config::diagnose::{Diagnostic, FileId, Place};
 use crate::config::file::{self, At};
@@ -40,6 +40,8 @@ pub(super) fn server(declared: &Declared, cx: &mut Context<'_>) -> Option<Server
         .as_ref()
         .map(|url| readers_url(url, main, cx));
     let shared = shared(declared, cx);
+    let tls = server.tls.as_ref().map(|tls| readers::tls(tls, main, cx));
+    let trusted_peers = readers::trusted_peers(server, main, cx);
     let observing = telemetry::telemetry(declared, cx);
     let access_log = telemetry::access_log(declared, cx);
     let (listen, admin_listen) = (listen?, admin_listen?);
@@ -74,7 +76,14 @@ pub(super) fn server(declared: &Declared, cx: &mut Context<'_>) -> Option<Server
             Some(url) => Some(url?),
             None => None,
         },
+        tls: match tls {
+            Some(tls) => Some(tls?),
+            None => None,
+        },
+        trusted_peers: trusted_peers?,
+        proxy_protocol: *server.proxy_protocol,
         header_timeout: server.header_timeout.0,
+        idle_timeout: server.idle_timeout.0,
         body_timeout: server.body_timeout.0,
         header_bytes_max: bytes(&server.max_header_size),
         body_bytes_max: server.max_body_size.0,
