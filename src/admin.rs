@@ -106,6 +106,8 @@ pub struct AdminState {
     pub readers: SocketAddr,
     /// Where they do from where operators are, if that is another address.
     pub readers_url: Option<String>,
+    /// How readers come, unless that says it.
+    pub readers_scheme: &'static str,
 }
 
 impl AdminState {

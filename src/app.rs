@@ -130,6 +130,9 @@ pub enum StartError {
     /// The collector of metrics cannot be prepared for.
     #[error("[telemetry.metrics]: {0}")]
     Metrics(String),
+    /// The certificates that readers are to be shown cannot be.
+    #[error("[server.tls]: {0}")]
+    Tls(accept::TlsFailure),
     /// A thread cannot be had.
     #[error("cannot begin a thread: {0}")]
     Thread(io::Error),
@@ -301,6 +304,8 @@ impl App {
             rate: Arc::clone(&rate),
         };
 
+        let tls = settings.tls.clone().map(accept::Tls::open).transpose();
+        let tls = tls.map_err(StartError::Tls)?.map(Arc::new);
         let listen = options.listen.unwrap_or(settings.listen);
         let (listener, address) = bind("readers", listen, options.any_port)?;
         let admin_listen = options.admin_listen.unwrap_or(settings.admin_listen);
@@ -382,6 +387,11 @@ impl App {
             has_dials: options.admin_routes.is_some(),
             readers: address,
             readers_url: settings.readers_url.clone(),
+            readers_scheme: if settings.tls.is_some() {
+                "https"
+            } else {
+                "http"
+            },
         };
         let operators = Arc::new(operators);
         tasks.spawn(admin::live::run(Arc::clone(&operators)));
@@ -393,21 +403,31 @@ impl App {
         let operators = admin::router(operators, options.admin_routes);
         let limits = accept::Limits {
             header_timeout: settings.header_timeout,
+            idle_timeout: settings.idle_timeout,
             header_bytes_max: settings.header_bytes_max,
             connections_max: settings.connections_max,
         };
+        let terms = accept::Terms {
+            tls: tls.clone(),
+            trusted: Arc::new(settings.trusted_peers.clone()),
+            proxy_protocol: settings.proxy_protocol,
+            limits: limits.clone(),
+        };
+        if let Some(tls) = tls {
+            tasks.spawn(tls.follow(stop.clone()));
+        }
         let (admin_tasks, admin_stop) = (TaskTracker::new(), CancellationToken::new());
         tasks.spawn(accept::serve(
             listener,
             move |who| server::readers(Arc::clone(&readers), who),
-            limits.clone(),
+            terms,
             tasks.clone(),
             stop.clone(),
         ));
         admin_tasks.spawn(accept::serve(
             admin_listener,
             move |_| operators.clone(),
-            limits,
+            accept::Terms::plain(limits),
             admin_tasks.clone(),
             admin_stop.clone(),
         ));
@@ -447,6 +467,14 @@ impl App {
             admin_tasks,
             admin_stop,
         })
+    }
+
+    /// How readers come.
+    pub fn scheme(&self) -> &'static str {
+        match self.settings.tls {
+            Some(_) => "https",
+            None => "http",
+        }
     }
 
     /// Reads the site again, now.

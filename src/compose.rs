@@ -25,15 +25,17 @@ use crate::fragment::facts::Facts;
 use crate::fragment::{Fragment, SourceRequest, Trace};
 use crate::plan::{self, Action, Plan};
 use crate::report::{Afforded, Observer, Trail};
-use crate::site::{PageId, Site};
+use crate::site::{ForCrawlers, PageId, Site};
 
 mod account;
 pub mod assemble;
 mod flight;
 pub mod head;
+mod hints;
 pub mod lazy;
 pub mod probe;
 pub mod push;
+pub mod reuse;
 mod slot;
 mod snapshot;
 mod story;
@@ -41,6 +43,7 @@ mod story;
 pub use assemble::{BodyCoding, PageBody};
 pub use flight::FlightCounts;
 pub use head::{PageHead, Verdict};
+pub use reuse::Reuse;
 
 use account::Account;
 use assemble::declared::DeclaredVariants;
@@ -220,6 +223,8 @@ pub struct Wanted<'w> {
     pub witness: Option<Arc<dyn Observer>>,
     /// Whether the reader's browser shows slots that come late.
     pub takes_late_slots: bool,
+    /// What is to take its place if something of it is given up, where a crawler asks.
+    pub for_crawler: Option<ForCrawlers>,
 }
 
 impl<'w> From<&'w str> for Wanted<'w> {
@@ -229,6 +234,7 @@ impl<'w> From<&'w str> for Wanted<'w> {
             afforded: Afforded::default(),
             witness: None,
             takes_late_slots: false,
+            for_crawler: None,
         }
     }
 }
@@ -261,11 +267,13 @@ pub async fn compose<G: Send + 'static>(
     (turn, in_flight): (Turn, G),
 ) -> Composed {
     let (id, order) = (plan.page, Order::new(composer, &edition, &plan, facts));
-    let mut account = Account::new(order, &plan, wanted.into());
+    let wanted = wanted.into();
+    let for_crawler = wanted.for_crawler;
+    let mut account = Account::new(order, &plan, wanted);
     let mut waiting = start(plan, &mut account);
     edition.meters.composing();
     edition.meters.page_worked(turn.end(Job::Plan).await);
-    let verdict = loop {
+    let mut verdict = loop {
         if let Some(verdict) = head::decide(&account) {
             break verdict;
         }
@@ -287,19 +295,31 @@ pub async fn compose<G: Send + 'static>(
         }
         Verdict::Page | Verdict::Redirect(..) | Verdict::Refused(_) => {}
     }
-    let is_page = verdict == Verdict::Page;
+    let mut is_page = verdict == Verdict::Page;
     if is_page {
         gather(&mut waiting, &mut account).await;
     }
+    if let Some(policy) = for_crawler.filter(|_| is_page && head::is_reduced(&account)) {
+        let (order, page) = (account.order().clone(), edition.site.page(id));
+        let search = snapshot::find(&order, page, account.started() + page.budget);
+        if let Some(entry) = beside(search, &mut waiting, &mut account).await {
+            return instead(account, entry);
+        }
+        if policy == ForCrawlers::Refuse {
+            (verdict, is_page) = (Verdict::Unavailable, false);
+        }
+    }
     let turn = beside(composer.executor.go_on(), &mut waiting, &mut account).await;
-    let head = head::head(&account, verdict);
-    account.head_settled(&head, composer.clock.now());
+    let now = composer.clock.now();
+    let mut head = head::head(&account, verdict, composer.clock.moment(now));
+    account.head_settled(&head, now);
     let body = if is_page && !waiting.is_empty() {
         let settling = settle_on(composer, waiting, in_flight);
         PageBody::streaming(account, settling)
     } else {
         PageBody::settled(account, is_page)
     };
+    head.digest = body.digest().filter(|_| is_page);
     edition.meters.page_worked(turn.end(Job::Assemble).await);
     Composed { head, body }
 }
@@ -400,15 +420,16 @@ async fn beside<T>(
 fn instead(mut account: Account, entry: Arc<Entry>) -> Composed {
     let now = account.order().composer.clock.now();
     account.replaced_by(&entry, now);
-    let mut head = head::head(&account, Verdict::Page);
+    let moment = account.order().composer.clock.moment(now);
+    let mut head = head::head(&account, Verdict::Page, moment);
     head.headers.clone_from(&entry.head.headers);
-    let age = entry
-        .age(account.order().composer.clock.moment(now))
-        .as_secs();
+    let age = entry.age(moment).as_secs();
     head.headers.push((AGE, HeaderValue::from(age)));
     head.server_timing.insert_str(0, "page;desc=snapshot, ");
     account.head_settled(&head, now);
     let body = PageBody::snapshot(account, entry);
+    head.reuse = Reuse::SNAPSHOT;
+    head.digest = body.digest();
     Composed { head, body }
 }
 

@@ -21,28 +21,34 @@ use crate::fragment::source::Variable;
 use crate::fragment::{Fragment, FragmentId, OriginId};
 
 pub mod availability;
+pub mod crawlers;
 pub mod debug;
 pub mod degradation;
 pub mod fit;
 pub mod governed;
 pub mod origin;
 pub mod page;
+pub mod peers;
 pub mod route;
 pub mod slo;
 pub mod status;
 pub mod telemetry;
+pub mod tls;
 
 pub use availability::Availability;
+pub use crawlers::{Crawlers, ForCrawlers};
 pub use debug::{DebugRefused, DebugSecret};
 pub use degradation::{DegradationSpec, LawSpec, Mode, RehearseToken};
 pub use origin::{
     Address, BreakerPolicy, Connections, HealthCheck, OriginSpec, ReplicaSpec, RetryPolicy, Role,
 };
-pub use page::{Member, Page, PageId, Piece, Snapshots};
+pub use page::{Member, Page, PageCache, PageId, Piece, Snapshots};
+pub use peers::{Network, TrustedPeers};
 pub use route::{Found, Routes, Target};
 pub use slo::{Good, Promise, SloSpec, WhenSpent};
 pub use status::StatusSpec;
 pub use telemetry::{AccessLogSettings, AccessTarget, ClientShown, LineFormat, RecentSettings};
+pub use tls::{TlsFiles, TlsSettings};
 
 /// A site, ready to be served.
 #[derive(Debug)]
@@ -87,6 +93,8 @@ pub struct Site {
     pub limits: SiteLimits,
     /// What the reader of an error page is told to wait before trying again.
     pub retry_after: Duration,
+    /// Who is a crawler, and what they get of a degraded page.
+    pub crawlers: Crawlers,
 }
 
 impl Site {
@@ -214,8 +222,16 @@ pub struct ServerSettings {
     pub admin_token: Option<String>,
     /// Where an operator's browser finds the readers' side; `None`: on the host that it asks.
     pub readers_url: Option<String>,
-    /// Until the head of a request has arrived; also the longest idle time of a connection.
+    /// What is shown to readers who connect; `None`: they come without TLS.
+    pub tls: Option<TlsSettings>,
+    /// Whose word on who reads is believed.
+    pub trusted_peers: TrustedPeers,
+    /// Whether those begin each connection with the PROXY protocol.
+    pub proxy_protocol: bool,
+    /// Until the head of a request has arrived, from its first byte.
     pub header_timeout: Duration,
+    /// Between two requests on a connection.
+    pub idle_timeout: Duration,
     /// Largest silence while a request body arrives.
     pub body_timeout: Duration,
     /// Largest request head, in bytes.

@@ -77,10 +77,11 @@ pub(super) fn readers(state: &AdminState, headers: &HeaderMap) -> String {
     let host = headers.get(HOST).and_then(|host| host.to_str().ok());
     let authority = host.and_then(|host| host.parse::<Authority>().ok());
     let is_everywhere = address.ip().is_unspecified() || address.ip().is_loopback();
-    match authority.filter(|_| is_everywhere) {
-        Some(authority) => format!("http://{}:{}", authority.host(), address.port()),
-        None => format!("http://{}", reachable(address)),
-    }
+    let at = match authority.filter(|_| is_everywhere) {
+        Some(authority) => format!("{}:{}", authority.host(), address.port()),
+        None => reachable(address).to_string(),
+    };
+    format!("{}://{at}", state.readers_scheme)
 }
 
 /// An address that can be connected to.

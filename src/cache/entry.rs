@@ -1,11 +1,12 @@
 //! One copy of one fragment: rendered HTML, split into its parts, and what came with it. Owns the
 //! age of the copy; immutable once made.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::clock::Moment;
 use crate::fragment::{Freshness, Tags};
@@ -100,7 +101,28 @@ pub struct Entry {
     pub written_at: Moment,
     /// As it is sent compressed.
     pub coded: Coded,
+    /// A hash of its content, once somebody has asked for it.
+    pub digest: Digest,
 }
+
+/// A hash that is made when it is asked for: it says nothing that the content does not say.
+#[derive(Debug, Default)]
+pub struct Digest(OnceLock<u128>);
+
+impl Clone for Digest {
+    /// What is cloned may be given other content.
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl PartialEq for Digest {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Digest {}
 
 impl Entry {
     /// A copy of `content` that says nothing but that, stored at `now`.
@@ -121,7 +143,26 @@ impl Entry {
             purged: false,
             written_at: Moment::default(),
             coded: Coded::default(),
+            digest: Digest::default(),
         }
+    }
+
+    /// A hash of its content, the same wherever the content is.
+    pub fn digest(&self) -> u128 {
+        *self.digest.0.get_or_init(|| {
+            let mut hasher = Xxh3Default::new();
+            if let Content::Html(parts) = &self.content {
+                hasher.update(&parts.main);
+                for (name, part) in &parts.named {
+                    // so that nothing runs into the next
+                    hasher.update(&(name.len() as u64).to_le_bytes());
+                    hasher.update(name.as_bytes());
+                    hasher.update(&(part.len() as u64).to_le_bytes());
+                    hasher.update(part);
+                }
+            }
+            hasher.digest128()
+        })
     }
 
     /// When somebody set out for it: what was purged after that may be in it still.

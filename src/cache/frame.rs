@@ -18,7 +18,7 @@ use crate::fragment::{Reach, SourceRequest, Tags};
 use crate::layout::parts::Parts;
 
 use super::coded::Coded;
-use super::entry::{Content, Entry, Head, Ingredient, Validators};
+use super::entry::{Content, Digest, Entry, Head, Ingredient, Validators};
 use super::freshness::CacheControl;
 
 /// The format that is written. Another is not read: its copies are fetched again.
@@ -231,6 +231,7 @@ pub fn decode(frame: &[u8]) -> Result<Decoded, FrameError> {
         purged: meta.purged,
         written_at: meta.stored_at,
         coded: Coded::default(),
+        digest: Digest::default(),
     };
     Ok(Decoded {
         request: SourceRequest {

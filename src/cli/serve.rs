@@ -42,7 +42,7 @@ impl Serve {
                 Ok(app) => app,
                 Err(error) => return refuse(&error),
             };
-            output::message(&format!("pages      http://{}/", app.address));
+            output::message(&format!("pages      {}://{}/", app.scheme(), app.address));
             output::message(&format!("operators  http://{}/", app.admin_address));
             until_stopped(app).await
         })
@@ -55,6 +55,7 @@ pub(super) fn refuse(error: &StartError) -> ExitCode {
         StartError::Listen { .. }
         | StartError::Level(_)
         | StartError::Shared(_)
+        | StartError::Tls(_)
         | StartError::Traces(_)
         | StartError::Metrics(_)
         | StartError::Thread(_)

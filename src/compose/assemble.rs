@@ -29,6 +29,7 @@ use std::task::{Context, Poll};
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::mpsc;
+use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::cache::{Content, Entry};
 use crate::layout::parts::Parts;
@@ -130,7 +131,44 @@ impl PageBody {
         self.coding.get_or_insert_default().clone()
     }
 
-    /// Nobody will read it: the answer is to `HEAD`. The page counts as one that was read to its end.
+    /// A hash of all that will be written, where all of it is at hand and nothing is written yet. A copy
+    /// counts by a hash of its own, which is made once for all pages that it is on.
+    pub(super) fn digest(&self) -> Option<u128> {
+        let mut hasher = Xxh3Default::new();
+        if let Some(entry) = &self.snapshot {
+            hasher.update(&html(entry));
+            return Some(hasher.digest128());
+        }
+        if self.settling.is_some() || self.next > 0 {
+            return None;
+        }
+        for piece in self.pieces() {
+            match self.copy(piece) {
+                Some((entry, part)) => {
+                    hasher.update(&entry.digest().to_le_bytes());
+                    hasher.update(part.unwrap_or_default().as_bytes());
+                }
+                None => hasher.update(&self.written(piece)?),
+            }
+            // so that nothing runs into the next
+            hasher.update(&[0xff]);
+        }
+        Some(hasher.digest128())
+    }
+
+    /// The copy that a piece is taken from, and which part of it.
+    fn copy<'b>(&'b self, piece: &'b Piece) -> Option<(&'b Entry, Option<&'b str>)> {
+        let Piece::Slot { member, part, .. } = piece else {
+            return None;
+        };
+        match &self.account.settled(*member)?.content {
+            Fill::Entry(entry) => Some((entry.as_ref(), part.as_deref())),
+            Fill::Ready(_) | Fill::Nothing | Fill::NoPage(..) => None,
+        }
+    }
+
+    /// Nobody will read it: the answer is to `HEAD`, or its reader has it already. The page counts as one that
+    /// was read to its end.
     pub fn leave_unread(&mut self) {
         // the answer may have to tell it, and the account takes along what it is known from
         self.gzip_len();

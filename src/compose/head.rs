@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
-use http::header::SET_COOKIE;
+use http::header::{LINK, SET_COOKIE};
 use http::{HeaderName, HeaderValue, StatusCode};
 
+use crate::clock::Moment;
 use crate::degradation::Level;
 use crate::fragment::{Fragment, Rung};
 use crate::report::{Cause, OmitReason, Outcome};
@@ -13,6 +14,8 @@ use crate::site::Site;
 
 use super::account::Account;
 use super::flight::NoPage;
+use super::hints;
+use super::reuse::Reuse;
 use super::slot::Fill;
 
 /// What the page will be.
@@ -50,6 +53,10 @@ pub struct PageHead {
     pub personal: bool,
     /// Whether the core itself says so: its answer is `private`, or comes with a cookie.
     pub private: bool,
+    /// Who else may see it, as far as its blocks say.
+    pub reuse: Reuse,
+    /// A hash of the body, where all of it is at hand.
+    pub digest: Option<u128>,
     /// The level the page was planned at.
     pub level: Level,
     /// What was given up of it, as far as is known by now: by the level, by a switch, or because an
@@ -89,7 +96,7 @@ pub(super) fn decide(account: &Account) -> Option<Verdict> {
 
 /// The head that goes with a verdict, from the cores that gave it: of a page from all of them, of a
 /// redirect or a refusal from the first that said so.
-pub(super) fn head(account: &Account, verdict: Verdict) -> PageHead {
+pub(super) fn head(account: &Account, verdict: Verdict, now: Moment) -> PageHead {
     let (page, site) = (account.declared(), &account.order().edition.site);
     let is_page = verdict == Verdict::Page;
     let mut headers = Vec::new();
@@ -97,6 +104,7 @@ pub(super) fn head(account: &Account, verdict: Verdict) -> PageHead {
         .members(page)
         .any(|fragment| may_be_personal(site, fragment));
     let mut private = false;
+    let mut links = hints::Links::default();
     for (index, _) in page
         .members
         .iter()
@@ -106,7 +114,12 @@ pub(super) fn head(account: &Account, verdict: Verdict) -> PageHead {
         match account.settled(index).map(|settled| &settled.content) {
             Some(Fill::Entry(entry)) if is_page => {
                 private |= entry.says.private;
-                headers.extend(entry.head.headers.iter().cloned());
+                for (name, value) in &entry.head.headers {
+                    match *name == LINK {
+                        true => links.add_core(value),
+                        false => headers.push((name.clone(), value.clone())),
+                    }
+                }
             }
             Some(Fill::NoPage(_, head)) if verdict != Verdict::Unavailable => {
                 headers.clone_from(&head.headers);
@@ -116,15 +129,43 @@ pub(super) fn head(account: &Account, verdict: Verdict) -> PageHead {
         }
     }
     private |= headers.iter().any(|(name, _)| name == SET_COOKIE);
+    if is_page {
+        gather_hints(account, &mut links);
+        headers.extend(links.headers());
+    }
     PageHead {
         verdict,
         headers,
         personal: declared || private,
         private,
+        reuse: Reuse::of(account, now),
+        digest: None,
         level: account.level(),
         off: off(account),
         server_timing: server_timing(account),
         trace_id: account.order().trace.trace_id,
+    }
+}
+
+/// Whether something of the page is given up, as far as is known by now.
+pub(super) fn is_reduced(account: &Account) -> bool {
+    account.level() != Level::FULL || !off(account).is_empty()
+}
+
+/// What the other blocks that have come by now want the browser to fetch early.
+fn gather_hints(account: &Account, links: &mut hints::Links) {
+    for (fragment, settled) in account.members() {
+        let Some(Fill::Entry(entry)) = settled.map(|settled| &settled.content) else {
+            continue;
+        };
+        if fragment.priority.is_core() {
+            continue;
+        }
+        for (name, value) in &entry.head.headers {
+            if *name == LINK {
+                links.add_hints(value);
+            }
+        }
     }
 }
 

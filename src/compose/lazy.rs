@@ -172,7 +172,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::site::Snapshots;
+    use crate::site::{PageCache, Snapshots};
 
     fn page(route: &str) -> Page {
         Page {
@@ -191,6 +191,8 @@ mod tests {
                 varies: Vec::new(),
                 fingerprint: 0,
             },
+            cache: PageCache::default(),
+            vary: None,
         }
     }
 

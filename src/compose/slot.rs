@@ -34,6 +34,8 @@ pub(crate) struct Settled {
     pub(crate) at: Instant,
     /// Whether other readers may see it.
     pub(crate) is_shareable: bool,
+    /// Where its source says that there is nothing to show: the copy that says so, and for how long.
+    pub(crate) nothing: Option<Arc<Entry>>,
 }
 
 /// What goes into a slot.
@@ -57,6 +59,7 @@ impl Settled {
             age: None,
             at,
             is_shareable: true,
+            nothing: None,
         }
     }
 
@@ -68,13 +71,14 @@ impl Settled {
             age: None,
             at,
             is_shareable: true,
+            nothing: None,
         }
     }
 
     fn entry(entry: Arc<Entry>, outcome: Outcome, age: Option<Duration>, at: Instant) -> Self {
-        let (outcome, content) = match entry.content {
-            Content::Html(_) => (outcome, Fill::Entry(entry)),
-            Content::Absent | Content::Withdrawn => (Outcome::Absent, Fill::Nothing),
+        let (outcome, content, nothing) = match entry.content {
+            Content::Html(_) => (outcome, Fill::Entry(entry), None),
+            Content::Absent | Content::Withdrawn => (Outcome::Absent, Fill::Nothing, Some(entry)),
         };
         Self {
             outcome,
@@ -83,6 +87,7 @@ impl Settled {
             age,
             at,
             is_shareable: true,
+            nothing,
         }
     }
 
@@ -129,6 +134,7 @@ impl Settled {
                 age: None,
                 at,
                 is_shareable: false,
+                nothing: None,
             },
         }
     }

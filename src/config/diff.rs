@@ -162,6 +162,9 @@ fn site(old: &Site, new: &Site, lines: &mut Lines) {
     let zone = |site: &Site| site.zone.iana_name().unwrap_or("UTC").to_owned();
     changes.value("zone", zone(old), zone(new));
     changes.time("retry_after", old.retry_after, new.retry_after);
+    let (a, b) = (&old.crawlers, &new.crawlers);
+    changes.flag("crawlers", &a.names, &b.names);
+    changes.value("degraded_for_crawlers", a.policy.word(), b.policy.word());
     changes.flag("error_page", &old.error_page, &new.error_page);
     changes.flag("not_found_page", &old.not_found_page, &new.not_found_page);
     changes.flag("status page", &old.status, &new.status);
@@ -373,6 +376,16 @@ fn page((old_site, old): (&Site, &Page), (new_site, new): (&Site, &Page), out: &
     out.value("layout", &old.layout, &new.layout);
     out.time("snapshot_every", old.snapshots.every, new.snapshots.every);
     out.time("snapshot_keep", old.snapshots.keep, new.snapshots.keep);
+    let (a, b) = (&old.cache, &new.cache);
+    out.time("shared_max_age", a.shared_max_age, b.shared_max_age);
+    out.time("max_age", a.max_age, b.max_age);
+    out.time(
+        "stale_while_revalidate",
+        a.stale_while_revalidate,
+        b.stale_while_revalidate,
+    );
+    out.time("stale_if_error", a.stale_if_error, b.stale_if_error);
+    out.time("degraded_max_age", a.degraded_max_age, b.degraded_max_age);
     let names = |site: &Site, page: &Page| {
         site.members(page)
             .map(|fragment| fragment.name.clone())

@@ -32,8 +32,10 @@ mod links;
 mod lists;
 mod names;
 mod origins;
+mod page_cache;
 mod pages;
 mod patterns;
+mod readers;
 mod routes;
 mod schedules;
 mod settings;
@@ -216,6 +218,7 @@ impl Built {
             fragments,
             limits,
             retry_after: self.site.retry_after,
+            crawlers: self.site.crawlers,
         })
     }
 }

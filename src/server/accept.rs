@@ -1,36 +1,48 @@
-//! Connections (shell). Owns the accept loop, the choice between HTTP/1.1 and HTTP/2 without TLS,
-//! the limits of a connection, and its graceful end.
+//! Connections (shell). Owns the accept loop, what comes before HTTP on a connection (a balancer's word
+//! on who reads, TLS), the choice between HTTP/1.1 and HTTP/2, the limits of a connection, and its
+//! graceful end.
 //!
-//! A connection speaks HTTP/2 if it opens with that protocol's preface. The preface is looked at
+//! Without TLS a connection speaks HTTP/2 if it opens with that protocol's preface. The preface is looked at
 //! under a time limit before either protocol is started, because the automatic detection of the
 //! HTTP library waits for it without one.
 
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{BoxError, Service, ServiceExt as _};
 
 use crate::clock::Clock;
 use crate::report::Throttle;
+use crate::site::TrustedPeers;
 
+use self::quiet::{Phase, Watched};
 use self::streams::Streams;
+use super::forwarded::Client;
 
+mod proxy_protocol;
+mod quiet;
 mod streams;
+mod tls;
+
+pub use tls::{Tls, TlsFailure};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -52,12 +64,39 @@ const PREFACE_PAUSE: Duration = Duration::from_millis(5);
 /// The limits of a listener.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Until the head of a request has arrived; also the longest idle time.
+    /// Until the head of a request has arrived, from its first byte.
     pub header_timeout: Duration,
+    /// Between two requests on a connection.
+    pub idle_timeout: Duration,
     /// Largest request head, in bytes.
     pub header_bytes_max: usize,
     /// Connections at once.
     pub connections_max: usize,
+}
+
+/// How a listener takes connections.
+#[derive(Clone)]
+pub struct Terms {
+    /// What they may cost.
+    pub limits: Limits,
+    /// What is shown to those who connect; `None`: they come without TLS.
+    pub tls: Option<Arc<Tls>>,
+    /// Whose word on who reads is believed.
+    pub trusted: Arc<TrustedPeers>,
+    /// Whether those say it before anything else.
+    pub proxy_protocol: bool,
+}
+
+impl Terms {
+    /// For those who come directly and without TLS.
+    pub fn plain(limits: Limits) -> Self {
+        Self {
+            limits,
+            tls: None,
+            trusted: Arc::default(),
+            proxy_protocol: false,
+        }
+    }
 }
 
 /// Who is connected, and the place that the connection takes up among those of its listener.
@@ -65,13 +104,16 @@ pub struct Limits {
 #[derive(Debug, Default)]
 pub struct Who {
     peer: Option<SocketAddr>,
+    is_secure: bool,
+    trusted: Arc<TrustedPeers>,
     _place: Option<OwnedSemaphorePermit>,
 }
 
 impl Who {
-    /// The address at the other end.
-    pub fn peer(&self) -> Option<SocketAddr> {
-        self.peer
+    /// Whom a request with these headers comes from.
+    pub(super) fn client(&self, headers: &HeaderMap) -> Client {
+        let peer = self.peer.map(|peer| peer.ip());
+        Client::of(headers, peer, self.is_secure, &self.trusted)
     }
 }
 
@@ -94,8 +136,8 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 /// tells when they have.
 pub async fn serve<S, B>(
     listener: TcpListener,
-    answers: impl Fn(Arc<Who>) -> S,
-    limits: Limits,
+    answers: impl Fn(Arc<Who>) -> S + Send + Sync + 'static,
+    terms: Terms,
     tasks: TaskTracker,
     stop: CancellationToken,
 ) where
@@ -108,8 +150,9 @@ pub async fn serve<S, B>(
     S: Clone + Send + Sync + 'static,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
 {
-    let room = Arc::new(Semaphore::new(limits.connections_max));
+    let room = Arc::new(Semaphore::new(terms.limits.connections_max));
     let (complaints, clock) = (Throttle::default(), Clock::start());
+    let (answers, terms) = (Arc::new(answers), Arc::new(terms));
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
@@ -123,11 +166,13 @@ pub async fn serve<S, B>(
         };
         match accepted {
             Ok((stream, peer, permit)) => {
-                let who = Arc::new(Who {
-                    peer: Some(peer),
-                    _place: Some(permit),
-                });
-                let connection = connection(stream, answers(who), limits.clone(), stop.clone());
+                let accepted = Accepted {
+                    stream,
+                    peer,
+                    place: permit,
+                };
+                let (answers, terms) = (Arc::clone(&answers), Arc::clone(&terms));
+                let connection = connection(accepted, answers, terms, stop.clone());
                 tasks.spawn(async move {
                     // an error here is a reader who has gone or who does not speak HTTP
                     let _ = connection.await;
@@ -149,12 +194,19 @@ pub async fn serve<S, B>(
     }
 }
 
-async fn connection<S, B>(
+/// A connection that has been accepted.
+struct Accepted {
     stream: TcpStream,
-    answers: S,
-    limits: Limits,
+    peer: SocketAddr,
+    place: OwnedSemaphorePermit,
+}
+
+async fn connection<S, B>(
+    accepted: Accepted,
+    answers: Arc<impl Fn(Arc<Who>) -> S>,
+    terms: Arc<Terms>,
     stop: CancellationToken,
-) -> hyper::Result<()>
+) -> Result<(), BoxError>
 where
     S: Service<
             Request<Incoming>,
@@ -165,18 +217,72 @@ where
     S: Clone + Send + Sync + 'static,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
 {
+    let Accepted {
+        mut stream,
+        peer,
+        place,
+    } = accepted;
     let _ = stream.set_nodelay(true);
     let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX));
-    let first = tokio::time::timeout(limits.header_timeout, opens_with_http2(&stream));
-    let is_http2 = tokio::select! {
-        () = stop.cancelled() => return Ok(()),
-        first = first => match first {
-            Ok(Ok(is_http2)) => is_http2,
-            Ok(Err(_)) | Err(_) => return Ok(()),
-        },
+    let limits = &terms.limits;
+    let whose = async {
+        match terms.proxy_protocol && terms.trusted.contains(peer.ip()) {
+            true => proxy_protocol::read(&mut stream).await,
+            false => Ok(None),
+        }
     };
+    let whose = in_time(whose, limits, &stop).await?;
+    let who = Arc::new(Who {
+        peer: Some(whose.unwrap_or(peer)),
+        is_secure: terms.tls.is_some(),
+        trusted: Arc::clone(&terms.trusted),
+        _place: Some(place),
+    });
+    let answers = answers(who);
+    match &terms.tls {
+        None => {
+            let is_http2 = in_time(opens_with_http2(&stream), limits, &stop).await?;
+            http(stream, is_http2, answers, limits, stop).await
+        }
+        Some(tls) => {
+            let (stream, is_http2) = in_time(tls.accept(stream), limits, &stop).await?;
+            http(stream, is_http2, answers, limits, stop).await
+        }
+    }
+}
+
+/// What a connection begins with before HTTP does, if it comes while somebody waits for it.
+async fn in_time<T>(
+    beginning: impl Future<Output = io::Result<T>>,
+    limits: &Limits,
+    stop: &CancellationToken,
+) -> io::Result<T> {
+    tokio::select! {
+        () = stop.cancelled() => Err(io::ErrorKind::Interrupted.into()),
+        begun = timeout(limits.header_timeout, beginning) => {
+            begun.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        }
+    }
+}
+
+async fn http<S, B>(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    is_http2: bool,
+    answers: S,
+    limits: &Limits,
+    stop: CancellationToken,
+) -> Result<(), BoxError>
+where
+    S: Service<
+            Request<Incoming>,
+            Response = Response<B>,
+            Error = Infallible,
+            Future: Send + 'static,
+        >,
+    S: Clone + Send + Sync + 'static,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
+{
     let service = service_fn(move |request| answers.clone().oneshot(request));
-    let io = TokioIo::new(stream);
     if is_http2 {
         let streams = Streams::none();
         let service = service_fn(|request| {
@@ -190,27 +296,35 @@ where
             .max_header_list_size(u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX))
             .keep_alive_interval(Some(limits.header_timeout))
             .keep_alive_timeout(limits.header_timeout);
-        let mut connection = std::pin::pin!(builder.serve_connection(io, service));
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
         tokio::select! {
-            ended = connection.as_mut() => return ended,
+            ended = connection.as_mut() => return Ok(ended?),
             () = stop.cancelled() => {}
-            () = streams.none_for(limits.header_timeout) => {}
+            () = streams.none_for(limits.idle_timeout) => {}
         }
         connection.as_mut().graceful_shutdown();
-        return connection.await;
+        return Ok(connection.await?);
     }
+    let phase = Arc::<Phase>::default();
+    let (head, idle) = (limits.header_timeout, limits.idle_timeout);
+    let stream = Watched::new(stream, Arc::clone(&phase), head, idle);
+    let service = service_fn(move |request| {
+        let (answering, answer) = (phase.begin(), service.call(request));
+        async move { answer.await.map(|answer| answering.with(answer)) }
+    });
     let mut builder = http1::Builder::new();
     builder
-        .timer(TokioTimer::new())
         // at most 100 header fields: the library's own limit, which it keeps faster than a given one
-        .header_read_timeout(limits.header_timeout)
-        .max_buf_size(limits.header_bytes_max.max(BUFFER_BYTES_MIN));
-    let mut connection = std::pin::pin!(builder.serve_connection(io, service).with_upgrades());
+        .max_buf_size(limits.header_bytes_max.max(BUFFER_BYTES_MIN))
+        // one limit for a head and for the time between two: they are kept where the connection is read
+        .header_read_timeout(None);
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection.with_upgrades());
     tokio::select! {
-        ended = connection.as_mut() => return ended,
+        ended = connection.as_mut() => return Ok(ended?),
         () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
     }
-    connection.await
+    Ok(connection.await?)
 }
 
 /// Whether the connection opens with the whole preface of HTTP/2: the library would wait for the

@@ -59,7 +59,7 @@ impl Asked {
             let spec = &state.edition.load().site.degradation;
             let told = spec.reader_header.as_ref();
             let told = told.and_then(|header| reader::address(request.headers().get(header)?));
-            let address = told.or_else(|| who.peer().map(|peer| peer.ip()))?;
+            let address = told.or_else(|| who.client(request.headers()).address)?;
             settings.client.of(address)
         });
         Some(Arc::new(Self {

@@ -19,7 +19,8 @@ use crate::compose::lazy::{self, Block};
 use crate::plan::{self, request};
 use crate::site::{Found, PageId, Site, Target};
 
-use super::page::{HTML, PERSONAL, REVALIDATE};
+use super::keeping::{PERSONAL, REVALIDATE};
+use super::page::HTML;
 use super::{ServerState, error_page};
 
 const JAVASCRIPT: HeaderValue = HeaderValue::from_static("text/javascript; charset=utf-8");

@@ -4,23 +4,26 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::response::Response;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION, VARY};
+use http::header::{AGE, ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, LOCATION, USER_AGENT, VARY};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::clock::{Clock, Instant};
-use crate::compose::{self, BodyCoding, Composed, Edition, PageHead, Unbegun, Verdict, Wanted};
+use crate::compose::{self, BodyCoding, Composed, Edition, PageBody, PageHead, Unbegun, Verdict, Wanted};
 use crate::degradation::{Admission, Level, Mode, Turn};
 use crate::fragment::facts::Facts;
 use crate::plan::{self, Plan, request};
 use crate::report::Afforded;
-use crate::site::{PageId, Site};
+use crate::site::{ForCrawlers, PageId, Site};
 
 use super::accept::Who;
 use super::answered::Asked as Answered;
+use super::conditional::{self, Known, entity_tag};
 use super::debug::Debugging;
 use super::in_flight::{PagePlace, Shed};
+use super::keeping::Keeping;
 use super::reader::{Reading, who_reads};
 use super::{ServerState, coding, error_page, late};
 
@@ -28,13 +31,9 @@ const LEVEL: HeaderName = HeaderName::from_static("marbre-level");
 /// The trace of the page: what operators find it by.
 const TRACE: HeaderName = HeaderName::from_static("marbre-trace");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+const SURROGATE_CAPABILITY: HeaderName = HeaderName::from_static("surrogate-capability");
+const SURROGATE_CONTROL: HeaderName = HeaderName::from_static("surrogate-control");
 pub(super) const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
-/// A page is made for each request; whoever keeps it must ask again.
-pub(super) const REVALIDATE: HeaderValue = HeaderValue::from_static("no-cache");
-/// A page of which something was given up: whoever kept it would show it as the page.
-const NOT_TO_BE_KEPT: HeaderValue = HeaderValue::from_static("no-store");
-/// The same for a page that is one reader's own.
-pub(super) const PERSONAL: HeaderValue = HeaderValue::from_static("private, no-cache");
 
 /// How long a page that cannot be composed waits for its snapshot where that is not in memory.
 const SNAPSHOT_TIME: Duration = Duration::from_millis(50);
@@ -54,8 +53,9 @@ pub(super) async fn answer(
     if let (Debugging::Shown { .. }, Some(answered)) = (&debugging, answered) {
         answered.show();
     }
-    let mut answer = page(state, who, edition, id, params, head, answered).await;
-    if let Debugging::Shown { .. } = debugging {
+    let is_shown = matches!(debugging, Debugging::Shown { .. });
+    let mut answer = page(state, who, edition, id, params, (head, is_shown), answered).await;
+    if is_shown {
         // what is written behind the page would be outside its coding
         answer.extensions_mut().remove::<BodyCoding>();
     }
@@ -68,7 +68,7 @@ async fn page(
     edition: Arc<Edition>,
     id: PageId,
     params: Vec<(String, String)>,
-    head: &Parts,
+    (head, is_shown): (&Parts, bool),
     answered: Option<&Arc<Answered>>,
 ) -> Response {
     let site = &edition.site;
@@ -90,6 +90,7 @@ async fn page(
         head,
         arrived: state.composer.clock().now(),
         answered,
+        is_shown,
     };
     let answered = page.answer(params).await;
     let Some(mut composed) = answered else {
@@ -98,19 +99,14 @@ async fn page(
     if head.method == Method::HEAD {
         composed.body.leave_unread();
     }
-    let level = level_header(&page.mode, site, &composed.head);
-    let mut answer = respond(&edition, composed, level, &page.reading, &head.headers);
-    if site.page(id).deferral.is_some() {
-        answer.headers_mut().append(VARY, late::VARIES);
-    }
-    answer
+    page.respond(composed)
 }
 
 /// Who reads, as far as it is known.
 fn reading(site: &Site, who: &Who, head: &Parts, clock: Clock) -> Reading {
-    let peer = who.peer().map(|peer| peer.ip());
+    let client = who.client(&head.headers).address;
     let now = clock.moment(clock.now());
-    who_reads(&site.degradation, &head.headers, peer, now)
+    who_reads(&site.degradation, &head.headers, client, now)
 }
 
 /// A page that is asked for.
@@ -123,6 +119,8 @@ struct Asked<'a> {
     head: &'a Parts,
     arrived: Instant,
     answered: Option<&'a Arc<Answered>>,
+    /// Whether it tells how it was made.
+    is_shown: bool,
 }
 
 impl Asked<'_> {
@@ -227,6 +225,14 @@ impl Asked<'_> {
         compose::compose(composer, edition, plan, self.wanted(), facts, (turn, place)).await
     }
 
+    /// What takes the page's place if something of it is given up and a crawler asks: not where that is
+    /// asked for.
+    fn for_crawler(&self) -> Option<ForCrawlers> {
+        let agent = self.head.headers.get(USER_AGENT)?;
+        let policy = self.edition.site.crawlers.policy_for(agent.as_bytes());
+        policy.filter(|_| self.reading.rehearsal.is_none())
+    }
+
     fn wanted(&self) -> Wanted<'_> {
         let decision = &self.mode.decision;
         Wanted {
@@ -238,6 +244,7 @@ impl Asked<'_> {
             },
             witness: self.answered.map(|answered| Arc::clone(answered) as _),
             takes_late_slots: late::shows_late_slots(&self.head.headers),
+            for_crawler: self.for_crawler(),
         }
     }
 }
@@ -300,44 +307,90 @@ fn level_header(mode: &Mode, site: &Site, head: &PageHead) -> HeaderValue {
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from(u16::from(head.level.get())))
 }
 
-fn respond(
-    edition: &Edition,
-    composed: Composed,
-    level: HeaderValue,
-    reading: &Reading,
-    request: &HeaderMap,
-) -> Response {
-    let Composed { head, body } = composed;
-    let mut response = match &head.verdict {
-        Verdict::Page => {
-            let mut page = coding::page(body, request);
-            let is_full = head.level == Level::FULL && head.off.is_empty();
-            let control = match (is_full, head.personal) {
-                (true, true) => PERSONAL,
-                (true, false) => REVALIDATE,
-                (false, _) => NOT_TO_BE_KEPT,
-            };
-            page.headers_mut().insert(CONTENT_TYPE, HTML);
-            page.headers_mut().insert(CACHE_CONTROL, control);
-            let spec = &edition.site.degradation;
-            reading.mark(page.headers_mut(), spec, head.level);
-            page
+impl Asked<'_> {
+    fn respond(&self, composed: Composed) -> Response {
+        let Composed { mut head, body } = composed;
+        let site = &self.edition.site;
+        let mut response = match &head.verdict {
+            Verdict::Page => {
+                let keeping = self.keeping(&head);
+                if keeping.is_shared() {
+                    // a lifetime counts from now, and not from when a snapshot was taken
+                    head.headers.retain(|(name, _)| *name != AGE);
+                }
+                self.page(&head, body, keeping)
+            }
+            Verdict::Redirect(status, location) => {
+                let mut redirect = error_page::plain(site, *status, "this page has moved");
+                redirect.headers_mut().insert(LOCATION, location.clone());
+                redirect
+            }
+            Verdict::Refused(status @ (StatusCode::NOT_FOUND | StatusCode::GONE)) => {
+                error_page::not_found(site, *status)
+            }
+            Verdict::Refused(status) => {
+                error_page::plain(site, *status, "this page is not available to you")
+            }
+            Verdict::Unavailable => error_page::unavailable(site),
+        };
+        let level = level_header(&self.mode, site, &head);
+        add_headers(response.headers_mut(), head, level);
+        response
+    }
+
+    fn keeping(&self, head: &PageHead) -> Keeping {
+        match self.reading.rehearsal {
+            Some(_) => Keeping::Nobody,
+            None => Keeping::of(&self.edition.site.page(self.id).cache, head),
         }
-        Verdict::Redirect(status, location) => {
-            let mut redirect = error_page::plain(&edition.site, *status, "this page has moved");
-            redirect.headers_mut().insert(LOCATION, location.clone());
-            redirect
+    }
+
+    /// The page, or word that its reader has it already.
+    fn page(&self, head: &PageHead, mut body: PageBody, keeping: Keeping) -> Response {
+        let site = &self.edition.site;
+        let may_be_kept = keeping.is_kept() && !self.is_shown;
+        let tag = head.digest.filter(|_| may_be_kept).map(entity_tag);
+        let known = match may_be_kept {
+            true => conditional::known(&self.head.headers, tag.as_ref()),
+            false => Known::No,
+        };
+        let (mut response, tag) = match known {
+            Known::No => {
+                let mut page = coding::page(body, &self.head.headers);
+                page.headers_mut().insert(CONTENT_TYPE, HTML);
+                (page, tag)
+            }
+            known => {
+                body.leave_unread();
+                let mut unchanged = Response::new(Body::empty());
+                *unchanged.status_mut() = StatusCode::NOT_MODIFIED;
+                let tag = match known {
+                    Known::As(tag) => Some(tag),
+                    Known::Any | Known::No => None,
+                };
+                (unchanged, tag)
+            }
+        };
+        let is_known = response.status() == StatusCode::NOT_MODIFIED;
+        let headers = response.headers_mut();
+        headers.extend(tag.map(|tag| (ETAG, tag)));
+        headers.insert(CACHE_CONTROL, keeping.cache_control());
+        if self.head.headers.contains_key(SURROGATE_CAPABILITY) {
+            headers.insert(SURROGATE_CONTROL, keeping.surrogate_control());
         }
-        Verdict::Refused(status @ (StatusCode::NOT_FOUND | StatusCode::GONE)) => {
-            error_page::not_found(&edition.site, *status)
+        if let Some(vary) = &site.page(self.id).vary {
+            headers.append(VARY, vary.clone());
         }
-        Verdict::Refused(status) => {
-            error_page::plain(&edition.site, *status, "this page is not available to you")
+        if site.page(self.id).deferral.is_some() {
+            headers.append(VARY, late::VARIES);
         }
-        Verdict::Unavailable => error_page::unavailable(&edition.site),
-    };
-    add_headers(response.headers_mut(), head, level);
-    response
+        if is_known {
+            // that the page itself may be coded is said where that is done
+            headers.append(VARY, HeaderValue::from_static("accept-encoding"));
+        }
+        self.reading.mark(headers, &site.degradation, head.level);
+        response
+    }
 }
 
 fn add_headers(headers: &mut HeaderMap, head: PageHead, level: HeaderValue) {

@@ -216,13 +216,7 @@ fn forward(
     // HTTP/1.0 may leave the host out: what a reader claims does not take its place
     headers.remove(FORWARDED_HOST);
     headers.extend(host.map(|host| (FORWARDED_HOST, host)));
-    headers.insert(
-        HeaderName::from_static("x-forwarded-proto"),
-        HeaderValue::from_static("http"),
-    );
-    if let Some(peer) = who.peer() {
-        add_forwarded_for(&mut headers, &peer.ip().to_string());
-    }
+    who.client(&headers).tell(&mut headers);
     let mut target = match &proxy.path {
         None => parts.uri.path().to_owned(),
         Some(template) => fill(template, params),
@@ -261,14 +255,6 @@ fn fill(template: &str, params: &[(String, String)]) -> String {
         rest = after;
     }
     path + rest
-}
-
-fn add_forwarded_for(headers: &mut HeaderMap, address: &str) {
-    const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-    if let Ok(address) = HeaderValue::try_from(address) {
-        headers.append(FORWARDED_FOR, address);
-    }
-    join(headers, FORWARDED_FOR, b", ");
 }
 
 /// Makes one line of a header that has several.

@@ -5,8 +5,8 @@
 //! # Behind a balancer
 //!
 //! All connections that a balancer makes come from one address, and readers who are one reader keep a
-//! block together or lose it together: of a share of 0.6 everything or nothing would become. So a
-//! header may name the reader. It is believed as it comes, for all that somebody who invents one gets
+//! block together or lose it together: of a share of 0.6 everything or nothing would become. So the
+//! address is that which those who are [trusted](super::forwarded) tell, and a header may name the reader. It is believed as it comes, for all that somebody who invents one gets
 //! is another draw. Where nothing names the reader, a peer that readers can hardly have on the open
 //! net is taken for a balancer, and the reader drawn by the browser and its language as well. That is
 //! coarse, and with several balancers it changes with the one that a request comes through.

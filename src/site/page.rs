@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderValue;
 
 use crate::fragment::FragmentId;
 use crate::fragment::source::Variable;
@@ -47,6 +48,25 @@ pub struct Page {
     pub deferral: Option<Deferral>,
     /// When its snapshots are taken and how long they are good.
     pub snapshots: Snapshots,
+    /// For how long others may keep it, at most.
+    pub cache: PageCache,
+    /// The request headers that it varies with, as `Vary` names them.
+    pub vary: Option<HeaderValue>,
+}
+
+/// For how long others may keep a page, at most. Nothing is declared where all of it is zero.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PageCache {
+    /// Shared caches.
+    pub shared_max_age: Duration,
+    /// Browsers, within that.
+    pub max_age: Duration,
+    /// Then shared caches, while they ask for a new one.
+    pub stale_while_revalidate: Duration,
+    /// Then shared caches, while nobody answers.
+    pub stale_if_error: Duration,
+    /// Shared caches, where something is given up or could not be had.
+    pub degraded_max_age: Duration,
 }
 
 /// When a page's snapshots are taken and how long they are good.

@@ -215,6 +215,13 @@ wrong! {
     schedules_of_what_cannot_be: Newsroom::and(&["", "floor = 2\ncap = 1", "floor = 9", "off = [\"slidshow\", \"article\"]", "on = [\"header\"]", "off = [\"teaser\"]\non = [\"teaser\"]", "freeze = false", "dry_run = true\nttl = 4"].iter().enumerate().map(|(n, acts)| format!("[schedules.s{n}]\nowner = \"desk\"\nreason = \"a test\"\nfrom = \"2026-11-03T20:00\"\nuntil = \"2026-11-04T02:00\"\n{acts}\n")).collect::<String>());
     levels_and_blocks_that_no_schedule_can_set: Newsroom::and(&["floor = 9", "off = [\"slidshow\", \"article\"]", "on = [\"header\"]"].iter().enumerate().map(|(n, acts)| format!("[schedules.s{n}]\nowner = \"desk\"\nreason = \"a test\"\nfrom = \"2026-11-03T20:00\"\nuntil = \"2026-11-04T02:00\"\n{acts}\n")).collect::<String>());
 
+    // readers
+    trusted_peers: Newsroom::and("[server]\nproxy_protocol = true\ntrusted_peers = [\"10.0.0.0/33\", \"10.1.0.0/8\", \"balancer\", \"::1\", 5]");
+    proxy_protocol_of_nobody: Newsroom::and("[server]\nproxy_protocol = true");
+    certificates_for_readers: Newsroom::and("[server.tls]\ncertificate = \"none.pem\"\nkey = \"none.key\"\nothers = [{ certificate = \"fragments.toml\", key = \"fragments.toml\" }]");
+    certificates_for_readers_in_part: Newsroom::and("[server.tls]\ncertificate = \"a.pem\"\nother = []");
+    crawlers: Newsroom::and("[site]\ncrawlers = [\"Googlebot\", \"\", \"a b\"]\ndegraded_for_crawlers = \"404\"");
+
     // origins
     urls: Newsroom::and("[origins.bad]\nurls = [\"cms\", \"ftp://cms\", \"http://cms/api\", \"http://me:s3cret@cms\", \"http://cms?x\", \"http://cms:\", \"http://ok\", \"http://ok/\"]\n[origins.none]\nurls = []");
     url_from_environment: Newsroom::with("http://cms-1:8000", "${CMS}").env("CMS", "http://me:s3cret@cms");
@@ -263,6 +270,8 @@ wrong! {
     layout_limits: Newsroom::and("[pages.wide]\nroute = \"/wide\"\nlayout = \"layouts/wide.html\"\n[limits]\nlayout_size = \"1KiB\"\npage_slots = 2").file("templates/layouts/wide.html", "x".repeat(1025));
     page_without_core: Newsroom::with("priority = \"core\"", "priority = 50");
     params_that_the_route_does_not_give: Newsroom::and("[pages.front]\nroute = \"/\"\nlayout = \"layouts/article.html\"\n[pages.tag]\nroute = \"/tags/{slgu}\"\nlayout = \"layouts/article.html\"");
+
+    page_caches: Newsroom::and("[pages.article.cache]\nshared_max_age = \"30s\"\nmax_age = \"1m\"\nstale_if_error = \"1500ms\"\ndegraded_max_age = \"2m\"\nstale_while_revalidate = 5\nmaxage = \"1s\"");
 
     // routes
     routes_that_conflict: Newsroom::and("[pages.other]\nroute = \"/articles/{id}\"\nlayout = \"layouts/article.html\"\n[[proxy]]\nroute = \"/articles/{slug}\"\norigin = \"cms\"");

@@ -653,7 +653,8 @@ async fn http_2_with_prior_knowledge() {
 #[tokio::test]
 async fn silence_is_not_waited_out() {
     let cms = origin().start().await;
-    let site = site_of(&cms, "header_timeout = \"100ms\"").await;
+    let limits = "header_timeout = \"100ms\"\nidle_timeout = \"100ms\"";
+    let site = site_of(&cms, limits).await;
     let preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     let idle = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
     for sent in [
@@ -688,7 +689,7 @@ async fn an_http_2_connection_without_a_request_is_closed() {
     let gate = crate::support::Gate::closed();
     let slow = html("<p>a</p>").gated(&gate);
     let cms = origin().on("/articles/a", slow).start().await;
-    let limits = "header_timeout = \"100ms\"\nmax_connections = 1";
+    let limits = "idle_timeout = \"100ms\"\nmax_connections = 1";
     let site = site_of(&cms, limits).await;
     // it answers pings for as long as it lives
     let client = reqwest::Client::builder()

@@ -338,13 +338,13 @@ async fn the_origin_learns_who_asked_for_what() {
     assert_eq!(header(&head, "x-forwarded-proto"), Some("http"));
     assert_eq!(header(&head, "x-forwarded-for"), Some("127.0.0.1"));
     assert_eq!(header(&head, "host"), api.url().strip_prefix("http://"));
-    let chain = "GET /api/a HTTP/1.1\r\nhost: x\r\nx-forwarded-for: 10.0.0.1\r\nx-forwarded-for: 10.0.0.2\r\nconnection: close\r\n\r\n";
+    // and not what a reader claims
+    let chain = "GET /api/a HTTP/1.1\r\nhost: x\r\nx-forwarded-for: 10.0.0.1\r\nx-forwarded-for: 10.0.0.2\r\nx-forwarded-proto: https\r\nforwarded: for=10.0.0.3\r\nconnection: close\r\n\r\n";
     reader.bytes(chain).await;
     let head = api.last_head("/api/a").unwrap();
-    assert_eq!(
-        header(&head, "x-forwarded-for"),
-        Some("10.0.0.1, 10.0.0.2, 127.0.0.1")
-    );
+    assert_eq!(header(&head, "x-forwarded-for"), Some("127.0.0.1"));
+    assert_eq!(header(&head, "x-forwarded-proto"), Some("http"));
+    assert_eq!(header(&head, "forwarded"), None);
 }
 
 #[tokio::test]

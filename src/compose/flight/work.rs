@@ -18,7 +18,7 @@ use crate::cache::beyond::{DISK_TIME, Turn};
 use crate::cache::freshness::{CacheControl, delta_seconds, initial_age, parse_date};
 use crate::cache::{Entry, Head, State, Validators, entry};
 use crate::clock::{Instant, Moment};
-use crate::compose::{Composer, Order};
+use crate::compose::{Composer, Order, hints};
 use crate::degradation::Job;
 use crate::fetch::{self, Answer, Ask, Content, Expect, Fetched, Terms, WithoutContent};
 use crate::fragment::{Fragment, FragmentId, OriginId, Priority, Source, SourceRequest, Tags};
@@ -578,7 +578,13 @@ fn cache_control(headers: &HeaderMap) -> CacheControl {
 
 pub(in crate::compose) fn head(fragment: &Fragment, headers: &HeaderMap) -> Head {
     if !fragment.priority.is_core() {
-        return Head::default();
+        // what is said of JSON says nothing of the page
+        return match fragment.takes_json() {
+            true => Head::default(),
+            false => Head {
+                headers: hints::only(headers),
+            },
+        };
     }
     let says_of_page: &[HeaderName] = if fragment.takes_json() {
         &JSON_CORE_HEADERS

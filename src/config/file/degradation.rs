@@ -31,13 +31,14 @@ pub struct Degradation {
     /// second, "aimd" gives up some at each sign of a queue and tries more without one.
     pub law: At<LawName>,
     /// The cookie whose value tells one reader from another, so that a reader sees a block go once and
-    /// come back once; `reader_header` and the address that the connection comes from, if absent.
+    /// come back once; `reader_header` and the reader's address, if absent.
     #[schemars(length(min = 1), example = &"session")]
     pub reader_cookie: Option<At<String>>,
     /// The request header that names the reader where the cookie does not: that in which a balancer or
     /// a CDN says whose request it passes on. Of a list the first counts. It is believed as it comes,
-    /// for it decides only which blocks this reader keeps. Without it, requests from loopback or a
-    /// private network are taken for a balancer's, and readers told apart by their browser and language.
+    /// for it decides only which blocks this reader keeps. Without it, it is the address by which
+    /// `trusted_peers` of `[server]` tell the reader; requests from loopback or a private network, of
+    /// which nobody says more, are taken for a balancer's, and readers told apart by browser and language.
     #[schemars(length(min = 1), example = &"x-forwarded-for")]
     pub reader_header: Option<At<String>>,
     /// What goes together, first given up first: each the name of an optional fragment, or

@@ -128,6 +128,10 @@ pub struct Page {
     #[serde(default = "seven_days")]
     #[schemars(extend("x-range" = ["0s", "365d"]))]
     pub snapshot_keep: At<TimeSpan>,
+    /// For how long others may keep it. Unless it is said here, whoever keeps a page must ask again
+    /// each time (`no-cache`), which costs no more than a 304 where nothing has changed.
+    #[serde(default)]
+    pub cache: super::PageCache,
 }
 
 /// A path that is passed through to an origin.

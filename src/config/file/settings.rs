@@ -1,8 +1,10 @@
 //! The tables of `fragments.toml` that there is one of: `[server]`, `[admin]`, `[shared]`, `[site]`,
 //! `[limits]`. Owns their keys, defaults and ranges.
 
-use schemars::JsonSchema;
-use serde::Deserialize;
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
 
 use super::{At, ByteSize, TimeSpan};
 
@@ -13,9 +15,24 @@ pub struct Server {
     /// Address and port for readers; may hold `${ENV}`.
     #[schemars(example = &"127.0.0.1:8080", extend("x-env" = true))]
     pub listen: At<String>,
-    /// Until the head of a request has arrived; also the longest idle time of a connection.
+    /// What readers who connect are shown; without it they come without TLS, by way of somebody who
+    /// speaks it for them.
+    pub tls: Option<Tls>,
+    /// Balancers and CDNs whose word on who reads is believed: what they say in `Forwarded`,
+    /// `X-Forwarded-For` and `X-Forwarded-Proto`, or by the PROXY protocol. Addresses and networks. What
+    /// anybody else says is dropped.
+    #[schemars(example = ["10.0.0.0/8"])]
+    pub trusted_peers: Vec<At<String>>,
+    /// Whether each connection of a trusted peer begins with a header of the PROXY protocol, version 1 or
+    /// 2. One that does not is refused.
+    pub proxy_protocol: At<bool>,
+    /// Until the head of a request has arrived, from its first byte; of the first one, from when the
+    /// reader has connected.
     #[schemars(extend("x-range" = ["100ms", "10m"]))]
     pub header_timeout: At<TimeSpan>,
+    /// How long a connection may be without a request.
+    #[schemars(extend("x-range" = ["100ms", "1h"]))]
+    pub idle_timeout: At<TimeSpan>,
     /// Largest silence while a request body arrives.
     #[schemars(extend("x-range" = ["100ms", "10m"]))]
     pub body_timeout: At<TimeSpan>,
@@ -54,7 +71,11 @@ impl Default for Server {
     fn default() -> Self {
         Self {
             listen: At::unwritten("127.0.0.1:8080".to_owned()),
+            tls: None,
+            trusted_peers: Vec::new(),
+            proxy_protocol: At::unwritten(false),
             header_timeout: seconds(10),
+            idle_timeout: seconds(60),
             body_timeout: seconds(30),
             max_header_size: At::unwritten(ByteSize(32 << 10)),
             max_body_size: At::unwritten(ByteSize(10 << 20)),
@@ -67,6 +88,34 @@ impl Default for Server {
             journal_keep: seconds(90 * 24 * 3600),
         }
     }
+}
+
+/// What readers who connect are shown. The files are looked at every two seconds, and shown anew when
+/// they have changed; what cannot be shown changes nothing.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The certificate, followed by those that vouch for it: a file in PEM, relative to this file.
+    #[schemars(length(min = 1), example = &"/etc/letsencrypt/live/www.example.org/fullchain.pem")]
+    pub certificate: At<String>,
+    /// Its key: a file in PEM, relative to this file.
+    #[schemars(length(min = 1), example = &"/etc/letsencrypt/live/www.example.org/privkey.pem")]
+    pub key: At<String>,
+    /// Those of other names: a reader who asks for one of them is shown it.
+    #[serde(default)]
+    pub others: Vec<Certificate>,
+}
+
+/// A certificate for other names.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    /// The certificate, followed by those that vouch for it: a file in PEM, relative to this file.
+    #[schemars(length(min = 1), example = &"certs/example.net.pem")]
+    pub certificate: At<String>,
+    /// Its key: a file in PEM, relative to this file.
+    #[schemars(length(min = 1), example = &"certs/example.net.key")]
+    pub key: At<String>,
 }
 
 /// Where operators connect. Taken at start; a reload does not change it.
@@ -144,7 +193,60 @@ pub struct Site {
     /// What the reader of an error page is told to wait before trying again.
     #[schemars(extend("x-range" = ["1s", "1d"]))]
     pub retry_after: At<TimeSpan>,
+    /// Who reads for a search engine or an archive, by a word of the `User-Agent`: what they read is kept
+    /// for days. The known ones if absent.
+    #[schemars(example = ["Googlebot", "bingbot"])]
+    pub crawlers: Vec<At<String>>,
+    /// What crawlers get of a page of which something is given up. "snapshot": its last complete copy, or
+    /// the page as it is where there is none. "503": the same copy, or `Retry-After` where there is none.
+    /// "serve": what everybody gets.
+    pub degraded_for_crawlers: At<ForCrawlers>,
 }
+
+/// What a crawler gets of a degraded page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ForCrawlers {
+    /// Its last complete copy, or the page as it is.
+    Snapshot,
+    /// What everybody gets.
+    Serve,
+    /// Its last complete copy, or nothing for now.
+    #[serde(rename = "503")]
+    Refuse,
+}
+
+impl JsonSchema for ForCrawlers {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "ForCrawlers".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "enum": ["snapshot", "serve", "503"] })
+    }
+}
+
+/// Those who say of themselves that they index or archive the web.
+const CRAWLERS: [&str; 14] = [
+    "Applebot",
+    "archive.org_bot",
+    "Baiduspider",
+    "bingbot",
+    "BingPreview",
+    "DuckDuckBot",
+    "Google-InspectionTool",
+    "Googlebot",
+    "GoogleOther",
+    "PetalBot",
+    "Qwantbot",
+    "SeznamBot",
+    "YandexBot",
+    "Yeti",
+];
 
 impl Default for Site {
     fn default() -> Self {
@@ -155,6 +257,8 @@ impl Default for Site {
             error_page: None,
             not_found_page: None,
             retry_after: seconds(10),
+            crawlers: CRAWLERS.map(|name| At::unwritten(name.to_owned())).into(),
+            degraded_for_crawlers: At::unwritten(ForCrawlers::Snapshot),
         }
     }
 }

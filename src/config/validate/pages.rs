@@ -7,7 +7,7 @@ use bytes::Bytes;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::names::Names;
-use super::{Context, assets, body, degradation, lists, patterns, settings};
+use super::{Context, assets, body, degradation, lists, page_cache, patterns, settings};
 use crate::config::diagnose::{Diagnostic, FileId, Place};
 use crate::config::file;
 use crate::config::read::{Declared, Entry};
@@ -79,6 +79,8 @@ fn page(
         pieces: compiled.pieces,
         deferral,
         snapshots: snapshots(entry, written),
+        cache: page_cache::page_cache(entry, &written.cache, cx),
+        vary: None,
     })
 }
 

@@ -7,13 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Uri;
 
-use super::{Context, assets, telemetry};
+use super::{Context, assets, readers, telemetry};
 use crate::cache::shared::{self, SharedError};
 use crate::config::diagnose::{Diagnostic, FileId, Place};
 use crate::config::file::{self, At};
 use crate::config::read::Declared;
 use crate::config::values;
-use crate::site::{ServerSettings, SharedSettings, SiteLimits};
+use crate::site::{Crawlers, ForCrawlers, ServerSettings, SharedSettings, SiteLimits};
 
 /// A token that is shorter can be guessed.
 const TOKEN_LENGTH_MIN: usize = 16;
@@ -24,6 +24,7 @@ pub(super) struct SiteSettings {
     pub(super) error_page: Option<Bytes>,
     pub(super) not_found_page: Option<Bytes>,
     pub(super) retry_after: Duration,
+    pub(super) crawlers: Crawlers,
 }
 
 pub(super) fn server(declared: &Declared, cx: &mut Context<'_>) -> Option<ServerSettings> {
@@ -39,6 +40,8 @@ pub(super) fn server(declared: &Declared, cx: &mut Context<'_>) -> Option<Server
         .as_ref()
         .map(|url| readers_url(url, main, cx));
     let shared = shared(declared, cx);
+    let tls = server.tls.as_ref().map(|tls| readers::tls(tls, main, cx));
+    let trusted_peers = readers::trusted_peers(server, main, cx);
     let observing = telemetry::telemetry(declared, cx);
     let access_log = telemetry::access_log(declared, cx);
     let (listen, admin_listen) = (listen?, admin_listen?);
@@ -73,7 +76,14 @@ pub(super) fn server(declared: &Declared, cx: &mut Context<'_>) -> Option<Server
             Some(url) => Some(url?),
             None => None,
         },
+        tls: match tls {
+            Some(tls) => Some(tls?),
+            None => None,
+        },
+        trusted_peers: trusted_peers?,
+        proxy_protocol: *server.proxy_protocol,
         header_timeout: server.header_timeout.0,
+        idle_timeout: server.idle_timeout.0,
         body_timeout: server.body_timeout.0,
         header_bytes_max: bytes(&server.max_header_size),
         body_bytes_max: server.max_body_size.0,
@@ -183,6 +193,27 @@ pub(super) fn site(declared: &Declared, cx: &mut Context<'_>) -> SiteSettings {
         not_found_page: page(&site.not_found_page),
         language: language.to_string(),
         retry_after: site.retry_after.0,
+        crawlers: crawlers(site, main, cx),
+    }
+}
+
+fn crawlers(site: &file::Site, main: FileId, cx: &mut Context<'_>) -> Crawlers {
+    for name in &site.crawlers {
+        let is_word = !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic());
+        if !is_word {
+            let finding = Diagnostic::error("a crawler is named by a word of its `User-Agent`");
+            let finding = finding.at(place(name, main), "not a word");
+            cx.report(finding.help("for example `Googlebot`"));
+        }
+    }
+    let names = site.crawlers.iter();
+    Crawlers {
+        names: names.map(|name| name.to_ascii_lowercase()).collect(),
+        policy: match *site.degraded_for_crawlers {
+            file::ForCrawlers::Snapshot => ForCrawlers::Snapshot,
+            file::ForCrawlers::Serve => ForCrawlers::Serve,
+            file::ForCrawlers::Refuse => ForCrawlers::Refuse,
+        },
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::links::Links;
-use super::{Context, body, lists, patterns, sources};
+use super::{Context, body, lists, page_cache, patterns, sources};
 use crate::config::diagnose::Diagnostic;
 use crate::config::read::Declared;
 use crate::config::values;
@@ -96,6 +96,7 @@ pub(super) fn note_what_pages_vary_with(
             .collect();
         let varies: BTreeSet<Variable> = shown.iter().copied().flat_map(varies_with).collect();
         page.snapshots.varies = varies.into_iter().collect();
+        page.vary = page_cache::vary(&page.snapshots.varies);
     }
 }
 
