@@ -10,6 +10,8 @@ pub mod error;
 pub mod html;
 pub mod markup;
 pub mod parts;
+pub mod ssi;
+pub mod tailor;
 
 pub use error::LayoutError;
 
