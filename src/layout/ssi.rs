@@ -33,7 +33,7 @@ use variables::{Fuel, Invalid, Memory, Scope};
 const ERROR: &[u8] = b"[an error occurred while processing the directive]";
 
 /// Stubs that hold includes with stubs that hold …
-const STUBS_MAX: usize = 4;
+const STUBS_MAX: usize = 2;
 
 /// Text and directives of one block, in bytes; a block that is longer is none.
 const BLOCK_BYTES_MAX: usize = 1024 * 1024;

@@ -379,9 +379,9 @@ mod tests {
                 }
                 steps
             };
-            let (small, large) = (steps(10_000), steps(1_000_000));
+            let (small, large) = (steps(5_000), steps(100_000));
             assert!(
-                large <= 110 * small + 20,
+                large <= 22 * small + 20,
                 "{unit}: {small} steps, then {large}"
             );
         }

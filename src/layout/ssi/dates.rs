@@ -12,6 +12,9 @@ const DATE_BYTES_MAX: usize = 2048;
 /// POSIX, of which the default locale has none.
 const FLAGS: [char; 7] = ['-', '_', '0', '^', '#', 'E', 'O'];
 
+/// The letters of C and of its usual libraries that need no translation.
+const LETTERS: &str = "aAbBCdeFgGHIjklmMpPRSTuUVwWyYzZ";
+
 /// Which of the two dates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Zone {
@@ -53,16 +56,22 @@ impl Dates {
         let mut parts = format.split('%');
         shown.push_str(parts.next().unwrap_or_default());
         while let Some(part) = parts.next() {
-            let Some(letter) = part.chars().next() else {
+            if part.is_empty() {
                 // `%%`: what stands between the two is empty, and what follows them is text
                 shown.push('%');
                 shown.push_str(parts.next().unwrap_or_default());
                 continue;
+            }
+            let fill = part.trim_start_matches(FLAGS);
+            let Some(letter) = fill.chars().next() else {
+                // nothing but flags
+                shown.push('%');
+                shown.push_str(part);
+                continue;
             };
-            let flags = part.len() - part.trim_start_matches(FLAGS).len();
-            let letter = part[flags..].chars().next().unwrap_or(letter);
-            shown.push_str(&field(&part[..flags], letter, &zoned, zone));
-            shown.push_str(part.get(flags + letter.len_utf8()..).unwrap_or_default());
+            let (flags, rest) = part.split_at(part.len() - fill.len());
+            shown.push_str(&field(flags, letter, &zoned, zone));
+            shown.push_str(&rest[letter.len_utf8()..]);
             if shown.len() > DATE_BYTES_MAX {
                 return String::new();
             }
@@ -90,7 +99,8 @@ fn field(flags: &str, letter: char, zoned: &Zoned, zone: Zone) -> String {
         'X' => "%H:%M:%S".to_owned(),
         'r' => "%I:%M:%S %p".to_owned(),
         'h' => "%b".to_owned(),
-        other => format!("%{fill}{other}"),
+        other if LETTERS.contains(other) => format!("%{fill}{other}"),
+        other => return format!("%{flags}{other}"),
     };
     let shown = BrokenDownTime::from(zoned).to_string(&format);
     shown.unwrap_or_else(|_| format!("%{flags}{letter}"))

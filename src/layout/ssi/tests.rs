@@ -314,17 +314,18 @@ fn stubs() {
 fn a_stub_of_itself_ends() {
     let inner = "<!--#include virtual=\"/gone\" stub=\"one\" -->".repeat(8);
     let text = format!("<!--#block name=\"one\" -->({inner})<!--#endblock -->{inner}");
+    let (out, sought) = run(&text, "", &[]);
+    let twice = format!("({})", "()".repeat(8));
+    assert_eq!(out, twice.repeat(8));
+    assert_eq!(sought.len(), 8 + 8 * 8 + 8 * 8 * 8);
+    // and what has no fuel left has no stub
     let limits = Limits {
-        steps: 1000,
+        steps: 100,
         ..Limits::default()
     };
     let (out, sought) = trial::run(machine("", limits), [text.as_bytes()], &[]);
-    let out = String::from_utf8(out.unwrap()).unwrap();
-    assert!(
-        out.starts_with("((((") && !out.starts_with("((((("),
-        "{out}"
-    );
-    assert!(sought.len() < 1000, "{}", sought.len());
+    assert!(String::from_utf8(out.unwrap()).unwrap().ends_with(E));
+    assert!(sought.len() < 100, "{}", sought.len());
 }
 
 #[test]
@@ -357,13 +358,12 @@ fn text_and_included_content_are_not_copied() {
     while let Step::Piece(Piece::Text(text)) = machine.next() {
         texts.push(text);
     }
-    assert_eq!(texts, [document.slice(..6), document.slice(22..)]);
+    assert_eq!(texts, [document.slice(..6), document.slice(23..)]);
     assert_eq!(texts[0].as_ptr(), document.as_ptr());
 }
 
 #[test]
 fn work_grows_with_the_document() {
-    // what a document of a megabyte makes of each of these is known after as many tokens as it holds
     for unit in [
         "<!--#",
         "<",
@@ -386,9 +386,9 @@ fn work_grows_with_the_document() {
             }
             steps
         };
-        let (small, large) = (steps(10_000), steps(1_000_000));
+        let (small, large) = (steps(5_000), steps(100_000));
         assert!(
-            large <= 110 * small + 10,
+            large <= 22 * small + 10,
             "{unit}: {small} steps, then {large}"
         );
     }
