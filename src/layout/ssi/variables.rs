@@ -200,10 +200,10 @@ fn of_request<'a>(asked: &'a Asked, name: &str) -> Option<Cow<'a, [u8]>> {
         "https" => borrowed(if asked.scheme == "https" { "on" } else { "" }),
         "host" | "server_name" => {
             let host = asked.headers.get(HOST)?.to_str().ok()?;
-            let host = host.rsplit_once(':').map_or(host, |(host, port)| {
-                let is_port = port.bytes().all(|b| b.is_ascii_digit());
-                if is_port { host } else { &host[..] }
-            });
+            let host = match host.rsplit_once(':') {
+                Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
+                _ => host,
+            };
             Some(Cow::Owned(host.to_ascii_lowercase().into_bytes()))
         }
         "remote_addr" => Some(Cow::Owned(asked.client?.to_string().into_bytes())),
