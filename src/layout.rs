@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 pub mod error;
 pub mod html;
+pub mod markup;
 pub mod parts;
 
 pub use error::LayoutError;
