@@ -20,9 +20,7 @@ use http::{HeaderName, HeaderValue, Method};
 
 use crate::fragment::quantity;
 
-use super::markup::{
-    Asked, HeaderEdit, Include, Limits, Machine, Missing, OnFailure, Piece, Step,
-};
+use super::markup::{Asked, HeaderEdit, Include, Limits, Machine, Missing, OnFailure, Piece, Step};
 
 mod evaluate;
 mod expression;
@@ -88,13 +86,25 @@ struct Repeat {
 enum Frame {
     Vars,
     /// `remove`, or what is inside an element that does nothing.
-    Silence { element: &'static str, depth: usize },
-    Choose { is_decided: bool },
-    Branch { is_taken: bool },
-    Try { attempt: Option<Vec<Piece>>, except: Vec<Piece> },
+    Silence {
+        element: &'static str,
+        depth: usize,
+    },
+    Choose {
+        is_decided: bool,
+    },
+    Branch {
+        is_taken: bool,
+    },
+    Try {
+        attempt: Option<Vec<Piece>>,
+        except: Vec<Piece>,
+    },
     Attempt,
     Except,
-    Assign { name: String },
+    Assign {
+        name: String,
+    },
     /// An include that parameters may be added to.
     Include(Box<Include>),
     Collect(Box<Collected>),
@@ -719,7 +729,10 @@ impl Esi {
                 None => self.filled(&value, Place::Data),
             };
             let (name, value) = value.split_once(':').unwrap_or((&value, ""));
-            let (name, value) = (name.trim().parse::<HeaderName>(), HeaderValue::try_from(value.trim()));
+            let (name, value) = (
+                name.trim().parse::<HeaderName>(),
+                HeaderValue::try_from(value.trim()),
+            );
             let (Ok(name), Ok(value)) = (name, value) else {
                 continue;
             };

@@ -96,8 +96,10 @@ impl Esi {
                 }
             }
             Expression::Call(name, arguments) => {
-                let arguments: Vec<Value> =
-                    arguments.iter().map(|argument| self.evaluate(argument)).collect();
+                let arguments: Vec<Value> = arguments
+                    .iter()
+                    .map(|argument| self.evaluate(argument))
+                    .collect();
                 self.call(name, arguments)
             }
             Expression::Not(negated) => Value::Bool(!self.evaluate(negated).is_true()),
@@ -125,7 +127,11 @@ impl Esi {
         };
         let items: Vec<Value> = match first <= last {
             true => (first..=last).take(ITEMS_MAX).map(Value::Number).collect(),
-            false => (last..=first).rev().take(ITEMS_MAX).map(Value::Number).collect(),
+            false => (last..=first)
+                .rev()
+                .take(ITEMS_MAX)
+                .map(Value::Number)
+                .collect(),
         };
         self.spend(items.len() as u64);
         Value::List(items)
@@ -195,11 +201,18 @@ impl Esi {
         let text = |index: usize| arguments.get(index).map(Value::text).unwrap_or_default();
         let change = match name {
             "add_header" => {
-                let (name, value) = (text(0).parse::<HeaderName>(), HeaderValue::try_from(text(1)));
-                name.ok().zip(value.ok()).map(|(n, v)| HeadChange::Add(n, v))
+                let (name, value) = (
+                    text(0).parse::<HeaderName>(),
+                    HeaderValue::try_from(text(1)),
+                );
+                name.ok()
+                    .zip(value.ok())
+                    .map(|(n, v)| HeadChange::Add(n, v))
             }
             "set_response_code" => text(0).parse::<StatusCode>().ok().map(HeadChange::Status),
-            "set_redirect" => HeaderValue::try_from(text(0)).ok().map(HeadChange::Redirect),
+            "set_redirect" => HeaderValue::try_from(text(0))
+                .ok()
+                .map(HeadChange::Redirect),
             _ => {
                 let size: usize = arguments.iter().map(weight).sum();
                 if !self.spend(size as u64 / 256) {

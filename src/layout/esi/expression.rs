@@ -309,11 +309,8 @@ impl Parser<'_> {
             true => Some(Box::new(self.bare(&[')'])?)),
             false => None,
         };
-        self.take(")").then_some(Expression::Variable {
-            name,
-            key,
-            default,
-        })
+        self.take(")")
+            .then_some(Expression::Variable { name, key, default })
     }
 
     /// A variable, a text in quotes, or one without them up to `end`.

@@ -45,7 +45,9 @@ pub(super) fn call(name: &str, arguments: &[Value], unix_seconds: i64) -> Option
         "list_delitem" => without(first, argument(1)),
         "url_encode" => Value::own(utf8_percent_encode(&first.text(), RESERVED).to_string()),
         "url_decode" => {
-            let decoded = percent_decode_str(&first.text()).decode_utf8_lossy().into_owned();
+            let decoded = percent_decode_str(&first.text())
+                .decode_utf8_lossy()
+                .into_owned();
             text(decoded)
         }
         "html_encode" => Value::own(html(&first.text())),
@@ -72,7 +74,11 @@ fn part(value: &Value, from: &Value, length: Option<&Value>) -> Option<String> {
     let characters: Vec<char> = value.text().chars().collect();
     let count = i64::try_from(characters.len()).ok()?;
     let from = from.number()?;
-    let from = if from < 0 { count.saturating_add(from) } else { from };
+    let from = if from < 0 {
+        count.saturating_add(from)
+    } else {
+        from
+    };
     let from = from.clamp(0, count);
     let to = match length.map(Value::number) {
         None => count,
@@ -81,7 +87,10 @@ fn part(value: &Value, from: &Value, length: Option<&Value>) -> Option<String> {
             length => from.saturating_add(length),
         },
     };
-    let (from, to) = (usize::try_from(from).ok()?, usize::try_from(to.clamp(from, count)).ok()?);
+    let (from, to) = (
+        usize::try_from(from).ok()?,
+        usize::try_from(to.clamp(from, count)).ok()?,
+    );
     Some(characters[from..to].iter().collect())
 }
 
@@ -103,7 +112,11 @@ fn split(value: &Value, by: Option<&Value>, author: Author) -> Value {
     let (text, by) = (value.text(), by.map_or_else(|| " ".to_owned(), Value::text));
     let item = |text: &str| Value::Text(text.to_owned(), author);
     let items: Vec<Value> = match by.is_empty() {
-        true => text.chars().take(ITEMS_MAX).map(|c| item(c.encode_utf8(&mut [0; 4]))).collect(),
+        true => text
+            .chars()
+            .take(ITEMS_MAX)
+            .map(|c| item(c.encode_utf8(&mut [0; 4])))
+            .collect(),
         false => text.split(&by).take(ITEMS_MAX).map(item).collect(),
     };
     Value::List(items)

@@ -10,7 +10,10 @@ const ANSWERS: [(&str, &str); 6] = [
     ("/b", "BETA"),
     ("/lang/fr", "FR"),
     ("/nested", "!<<esi:include src=\"/a\"/>>"),
-    ("/more", "<esi:vars>$(x)</esi:vars><esi:assign name=\"y\" value=\"2\"/>"),
+    (
+        "/more",
+        "<esi:vars>$(x)</esi:vars><esi:assign name=\"y\" value=\"2\"/>",
+    ),
     ("/q?id=1&f=json", "Q"),
 ];
 
@@ -46,7 +49,10 @@ fn becomes(rows: &[(&str, &str)]) {
 fn includes_in_any_dress() {
     becomes(&[
         ("<p><esi:include src=\"/a\"/></p>", "<p>ALPHA</p>"),
-        ("[<esi:include\n src = '/a'\t/><esi:include src=/b />]", "[ALPHABETA]"),
+        (
+            "[<esi:include\n src = '/a'\t/><esi:include src=/b />]",
+            "[ALPHABETA]",
+        ),
         ("[<esi:include src=/a/>]", "[ALPHA]"),
         ("[<esi:include src=\"/a\"></esi:include>]", "[ALPHA]"),
         ("[<esi:include src=\"/a\"> and more", "[ALPHA and more"),
@@ -54,7 +60,10 @@ fn includes_in_any_dress() {
         ("[<esi:include src=\"/gone\" onerror=\"continue\"/>]", "[]"),
         ("[<esi:include src=\"/nested\"/>]", "[<ALPHA>]"),
         ("[<esi:include src=\"/lang/$(QUERY_STRING{l})\"/>]", "[FR]"),
-        ("[<esi:include src=\"/q\"><esi:param name=\"id\" value=\"1\"/> <esi:param name=\"f\" value=\"'json'\"/></esi:include>]", "[Q]"),
+        (
+            "[<esi:include src=\"/q\"><esi:param name=\"id\" value=\"1\"/> <esi:param name=\"f\" value=\"'json'\"/></esi:include>]",
+            "[Q]",
+        ),
         ("[<esi:include krud src=\"/a\"/>]", "[ALPHA]"),
         ("<a href=\"<esi:include src='/a'/>\">", "<a href=\"ALPHA\">"),
     ]);
@@ -99,10 +108,19 @@ fn comments_and_what_is_removed() {
         ("<!--esi <b>kept</b>-->", " <b>kept</b>"),
         ("<!--esikept-->", "kept"),
         ("1<!--esi [a<!--esi (b)-->c]-->2", "1 [a (b)c]2"),
-        ("<!--esi <!-- own --> <esi:include src=\"/a\"/>-->.", " <!-- own --> ALPHA."),
+        (
+            "<!--esi <!-- own --> <esi:include src=\"/a\"/>-->.",
+            " <!-- own --> ALPHA.",
+        ),
         ("a<esi:comment text=\"it's > \"/>b", "ab"),
-        ("a<esi:remove>x <esi:include src=\"/a\"/><!-- </esi:remove> --></esi:remove>b", "ab"),
-        ("A<esi:remove>1<esi:remove>2</esi:remove>3</esi:remove>B", "AB"),
+        (
+            "a<esi:remove>x <esi:include src=\"/a\"/><!-- </esi:remove> --></esi:remove>b",
+            "ab",
+        ),
+        (
+            "A<esi:remove>1<esi:remove>2</esi:remove>3</esi:remove>B",
+            "AB",
+        ),
     ]);
     let (_, sought) = run_chunks(
         &[b"<esi:remove><esi:include src=\"/a\"/></esi:remove>"],
@@ -114,9 +132,18 @@ fn comments_and_what_is_removed() {
 #[test]
 fn choices() {
     becomes(&[
-        ("<esi:choose> x <esi:when test=\"1 == 2\">a</esi:when> <esi:when test=\"1==1\">b</esi:when><esi:when test=\"1==1\">c</esi:when><esi:otherwise>d</esi:otherwise></esi:choose>", "b"),
-        ("<esi:choose><esi:when test=\"\">a</esi:when><esi:otherwise>$(QUERY_STRING{n})</esi:otherwise></esi:choose>", "5"),
-        ("<esi:choose><esi:when test=\"1==2\"><esi:choose><esi:otherwise>x<esi:assign name=\"v\" value=\"1\"/></esi:otherwise></esi:choose></esi:when></esi:choose>[<esi:vars>$(v)</esi:vars>]", "[]"),
+        (
+            "<esi:choose> x <esi:when test=\"1 == 2\">a</esi:when> <esi:when test=\"1==1\">b</esi:when><esi:when test=\"1==1\">c</esi:when><esi:otherwise>d</esi:otherwise></esi:choose>",
+            "b",
+        ),
+        (
+            "<esi:choose><esi:when test=\"\">a</esi:when><esi:otherwise>$(QUERY_STRING{n})</esi:otherwise></esi:choose>",
+            "5",
+        ),
+        (
+            "<esi:choose><esi:when test=\"1==2\"><esi:choose><esi:otherwise>x<esi:assign name=\"v\" value=\"1\"/></esi:otherwise></esi:choose></esi:when></esi:choose>[<esi:vars>$(v)</esi:vars>]",
+            "[]",
+        ),
         ("<esi:when test=\"1==1\">stray</esi:when>", "stray"),
     ]);
     let document = b"<esi:choose><esi:when test=\"1==2\"><esi:include src=\"/a\"/></esi:when><esi:otherwise><esi:include src=\"/b\"/></esi:otherwise></esi:choose>";
@@ -175,42 +202,84 @@ fn tests_of_expressions() {
 #[test]
 fn variables_are_written_where_they_are_read() {
     becomes(&[
-        ("<esi:vars>$(HTTP_HOST) $(HTTP_COOKIE{id})$(QUERY_STRING{n})</esi:vars> $(HTTP_HOST)", "news.example 75 $(HTTP_HOST)"),
-        ("<esi:vars>$(HTTP_USER_AGENT{browser}) $(HTTP_USER_AGENT{os}) $(HTTP_USER_AGENT{version})</esi:vars>", "MOZILLA UNIX 5.0"),
-        ("<esi:vars>$(HTTP_ACCEPT_LANGUAGE{en-gb})$(HTTP_ACCEPT_LANGUAGE{de})</esi:vars>", "truefalse"),
-        ("<esi:vars>[$(nope)][$(nope|'d')][$( HTTP_COOKIE{id} )] $5 $(a</esi:vars>", "[][d][7] $5 $(a"),
+        (
+            "<esi:vars>$(HTTP_HOST) $(HTTP_COOKIE{id})$(QUERY_STRING{n})</esi:vars> $(HTTP_HOST)",
+            "news.example 75 $(HTTP_HOST)",
+        ),
+        (
+            "<esi:vars>$(HTTP_USER_AGENT{browser}) $(HTTP_USER_AGENT{os}) $(HTTP_USER_AGENT{version})</esi:vars>",
+            "MOZILLA UNIX 5.0",
+        ),
+        (
+            "<esi:vars>$(HTTP_ACCEPT_LANGUAGE{en-gb})$(HTTP_ACCEPT_LANGUAGE{de})</esi:vars>",
+            "truefalse",
+        ),
+        (
+            "<esi:vars>[$(nope)][$(nope|'d')][$( HTTP_COOKIE{id} )] $5 $(a</esi:vars>",
+            "[][d][7] $5 $(a",
+        ),
         ("<esi:vars name=\"$(HTTP_COOKIE{id})\"/>", "7"),
-        ("<esi:vars><img src=\"/$(HTTP_COOKIE{id})/x.gif\"/></esi:vars>", "<img src=\"/7/x.gif\"/>"),
+        (
+            "<esi:vars><img src=\"/$(HTTP_COOKIE{id})/x.gif\"/></esi:vars>",
+            "<img src=\"/7/x.gif\"/>",
+        ),
     ]);
 }
 
 #[test]
 fn what_a_reader_sends_ends_no_text_and_no_path() {
     becomes(&[
-        ("<esi:vars>$(QUERY_STRING{html})</esi:vars>", "&lt;b&gt;&quot;"),
-        ("<esi:vars><a title=\"$(HTTP_REFERER)\"></esi:vars>", "<a title=\"http://ref.example/&quot;x\">"),
-        ("<esi:assign name=\"v\" value=\"'<i>' + $(QUERY_STRING{html})\"/><esi:vars>$(v)</esi:vars>", "&lt;i&gt;&lt;b&gt;&quot;"),
-        ("<esi:assign name=\"v\" value=\"'<i>'\"/><esi:vars>$(v)</esi:vars>", "<i>"),
-        ("<esi:vars>$html_decode($(QUERY_STRING{html}))</esi:vars>", "&lt;b&gt;&quot;"),
+        (
+            "<esi:vars>$(QUERY_STRING{html})</esi:vars>",
+            "&lt;b&gt;&quot;",
+        ),
+        (
+            "<esi:vars><a title=\"$(HTTP_REFERER)\"></esi:vars>",
+            "<a title=\"http://ref.example/&quot;x\">",
+        ),
+        (
+            "<esi:assign name=\"v\" value=\"'<i>' + $(QUERY_STRING{html})\"/><esi:vars>$(v)</esi:vars>",
+            "&lt;i&gt;&lt;b&gt;&quot;",
+        ),
+        (
+            "<esi:assign name=\"v\" value=\"'<i>'\"/><esi:vars>$(v)</esi:vars>",
+            "<i>",
+        ),
+        (
+            "<esi:vars>$html_decode($(QUERY_STRING{html}))</esi:vars>",
+            "&lt;b&gt;&quot;",
+        ),
     ]);
     let (_, sought) = run_chunks(
         &[b"<esi:include src=\"/x/$(QUERY_STRING{s})?$(QUERY_STRING)\" onerror=\"continue\"/>"],
         Limits::default(),
     );
-    assert_eq!(
-        sought,
-        ["/x/a%2F..%2Fb?l=fr&n=5&html=%3Cb%3E%22&s=a/../b"]
-    );
+    assert_eq!(sought, ["/x/a%2F..%2Fb?l=fr&n=5&html=%3Cb%3E%22&s=a/../b"]);
 }
 
 #[test]
 fn attempts_and_exceptions() {
     becomes(&[
-        ("<esi:try>-<esi:attempt>[<esi:include src=\"/a\"/>]</esi:attempt><esi:except>no</esi:except></esi:try>", "[ALPHA]"),
-        ("<esi:try><esi:attempt>lost<esi:include src=\"/gone\"/></esi:attempt><esi:except>(<esi:include src=\"/b\"/>)</esi:except></esi:try>", "(BETA)"),
-        ("<esi:try><esi:attempt><esi:include src=\"/gone\" onerror=\"continue\"/>kept</esi:attempt><esi:except>no</esi:except></esi:try>", "kept"),
-        ("[<esi:try><esi:attempt><esi:include src=\"/gone\"/></esi:attempt></esi:try>]", "[]"),
-        ("<esi:try><esi:attempt><esi:try><esi:attempt><esi:include src=\"/gone\"/></esi:attempt><esi:except>inner</esi:except></esi:try></esi:attempt><esi:except>outer</esi:except></esi:try>", "inner"),
+        (
+            "<esi:try>-<esi:attempt>[<esi:include src=\"/a\"/>]</esi:attempt><esi:except>no</esi:except></esi:try>",
+            "[ALPHA]",
+        ),
+        (
+            "<esi:try><esi:attempt>lost<esi:include src=\"/gone\"/></esi:attempt><esi:except>(<esi:include src=\"/b\"/>)</esi:except></esi:try>",
+            "(BETA)",
+        ),
+        (
+            "<esi:try><esi:attempt><esi:include src=\"/gone\" onerror=\"continue\"/>kept</esi:attempt><esi:except>no</esi:except></esi:try>",
+            "kept",
+        ),
+        (
+            "[<esi:try><esi:attempt><esi:include src=\"/gone\"/></esi:attempt></esi:try>]",
+            "[]",
+        ),
+        (
+            "<esi:try><esi:attempt><esi:try><esi:attempt><esi:include src=\"/gone\"/></esi:attempt><esi:except>inner</esi:except></esi:try></esi:attempt><esi:except>outer</esi:except></esi:try>",
+            "inner",
+        ),
     ]);
     let document = b"<esi:try><esi:attempt><esi:include src=\"/a\"/></esi:attempt><esi:except><esi:include src=\"/b\"/></esi:except></esi:try>";
     let (_, sought) = run_chunks(&[document], Limits::default());
@@ -220,24 +289,60 @@ fn attempts_and_exceptions() {
 #[test]
 fn what_others_have_added() {
     becomes(&[
-        ("<esi:assign name=\"f\" value=\"'John'\"/><esi:assign name=\"all\">$(f) Doe</esi:assign><esi:vars>$(all)</esi:vars>", "John Doe"),
-        ("<esi:foreach collection=\"[1..3]\" item=\"n\">$(n) </esi:foreach>", "1 2 3 "),
-        ("<esi:foreach collection=\"['a','b']\">$(item)</esi:foreach>", "ab"),
-        ("<esi:foreach collection=\"$string_split('1,2,3', ',')\" item=\"n\"><esi:choose><esi:when test=\"$(n) == 3\"><esi:break/></esi:when><esi:otherwise>[$(n)]</esi:otherwise></esi:choose></esi:foreach>.", "[1][2]."),
-        ("<esi:foreach collection=\"[1,2]\" item=\"i\"><esi:foreach collection=\"[3,4]\" item=\"j\">$(i)$(j) </esi:foreach></esi:foreach>", "13 14 23 24 "),
-        ("<esi:function name=\"add\"><esi:return value=\"$(ARGS{0}) + $(ARGS{1})\"/></esi:function><esi:vars>$add(5, 7)</esi:vars>", "12"),
-        ("<esi:function name=\"greet\">Hello $(ARGS{0})</esi:function><esi:vars>$greet('you')</esi:vars>", "Hello you"),
-        ("<esi:text>$(x)<esi:include src=\"/a\"/></esi:text>", "$(x)<esi:include src=\"/a\"/>"),
-        ("<esi:assign name=\"x\" value=\"1\"/><esi:eval src=\"/more\"/><esi:vars>$(y)</esi:vars>", "12"),
-        ("<esi:inline name=\"/own\">content</esi:inline>[<esi:include src=\"/own\"/>]", "[content]"),
-        ("<esi:vars>$substr('hello', 1, 3) $upper('a') $len([1,2]) $index('abc','c') $join(['a','b'],'-')$url_encode('a b')$dollar()</esi:vars>", "ell A 2 2 a-ba%20b$"),
+        (
+            "<esi:assign name=\"f\" value=\"'John'\"/><esi:assign name=\"all\">$(f) Doe</esi:assign><esi:vars>$(all)</esi:vars>",
+            "John Doe",
+        ),
+        (
+            "<esi:foreach collection=\"[1..3]\" item=\"n\">$(n) </esi:foreach>",
+            "1 2 3 ",
+        ),
+        (
+            "<esi:foreach collection=\"['a','b']\">$(item)</esi:foreach>",
+            "ab",
+        ),
+        (
+            "<esi:foreach collection=\"$string_split('1,2,3', ',')\" item=\"n\"><esi:choose><esi:when test=\"$(n) == 3\"><esi:break/></esi:when><esi:otherwise>[$(n)]</esi:otherwise></esi:choose></esi:foreach>.",
+            "[1][2].",
+        ),
+        (
+            "<esi:foreach collection=\"[1,2]\" item=\"i\"><esi:foreach collection=\"[3,4]\" item=\"j\">$(i)$(j) </esi:foreach></esi:foreach>",
+            "13 14 23 24 ",
+        ),
+        (
+            "<esi:function name=\"add\"><esi:return value=\"$(ARGS{0}) + $(ARGS{1})\"/></esi:function><esi:vars>$add(5, 7)</esi:vars>",
+            "12",
+        ),
+        (
+            "<esi:function name=\"greet\">Hello $(ARGS{0})</esi:function><esi:vars>$greet('you')</esi:vars>",
+            "Hello you",
+        ),
+        (
+            "<esi:text>$(x)<esi:include src=\"/a\"/></esi:text>",
+            "$(x)<esi:include src=\"/a\"/>",
+        ),
+        (
+            "<esi:assign name=\"x\" value=\"1\"/><esi:eval src=\"/more\"/><esi:vars>$(y)</esi:vars>",
+            "12",
+        ),
+        (
+            "<esi:inline name=\"/own\">content</esi:inline>[<esi:include src=\"/own\"/>]",
+            "[content]",
+        ),
+        (
+            "<esi:vars>$substr('hello', 1, 3) $upper('a') $len([1,2]) $index('abc','c') $join(['a','b'],'-')$url_encode('a b')$dollar()</esi:vars>",
+            "ell A 2 2 a-ba%20b$",
+        ),
     ]);
 }
 
 #[test]
 fn heads_are_changed_by_the_site_only() {
     assert!(run("<esi:vars>$add_header('X-Own', 'a')</esi:vars>").contains("Add"));
-    assert_eq!(run("<esi:vars>$add_header('X-Own', $(QUERY_STRING{l}))</esi:vars>"), "");
+    assert_eq!(
+        run("<esi:vars>$add_header('X-Own', $(QUERY_STRING{l}))</esi:vars>"),
+        ""
+    );
     assert_eq!(run("<esi:vars>$add_header('X Own', 'a\nb')</esi:vars>"), "");
 }
 
@@ -253,20 +358,57 @@ fn nothing_goes_on_for_ever() {
         "<esi:assign name=\"x\" value=\"$(x) + $(x)\"/>".repeat(60)
     );
     assert_eq!(run(&doubling), "0");
-    let deep = format!("{}x{}.", "<esi:vars>".repeat(500), "</esi:vars>".repeat(500));
+    let deep = format!(
+        "{}x{}.",
+        "<esi:vars>".repeat(500),
+        "</esi:vars>".repeat(500)
+    );
     assert_eq!(run(&deep), "x.");
     let parentheses = format!("<esi:vars>$({})</esi:vars>", "(".repeat(1000));
     assert!(run(&parentheses).contains("(("));
 }
 
 const PARTS: [&str; 40] = [
-    "<esi:include src=\"/a\"/>", "<esi:include src='/gone' onerror=\"continue\">", "</esi:include>",
-    "<esi:try>", "</esi:try>", "<esi:attempt>", "</esi:attempt>", "<esi:except>", "</esi:except>",
-    "<esi:choose>", "</esi:choose>", "<esi:when test=\"1==1\">", "<esi:when test=\"$(x)\">", "</esi:when>",
-    "<esi:otherwise>", "</esi:otherwise>", "<esi:vars>", "</esi:vars>", "$(HTTP_HOST)", "$upper('a')", "$(",
-    "<esi:remove>", "</esi:remove>", "<!--esi", "-->", "<!--", "<![CDATA[", "]]>", "<esi:", "</esi:", "\"", "'",
-    "<esi:assign name=\"x\" value=\"1\"/>", "<esi:foreach collection=\"[1,2]\">", "</esi:foreach>",
-    "<esi:function name=\"f\">", "</esi:function>", "$f(1)", "é<p>", "<esi:text>",
+    "<esi:include src=\"/a\"/>",
+    "<esi:include src='/gone' onerror=\"continue\">",
+    "</esi:include>",
+    "<esi:try>",
+    "</esi:try>",
+    "<esi:attempt>",
+    "</esi:attempt>",
+    "<esi:except>",
+    "</esi:except>",
+    "<esi:choose>",
+    "</esi:choose>",
+    "<esi:when test=\"1==1\">",
+    "<esi:when test=\"$(x)\">",
+    "</esi:when>",
+    "<esi:otherwise>",
+    "</esi:otherwise>",
+    "<esi:vars>",
+    "</esi:vars>",
+    "$(HTTP_HOST)",
+    "$upper('a')",
+    "$(",
+    "<esi:remove>",
+    "</esi:remove>",
+    "<!--esi",
+    "-->",
+    "<!--",
+    "<![CDATA[",
+    "]]>",
+    "<esi:",
+    "</esi:",
+    "\"",
+    "'",
+    "<esi:assign name=\"x\" value=\"1\"/>",
+    "<esi:foreach collection=\"[1,2]\">",
+    "</esi:foreach>",
+    "<esi:function name=\"f\">",
+    "</esi:function>",
+    "$f(1)",
+    "é<p>",
+    "<esi:text>",
 ];
 
 fn document() -> impl Strategy<Value = String> {
