@@ -37,6 +37,7 @@ pub mod push;
 mod slot;
 mod snapshot;
 mod story;
+pub mod weave;
 
 pub use assemble::PageBody;
 pub use flight::FlightCounts;

@@ -7,6 +7,7 @@
 use bytes::Bytes;
 
 pub mod error;
+pub mod esi;
 pub mod html;
 pub mod markup;
 pub mod parts;

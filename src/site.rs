@@ -24,6 +24,7 @@ pub mod availability;
 pub mod debug;
 pub mod degradation;
 pub mod fit;
+pub mod markup;
 pub mod origin;
 pub mod page;
 pub mod route;
@@ -34,6 +35,7 @@ pub mod telemetry;
 pub use availability::Availability;
 pub use debug::{DebugRefused, DebugSecret};
 pub use degradation::{DegradationSpec, LawSpec, Mode, RehearseToken};
+pub use markup::MarkupSpec;
 pub use origin::{
     Address, BreakerPolicy, Connections, HealthCheck, OriginSpec, ReplicaSpec, RetryPolicy, Role,
 };
@@ -58,6 +60,8 @@ pub struct Site {
     pub proxies: Vec<Proxy>,
     /// Folders that are served.
     pub statics: Vec<StaticFolder>,
+    /// What documents in a markup language may include.
+    pub markup: MarkupSpec,
     /// The page that tells readers how the site is, if it has one.
     pub status: Option<StatusSpec>,
     /// What readers are promised.
@@ -131,6 +135,8 @@ pub struct Proxy {
     pub timeout: Duration,
     /// Largest silence within the answer, and on a WebSocket.
     pub idle_timeout: Duration,
+    /// The language that its documents are in.
+    pub markup: Option<markup::Language>,
 }
 
 /// `[[static]]`: a folder that is served.

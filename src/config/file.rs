@@ -13,6 +13,7 @@ mod at;
 mod degradation;
 mod entries;
 mod laws;
+mod markup;
 mod origins;
 mod records;
 mod schedules;
@@ -26,6 +27,7 @@ pub use at::At;
 pub use degradation::{Degradation, LadderStep, LawName, Mode};
 pub use entries::{Fragment, Page, Proxy, Static};
 pub use laws::{Constant, Constants, Tunable};
+pub use markup::{Failed, Language, Markup, Undeclared, WhichDocuments, WhichNested};
 pub use origins::{Breaker, Health, Origin, Replica, Retry, Role};
 pub use records::{AccessLog, ClientShown, LineFormat, Log, Recent};
 pub use schedules::{Day, Schedule};
@@ -63,6 +65,8 @@ pub struct File {
     pub degradation: Degradation,
     /// Limits that hold for the whole site.
     pub limits: Limits,
+    /// What documents in a markup language may include.
+    pub markup: Markup,
     /// A page for readers that says what works and what is reduced.
     pub status: Status,
     /// Named services that answer for fragments.

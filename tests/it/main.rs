@@ -37,6 +37,7 @@ mod lazy;
 mod limits;
 mod list_partial;
 mod logs;
+mod markup;
 mod metrics;
 mod openapi;
 mod page_snapshots;
