@@ -12,12 +12,13 @@
 
 use std::collections::VecDeque;
 use std::future::pending;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _, stream};
+use http::StatusCode;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -25,9 +26,7 @@ use crate::clock::Instant;
 use crate::degradation::{Level, Overrides, Reader};
 use crate::fetch::origin::BodyStream;
 use crate::fragment::facts::Facts;
-use crate::layout::markup::{
-    HeadChange, Include, Machine, Missing, OnFailure, Piece, Problem, Step,
-};
+use crate::layout::markup::{HeadChange, Include, Machine, Missing, OnFailure, Piece, Step};
 use crate::report::{Cause, Trail};
 use crate::site::MarkupSpec;
 use crate::site::markup::{Language, Marked};
@@ -93,6 +92,8 @@ struct Loom {
     includes: AtomicUsize,
     bytes: AtomicUsize,
     is_incomplete: AtomicBool,
+    /// What the include that decides about the page says of its head.
+    decided: OnceLock<Vec<HeadChange>>,
 }
 
 /// A text that was put together.
@@ -105,7 +106,7 @@ pub async fn weave(
     document: Document,
     machine: Box<dyn Machine>,
     body: BodyStream,
-) -> Result<Woven, Problem> {
+) -> Result<Woven, NoHead> {
     let now = composer.clock.now();
     let spec = edition.site.markup.clone();
     let loom = Arc::new(Loom {
@@ -119,7 +120,12 @@ pub async fn weave(
         includes: AtomicUsize::new(0),
         bytes: AtomicUsize::new(0),
         is_incomplete: AtomicBool::new(false),
+        decided: OnceLock::new(),
     });
+    let decider = match document.language {
+        Language::Tailor => Decider::Sought,
+        Language::Esi | Language::Ssi => Decider::None,
+    };
     let (head, settled) = oneshot::channel();
     let (out, woven) = mpsc::channel(UNDER_WAY);
     let weaver = Weaver {
@@ -133,6 +139,8 @@ pub async fn weave(
         is_ended: false,
         wants_more: false,
         changes: Vec::new(),
+        decider,
+        refused_with: None,
         head: Some(head),
         out,
     };
@@ -152,10 +160,18 @@ pub async fn weave(
     Ok(Woven { changes, body })
 }
 
-fn broken() -> Problem {
-    Problem {
-        what: "the document could not be woven".to_owned(),
-        offset: 0,
+/// Why there is no page, if that is known before its head leaves.
+pub struct NoHead {
+    /// The status that was asked for with it: of the answer of the include that decides.
+    pub status: Option<StatusCode>,
+    /// Why, for people.
+    pub why: String,
+}
+
+fn broken() -> NoHead {
+    NoHead {
+        status: None,
+        why: "the document could not be woven".to_owned(),
     }
 }
 
@@ -181,6 +197,8 @@ impl Order {
 
 /// What was waited for.
 enum Came {
+    /// Whether there is a page.
+    Verdict(Result<Result<(), Missing>, oneshot::error::RecvError>),
     /// What is next on the page.
     First(Result<Rope, Missing>),
     /// What the machine asked for.
@@ -226,6 +244,16 @@ impl Drop for Spun {
     }
 }
 
+/// The include that decides about the page, for which the head waits.
+enum Decider {
+    /// There is none, or it has decided.
+    None,
+    /// The document may hold one further on.
+    Sought,
+    /// It is under way.
+    Awaited(oneshot::Receiver<Result<(), Missing>>),
+}
+
 /// Weaves one document for one reader.
 struct Weaver {
     loom: Arc<Loom>,
@@ -240,7 +268,10 @@ struct Weaver {
     is_ended: bool,
     wants_more: bool,
     changes: Vec<HeadChange>,
-    head: Option<oneshot::Sender<Result<Vec<HeadChange>, Problem>>>,
+    decider: Decider,
+    /// The status of the answer for which there is no page.
+    refused_with: Option<StatusCode>,
+    head: Option<oneshot::Sender<Result<Vec<HeadChange>, NoHead>>>,
     out: mpsc::Sender<Sent>,
 }
 
@@ -259,9 +290,9 @@ impl Weaver {
         if let Some(head) = self.head.take() {
             let changes = std::mem::take(&mut self.changes);
             let _ = match &last {
-                Sent::Cut(cause) => head.send(Err(Problem {
-                    what: cause.to_string(),
-                    offset: 0,
+                Sent::Cut(cause) => head.send(Err(NoHead {
+                    status: self.refused_with,
+                    why: cause.to_string(),
                 })),
                 Sent::Piece(_) | Sent::End => head.send(Ok(changes)),
             };
@@ -275,12 +306,20 @@ impl Weaver {
             if self.wants_more && self.has_room() && self.take_what_is_here()? {
                 continue;
             }
-            match self.waiting.front_mut() {
-                Some(Thread::Ready(_)) => self.send_ready().await?,
-                None if self.is_ended => return Ok(()),
-                Some(Thread::Spun(_)) | None => self.wait().await?,
+            if matches!(self.decider, Decider::Sought) && (self.is_ended || !self.has_room()) {
+                // it has none, or has it where nobody can wait for it
+                self.decider = Decider::None;
+            }
+            match self.waiting.front() {
+                Some(Thread::Ready(_)) if self.head_is_due() => self.send_ready().await?,
+                None if self.is_ended && self.head_is_due() => return Ok(()),
+                Some(Thread::Ready(_) | Thread::Spun(_)) | None => self.wait().await?,
             }
         }
+    }
+
+    fn head_is_due(&self) -> bool {
+        matches!(self.decider, Decider::None)
     }
 
     fn has_room(&self) -> bool {
@@ -301,8 +340,14 @@ impl Weaver {
                     self.waiting.push_back(Thread::Ready(text));
                 }
                 Step::Piece(piece) => {
+                    let is_sought = matches!(self.decider, Decider::Sought);
+                    let decides = is_sought && is_primary(&piece);
                     let job = self.loom.job(piece, &*self.machine, 0);
                     let work = run(Arc::clone(&self.loom), Arc::clone(&self.base), job, 0);
+                    let work = match decides {
+                        true => self.decided_by(work),
+                        false => work,
+                    };
                     let spun = Spun::spin(&self.loom, work);
                     self.waiting.push_back(Thread::Spun(spun));
                 }
@@ -344,6 +389,37 @@ impl Weaver {
         self.wants_more = false;
     }
 
+    /// Lets the head wait for the include that this work obtains.
+    fn decided_by(
+        &mut self,
+        work: BoxFuture<'static, Result<Rope, Missing>>,
+    ) -> BoxFuture<'static, Result<Rope, Missing>> {
+        let (told, verdict) = oneshot::channel();
+        self.decider = Decider::Awaited(verdict);
+        async move {
+            let rope = work.await;
+            let _ = told.send(rope.as_ref().map(|_| ()).map_err(Missing::clone));
+            rope
+        }
+        .boxed()
+    }
+
+    /// Whether there is a page, and with which head.
+    fn decide(&mut self, verdict: Result<(), Missing>) -> Result<(), Cause> {
+        self.decider = Decider::None;
+        match verdict {
+            Ok(()) => {
+                let decided = self.loom.decided.get();
+                self.changes.extend(decided.into_iter().flatten().cloned());
+                Ok(())
+            }
+            Err(missing) => {
+                self.refused_with = missing.status;
+                Err(Cause::Transport(missing.why))
+            }
+        }
+    }
+
     async fn send_ready(&mut self) -> Result<(), Cause> {
         self.release_head();
         if let Some(Thread::Ready(bytes)) = self.waiting.pop_front() {
@@ -364,14 +440,23 @@ impl Weaver {
     /// Waits for whatever comes first: more of the document, the content that it waits for, or the
     /// include that is next.
     async fn wait(&mut self) -> Result<(), Cause> {
-        self.release_head();
+        if self.head_is_due() {
+            self.release_head();
+        }
         let takes_more = self.wants_more && self.has_room();
         let Self {
             body,
             asking,
             waiting,
+            decider,
             ..
         } = self;
+        let decided = async {
+            match decider {
+                Decider::Awaited(verdict) => verdict.await,
+                Decider::None | Decider::Sought => pending().await,
+            }
+        };
         let more = async {
             match body {
                 Some(body) if takes_more => body.next().await.transpose(),
@@ -391,11 +476,17 @@ impl Weaver {
             }
         };
         let came = tokio::select! {
+            biased;
+            verdict = decided => Came::Verdict(verdict),
             woven = first => Came::First(woven),
             content = asked => Came::Content(content),
             chunk = more => Came::More(chunk?),
         };
         match came {
+            Came::Verdict(verdict) => {
+                let lost = |_| Err(missing(&Cause::Panic.to_string()));
+                self.decide(verdict.unwrap_or_else(lost))?;
+            }
             Came::First(woven) => {
                 self.waiting.pop_front();
                 for bytes in self.loom.or_gap(woven)?.into_iter().rev() {
@@ -410,6 +501,13 @@ impl Weaver {
             Came::More(chunk) => self.arrived(chunk),
         }
         Ok(())
+    }
+}
+
+fn is_primary(piece: &Piece) -> bool {
+    match piece {
+        Piece::Include(include) => include.is_primary,
+        Piece::Text(_) | Piece::Try { .. } | Piece::Head(_) => false,
     }
 }
 
@@ -482,6 +580,16 @@ impl Loom {
                 Ok(Rope::new())
             }
         }
+    }
+
+    /// Says what becomes of the head, once.
+    fn change_head(&self, changes: Vec<HeadChange>) {
+        let _ = self.decided.set(changes);
+    }
+
+    /// Whether it is said what becomes of the head.
+    fn has_changes(&self) -> bool {
+        self.decided.get().is_some()
     }
 
     /// One more include, if that is not too many.

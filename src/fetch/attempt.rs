@@ -140,7 +140,7 @@ async fn check(response: OriginResponse, expect: &Expect<'_>) -> Result<Answer, 
         }
         204 | 205 => return Err(Cause::Empty.into()),
         304 if expect.conditional => return Ok(Answer::NotModified(response.headers)),
-        301 | 302 | 303 | 307 | 308 if verdict => {
+        300..=303 | 307 | 308 if verdict => {
             let location = response.headers.get(LOCATION);
             let location = location.ok_or_else(|| Cause::Redirect("without Location".into()))?;
             let location = location.clone();

@@ -22,14 +22,16 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use crate::cache::surrogate::Surrogate;
 use crate::compose::Edition;
 use crate::compose::weave::document::{Kept, Wanted};
-use crate::compose::weave::{self, Base, Document};
+use crate::compose::weave::{self, Base, Document, NoHead};
 use crate::degradation::{Admission, Level};
 use crate::fetch::origin::{BodyStream, OriginRequest};
 use crate::layout::esi::Esi;
 use crate::layout::markup::{Asked, HeadChange, Limits, Machine};
+use crate::layout::ssi::Ssi;
+use crate::layout::tailor::Tailor;
 use crate::plan::request;
-use crate::site::Proxy;
 use crate::site::markup::{Language, Marked};
+use crate::site::{Proxy, Site};
 
 use super::accept::Who;
 use super::reader::who_reads;
@@ -67,6 +69,8 @@ static ASKS_FOR_LESS: [HeaderName; 7] = [
 
 /// A woven page is made anew for each reader, and may lack what could not be had.
 const FOR_NOBODY_ELSE: HeaderValue = HeaderValue::from_static("private, max-age=0");
+const AS_TAILOR_SAYS: HeaderValue =
+    HeaderValue::from_static("private, no-cache, no-store, must-revalidate");
 const NOT_TO_BE_KEPT: HeaderValue = HeaderValue::from_static("private, no-store");
 
 /// A request for a document that may be woven.
@@ -202,19 +206,15 @@ impl<'a> Weaving<'a> {
             Some(wanted) => wanted.keep(composer, status, &headers, body),
             None => body,
         };
-        headers_of_page(&mut headers);
+        headers_of_page(self.language, &mut headers);
         if self.is_head {
             return respond(status, headers, Body::empty());
         }
-        let machine = machine(
-            self.language,
-            &self.asked,
-            self.edition.site.markup.is_escaping,
-        );
+        let machine = machine(self.language, &self.asked, &self.edition.site);
         let woven = weave::weave(composer, &self.edition, self.document, machine, body).await;
         let woven = match woven {
             Ok(woven) => woven,
-            Err(problem) => return failed(self.state, &self.edition, &problem.to_string()),
+            Err(none) => return failed(self.state, &self.edition, none),
         };
         let status = change_head(woven.changes, status, &mut headers);
         respond(status, headers, Body::from_stream(woven.body))
@@ -227,9 +227,12 @@ fn unix_seconds(state: &ServerState) -> i64 {
     i64::try_from(micros / 1_000_000).unwrap_or(0)
 }
 
-fn machine(language: Language, asked: &Arc<Asked>, is_escaping: bool) -> Box<dyn Machine> {
+fn machine(language: Language, asked: &Arc<Asked>, site: &Site) -> Box<dyn Machine> {
+    let (asked, limits) = (Arc::clone(asked), Limits::default());
     match language {
-        Language::Esi => Box::new(Esi::new(Arc::clone(asked), Limits::default(), is_escaping)),
+        Language::Esi => Box::new(Esi::new(asked, limits, site.markup.is_escaping)),
+        Language::Ssi => Box::new(Ssi::new(asked, limits, site.zone.clone())),
+        Language::Tailor => Box::new(Tailor::new(limits)),
     }
 }
 
@@ -279,7 +282,7 @@ fn can_hold_markup(headers: &HeaderMap) -> bool {
         || media_type.ends_with("+xml")
 }
 
-fn headers_of_page(headers: &mut HeaderMap) {
+fn headers_of_page(language: Language, headers: &mut HeaderMap) {
     let is_kept_by_nobody = headers.get_all(CACHE_CONTROL).iter().any(|line| {
         let line = String::from_utf8_lossy(line.as_bytes()).to_ascii_lowercase();
         line.contains("no-store")
@@ -287,9 +290,10 @@ fn headers_of_page(headers: &mut HeaderMap) {
     for name in NOT_OF_THE_PAGE.iter().chain([&SURROGATE_CONTROL]) {
         headers.remove(name);
     }
-    let control = match is_kept_by_nobody {
-        true => NOT_TO_BE_KEPT,
-        false => FOR_NOBODY_ELSE,
+    let control = match language {
+        Language::Tailor => AS_TAILOR_SAYS,
+        Language::Esi | Language::Ssi if is_kept_by_nobody => NOT_TO_BE_KEPT,
+        Language::Esi | Language::Ssi => FOR_NOBODY_ELSE,
     };
     headers.insert(CACHE_CONTROL, control);
 }
@@ -338,8 +342,14 @@ fn respond(status: StatusCode, headers: HeaderMap, body: Body) -> Response {
     response
 }
 
-fn failed(state: &ServerState, edition: &Edition, why: &str) -> Response {
+fn failed(state: &ServerState, edition: &Edition, none: NoHead) -> Response {
     let now = state.composer.clock().now();
+    if let Some(status) = none.status {
+        // an answer, and no failure: there is no such page, or not for everybody
+        let text = status.canonical_reason().unwrap_or("no page");
+        return error_page::plain(&edition.site, status, text);
+    }
+    let why = none.why;
     if let Some(untold) = state.complaints.due("woven", now) {
         tracing::warn!(
             untold = untold.0,

@@ -13,6 +13,10 @@ use crate::fragment::{FragmentId, OriginId};
 pub enum Language {
     /// ESI 1.0.
     Esi,
+    /// The server-side includes of nginx.
+    Ssi,
+    /// The templates of Zalando's Tailor.
+    Tailor,
 }
 
 impl Language {
@@ -20,6 +24,8 @@ impl Language {
     pub fn token(self) -> &'static str {
         match self {
             Self::Esi => "ESI/1.0",
+            Self::Ssi => "SSI/1.0",
+            Self::Tailor => "Tailor/1.0",
         }
     }
 }
@@ -40,6 +46,8 @@ pub enum Marked {
 pub struct MarkupSpec {
     /// What stands for an include that no fragment declares, by origin; `None`: it is refused.
     pub undeclared: Vec<Option<FragmentId>>,
+    /// The same for an include that decides about its page: it is a core fragment.
+    pub primary: Vec<Option<FragmentId>>,
     /// What includes of these addresses show, whichever origin they are of.
     pub declared: Vec<(TargetTemplate, FragmentId)>,
     /// Other hosts that documents may name, by scheme and authority, and the origins that they are.

@@ -38,6 +38,8 @@ mod limits;
 mod list_partial;
 mod logs;
 mod markup;
+mod markup_ssi;
+mod markup_tailor;
 mod metrics;
 mod openapi;
 mod page_snapshots;

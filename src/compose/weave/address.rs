@@ -192,6 +192,7 @@ mod tests {
     fn spec() -> MarkupSpec {
         MarkupSpec {
             undeclared: Vec::new(),
+            primary: Vec::new(),
             declared: Vec::new(),
             hosts: vec![
                 ("http://cms:8000".to_owned(), OriginId(0)),

@@ -7,14 +7,14 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, HeaderName};
 use http::{Method, StatusCode};
 
-use crate::cache::Content;
 use crate::cache::surrogate::Surrogate;
+use crate::cache::{Content, Head};
 use crate::compose::flight::NoPage;
 use crate::compose::slot::{self, Fill, Settled};
 use crate::fragment::facts::Facts;
 use crate::fragment::source::TargetTemplate;
 use crate::fragment::{Fragment, FragmentId, SourceRequest};
-use crate::layout::markup::{HeaderEdit, Include, Machine, Missing};
+use crate::layout::markup::{HeadChange, HeaderEdit, Include, Machine, Missing};
 use crate::plan::{self, Action};
 use crate::report::{OmitReason, Outcome};
 use crate::site::markup::Marked;
@@ -50,6 +50,9 @@ pub(super) async fn obtain(
         (Err(_), Some(alt)) => ask(loom, base, alt, include).await?,
         (first, _) => first?,
     };
+    if obtained.content.is_empty() && include.empty_fails {
+        return Err(missing("it is empty"));
+    }
     let Some(machine) = machine.filter(|_| reads(loom, include, &obtained)) else {
         return Ok(vec![obtained.content]);
     };
@@ -99,6 +102,9 @@ async fn ask(
             }
         }
     };
+    if include.is_primary {
+        decide(loom, &settled);
+    }
     let (content, is_marked) = content(loom, &settled)?;
     loom.may_hold(content.len())?;
     Ok(Obtained {
@@ -134,7 +140,27 @@ fn content(loom: &Loom, settled: &Settled) -> Result<(Bytes, bool), Missing> {
             _ => Ok((Bytes::new(), false)),
         },
         Fill::NoPage(NoPage::Refused(status), _) => Err(refused(*status)),
+        Fill::NoPage(NoPage::Redirect(..), _) if loom.has_changes() => Ok((Bytes::new(), false)),
         Fill::NoPage(NoPage::Redirect(status, _), _) => Err(refused(*status)),
+    }
+}
+
+/// What the include that decides about the page says of its head.
+fn decide(loom: &Loom, settled: &Settled) {
+    let added = |head: &Head| {
+        let headers = head.headers.iter().cloned();
+        let added = headers.map(|(name, value)| HeadChange::Add(name, value));
+        added.collect::<Vec<_>>()
+    };
+    match &settled.content {
+        Fill::Entry(entry) => loom.change_head(added(&entry.head)),
+        Fill::NoPage(NoPage::Redirect(status, location), head) => {
+            let mut changes = added(head);
+            changes.push(HeadChange::Redirect(location.clone()));
+            changes.push(HeadChange::Status(*status));
+            loom.change_head(changes);
+        }
+        Fill::Ready(_) | Fill::Nothing | Fill::NoPage(NoPage::Refused(_), _) => {}
     }
 }
 
@@ -162,7 +188,10 @@ fn identify(
             }
         }
     }
-    let undeclared = |id: usize| loom.spec.undeclared.contains(&Some(FragmentId(id)));
+    let undeclared = |id: usize| {
+        let mut all = loom.spec.undeclared.iter().chain(&loom.spec.primary);
+        all.any(|known| *known == Some(FragmentId(id)))
+    };
     for (index, fragment) in site.fragments.iter().enumerate() {
         let is_there = fragment.source.origin() == Some(address.origin)
             && !undeclared(index)
@@ -178,7 +207,12 @@ fn identify(
             return Some((FragmentId(index), request, facts));
         }
     }
-    let id = (*loom.spec.undeclared.get(address.origin.index())?)?;
+    let terms = if include.is_primary {
+        &loom.spec.primary
+    } else {
+        &loom.spec.undeclared
+    };
+    let id = (*terms.get(address.origin.index())?)?;
     let request = default_request(loom, site.fragment(id), address, include);
     Some((id, request, (*loom.order.facts).clone()))
 }
@@ -201,10 +235,12 @@ fn default_request(
     let mut headers: Vec<(String, String)> = loom
         .headers
         .iter()
+        .filter(|_| !include.is_public)
         .filter(|(name, _)| is_own || name != AUTHORIZATION.as_str())
         .cloned()
         .collect();
-    if let Some(cookies) = loom.cookies.as_ref().filter(|_| is_own) {
+    let cookies = loom.cookies.as_ref();
+    if let Some(cookies) = cookies.filter(|_| is_own && !include.is_public) {
         headers.push(("cookie".to_owned(), cookies.clone()));
     }
     for edit in &include.headers {

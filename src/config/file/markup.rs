@@ -114,6 +114,10 @@ choice! {
     Language {
         /// ESI 1.0.
         Esi = "esi",
+        /// The server-side includes of nginx.
+        Ssi = "ssi",
+        /// The templates of Zalando's Tailor.
+        Tailor = "tailor",
     }
 }
 

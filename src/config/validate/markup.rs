@@ -16,7 +16,7 @@ use crate::config::diagnose::{Diagnostic, Place};
 use crate::config::file::{self, At, Failed, Undeclared, WhichDocuments, WhichNested};
 use crate::config::read::{Declared, Entry};
 use crate::fragment::source::TargetTemplate;
-use crate::fragment::{Fragment, FragmentId, Freshness, Limits, OriginId, Reach, Source};
+use crate::fragment::{Fragment, FragmentId, Freshness, Limits, OriginId, Priority, Reach, Source};
 use crate::site::markup::{Language, Marked, MarkupSpec, is_public};
 use crate::site::{Address, OriginSpec};
 
@@ -44,6 +44,7 @@ pub(super) fn markup(
     let from_hosts = hosts.iter().map(|(_, id)| id.index());
     let included: BTreeSet<usize> = of_documents.chain(from_hosts).collect();
     let mut undeclared = vec![None; origins.len()];
+    let mut primary = undeclared.clone();
     let is_fetched = *written.undeclared == Undeclared::Fetch;
     let names = origins.iter().map(|o| o.as_ref().map(|o| o.name.clone()));
     let names: Vec<Option<String>> = names.collect();
@@ -52,11 +53,18 @@ pub(super) fn markup(
             continue;
         };
         undeclared[index] = Some(FragmentId(fragments.len()));
-        let include = include(declared, OriginId(index), origin, &forward_headers);
-        fragments.push(include);
+        let priority = written.priority.0;
+        let origin = (OriginId(index), origin.as_str());
+        fragments.push(include_of(declared, origin, priority, &forward_headers));
+        if may_have_primary(declared) {
+            primary[index] = Some(FragmentId(fragments.len()));
+            let core = Priority::Core;
+            fragments.push(include_of(declared, origin, core, &forward_headers));
+        }
     }
     MarkupSpec {
         undeclared,
+        primary,
         declared: patterns,
         hosts,
         documents: match *written.documents {
@@ -99,7 +107,18 @@ pub(super) fn is_included(declared: &Declared, index: usize) -> bool {
 pub(super) fn language(written: file::Language) -> Language {
     match written {
         file::Language::Esi => Language::Esi,
+        file::Language::Ssi => Language::Ssi,
+        file::Language::Tailor => Language::Tailor,
     }
+}
+
+/// Whether a document may say that an include decides about its page, as Tailor's may.
+fn may_have_primary(declared: &Declared) -> bool {
+    let mut languages = declared.proxies.iter().filter_map(|entry| {
+        let proxy = entry.body.as_ref()?;
+        proxy.markup.as_ref().map(|language| **language)
+    });
+    languages.any(|language| language == file::Language::Tailor)
 }
 
 fn check_priority(declared: &Declared, cx: &mut Context<'_>) {
@@ -264,14 +283,19 @@ fn origin_of(host: &Host, at: &Place, names: &Names, cx: &mut Context<'_>) -> Op
     origins::origin(&entry, &body, names, cx)
 }
 
-fn include(
+fn include_of(
     declared: &Declared,
-    origin: OriginId,
-    origin_name: &str,
+    (origin, origin_name): (OriginId, &str),
+    priority: Priority,
     forward_headers: &[String],
 ) -> Option<Fragment> {
     let written = &declared.markup;
-    let mut name = format!("include-{origin_name}");
+    let what = if priority.is_core() {
+        "primary"
+    } else {
+        "include"
+    };
+    let mut name = format!("{what}-{origin_name}");
     while declared.fragments.iter().any(|entry| entry.name == name) {
         name.push_str("-x");
     }
@@ -281,12 +305,12 @@ fn include(
         written.ttl.is_some(),
         settings::bytes(&written.max_size),
     );
-    format!("{choices:?} {:?}", written.priority.0).hash(&mut hasher);
+    format!("{choices:?} {priority:?}").hash(&mut hasher);
     let span = |at: &Option<At<file::TimeSpan>>| at.as_ref().map(|span| span.0);
     Some(Fragment {
         name,
-        priority: written.priority.0,
-        value: written.priority.0.worth(),
+        priority,
+        value: priority.worth(),
         source: Source::Http {
             origin,
             // whatever the document says takes its place
