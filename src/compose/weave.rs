@@ -13,11 +13,13 @@
 use std::collections::VecDeque;
 use std::future::pending;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _, stream};
+use http::StatusCode;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -34,6 +36,7 @@ use crate::site::markup::{Language, Marked};
 
 use super::{Composer, Edition, Order};
 
+mod account;
 mod address;
 pub mod document;
 mod include;
@@ -41,8 +44,18 @@ mod include;
 pub use address::Base;
 pub(super) use include::TTL;
 
+use account::Account;
+
 /// A document that is to be woven.
 pub struct Document {
+    /// What the page is called in reports: the route of its proxy.
+    pub page: String,
+    /// The path that its reader has asked for.
+    pub path: String,
+    /// When.
+    pub arrived: Instant,
+    /// The status of its answer.
+    pub status: StatusCode,
     /// Where it is, so that its includes are found.
     pub base: Base,
     /// The language that it is in.
@@ -83,6 +96,7 @@ const UNDER_WAY: usize = 16;
 /// What everything that belongs to one page shares.
 struct Loom {
     order: Order,
+    account: Account,
     spec: MarkupSpec,
     language: Language,
     headers: Vec<(String, String)>,
@@ -92,7 +106,6 @@ struct Loom {
     until: Instant,
     includes: AtomicUsize,
     bytes: AtomicUsize,
-    is_incomplete: AtomicBool,
 }
 
 /// A text that was put together.
@@ -111,6 +124,12 @@ pub async fn weave(
     let loom = Arc::new(Loom {
         until: now + spec.budget,
         order: Order::of_document(composer, edition, &document),
+        account: Account::new(
+            document.page,
+            document.path,
+            document.status,
+            document.arrived,
+        ),
         spec,
         language: document.language,
         headers: document.headers,
@@ -118,7 +137,6 @@ pub async fn weave(
         own: document.base.clone(),
         includes: AtomicUsize::new(0),
         bytes: AtomicUsize::new(0),
-        is_incomplete: AtomicBool::new(false),
     });
     let (head, settled) = oneshot::channel();
     let (out, woven) = mpsc::channel(UNDER_WAY);
@@ -134,6 +152,7 @@ pub async fn weave(
         wants_more: false,
         changes: Vec::new(),
         head: Some(head),
+        head_after: Duration::ZERO,
         out,
     };
     composer.tasks.spawn(weaver.run());
@@ -166,7 +185,10 @@ impl Order {
             composer: Arc::clone(composer),
             edition: Arc::clone(edition),
             trace: facts.trace.clone().sampled_at(composer.traced_share),
-            trail: Arc::new(Trail::unread()),
+            trail: Arc::new(match composer.is_observed {
+                true => Trail::default(),
+                false => Trail::unread(),
+            }),
             facts: Arc::new(facts),
             level: document.level,
             overrides: Arc::clone(&document.overrides),
@@ -241,7 +263,18 @@ struct Weaver {
     wants_more: bool,
     changes: Vec<HeadChange>,
     head: Option<oneshot::Sender<Result<Vec<HeadChange>, Problem>>>,
+    /// From the request to when the head was due.
+    head_after: Duration,
     out: mpsc::Sender<Sent>,
+}
+
+impl Drop for Weaver {
+    /// What has not ended by then was left half-way.
+    fn drop(&mut self) {
+        let is_finished = self.is_ended && self.waiting.is_empty();
+        let Loom { order, account, .. } = &*self.loom;
+        account.close(order, self.head_after, is_finished);
+    }
 }
 
 impl Weaver {
@@ -357,6 +390,8 @@ impl Weaver {
 
     fn release_head(&mut self) {
         if let Some(head) = self.head.take() {
+            let now = self.loom.order.composer.clock.now();
+            self.head_after = now.saturating_duration_since(self.loom.account.arrived);
             let _ = head.send(Ok(std::mem::take(&mut self.changes)));
         }
     }
@@ -477,10 +512,7 @@ impl Loom {
         match woven {
             Ok(rope) => Ok(rope),
             Err(missing) if self.spec.fails_page => Err(Cause::Transport(missing.why)),
-            Err(_) => {
-                self.is_incomplete.store(true, Ordering::Relaxed);
-                Ok(Rope::new())
-            }
+            Err(_) => Ok(Rope::new()),
         }
     }
 
@@ -534,10 +566,7 @@ fn run(
             } => match include::obtain(&loom, &base, &include, machine, depth).await {
                 Ok(rope) => Ok(rope),
                 Err(_) if !instead.is_empty() => run_all(&loom, &base, instead, depth).await,
-                Err(_) if include.on_failure != OnFailure::Fail => {
-                    loom.is_incomplete.store(true, Ordering::Relaxed);
-                    Ok(Rope::new())
-                }
+                Err(_) if include.on_failure != OnFailure::Fail => Ok(Rope::new()),
                 Err(missing) => Err(missing),
             },
         }

@@ -24,6 +24,7 @@ use super::markup::{Asked, HeaderEdit, Include, Limits, Machine, Missing, OnFail
 
 mod evaluate;
 mod expression;
+pub mod fixed;
 mod functions;
 #[cfg(test)]
 mod tests;

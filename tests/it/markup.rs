@@ -459,6 +459,7 @@ async fn nothing_is_told_of_the_document_as_if_it_were_the_page() {
     }
     assert_eq!(page.header("cache-control"), Some("private, max-age=0"));
     assert_eq!(page.header("x-other"), Some("kept"));
+    assert_eq!(page.level(), 0);
     let head = cms.last_head("/page").unwrap().to_ascii_lowercase();
     for kept_back in ["if-none-match", "range:"] {
         assert!(!head.contains(kept_back), "{head}");

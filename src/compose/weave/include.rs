@@ -99,6 +99,7 @@ async fn ask(
             }
         }
     };
+    loom.account.settle(id, &settled);
     let (content, is_marked) = content(loom, &settled)?;
     loom.may_hold(content.len())?;
     Ok(Obtained {
@@ -114,10 +115,6 @@ async fn ask(
 
 /// What is in the slot, and whether it says that it is markup.
 fn content(loom: &Loom, settled: &Settled) -> Result<(Bytes, bool), Missing> {
-    if !settled.outcome.is_whole() {
-        loom.is_incomplete
-            .store(true, std::sync::atomic::Ordering::Relaxed);
-    }
     match &settled.content {
         Fill::Entry(entry) => match &entry.content {
             Content::Html(parts) => {
