@@ -103,6 +103,8 @@ pub struct Include {
     /// Whether the document itself says that the content is markup, or that it is not; `None` leaves it
     /// to the answer and to the site.
     pub is_markup: Option<bool>,
+    /// Whether an empty answer counts as a failure (the `stub` of nginx).
+    pub empty_fails: bool,
     /// Whether the answer is shown whatever its status, as nginx does.
     pub shows_errors: bool,
     /// Whether this include decides the status and the headers of the page (Tailor).

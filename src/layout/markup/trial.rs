@@ -98,6 +98,9 @@ impl Trial<'_> {
             self.sought.push(src.clone());
             let found = self.answers.iter().find(|(address, _)| address == src);
             let Some((_, content)) = found else { continue };
+            if content.is_empty() && include.empty_fails {
+                continue;
+            }
             return match content.strip_prefix('!') {
                 Some(markup) if self.depth < 5 => {
                     self.depth += 1;
