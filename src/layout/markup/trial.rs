@@ -102,7 +102,7 @@ impl Trial<'_> {
                 continue;
             }
             return match content.strip_prefix('!') {
-                Some(markup) if self.depth < 5 => {
+                Some(markup) if self.depth < 5 && include.is_markup != Some(false) => {
                     self.depth += 1;
                     let chunks = vec![Bytes::from(markup.to_owned())];
                     let written = self.document(machine.nested(), chunks);
