@@ -15,7 +15,7 @@ use super::{Context, body, forwards, origins};
 use crate::config::diagnose::{Diagnostic, Place};
 use crate::config::file::{self, At, Failed, Undeclared, WhichDocuments, WhichNested};
 use crate::config::read::{Declared, Entry};
-use crate::fragment::source::TargetTemplate;
+use crate::fragment::source::{TargetTemplate, Variable};
 use crate::fragment::{Fragment, FragmentId, Freshness, Limits, OriginId, Reach, Source};
 use crate::site::markup::{Language, Marked, MarkupSpec, is_public};
 use crate::site::{Address, OriginSpec};
@@ -163,7 +163,10 @@ fn patterns(declared: &Declared, cx: &mut Context<'_>) -> Vec<(TargetTemplate, F
             continue;
         };
         match TargetTemplate::parse(written) {
-            Ok(pattern) => patterns.push((pattern, FragmentId(index))),
+            Ok(pattern) => {
+                check_params(entry, written, &pattern, cx);
+                patterns.push((pattern, FragmentId(index)));
+            }
             Err(why) => {
                 let finding = Diagnostic::error("`include` is not a path");
                 cx.report(
@@ -175,6 +178,33 @@ fn patterns(declared: &Declared, cx: &mut Context<'_>) -> Vec<(TargetTemplate, F
         }
     }
     patterns
+}
+
+/// Every parameter of the source must be in the address, which is all that an include tells.
+fn check_params(
+    entry: &Entry<file::Fragment>,
+    written: &At<String>,
+    pattern: &TargetTemplate,
+    cx: &mut Context<'_>,
+) {
+    let Some(fragment) = &entry.body else { return };
+    let target = match super::sources::spell(&fragment.source) {
+        Some(super::sources::Spelled::Http { target, .. }) => TargetTemplate::parse(target),
+        Some(_) | None => return,
+    };
+    let Ok(target) = target else { return };
+    let given: Vec<&Variable> = pattern.variables().collect();
+    let is_param = |variable: &&Variable| matches!(variable, Variable::Param(_));
+    let missing = target.variables().filter(is_param);
+    for variable in missing.filter(|variable| !given.contains(variable)) {
+        let finding = Diagnostic::error(format!("`include` has no `{{{variable}}}`"));
+        cx.report(
+            finding
+                .at(entry.at(written), "not in the address")
+                .also(entry.at(&fragment.source), "the source needs it")
+                .help("an include tells nothing but its address: add it there"),
+        );
+    }
 }
 
 /// The hosts, each of which is an origin: one that is declared, or one of its own.
@@ -191,7 +221,10 @@ fn hosts(
             let finding = Diagnostic::error(format!("`{}` is not a host", **written));
             cx.report(
                 finding
-                    .at(at, "expected a scheme and a host, or an address as it is usually written")
+                    .at(
+                        at,
+                        "expected a scheme and a host, or an address as it is usually written",
+                    )
                     .help("for example `https://widgets.example.com`"),
             );
             continue;

@@ -152,8 +152,20 @@ mod tests {
     #[test]
     fn includes_become_slots() {
         assert_eq!(
-            parsed("<p><fragment name='x'/><esi:include src=\"/menu\" onerror=\"continue\"/>é<esi:include src='/a/{slug}'/><esi:remove><b><esi:include src=\"/menu\"/></b></esi:remove><!--esi <i>--><esi:comment text=\"\"/>."),
-            Ok(["<p>", "[x@3]", "[menu@23]", "é", "[a/{slug}@70]", " <i>", "."].map(str::to_owned).to_vec())
+            parsed(
+                "<p><fragment name='x'/><esi:include src=\"/menu\" onerror=\"continue\"/>é<esi:include src='/a/{slug}'/><esi:remove><b><esi:include src=\"/menu\"/></b></esi:remove><!--esi <i>--><esi:comment text=\"\"/>."
+            ),
+            Ok([
+                "<p>",
+                "[x@3]",
+                "[menu@23]",
+                "é",
+                "[a/{slug}@70]",
+                " <i>",
+                "."
+            ]
+            .map(str::to_owned)
+            .to_vec())
         );
     }
 
@@ -161,7 +173,9 @@ mod tests {
     fn what_depends_on_a_request_is_refused_where_it_is() {
         use Problem::*;
         assert_eq!(
-            parsed("ab<esi:vars>$(x)</esi:vars><esi:include/><esi:include src=\"/none\"/><esi:include src=\"/menu\" alt=\"/x\"/>"),
+            parsed(
+                "ab<esi:vars>$(x)</esi:vars><esi:include/><esi:include src=\"/none\"/><esi:include src=\"/menu\" alt=\"/x\"/>"
+            ),
             Err(vec![
                 (2, NotFixed("vars".to_owned())),
                 (27, NoSource),

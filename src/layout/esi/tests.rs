@@ -366,6 +366,8 @@ fn nothing_goes_on_for_ever() {
         "</esi:vars>".repeat(500)
     );
     assert_eq!(run(&deep), "x.");
+    let held = format!("<esi:try><esi:attempt>{}", "0123456789".repeat(500_000));
+    assert!(run(&held).starts_with("FAILED"));
     let parentheses = format!("<esi:vars>$({})</esi:vars>", "(".repeat(1000));
     assert!(run(&parentheses).contains("(("));
 }
@@ -403,8 +405,14 @@ fn a_hostile_document_costs_what_a_plain_one_of_its_length_may() {
                 tokens += 1;
             }
             let looked_at = lexer.looked_at.get();
-            assert!(tokens <= document.len() + 1, "{piece} in {cut}: {tokens} tokens");
-            assert!(looked_at <= 32 * document.len(), "{piece} in {cut}: {looked_at} bytes");
+            assert!(
+                tokens <= document.len() + 1,
+                "{piece} in {cut}: {tokens} tokens"
+            );
+            assert!(
+                looked_at <= 32 * document.len(),
+                "{piece} in {cut}: {looked_at} bytes"
+            );
         }
         let _ = run(&piece.repeat(long / piece.len()));
     }
