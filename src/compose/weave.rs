@@ -12,8 +12,9 @@
 
 use std::collections::VecDeque;
 use std::future::pending;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -33,6 +34,7 @@ use crate::site::markup::{Language, Marked};
 
 use super::{Composer, Edition, Order};
 
+mod account;
 mod address;
 pub mod document;
 mod include;
@@ -40,8 +42,18 @@ mod include;
 pub use address::Base;
 pub(super) use include::TTL;
 
+use account::Account;
+
 /// A document that is to be woven.
 pub struct Document {
+    /// What the page is called in reports: the route of its proxy.
+    pub page: String,
+    /// The path that its reader has asked for.
+    pub path: String,
+    /// When.
+    pub arrived: Instant,
+    /// The status of its answer.
+    pub status: StatusCode,
     /// Where it is, so that its includes are found.
     pub base: Base,
     /// The language that it is in.
@@ -82,6 +94,7 @@ const UNDER_WAY: usize = 16;
 /// What everything that belongs to one page shares.
 struct Loom {
     order: Order,
+    account: Account,
     spec: MarkupSpec,
     language: Language,
     headers: Vec<(String, String)>,
@@ -91,7 +104,6 @@ struct Loom {
     until: Instant,
     includes: AtomicUsize,
     bytes: AtomicUsize,
-    is_incomplete: AtomicBool,
     /// What the include that decides about the page says of its head.
     decided: OnceLock<Vec<HeadChange>>,
 }
@@ -112,6 +124,12 @@ pub async fn weave(
     let loom = Arc::new(Loom {
         until: now + spec.budget,
         order: Order::of_document(composer, edition, &document),
+        account: Account::new(
+            document.page,
+            document.path,
+            document.status,
+            document.arrived,
+        ),
         spec,
         language: document.language,
         headers: document.headers,
@@ -119,7 +137,6 @@ pub async fn weave(
         own: document.base.clone(),
         includes: AtomicUsize::new(0),
         bytes: AtomicUsize::new(0),
-        is_incomplete: AtomicBool::new(false),
         decided: OnceLock::new(),
     });
     let decider = match document.language {
@@ -142,6 +159,7 @@ pub async fn weave(
         decider,
         refused_with: None,
         head: Some(head),
+        head_after: Duration::ZERO,
         out,
     };
     composer.tasks.spawn(weaver.run());
@@ -182,7 +200,10 @@ impl Order {
             composer: Arc::clone(composer),
             edition: Arc::clone(edition),
             trace: facts.trace.clone().sampled_at(composer.traced_share),
-            trail: Arc::new(Trail::unread()),
+            trail: Arc::new(match composer.is_observed {
+                true => Trail::default(),
+                false => Trail::unread(),
+            }),
             facts: Arc::new(facts),
             level: document.level,
             overrides: Arc::clone(&document.overrides),
@@ -272,7 +293,18 @@ struct Weaver {
     /// The status of the answer for which there is no page.
     refused_with: Option<StatusCode>,
     head: Option<oneshot::Sender<Result<Vec<HeadChange>, NoHead>>>,
+    /// From the request to when the head was due.
+    head_after: Duration,
     out: mpsc::Sender<Sent>,
+}
+
+impl Drop for Weaver {
+    /// What has not ended by then was left half-way.
+    fn drop(&mut self) {
+        let is_finished = self.is_ended && self.waiting.is_empty();
+        let Loom { order, account, .. } = &*self.loom;
+        account.close(order, self.head_after, is_finished);
+    }
 }
 
 impl Weaver {
@@ -433,6 +465,8 @@ impl Weaver {
 
     fn release_head(&mut self) {
         if let Some(head) = self.head.take() {
+            let now = self.loom.order.composer.clock.now();
+            self.head_after = now.saturating_duration_since(self.loom.account.arrived);
             let _ = head.send(Ok(std::mem::take(&mut self.changes)));
         }
     }
@@ -575,21 +609,13 @@ impl Loom {
         match woven {
             Ok(rope) => Ok(rope),
             Err(missing) if self.spec.fails_page => Err(Cause::Transport(missing.why)),
-            Err(_) => {
-                self.is_incomplete.store(true, Ordering::Relaxed);
-                Ok(Rope::new())
-            }
+            Err(_) => Ok(Rope::new()),
         }
     }
 
     /// Says what becomes of the head, once.
     fn change_head(&self, changes: Vec<HeadChange>) {
         let _ = self.decided.set(changes);
-    }
-
-    /// Whether it is said what becomes of the head.
-    fn has_changes(&self) -> bool {
-        self.decided.get().is_some()
     }
 
     /// One more include, if that is not too many.
@@ -642,10 +668,7 @@ fn run(
             } => match include::obtain(&loom, &base, &include, machine, depth).await {
                 Ok(rope) => Ok(rope),
                 Err(_) if !instead.is_empty() => run_all(&loom, &base, instead, depth).await,
-                Err(_) if include.on_failure != OnFailure::Fail => {
-                    loom.is_incomplete.store(true, Ordering::Relaxed);
-                    Ok(Rope::new())
-                }
+                Err(_) if include.on_failure != OnFailure::Fail => Ok(Rope::new()),
                 Err(missing) => Err(missing),
             },
         }

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use crate::fragment::Limits;
 use crate::report::{Cause, Trail};
 
+use super::inflate;
 use super::origin::{BodyStream, Origin, OriginRequest, OriginResponse};
 
 /// Redirects followed within one attempt; a service that needs more is misconfigured.
@@ -128,7 +129,7 @@ fn leads_elsewhere(status: StatusCode) -> bool {
     status.is_redirection() && status != StatusCode::NOT_MODIFIED
 }
 
-async fn check(response: OriginResponse, expect: &Expect<'_>) -> Result<Answer, Refusal> {
+async fn check(mut response: OriginResponse, expect: &Expect<'_>) -> Result<Answer, Refusal> {
     let status = response.status;
     let verdict = expect.without_content == WithoutContent::Verdict;
     let absence = expect.without_content == WithoutContent::Absence;
@@ -156,6 +157,7 @@ async fn check(response: OriginResponse, expect: &Expect<'_>) -> Result<Answer, 
             });
         }
     }
+    response.body = inflate::undone(&mut response.headers, response.body);
     check_coding(&response.headers)?;
     check_type(&response.headers, expect)?;
     let size_max = expect.limits.size_max;

@@ -20,10 +20,13 @@ use http::{HeaderName, HeaderValue, Method};
 
 use crate::fragment::quantity;
 
-use super::markup::{Asked, HeaderEdit, Include, Limits, Machine, Missing, OnFailure, Piece, Step};
+use super::markup::{
+    Asked, HeaderEdit, Include, Limits, Machine, Missing, OnFailure, Piece, Problem, Step,
+};
 
 mod evaluate;
 mod expression;
+pub mod fixed;
 mod functions;
 #[cfg(test)]
 mod tests;
@@ -37,6 +40,12 @@ use value::Value;
 
 /// Text that an element collects, such as the body of a loop.
 const COLLECTED_MAX: usize = 1024 * 1024;
+
+/// Bytes that `attempt`, `except` and `assign` may hold back: nothing of them leaves before their end.
+const HELD_MAX: usize = 4 * 1024 * 1024;
+
+/// Bytes that a piece takes besides its text.
+const PIECE_WEIGHT: usize = 256;
 
 /// Variables, functions and named fragments of one document, each.
 const NAMES_MAX: usize = 1024;
@@ -54,6 +63,8 @@ pub struct Esi {
     too_deep: usize,
     /// What is collected instead of being given away.
     sinks: Vec<Vec<Piece>>,
+    /// Bytes that were collected since something was given away.
+    held: usize,
     ready: VecDeque<Step>,
     /// Whether the answer to a question is waited for.
     asks: Option<OnFailure>,
@@ -144,6 +155,7 @@ impl Esi {
             frames: Vec::new(),
             too_deep: 0,
             sinks: Vec::new(),
+            held: 0,
             ready: VecDeque::new(),
             asks: None,
             variables: BTreeMap::new(),
@@ -165,9 +177,23 @@ impl Esi {
 
     /// Writes a piece, to wherever that goes at present.
     fn push(&mut self, piece: Piece) {
-        match self.sinks.last_mut() {
-            Some(sink) => sink.push(piece),
-            None => self.ready.push_back(Step::Piece(piece)),
+        let Some(sink) = self.sinks.last_mut() else {
+            self.held = 0;
+            self.ready.push_back(Step::Piece(piece));
+            return;
+        };
+        self.held += match &piece {
+            Piece::Text(text) => text.len(),
+            Piece::Include(include) => PIECE_WEIGHT + include.src.len(),
+            Piece::Try { .. } | Piece::Head(_) => PIECE_WEIGHT,
+        };
+        sink.push(piece);
+        if self.held > HELD_MAX && self.arguments.is_empty() {
+            self.ready.push_back(Step::Fail(Problem {
+                what: "an `esi:attempt` or an `esi:assign` holds too much".to_owned(),
+                offset: 0,
+            }));
+            self.is_ended = true;
         }
     }
 

@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::compose::Edition;
 use crate::compose::weave::document::Kept;
+use crate::fetch::inflate;
 use crate::fetch::origin::{BodyStream, Duplex, OriginRequest, OriginResponse};
 use crate::report::Cause;
 use crate::site::Proxy;
@@ -140,6 +141,7 @@ pub(super) async fn answer(
     let Some(weaving) = weaving else {
         return back(answered, protocol, proxy.idle_timeout, &state.stop);
     };
+    answered.body = inflate::undone(&mut answered.headers, answered.body);
     let status = answered.status;
     if !weaving.takes(status, &answered.headers) {
         return back(answered, protocol, proxy.idle_timeout, &state.stop);

@@ -38,6 +38,7 @@ use super::reader::who_reads;
 use super::{ServerState, error_page};
 
 const SURROGATE_CAPABILITY: HeaderName = HeaderName::from_static("surrogate-capability");
+const LEVEL: HeaderName = HeaderName::from_static("marbre-level");
 const SURROGATE_CONTROL: HeaderName = HeaderName::from_static("surrogate-control");
 
 /// What is about the document, and not about the page that is made of it.
@@ -119,6 +120,10 @@ impl<'a> Weaving<'a> {
         );
         let spec = &site.markup;
         let document = Document {
+            page: proxy.route.clone(),
+            path: head.uri.path().to_owned(),
+            arrived: clock.now(),
+            status: StatusCode::OK,
             base: Base {
                 origin: proxy.origin,
                 target: sent.target.clone(),
@@ -195,7 +200,7 @@ impl<'a> Weaving<'a> {
     }
 
     async fn page(
-        self,
+        mut self,
         status: StatusCode,
         mut headers: HeaderMap,
         body: BodyStream,
@@ -207,6 +212,8 @@ impl<'a> Weaving<'a> {
             None => body,
         };
         headers_of_page(self.language, &mut headers);
+        headers.insert(LEVEL, u16::from(self.document.level.get()).into());
+        self.document.status = status;
         if self.is_head {
             return respond(status, headers, Body::empty());
         }

@@ -20,6 +20,13 @@ pub enum Language {
 }
 
 impl Language {
+    /// The word in `fragments.toml`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Esi => "esi",
+        }
+    }
+
     /// What `Surrogate-Capability` and `Surrogate-Control` call it.
     pub fn token(self) -> &'static str {
         match self {
@@ -42,7 +49,7 @@ pub enum Marked {
 }
 
 /// What holds for all documents in a markup language.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MarkupSpec {
     /// What stands for an include that no fragment declares, by origin; `None`: it is refused.
     pub undeclared: Vec<Option<FragmentId>>,

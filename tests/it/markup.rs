@@ -441,11 +441,7 @@ async fn nothing_is_told_of_the_document_as_if_it_were_the_page() {
         .start()
         .await;
     let site = site(&cms, "documents = \"marked\"").await;
-    let asks = [
-        ("if-none-match", "\"1\""),
-        ("range", "bytes=0-1"),
-        ("accept-encoding", "br"),
-    ];
+    let asks = [("if-none-match", "\"1\""), ("range", "bytes=0-1"), ()];
     let page = site.reader().get_with("/page", &asks).await;
     page.is(200, "B");
     for gone in [
@@ -459,6 +455,7 @@ async fn nothing_is_told_of_the_document_as_if_it_were_the_page() {
     }
     assert_eq!(page.header("cache-control"), Some("private, max-age=0"));
     assert_eq!(page.header("x-other"), Some("kept"));
+    assert_eq!(page.level(), 0);
     let head = cms.last_head("/page").unwrap().to_ascii_lowercase();
     for kept_back in ["if-none-match", "range:"] {
         assert!(!head.contains(kept_back), "{head}");
@@ -568,17 +565,96 @@ async fn what_is_no_document_passes_untouched() {
 async fn readers_write_no_html_into_a_page() {
     let cms = origin()
         .on(
-            "/page?q=%3Cb%3E&r=<b>",
+            "/page?q=%3Cb%3E&r='x'",
             html("<esi:vars>$(QUERY_STRING{q})$(QUERY_STRING{r})$(HTTP_COOKIE{c})</esi:vars>"),
         )
         .start()
         .await;
     let site = site(&cms, "").await;
-    let request = "GET /page?q=%3Cb%3E&r=<b> HTTP/1.1\r\nhost: x\r\ncookie: c=<i>\r\nconnection: close\r\n\r\n";
+    let request = "GET /page?q=%3Cb%3E&r='x' HTTP/1.1\r\nhost: x\r\ncookie: c=<i>\r\nconnection: close\r\n\r\n";
     let answer = site.reader().bytes(request).await;
     assert!(
         !answer.contains("<b>") && !answer.contains("<i>"),
         "{answer}"
     );
     assert!(answer.contains("&lt;i&gt;"), "{answer}");
+    assert!(answer.contains("%3Cb%3E&#39;x&#39;"), "{answer}");
+}
+
+/// As `render_esi()` of Symfony writes it, with the signature in the address.
+#[tokio::test]
+async fn a_page_as_symfony_writes_it_is_served_unchanged() {
+    let fragment = "/_fragment?_hash=kT3%2Fq%3D&_path=_format%3Dhtml%26_locale%3Den%26_controller%3DNews%253A%253Alatest";
+    let document = format!(
+        "<!DOCTYPE html>\n<html><body>\n<esi:comment text=\"latest news\" />\n<esi:remove><a href=\"/latest\">latest</a></esi:remove>\n<esi:include src=\"{}\" onerror=\"continue\" />\n<!--esi <p>for the edge</p>-->\n</body></html>\n",
+        fragment.replace('&', "&amp;")
+    );
+    let cms = origin()
+        .on(
+            "/",
+            html(document)
+                .header("surrogate-control", "content=\"ESI/1.0\"")
+                .header("cache-control", "public, s-maxage=600"),
+        )
+        .on(
+            fragment,
+            html("<ul><li>news</li></ul>").header("cache-control", "s-maxage=60, public"),
+        )
+        .start()
+        .await;
+    let site = site(&cms, "documents = \"marked\"\nnested = \"marked\"").await;
+    for _ in 0..2 {
+        let page = site.reader().get("/").await;
+        page.is(
+            200,
+            "<!DOCTYPE html>\n<html><body>\n\n\n<ul><li>news</li></ul>\n <p>for the edge</p>\n</body></html>\n",
+        );
+    }
+    // both are kept, as their headers say
+    assert_eq!(cms.targets(), ["/", fragment]);
+}
+
+#[tokio::test]
+async fn a_layout_from_a_file_may_hold_includes() {
+    let cms = origin()
+        .on("/articles/a", html("<p>text</p>"))
+        .on("/menu", html("MENU"))
+        .start()
+        .await;
+    let site = newsroom()
+        .origin("cms", &cms)
+        .core("article", "cms:/articles/{slug}")
+        .essential("menu", "cms:/menu")
+        .file(
+            "templates/layouts/esi.html",
+            "<esi:include src=\"/menu\"/><esi:remove>gone</esi:remove><!--esi <i>-->[<esi:include src='/articles/{slug}' onerror=\"continue\"/>]",
+        )
+        .toml("[pages.page]\nroute = \"/news/{slug}\"\nlayout = \"layouts/esi.html\"")
+        .start()
+        .await;
+    site.reader()
+        .get("/news/a")
+        .await
+        .is(200, "MENU <i>[<p>text</p>]");
+}
+
+#[tokio::test]
+async fn a_coding_that_nobody_asked_for_is_undone() {
+    use std::io::Write as _;
+    let deflated = |text: &str| {
+        let mut coder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+        coder.write_all(text.as_bytes()).unwrap();
+        let headers = [
+            ("content-type", "text/html"),
+            ("content-encoding", "deflate"),
+        ];
+        Reply::headed(200, &headers, &coder.finish().unwrap())
+    };
+    let cms = origin()
+        .on("/page", deflated("<p><esi:include src=\"/b\"/></p>"))
+        .on("/b", deflated("B"))
+        .start()
+        .await;
+    let site = site(&cms, "").await;
+    site.reader().get("/page").await.is(200, "<p>B</p>");
 }

@@ -102,10 +102,11 @@ async fn ask(
             }
         }
     };
+    loom.account.settle(id, &settled);
     if include.is_primary {
         decide(loom, &settled);
     }
-    let (content, is_marked) = content(loom, &settled)?;
+    let (content, is_marked) = content(loom, &settled, include.is_primary)?;
     loom.may_hold(content.len())?;
     Ok(Obtained {
         content,
@@ -119,11 +120,7 @@ async fn ask(
 }
 
 /// What is in the slot, and whether it says that it is markup.
-fn content(loom: &Loom, settled: &Settled) -> Result<(Bytes, bool), Missing> {
-    if !settled.outcome.is_whole() {
-        loom.is_incomplete
-            .store(true, std::sync::atomic::Ordering::Relaxed);
-    }
+fn content(loom: &Loom, settled: &Settled, is_primary: bool) -> Result<(Bytes, bool), Missing> {
     match &settled.content {
         Fill::Entry(entry) => match &entry.content {
             Content::Html(parts) => {
@@ -140,7 +137,8 @@ fn content(loom: &Loom, settled: &Settled) -> Result<(Bytes, bool), Missing> {
             _ => Ok((Bytes::new(), false)),
         },
         Fill::NoPage(NoPage::Refused(status), _) => Err(refused(*status)),
-        Fill::NoPage(NoPage::Redirect(..), _) if loom.has_changes() => Ok((Bytes::new(), false)),
+        // that is the page's answer then, with what else there is
+        Fill::NoPage(NoPage::Redirect(..), _) if is_primary => Ok((Bytes::new(), false)),
         Fill::NoPage(NoPage::Redirect(status, _), _) => Err(refused(*status)),
     }
 }

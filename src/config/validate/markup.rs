@@ -15,7 +15,7 @@ use super::{Context, body, forwards, origins};
 use crate::config::diagnose::{Diagnostic, Place};
 use crate::config::file::{self, At, Failed, Undeclared, WhichDocuments, WhichNested};
 use crate::config::read::{Declared, Entry};
-use crate::fragment::source::TargetTemplate;
+use crate::fragment::source::{TargetTemplate, Variable};
 use crate::fragment::{Fragment, FragmentId, Freshness, Limits, OriginId, Priority, Reach, Source};
 use crate::site::markup::{Language, Marked, MarkupSpec, is_public};
 use crate::site::{Address, OriginSpec};
@@ -104,6 +104,23 @@ pub(super) fn is_included(declared: &Declared, index: usize) -> bool {
             ))
 }
 
+/// The fragment that a layout means by an address: as the fragment's `include` has it, or its source.
+pub(super) fn fragment_of(declared: &Declared, src: &str) -> Option<String> {
+    let is_meant = |entry: &&Entry<file::Fragment>| {
+        let Some(written) = &entry.body else {
+            return false;
+        };
+        let of_source = match super::sources::spell(&written.source) {
+            Some(super::sources::Spelled::Http { target, .. }) => Some(target),
+            Some(_) | None => None,
+        };
+        let address = written.include.as_ref().map(|include| include.as_str());
+        address.or(of_source) == Some(src)
+    };
+    let entry = declared.fragments.iter().find(is_meant);
+    entry.map(|entry| entry.name.clone())
+}
+
 pub(super) fn language(written: file::Language) -> Language {
     match written {
         file::Language::Esi => Language::Esi,
@@ -165,7 +182,10 @@ fn patterns(declared: &Declared, cx: &mut Context<'_>) -> Vec<(TargetTemplate, F
             continue;
         };
         match TargetTemplate::parse(written) {
-            Ok(pattern) => patterns.push((pattern, FragmentId(index))),
+            Ok(pattern) => {
+                check_params(entry, written, &pattern, cx);
+                patterns.push((pattern, FragmentId(index)));
+            }
             Err(why) => {
                 let finding = Diagnostic::error("`include` is not a path");
                 cx.report(
@@ -177,6 +197,33 @@ fn patterns(declared: &Declared, cx: &mut Context<'_>) -> Vec<(TargetTemplate, F
         }
     }
     patterns
+}
+
+/// Every parameter of the source must be in the address, which is all that an include tells.
+fn check_params(
+    entry: &Entry<file::Fragment>,
+    written: &At<String>,
+    pattern: &TargetTemplate,
+    cx: &mut Context<'_>,
+) {
+    let Some(fragment) = &entry.body else { return };
+    let target = match super::sources::spell(&fragment.source) {
+        Some(super::sources::Spelled::Http { target, .. }) => TargetTemplate::parse(target),
+        Some(_) | None => return,
+    };
+    let Ok(target) = target else { return };
+    let given: Vec<&Variable> = pattern.variables().collect();
+    let is_param = |variable: &&Variable| matches!(variable, Variable::Param(_));
+    let missing = target.variables().filter(is_param);
+    for variable in missing.filter(|variable| !given.contains(variable)) {
+        let finding = Diagnostic::error(format!("`include` has no `{{{variable}}}`"));
+        cx.report(
+            finding
+                .at(entry.at(written), "not in the address")
+                .also(entry.at(&fragment.source), "the source needs it")
+                .help("an include tells nothing but its address: add it there"),
+        );
+    }
 }
 
 /// The hosts, each of which is an origin: one that is declared, or one of its own.
@@ -193,7 +240,10 @@ fn hosts(
             let finding = Diagnostic::error(format!("`{}` is not a host", **written));
             cx.report(
                 finding
-                    .at(at, "expected a scheme and a host, without a path")
+                    .at(
+                        at,
+                        "expected a scheme and a host, or an address as it is usually written",
+                    )
                     .help("for example `https://widgets.example.com`"),
             );
             continue;
@@ -239,27 +289,35 @@ struct Host {
     /// Scheme and authority, with the port, lower case.
     key: String,
     name: String,
-    /// Where the name is an address, in whatever spelling.
+    /// What the name is, where it is an address.
     address: Option<IpAddr>,
     url: String,
 }
 
+/// A scheme and a host, with a port or without; `None` for everything else, such as an address that is
+/// not spelled as four numbers.
 fn host(written: &str) -> Option<Host> {
-    let url = reqwest::Url::parse(written).ok()?;
-    let is_bare = matches!(url.scheme(), "http" | "https")
-        && url.username().is_empty()
-        && url.password().is_none()
-        && url.path() == "/"
-        && url.query().is_none()
-        && url.fragment().is_none();
-    let uri: Uri = written.parse().ok()?;
-    uri.authority()?;
-    let name = url.host_str()?.to_owned();
+    let uri: Uri = written.trim_end_matches('/').parse().ok()?;
+    let (scheme, authority) = (uri.scheme_str()?, uri.authority()?);
+    let default_port = match scheme {
+        "http" => 80,
+        "https" => 443,
+        _ => return None,
+    };
+    let is_bare = uri.path() == "/" && uri.query().is_none() && !authority.as_str().contains('@');
+    let name = authority.host().to_ascii_lowercase();
     let address = name.trim_matches(['[', ']']).parse().ok();
-    let port = url.port_or_known_default()?;
-    is_bare.then(|| Host {
-        key: format!("{}://{name}:{port}", url.scheme()),
-        url: format!("{}://{name}:{port}", url.scheme()),
+    let last = name.rsplit('.').next().unwrap_or_default();
+    let looks_like_an_address = last.starts_with("0x")
+        || (!last.is_empty() && last.bytes().all(|b| b.is_ascii_digit()))
+        || name.starts_with('[');
+    if !is_bare || name.is_empty() || (looks_like_an_address && address.is_none()) {
+        return None;
+    }
+    let port = authority.port_u16().unwrap_or(default_port);
+    Some(Host {
+        key: format!("{scheme}://{name}:{port}"),
+        url: format!("{scheme}://{name}:{port}"),
         name,
         address,
     })

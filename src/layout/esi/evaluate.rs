@@ -90,7 +90,11 @@ impl Esi {
             Expression::Range(first, last) => self.range(first, last),
             Expression::Variable { name, key, default } => {
                 let key = key.as_deref().map(|key| self.evaluate(key).text());
-                match (self.variable(name, key.as_deref()), default) {
+                let value = self.variable(name, key.as_deref());
+                if !self.spend(weight(&value) as u64 / 256) {
+                    return Value::Undefined;
+                }
+                match (value, default) {
                     (value, Some(default)) if !value.is_there() => self.evaluate(default),
                     (value, _) => value,
                 }
@@ -183,11 +187,7 @@ impl Esi {
 
     /// The value, unless it has grown beyond what a value may be.
     pub(super) fn bounded(&mut self, value: Value) -> Value {
-        let len = match &value {
-            Value::Text(text, _) => text.len(),
-            Value::List(items) => items.len(),
-            Value::Undefined | Value::Bool(_) | Value::Number(_) => 0,
-        };
+        let len = weight(&value);
         match len <= self.limits.value_bytes && self.spend(len as u64 / 256) {
             true => value,
             false => Value::Undefined,

@@ -1,8 +1,10 @@
 use std::sync::Arc;
 
+use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::Esi;
+use super::tokens::{Lexer, Token};
 use crate::layout::markup::{Limits, trial};
 
 const ANSWERS: [(&str, &str); 6] = [
@@ -364,8 +366,56 @@ fn nothing_goes_on_for_ever() {
         "</esi:vars>".repeat(500)
     );
     assert_eq!(run(&deep), "x.");
+    let held = format!("<esi:try><esi:attempt>{}", "0123456789".repeat(500_000));
+    assert!(run(&held).starts_with("FAILED"));
     let parentheses = format!("<esi:vars>$({})</esi:vars>", "(".repeat(1000));
     assert!(run(&parentheses).contains("(("));
+}
+
+/// What is done for a document grows with its length, and with nothing else: some work for each byte,
+/// however many tags begin in it and however it is cut.
+#[test]
+fn a_hostile_document_costs_what_a_plain_one_of_its_length_may() {
+    let long = 1 << 18;
+    for piece in [
+        "<esi:",
+        "<esi:include src=\"",
+        "<esi:vars>",
+        "<esi:vars>$(",
+        "<esi:vars>$(a{",
+        "<!--esi",
+        "<!--",
+        "<![CDATA[",
+        "<",
+        "</esi:",
+        "<esi:a b='",
+        "<esi:choose><esi:when test=\"(1\">",
+        "<esi:remove>",
+        "<esi:foreach collection=\"[1,2]\">",
+    ] {
+        for cut in [1, 1000, long] {
+            let document = piece.repeat(long / piece.len());
+            let mut lexer = Lexer::new(Limits::default().value_bytes);
+            for chunk in document.as_bytes().chunks(cut) {
+                lexer.feed(Bytes::copy_from_slice(chunk));
+            }
+            lexer.finish();
+            let mut tokens = 0;
+            while lexer.next(true) != Token::End {
+                tokens += 1;
+            }
+            let looked_at = lexer.looked_at.get();
+            assert!(
+                tokens <= document.len() + 1,
+                "{piece} in {cut}: {tokens} tokens"
+            );
+            assert!(
+                looked_at <= 32 * document.len(),
+                "{piece} in {cut}: {looked_at} bytes"
+            );
+        }
+        let _ = run(&piece.repeat(long / piece.len()));
+    }
 }
 
 const PARTS: [&str; 40] = [
@@ -437,8 +487,8 @@ proptest! {
     fn any_bytes_are_borne(bytes in prop::collection::vec(any::<u8>(), 0..200), text in document()) {
         let document = [&bytes[..], text.as_bytes(), &bytes[..]].concat();
         let few = Limits { nesting: 3, value_bytes: 64, steps: 50 };
-        run_chunks(&[&document], few);
-        run_chunks(&document.chunks(7).collect::<Vec<_>>(), Limits::default());
+        let _ = run_chunks(&[&document], few);
+        let _ = run_chunks(&document.chunks(7).collect::<Vec<_>>(), Limits::default());
     }
 
     #[test]

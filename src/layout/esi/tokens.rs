@@ -70,6 +70,9 @@ pub(super) struct Lexer {
     opaque: Option<&'static [u8]>,
     is_finished: bool,
     token_max: usize,
+    /// Bytes that were looked at, or copied, to find the ends of tokens.
+    #[cfg(test)]
+    pub(super) looked_at: std::cell::Cell<usize>,
 }
 
 /// How far a token was looked at.
@@ -120,6 +123,8 @@ impl Lexer {
             opaque: None,
             is_finished: false,
             token_max,
+            #[cfg(test)]
+            looked_at: std::cell::Cell::default(),
         }
     }
 
@@ -193,6 +198,7 @@ impl Lexer {
 
     /// Keeps what is in the buffer until more has come.
     fn hold(&mut self, scan: Scan) {
+        self.looks_at(1);
         self.scan = scan;
         self.unfinished = match std::mem::take(&mut self.buffer).try_into_mut() {
             Ok(same) => same,
@@ -267,7 +273,17 @@ impl Lexer {
         }
     }
 
+    #[cfg(test)]
+    fn looks_at(&self, bytes: usize) {
+        self.looked_at.set(self.looked_at.get() + bytes);
+    }
+
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, reason = "only tests count")]
+    fn looks_at(&self, _: usize) {}
+
     fn classify(&self, rest: &[u8], scan: Scan) -> Found {
+        self.looks_at(8);
         match rest[0] {
             b'<' => self.classify_angle(rest, scan),
             b'$' => self.variable(rest, scan),
@@ -278,6 +294,10 @@ impl Lexer {
     }
 
     fn classify_angle(&self, rest: &[u8], scan: Scan) -> Found {
+        // most tags of a page are none of ours
+        if rest.get(1).is_some_and(|second| !b"e/!".contains(second)) {
+            return Found::Text(1);
+        }
         if rest.starts_with(OPEN) {
             return self.tag_end(rest, OPEN.len(), scan);
         }
@@ -319,6 +339,7 @@ impl Lexer {
                 (None, b'"' | b'\'') if scan.after_equals => scan.quote = Some(byte),
                 (None, _) => {}
             }
+            self.looks_at(1);
             if !byte.is_ascii_whitespace() {
                 scan.after_equals = byte == b'=';
             }
@@ -350,6 +371,7 @@ impl Lexer {
             scan.parentheses = 1;
         }
         while let Some(&byte) = rest.get(scan.at) {
+            self.looks_at(1);
             scan.at += 1;
             match (scan.quote, byte) {
                 (Some(quote), _) if byte == quote => scan.quote = None,
