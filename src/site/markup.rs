@@ -24,6 +24,8 @@ impl Language {
     pub fn name(self) -> &'static str {
         match self {
             Self::Esi => "esi",
+            Self::Ssi => "ssi",
+            Self::Tailor => "tailor",
         }
     }
 
