@@ -128,7 +128,8 @@ fn content(loom: &Loom, settled: &Settled) -> Result<(Bytes, bool), Missing> {
         Fill::Nothing => match &settled.outcome {
             Outcome::Omitted(OmitReason::Failed(cause)) => Err(missing(&cause.to_string())),
             // what is given up is not to be fetched elsewhere instead
-            _ => Ok((Bytes::new(), false)),
+            outcome if outcome.cause().is_none() => Ok((Bytes::new(), false)),
+            outcome => Err(missing(&outcome.to_string())),
         },
         Fill::NoPage(NoPage::Refused(status), _) => Err(refused(*status)),
         Fill::NoPage(NoPage::Redirect(status, _), _) => Err(refused(*status)),
