@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -61,7 +62,7 @@ pub struct Site {
     /// Folders that are served.
     pub statics: Vec<StaticFolder>,
     /// What documents in a markup language may include.
-    pub markup: MarkupSpec,
+    pub markup: Arc<MarkupSpec>,
     /// The page that tells readers how the site is, if it has one.
     pub status: Option<StatusSpec>,
     /// What readers are promised.

@@ -95,7 +95,7 @@ const UNDER_WAY: usize = 16;
 struct Loom {
     order: Order,
     account: Account,
-    spec: MarkupSpec,
+    spec: Arc<MarkupSpec>,
     language: Language,
     headers: Vec<(String, String)>,
     cookies: Option<String>,
@@ -120,7 +120,7 @@ pub async fn weave(
     body: BodyStream,
 ) -> Result<Woven, NoHead> {
     let now = composer.clock.now();
-    let spec = edition.site.markup.clone();
+    let spec = Arc::clone(&edition.site.markup);
     let loom = Arc::new(Loom {
         until: now + spec.budget,
         order: Order::of_document(composer, edition, &document),

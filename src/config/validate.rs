@@ -202,7 +202,7 @@ impl Built {
                 .statics
                 .into_iter()
                 .collect::<Option<Vec<_>>>()?,
-            markup: self.markup,
+            markup: Arc::new(self.markup),
             status: self.status,
             slos: self.slos.into_iter().collect::<Option<Vec<_>>>()?,
             debug: self.debug,

@@ -151,9 +151,14 @@ pub(super) async fn answer(
     {
         return weaving.of_copy(copy).await;
     }
+    let patience = patience_at_stop(&answered.headers);
     let mut headers = answered.headers;
     strip_hop_by_hop(&mut headers);
     let body = idle_bounded(answered.body, proxy.idle_timeout).boxed();
+    let body = match patience {
+        Some(patience) => until_stop(body, state.stop.clone(), patience).boxed(),
+        None => body,
+    };
     weaving.answer(status, headers, body).await
 }
 

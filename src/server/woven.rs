@@ -284,7 +284,8 @@ fn can_hold_markup(headers: &HeaderMap) -> bool {
     };
     let value = String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase();
     let media_type = value.split(';').next().unwrap_or_default().trim();
-    media_type.starts_with("text/")
+    // what comes event by event is for a program, and never ends
+    (media_type.starts_with("text/") && media_type != "text/event-stream")
         || matches!(media_type, "application/xml" | "application/json")
         || media_type.ends_with("+xml")
 }

@@ -134,7 +134,8 @@ fn content(loom: &Loom, settled: &Settled, is_primary: bool) -> Result<(Bytes, b
         Fill::Nothing => match &settled.outcome {
             Outcome::Omitted(OmitReason::Failed(cause)) => Err(missing(&cause.to_string())),
             // what is given up is not to be fetched elsewhere instead
-            _ => Ok((Bytes::new(), false)),
+            outcome if outcome.cause().is_none() => Ok((Bytes::new(), false)),
+            outcome => Err(missing(&outcome.to_string())),
         },
         Fill::NoPage(NoPage::Refused(status), _) => Err(refused(*status)),
         // that is the page's answer then, with what else there is

@@ -200,12 +200,9 @@ impl Parser<'_> {
             b'$' => self.deeper(Self::variable),
             b'-' => {
                 self.take("-");
-                match self.number()? {
-                    Expression::Number(number) => Some(Expression::Number(-number)),
-                    _ => None,
-                }
+                self.digits().map(|number| Expression::Number(-number))
             }
-            b'0'..=b'9' => self.number(),
+            b'0'..=b'9' => self.digits().map(Expression::Number),
             _ => self.word(),
         }
     }
@@ -222,13 +219,13 @@ impl Parser<'_> {
         Some(Expression::Bool(value))
     }
 
-    fn number(&mut self) -> Option<Expression> {
+    fn digits(&mut self) -> Option<i64> {
         self.blank();
         let is_digit = |c: char| c.is_ascii_digit();
         let end = self.rest.find(|c| !is_digit(c)).unwrap_or(self.rest.len());
         let number = self.rest[..end].parse().ok()?;
         self.rest = &self.rest[end..];
-        Some(Expression::Number(number))
+        Some(number)
     }
 
     /// Text in quotes; a backslash takes the meaning from what follows.

@@ -64,7 +64,9 @@ pub(super) fn call(name: &str, arguments: &[Value], unix_seconds: i64) -> Option
 fn length(value: &Value) -> Value {
     let length = match value {
         Value::List(items) => items.len(),
-        _ => value.text().chars().count(),
+        Value::Undefined | Value::Bool(_) | Value::Number(_) | Value::Text(..) => {
+            value.text().chars().count()
+        }
     };
     Value::Number(i64::try_from(length).unwrap_or(i64::MAX))
 }
@@ -129,7 +131,7 @@ fn joined(value: &Value, by: Option<&Value>, author: Author) -> Value {
             let texts: Vec<String> = items.iter().map(Value::text).collect();
             Value::Text(texts.join(&by), author)
         }
-        _ => value.clone(),
+        Value::Undefined | Value::Bool(_) | Value::Number(_) | Value::Text(..) => value.clone(),
     }
 }
 
