@@ -441,7 +441,7 @@ async fn nothing_is_told_of_the_document_as_if_it_were_the_page() {
         .start()
         .await;
     let site = site(&cms, "documents = \"marked\"").await;
-    let asks = [("if-none-match", "\"1\""), ("range", "bytes=0-1"), ()];
+    let asks = [("if-none-match", "\"1\""), ("range", "bytes=0-1")];
     let page = site.reader().get_with("/page", &asks).await;
     page.is(200, "B");
     for gone in [
