@@ -27,6 +27,7 @@ mod memory;
 pub mod newer;
 pub mod purge;
 pub mod shared;
+pub mod surrogate;
 
 pub use entry::{Content, Entry, Head, Ingredient, Validators};
 pub use freshness::State;

@@ -39,6 +39,7 @@ pub mod reuse;
 mod slot;
 mod snapshot;
 mod story;
+pub mod weave;
 
 pub use assemble::{BodyCoding, PageBody};
 pub use flight::FlightCounts;

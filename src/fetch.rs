@@ -37,6 +37,7 @@ mod exchange;
 mod guards;
 mod health;
 pub mod http;
+pub mod inflate;
 mod latency;
 pub(crate) mod limiter;
 pub mod origin;

@@ -8,8 +8,12 @@ use bytes::Bytes;
 
 pub mod deferral;
 pub mod error;
+pub mod esi;
 pub mod html;
+pub mod markup;
 pub mod parts;
+pub mod ssi;
+pub mod tailor;
 
 pub use deferral::Deferral;
 pub use error::LayoutError;

@@ -35,6 +35,10 @@
 //! 7. When the body ends, or the reader leaves, the [`PageReport`](report::PageReport) goes to the
 //!    observers.
 //!
+//! A document in a markup language takes another way: [`server`] passes its request through, and
+//! [`compose::weave`] drives the language's machine over the answer as it streams. Each include is found
+//! out to be a fragment, and filled as a slot by the same chain.
+//!
 //! Beside the path, ten times a second, the [governor](degradation::governor) reads what was counted and
 //! how long work waited, lets the [law](degradation::law) decide, and publishes the next mode; and the
 //! [doors](fetch) to the origins look at what each block's requests have come to.
@@ -60,6 +64,8 @@
 //! - What is one reader's own stays in memory, under that reader's key.
 //! - Only [`clock`] reads the time, only [`fetch::origin`] is a server's way to the network, and only
 //!   files whose module doc says *shell* touch anything else outside.
+//! - What a document says leads to no host and no port that the site has not declared, and what it
+//!   includes is read as markup only where that is declared.
 //! - Operators are above the law, by switches that have an owner, a reason and an end. A switch is in
 //!   force before anything else is done about it, and none takes the core off a page.
 //!
@@ -74,6 +80,8 @@
 //! | Page, Route | a composable page; the pattern that leads to it | view, endpoint |
 //! | Layout, Segment, Slot | parsed template; literal or hole; the hole | skeleton |
 //! | Part | a named piece of a fragment that another slot shows, such as its `<head>` lines | |
+//! | Document, Machine | what an origin answers in a markup language; what reads that language as it arrives ([`layout::markup`]) | template |
+//! | Include | what a document asks to have inserted: one of the fragments, or one on the terms of `[markup]` | edge include |
 //! | Fragment | an independently obtained piece: core, essential or optional | widget, component |
 //! | List, Item | a fragment whose answer names others; one of those, obtained apart as another fragment | collection, loop |
 //! | Source, Origin | where a fragment is declared to come from; the named service that answers | backend, upstream |

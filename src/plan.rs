@@ -254,6 +254,40 @@ pub fn serve_item(
     }
 }
 
+/// What an include of a document will do: it is asked for as `request`, and settled at `until`.
+pub fn include(
+    site: &Site,
+    id: FragmentId,
+    request: Arc<SourceRequest>,
+    facts: &Facts,
+    (level, overrides): (Level, &Overrides),
+    now: Instant,
+    until: Instant,
+) -> Action {
+    let fragment = site.fragment(id);
+    let terms = Terms {
+        site,
+        facts,
+        level,
+        overrides,
+    };
+    let mut siblings = Vec::new();
+    add_siblings(&terms, fragment, false, &mut siblings);
+    let serve = Serve {
+        source_deadline: until.min(now + fragment.timeout),
+        deadline: until,
+        own_request: Some(request),
+        siblings,
+    };
+    let is_off = overrides.is_off(&fragment.name);
+    match fragment.priority {
+        Priority::Core | Priority::Essential if is_off => Action::StandIn(serve),
+        Priority::Optional(_) if is_off => Action::Omit(OmitReason::Switched),
+        Priority::Optional(_) if terms.sheds(id, fragment) => Action::Omit(OmitReason::Shed(level)),
+        Priority::Core | Priority::Essential | Priority::Optional(_) => Action::Serve(serve),
+    }
+}
+
 /// The longest that a slot of this page waits for this fragment's own source.
 pub fn slot_time(page: &Page, fragment: &Fragment) -> Duration {
     fragment.timeout.min(page_time(page, fragment))

@@ -43,6 +43,7 @@ mod page;
 mod proxy;
 mod reader;
 mod status;
+mod woven;
 
 pub use in_flight::InFlight;
 pub use status::Noticed;

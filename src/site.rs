@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,6 +27,7 @@ pub mod debug;
 pub mod degradation;
 pub mod fit;
 pub mod governed;
+pub mod markup;
 pub mod origin;
 pub mod page;
 pub mod peers;
@@ -39,6 +41,7 @@ pub use availability::Availability;
 pub use crawlers::{Crawlers, ForCrawlers};
 pub use debug::{DebugRefused, DebugSecret};
 pub use degradation::{DegradationSpec, LawSpec, Mode, RehearseToken};
+pub use markup::MarkupSpec;
 pub use origin::{
     Address, BreakerPolicy, Connections, HealthCheck, OriginSpec, ReplicaSpec, RetryPolicy, Role,
 };
@@ -65,6 +68,8 @@ pub struct Site {
     pub proxies: Vec<Proxy>,
     /// Folders that are served.
     pub statics: Vec<StaticFolder>,
+    /// What documents in a markup language may include.
+    pub markup: Arc<MarkupSpec>,
     /// The page that tells readers how the site is, if it has one.
     pub status: Option<StatusSpec>,
     /// What readers are promised.
@@ -140,6 +145,8 @@ pub struct Proxy {
     pub timeout: Duration,
     /// Largest silence within the answer, and on a WebSocket.
     pub idle_timeout: Duration,
+    /// The language that its documents are in.
+    pub markup: Option<markup::Language>,
 }
 
 /// `[[static]]`: a folder that is served.

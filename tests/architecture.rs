@@ -55,6 +55,8 @@ const PURE: &[&str] = &[
     "cache/newer.rs",
     "cache/purge.rs",
     "cache/shared/breaker.rs",
+    "cache/surrogate.rs",
+    "compose/weave/address.rs",
     "cache/shared/keys.rs",
     "cache/shared/queue.rs",
     "cache/shared/stamp.rs",

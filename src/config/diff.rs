@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::values::{show_duration, show_size};
 use crate::degradation::switches::schedule::{Schedule, When};
 use crate::fragment::{Fragment, Rung, RungKind, Source};
+use crate::site::markup::Language;
 use crate::site::{
     BreakerPolicy, OriginSpec, Page, Proxy, RetryPolicy, Role, Site, SloSpec, StaticFolder,
 };
@@ -169,6 +170,7 @@ fn site(old: &Site, new: &Site, lines: &mut Lines) {
     changes.flag("not_found_page", &old.not_found_page, &new.not_found_page);
     changes.flag("status page", &old.status, &new.status);
     changes.flag("debug_secret", &old.debug, &new.debug);
+    changes.flag("markup", &old.markup, &new.markup);
     let (a, b) = (&old.limits, &new.limits);
     changes.value("template_fuel", a.template_fuel, b.template_fuel);
     let size = |bytes: usize| show_size(bytes as u64);
@@ -426,4 +428,6 @@ fn proxy((old_site, old): (&Site, &Proxy), (new_site, new): (&Site, &Proxy), out
     out.value("path", path(old), path(new));
     out.time("timeout", old.timeout, new.timeout);
     out.time("idle_timeout", old.idle_timeout, new.idle_timeout);
+    let markup = |proxy: &Proxy| proxy.markup.map_or("none", Language::name);
+    out.value("markup", markup(old), markup(new));
 }

@@ -13,6 +13,7 @@ mod at;
 mod degradation;
 mod entries;
 mod laws;
+mod markup;
 mod origins;
 mod page_cache;
 mod records;
@@ -27,6 +28,7 @@ pub use at::At;
 pub use degradation::{Degradation, LadderStep, LawName, Mode};
 pub use entries::{Fragment, Page, Proxy, Static};
 pub use laws::{Constant, Constants, Tunable};
+pub use markup::{Failed, Language, Markup, Undeclared, WhichDocuments, WhichNested};
 pub use origins::{Breaker, Health, Origin, Replica, Retry, Role};
 pub use page_cache::PageCache;
 pub use records::{AccessLog, ClientShown, LineFormat, Log, Recent};
@@ -65,6 +67,8 @@ pub struct File {
     pub degradation: Degradation,
     /// Limits that hold for the whole site.
     pub limits: Limits,
+    /// What documents in a markup language may include.
+    pub markup: Markup,
     /// A page for readers that says what works and what is reduced.
     pub status: Status,
     /// Named services that answer for fragments.

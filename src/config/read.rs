@@ -22,7 +22,7 @@ mod include;
 pub(super) mod syntax;
 
 /// What only the main file may hold.
-const MAIN_ONLY: [&str; 9] = [
+const MAIN_ONLY: [&str; 10] = [
     "include",
     "server",
     "admin",
@@ -31,6 +31,7 @@ const MAIN_ONLY: [&str; 9] = [
     "site",
     "degradation",
     "limits",
+    "markup",
     "status",
 ];
 
@@ -72,6 +73,7 @@ pub(super) struct Declared {
     /// Whether nothing had to be taken out of the ladder.
     pub(super) ladder_is_whole: bool,
     pub(super) limits: file::Limits,
+    pub(super) markup: file::Markup,
     pub(super) status: file::Status,
     pub(super) origins: Vec<Entry<file::Origin>>,
     pub(super) fragments: Vec<Entry<file::Fragment>>,
@@ -162,6 +164,7 @@ fn empty(main: FileId) -> Declared {
         degradation: file::Degradation::default(),
         ladder_is_whole: true,
         limits: file::Limits::default(),
+        markup: file::Markup::default(),
         status: file::Status::default(),
         origins: Vec::new(),
         fragments: Vec::new(),
@@ -226,6 +229,7 @@ impl Merge<'_> {
             self.declared.degradation = self.one(take("degradation"));
             self.declared.ladder_is_whole = !removed.touches("degradation", "ladder");
             self.declared.limits = self.one(take("limits"));
+            self.declared.markup = self.one(take("markup"));
             self.declared.status = self.one(take("status"));
         }
         let includes = take("include")

@@ -17,8 +17,8 @@ use super::read::{Declared, Entry};
 use crate::degradation::{Ladder, Step};
 use crate::fragment::{Fragment, SourceRequest};
 use crate::site::{
-    DebugSecret, DegradationSpec, OriginSpec, Page, ServerSettings, Site, SloSpec, StatusSpec,
-    Wants,
+    DebugSecret, DegradationSpec, MarkupSpec, OriginSpec, Page, ServerSettings, Site, SloSpec,
+    StatusSpec, Wants,
 };
 
 mod assets;
@@ -30,6 +30,7 @@ mod fragments;
 mod ladder;
 mod links;
 mod lists;
+mod markup;
 mod names;
 mod origins;
 mod page_cache;
@@ -108,6 +109,7 @@ pub(super) fn validate(
     usage::check_lazy(declared, &pages, &links, cx);
     usage::note_what_pages_vary_with(&mut pages, &fragments, &links);
     let routes = routes::routes(declared, &origin_names, cx);
+    let markup = markup::markup(declared, &origin_names, &mut origins, &mut fragments, cx);
     let status = status::status(declared, &fragment_names, cx);
     let ladder = ladder::declared(declared, &fragment_names, cx);
     let slos = slo::slos(&declared.slos, &page_names, cx);
@@ -130,6 +132,7 @@ pub(super) fn validate(
         site,
         ladder,
         degradation,
+        markup,
         status,
         slos,
         debug: debug.flatten(),
@@ -172,6 +175,7 @@ struct Built {
     /// As it is declared.
     ladder: Option<Vec<Step>>,
     degradation: Option<DegradationSpec>,
+    markup: MarkupSpec,
     status: Option<StatusSpec>,
     slos: Vec<Option<SloSpec>>,
     debug: Option<DebugSecret>,
@@ -200,6 +204,7 @@ impl Built {
                 .statics
                 .into_iter()
                 .collect::<Option<Vec<_>>>()?,
+            markup: Arc::new(self.markup),
             status: self.status,
             slos: self.slos.into_iter().collect::<Option<Vec<_>>>()?,
             debug: self.debug,

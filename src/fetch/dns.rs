@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
+use crate::site::markup::is_public;
 
 mod known;
 
@@ -113,6 +114,23 @@ impl Resolver {
                 let turn = names.get_mut(name).map(|entry| entry.known.next());
                 Ok(turn.unwrap_or(found))
             }
+        }
+    }
+}
+
+/// The same for hosts that documents name: addresses of this machine and of private networks are as if
+/// they were not there, so that nothing is connected to but what was looked at.
+#[derive(Clone)]
+pub struct PublicOnly(pub Resolver);
+
+impl PublicOnly {
+    /// The public addresses of a name.
+    pub async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, NameError> {
+        let mut addresses = self.0.addresses(name).await?;
+        addresses.retain(|address| is_public(*address));
+        match addresses.is_empty() {
+            true => Err(failed(name, "it has only addresses of a private network")),
+            false => Ok(addresses),
         }
     }
 }

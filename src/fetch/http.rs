@@ -20,7 +20,7 @@ use reqwest::{Body, Certificate, Client, ClientBuilder, Request, Response, Url};
 use crate::report::Cause;
 use crate::site::{Address, OriginSpec, ReplicaSpec};
 
-use super::dns::Resolver;
+use super::dns::{PublicOnly, Resolver};
 use super::origin::{Duplex, Origin, OriginRequest, OriginResponse};
 
 /// All requests to a replica share one HTTP/2 connection: it is pinged this often, also while it is
@@ -142,6 +142,10 @@ fn client(
         .pool_idle_timeout(spec.connections.idle_timeout)
         .pool_max_idle_per_host(spec.connections.idle_max)
         .user_agent(concat!("marbre/", env!("CARGO_PKG_VERSION")));
+    let client = match spec.connections.public_only {
+        true => client.dns_resolver(PublicOnly(resolver.clone())),
+        false => client,
+    };
     let client = match socket {
         Some(path) => client.unix_socket(path),
         None => client,
@@ -178,6 +182,20 @@ impl Resolve for Resolver {
         let found = async move {
             let addresses = resolver.addresses(name.as_str()).await?;
             // port 0: the one of the URL
+            let addresses = addresses
+                .into_iter()
+                .map(|address| SocketAddr::new(address, 0));
+            Ok(Box::new(addresses) as Addrs)
+        };
+        found.boxed()
+    }
+}
+
+impl Resolve for PublicOnly {
+    fn resolve(&self, name: Name) -> Resolving {
+        let resolver = self.clone();
+        let found = async move {
+            let addresses = resolver.addresses(name.as_str()).await?;
             let addresses = addresses
                 .into_iter()
                 .map(|address| SocketAddr::new(address, 0));

@@ -95,6 +95,7 @@ impl Gate {
                 http2: false,
                 ca: None,
                 dns_ttl: Duration::from_secs(30),
+                public_only: false,
             },
             breaker,
             retry: RetryPolicy {

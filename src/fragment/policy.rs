@@ -69,3 +69,23 @@ pub struct Limits {
     /// What the HTML must hold, each of them, to be used: what an error page that says 200 lacks.
     pub must_contain: Vec<String>,
 }
+
+/// Stands for every media type among those that are accepted. No declaration can say it.
+const ANY_TYPE: &str = "*/*";
+
+impl Limits {
+    /// For what is taken as it is, whatever it is, up to a size.
+    pub fn anything(size_max: usize) -> Self {
+        Self {
+            size_max,
+            accept: vec![ANY_TYPE.to_owned()],
+            size_min: 0,
+            must_contain: Vec::new(),
+        }
+    }
+
+    /// Whether an answer is taken as it is: empty, of any type, in any character set.
+    pub fn take_anything(&self) -> bool {
+        self.accept.iter().any(|accept| accept == ANY_TYPE)
+    }
+}

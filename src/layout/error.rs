@@ -41,6 +41,21 @@ pub enum Problem {
     /// An attribute whose value is missing or not quoted properly.
     #[error("`{0}` needs a quoted value")]
     BadValue(String),
+    /// An ESI element that depends on the request.
+    #[error("`esi:{0}` depends on the request, and a layout is the same for all")]
+    NotFixed(String),
+    /// `<esi:include>` without `src`.
+    #[error("this `<esi:include>` has no `src`")]
+    NoSource,
+    /// `<esi:include alt>`.
+    #[error("an `<esi:include>` of a layout has no `alt`")]
+    Alternative,
+    /// `<esi:include>` of an address that no fragment has.
+    #[error("no fragment has the address `{0}`")]
+    NobodyDeclares(String),
+    /// `<esi:remove>` without its end.
+    #[error("this `<esi:remove>` has no `</esi:remove>`")]
+    UnclosedRemove,
 }
 
 impl Problem {
@@ -59,6 +74,15 @@ impl Problem {
             }
             Self::DuplicateAttribute(_) => "keep one of the two",
             Self::BadValue(_) => "write it as `name=\"value\"`",
+            Self::NotFixed(_) => {
+                "let an origin answer with this document, through a `[[proxy]]` with `markup = \"esi\"`, or choose by the fragment's own source"
+            }
+            Self::NoSource => "write `<esi:include src=\"/path\"/>` with the address of a fragment",
+            Self::Alternative => "declare it as `fallback` of the fragment",
+            Self::NobodyDeclares(_) => {
+                "write the path of a fragment's `source`, with its `{name}`s, or give the fragment `include = \"…\"`"
+            }
+            Self::UnclosedRemove => "close it",
         }
     }
 }

@@ -18,6 +18,7 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::sync::{Notify, watch};
@@ -26,12 +27,15 @@ use tokio_util::io::InspectReader;
 use tokio_util::sync::CancellationToken;
 
 use crate::compose::Edition;
+use crate::compose::weave::document::Kept;
+use crate::fetch::inflate;
 use crate::fetch::origin::{BodyStream, Duplex, OriginRequest, OriginResponse};
 use crate::report::Cause;
 use crate::site::Proxy;
 
 use super::accept::Who;
 use super::debug::DEBUG;
+use super::woven::Weaving;
 use super::{ServerState, error_page};
 
 /// A stopping server waits no longer for an answer that has fallen silent and that may have no end.
@@ -76,15 +80,25 @@ pub(super) async fn answer(
         fault: Arc::clone(&fault),
         turn,
     };
-    let sent = forward(
+    let (head, body) = request.into_parts();
+    let mut sent = forward(
         state,
         who,
         proxy,
         params,
-        request,
+        (head.clone(), body),
         protocol.as_ref(),
         upload,
     );
+    let weaving = match protocol {
+        None => Weaving::of(state, who, &edition, proxy, &head, &mut sent),
+        Some(_) => None,
+    };
+    let fresh = weaving.as_ref().and_then(|weaving| weaving.copy(false));
+    let weaving = match (weaving, fresh) {
+        (Some(weaving), Some(fresh)) => return weaving.of_copy(fresh).await,
+        (weaving, _) => weaving,
+    };
     let answered = tokio::select! {
         answered = edition.fetcher.pass(proxy.origin, sent) => answered,
         () = origin_overdue(turns, proxy.timeout) => Err(Cause::Timeout),
@@ -95,7 +109,12 @@ pub(super) async fn answer(
         Err(_) if let Some((status, text)) = fault.get() => {
             return error_page::plain(&edition.site, *status, text);
         }
-        Err(cause) => return failed(state, &edition, proxy, &cause),
+        Err(cause) => {
+            return match with_copy(weaving) {
+                Some((weaving, copy)) => weaving.of_copy(copy).await,
+                None => failed(state, &edition, proxy, &cause),
+            };
+        }
     };
     if answered.status == StatusCode::SWITCHING_PROTOCOLS && reader.is_none() {
         let cause = Cause::Transport("it changed the protocol unasked".to_owned());
@@ -119,7 +138,35 @@ pub(super) async fn answer(
             }
         });
     }
-    back(answered, protocol, proxy.idle_timeout, &state.stop)
+    let Some(weaving) = weaving else {
+        return back(answered, protocol, proxy.idle_timeout, &state.stop);
+    };
+    answered.body = inflate::undone(&mut answered.headers, answered.body);
+    let status = answered.status;
+    if !weaving.takes(status, &answered.headers) {
+        return back(answered, protocol, proxy.idle_timeout, &state.stop);
+    }
+    if status.is_server_error()
+        && let Some(copy) = weaving.copy(true)
+    {
+        return weaving.of_copy(copy).await;
+    }
+    let patience = patience_at_stop(&answered.headers);
+    let mut headers = answered.headers;
+    strip_hop_by_hop(&mut headers);
+    let body = idle_bounded(answered.body, proxy.idle_timeout).boxed();
+    let body = match patience {
+        Some(patience) => until_stop(body, state.stop.clone(), patience).boxed(),
+        None => body,
+    };
+    weaving.answer(status, headers, body).await
+}
+
+/// The copy that stands in for an origin that does not answer.
+fn with_copy(weaving: Option<Weaving<'_>>) -> Option<(Weaving<'_>, Kept)> {
+    let weaving = weaving?;
+    let copy = weaving.copy(true)?;
+    Some((weaving, copy))
 }
 
 /// Passes everything both ways until either side ends it, or both have been silent for so long.
@@ -195,11 +242,10 @@ fn forward(
     who: &Who,
     proxy: &Proxy,
     params: &[(String, String)],
-    request: Request<Body>,
+    (parts, body): (Parts, Body),
     protocol: Option<&HeaderValue>,
     upload: Upload,
 ) -> OriginRequest {
-    let (parts, body) = request.into_parts();
     let mut headers = parts.headers;
     strip_hop_by_hop(&mut headers);
     // HTTP/2 may send each cookie by itself, HTTP/1.1 may not (RFC 9113, 8.2.3)

@@ -106,6 +106,8 @@ pub struct Connections {
     pub ca: Option<Bytes>,
     /// How long the addresses of a name are good before they are looked up again.
     pub dns_ttl: Duration,
+    /// Whether no address of this machine or of a private network is connected to.
+    pub public_only: bool,
 }
 
 /// When an origin is not worth asking.

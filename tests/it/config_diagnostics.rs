@@ -176,6 +176,9 @@ wrong! {
     addresses: Newsroom::and("[server]\nlisten = \"localhost:8080\"\n[admin]\nlisten = \":8081\"");
     admin_without_token: Newsroom::and("[admin]\nlisten = \"0.0.0.0:8081\"");
     admin_on_the_readers_address: Newsroom::and("[admin]\nlisten = \"127.0.0.1:8080\"");
+    markup_of_another_kind: Newsroom::and("[markup]\ndepth = 99\nundeclared = \"drop\"\nnested = true\n[[proxy]]\nroute = \"/x/{*rest}\"\norigin = \"cms\"\nmarkup = \"php\"");
+    markup_that_cannot_be: Newsroom::and("[markup]\npriority = \"core\"\nforward_headers = [\"cookie\", \"a b\"]\nhosts = [\"http://10.0.0.1\", \"http://[::ffff:127.0.0.1]\", \"http://2130706433\", \"http://x/y\"]\n[fragments.i]\npriority = 3\nsource = \"cms:/i/{slug}\"\ninclude = \"/i/{x}\"\n[fragments.j]\npriority = 3\nsource = \"cms:/j\"\ninclude = \"/j/{x\"");
+    esi_of_a_layout: Newsroom::new(GOOD).file("templates/layouts/article.html", "<fragment name=\"article\"/><esi:include src=\"/slideshows/{slug}?size={device}\"/>\n<esi:vars>$(HTTP_HOST)</esi:vars>\n<esi:include src=\"/none\"/><esi:remove>");
     tokens_are_never_shown: Newsroom::and("[admin]\nlisten = \"9999\"\ntoken = \"s3cret with spaces\" # s3cret\nx = 1").env("T", "s3cret");
     shared_stores_that_cannot_be: Newsroom::and("[shared]\nvalkey = \"http://me:s3cret@cache\"");
     shared_prefix: Newsroom::and("[shared]\nvalkey = \"redis://cache:6379\"\nprefix = \"le marbre!\"");

@@ -16,8 +16,10 @@ use tokio::time::sleep;
 
 use crate::cache::beyond::{DISK_TIME, Turn};
 use crate::cache::freshness::{CacheControl, delta_seconds, initial_age, parse_date};
+use crate::cache::surrogate::Surrogate;
 use crate::cache::{Entry, Head, State, Validators, entry};
 use crate::clock::{Instant, Moment};
+use crate::compose::weave::TTL;
 use crate::compose::{Composer, Order, hints};
 use crate::degradation::Job;
 use crate::fetch::{self, Answer, Ask, Content, Expect, Fetched, Terms, WithoutContent};
@@ -41,6 +43,12 @@ static CORE_HEADERS: [HeaderName; 4] = [
 /// The same where there is no page: a redirect may set the cookie that ends it, and a refusal says
 /// what would be accepted.
 static VERDICT_HEADERS: [HeaderName; 2] = [SET_COOKIE, WWW_AUTHENTICATE];
+
+/// What an answer says of the markup in it, for whoever includes it.
+static MARKS: [HeaderName; 2] = [
+    HeaderName::from_static("surrogate-control"),
+    HeaderName::from_static("edge-control"),
+];
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
@@ -190,6 +198,7 @@ async fn land(
     let fragment = order.edition.site.fragment(id);
     let Content { headers, body } = content;
     let mut answer = Answered::new(order, fragment, &headers, began);
+    answer.lives_as_told(request);
     let html = match &fragment.list {
         None => {
             let job = Job::Render(&fragment.name);
@@ -221,8 +230,14 @@ async fn land(
         };
     };
     check_content(fragment, &html)?;
-    let parts = Parts::split(html);
-    if parts.is_empty() {
+    let parts = match fragment.limits.take_anything() {
+        true => Parts {
+            main: html,
+            named: Vec::new(),
+        },
+        false => Parts::split(html),
+    };
+    if parts.is_empty() && !fragment.limits.take_anything() {
         return Err(Cause::Empty);
     }
     Ok(answer.store(order, Arc::clone(request), entry::Content::Html(parts)))
@@ -272,6 +287,10 @@ impl<'f> Answered<'f> {
         let date = text(DATE).and_then(parse_date);
         let wall = clock.wall(now);
         let says = cache_control(headers).or_expires(text(EXPIRES), date.unwrap_or(wall));
+        let says = match fragment.limits.take_anything() {
+            true => Surrogate::of(headers).over(says),
+            false => says,
+        };
         let shared = is_shared(headers, &says);
         // where the site declares a ttl it knows better than a framework's habit of saying no-store
         let undeclared = says.no_store && fragment.freshness.ttl.is_none();
@@ -299,6 +318,17 @@ impl<'f> Answered<'f> {
             began: clock.moment(began),
             shared: shared && !undeclared,
             missing: (0, 0),
+        }
+    }
+
+    /// A document may say how long what it includes is good, unless nobody is to keep it.
+    fn lives_as_told(&mut self, request: &SourceRequest) {
+        let told = request.params.iter().find(|(name, _)| name == TTL);
+        if let Some((_, ttl)) = told
+            && self.fragment.limits.take_anything()
+            && !self.entry.says.no_store
+        {
+            self.entry.says.max_age = delta_seconds(ttl);
         }
     }
 
@@ -491,6 +521,10 @@ async fn ask(
     let json = fragment.takes_json();
     let without_content = match fragment.priority {
         Priority::Core => WithoutContent::Verdict,
+        // a document says itself what is to become of an include that fails
+        Priority::Essential | Priority::Optional(_) if fragment.limits.take_anything() => {
+            WithoutContent::Blank
+        }
         Priority::Essential => WithoutContent::Failure,
         Priority::Optional(_) => WithoutContent::Absence,
     };
@@ -581,9 +615,11 @@ pub(in crate::compose) fn head(fragment: &Fragment, headers: &HeaderMap) -> Head
         // what is said of JSON says nothing of the page
         return match fragment.takes_json() {
             true => Head::default(),
-            false => Head {
-                headers: hints::only(headers),
-            },
+            false => {
+                let Head { headers: mut said } = picked(&MARKS, headers);
+                said.extend(hints::only(headers));
+                Head { headers: said }
+            }
         };
     }
     let says_of_page: &[HeaderName] = if fragment.takes_json() {

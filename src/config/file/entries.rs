@@ -4,7 +4,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{At, ByteSize, Priority, TimeSpan};
+use super::{At, ByteSize, Language, Priority, TimeSpan};
 
 /// An independently obtained piece of pages.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -100,6 +100,10 @@ pub struct Fragment {
     #[serde(default)]
     #[schemars(example = ["session"])]
     pub forward_cookies: Vec<At<String>>,
+    /// The path and query by which documents in a markup language include it, with `{name}` for what its
+    /// source takes from them; those of its source if absent.
+    #[schemars(pattern("^/"), example = &"/esi/slideshow/{slug}")]
+    pub include: Option<At<String>>,
 }
 
 /// A composable page.
@@ -155,6 +159,8 @@ pub struct Proxy {
     #[serde(default = "one_minute")]
     #[schemars(extend("x-range" = ["1ms", "1d"]))]
     pub idle_timeout: At<TimeSpan>,
+    /// The markup language that its HTML is in: includes are put in on the way.
+    pub markup: Option<At<Language>>,
 }
 
 /// A folder that is served.

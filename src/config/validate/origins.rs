@@ -48,7 +48,7 @@ pub(super) fn origins(
         .collect()
 }
 
-fn origin(
+pub(super) fn origin(
     entry: &Entry<file::Origin>,
     origin: &file::Origin,
     names: &Names,
@@ -104,6 +104,7 @@ fn origin(
             http2: *origin.http2,
             ca: ca?,
             dns_ttl: origin.dns_ttl.0,
+            public_only: false,
         },
         breaker: breaker(entry, &origin.breaker, cx),
         retry: RetryPolicy {

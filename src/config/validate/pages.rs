@@ -7,7 +7,7 @@ use bytes::Bytes;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::names::Names;
-use super::{Context, assets, body, degradation, lists, page_cache, patterns, settings};
+use super::{Context, assets, body, degradation, lists, markup, page_cache, patterns, settings};
 use crate::config::diagnose::{Diagnostic, FileId, Place};
 use crate::config::file;
 use crate::config::read::{Declared, Entry};
@@ -48,7 +48,10 @@ fn page(
     }
     let file = cx.found.add_file(assets::shown(&written.layout, cx), &text);
     let text = Bytes::from(text);
-    let mut layout = match layout::html::parse(&text) {
+    let named = |src: &str| markup::fragment_of(declared, src);
+    let parsed = layout::html::parse(&text)
+        .and_then(|layout| layout::esi::fixed::with_includes(&text, layout, &named));
+    let mut layout = match parsed {
         Ok(layout) => layout,
         Err(errors) => {
             for error in errors {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use http::HeaderValue;
 
 use super::names::Names;
-use super::{Context, body, patterns, settings};
+use super::{Context, body, markup, patterns, settings};
 use crate::config::diagnose::{Diagnostic, Place};
 use crate::config::file;
 use crate::config::files::{Files, Unreadable};
@@ -238,6 +238,10 @@ fn proxy(
         path: proxy.path.as_ref().map(|path| path.to_string()),
         timeout: proxy.timeout.0,
         idle_timeout: proxy.idle_timeout.0,
+        markup: proxy
+            .markup
+            .as_ref()
+            .map(|language| markup::language(**language)),
     })
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::links::Links;
-use super::{Context, body, lists, page_cache, patterns, sources};
+use super::{Context, body, lists, markup, page_cache, patterns, sources};
 use crate::config::diagnose::Diagnostic;
 use crate::config::read::Declared;
 use crate::config::values;
@@ -161,7 +161,7 @@ pub(super) fn warn_unused(
         .flat_map(|member| links.reach(member.fragment.index()))
         .collect();
     for (i, entry) in declared.fragments.iter().enumerate() {
-        if !used.contains(&i) {
+        if !used.contains(&i) && !markup::is_included(declared, i) {
             cx.report(
                 Diagnostic::warning(format!("fragment `{}` is never used", entry.name)).at(
                     entry.place.clone(),

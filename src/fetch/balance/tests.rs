@@ -40,6 +40,7 @@ fn spec(replicas: &[(u8, Role)]) -> OriginSpec {
             http2: false,
             ca: None,
             dns_ttl: ms(1000),
+            public_only: false,
         },
         breaker: BreakerPolicy {
             enabled: true,

@@ -1,0 +1,918 @@
+//! ESI 1.0 (W3C note of 4 August 2001), and what Akamai and Fastly have added: a [`Machine`]. Owns what
+//! each element does; [tokens], [expressions](expression) and what they are [worth](evaluate) are its
+//! parts.
+//!
+//! Elements that are broken, or that do not exist, vanish: no browser is to see them. What is written
+//! inside `choose` but outside its branches is no content, nor is what is inside `try` outside of
+//! `attempt` and `except`. Variables are replaced in the attributes of elements, and in text inside
+//! `vars`, `when`, `otherwise`, `foreach`, `function` and `assign`.
+//!
+//! Invariants: elements are at most [`Limits::nesting`] deep, and deeper ones vanish; what a loop or a
+//! function does is paid for in steps, and when they are used up loops end and functions give nothing,
+//! so that no document goes on for ever. Text is given as slices of the document.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderName, HeaderValue, Method};
+
+use crate::fragment::quantity;
+
+use super::markup::{
+    Asked, HeaderEdit, Include, Limits, Machine, Missing, OnFailure, Piece, Problem, Step,
+};
+
+mod evaluate;
+mod expression;
+pub mod fixed;
+mod functions;
+#[cfg(test)]
+mod tests;
+mod tokens;
+mod value;
+mod variables;
+
+use evaluate::Place;
+use tokens::{Lexer, Tag, Token};
+use value::Value;
+
+/// Text that an element collects, such as the body of a loop.
+const COLLECTED_MAX: usize = 1024 * 1024;
+
+/// Bytes that `attempt`, `except` and `assign` may hold back: nothing of them leaves before their end.
+const HELD_MAX: usize = 4 * 1024 * 1024;
+
+/// Bytes that a piece takes besides its text.
+const PIECE_WEIGHT: usize = 256;
+
+/// Variables, functions and named fragments of one document, each.
+const NAMES_MAX: usize = 1024;
+
+/// A document in ESI.
+pub struct Esi {
+    asked: Arc<Asked>,
+    limits: Limits,
+    /// Whether what a reader has sent is escaped where it is written into the page.
+    is_escaping: bool,
+    /// The document, and above it what is run in its place: bodies of loops, what `eval` has brought.
+    sources: Vec<Source>,
+    frames: Vec<Frame>,
+    /// Elements that were too deep, and are open.
+    too_deep: usize,
+    /// What is collected instead of being given away.
+    sinks: Vec<Vec<Piece>>,
+    /// Bytes that were collected since something was given away.
+    held: usize,
+    ready: VecDeque<Step>,
+    /// Whether the answer to a question is waited for.
+    asks: Option<OnFailure>,
+    variables: BTreeMap<String, Value>,
+    functions: BTreeMap<String, Bytes>,
+    inlines: BTreeMap<String, Bytes>,
+    /// Of the functions that are running, innermost last.
+    arguments: Vec<Vec<Value>>,
+    returned: Option<Value>,
+    steps_left: u64,
+    is_ended: bool,
+}
+
+/// Where tokens come from.
+struct Source {
+    lexer: Lexer,
+    /// How many elements were open when it began.
+    below: usize,
+    /// The rounds that are to come.
+    repeat: Option<Repeat>,
+}
+
+struct Repeat {
+    body: Bytes,
+    item: String,
+    items: std::vec::IntoIter<Value>,
+}
+
+/// An element that is open.
+enum Frame {
+    Vars,
+    /// `remove`, or what is inside an element that does nothing.
+    Silence {
+        element: &'static str,
+        depth: usize,
+    },
+    Choose {
+        is_decided: bool,
+    },
+    Branch {
+        is_taken: bool,
+    },
+    Try {
+        attempt: Option<Vec<Piece>>,
+        except: Vec<Piece>,
+    },
+    Attempt,
+    Except,
+    Assign {
+        name: String,
+    },
+    /// An include that parameters may be added to.
+    Include(Box<Include>),
+    Collect(Box<Collected>),
+}
+
+/// An element whose content is kept as it is.
+struct Collected {
+    element: String,
+    what: What,
+    /// Elements of the same name inside it.
+    depth: usize,
+    raw: BytesMut,
+}
+
+/// What becomes of a collected content.
+enum What {
+    Loop { items: Vec<Value>, item: String },
+    Function(String),
+    Text,
+    Inline(String),
+    Nothing,
+}
+
+impl Esi {
+    /// A document that answers this request.
+    pub fn new(asked: Arc<Asked>, limits: Limits, is_escaping: bool) -> Self {
+        let document = Source {
+            lexer: Lexer::new(limits.value_bytes),
+            below: 0,
+            repeat: None,
+        };
+        Self {
+            asked,
+            limits,
+            is_escaping,
+            sources: vec![document],
+            frames: Vec::new(),
+            too_deep: 0,
+            sinks: Vec::new(),
+            held: 0,
+            ready: VecDeque::new(),
+            asks: None,
+            variables: BTreeMap::new(),
+            functions: BTreeMap::new(),
+            inlines: BTreeMap::new(),
+            arguments: Vec::new(),
+            returned: None,
+            steps_left: limits.steps,
+            is_ended: false,
+        }
+    }
+
+    /// Pays for some steps; `false` if there are not so many left.
+    fn spend(&mut self, steps: u64) -> bool {
+        let enough = self.steps_left >= steps;
+        self.steps_left = self.steps_left.saturating_sub(steps);
+        enough
+    }
+
+    /// Writes a piece, to wherever that goes at present.
+    fn push(&mut self, piece: Piece) {
+        let Some(sink) = self.sinks.last_mut() else {
+            self.held = 0;
+            self.ready.push_back(Step::Piece(piece));
+            return;
+        };
+        self.held += match &piece {
+            Piece::Text(text) => text.len(),
+            Piece::Include(include) => PIECE_WEIGHT + include.src.len(),
+            Piece::Try { .. } | Piece::Head(_) => PIECE_WEIGHT,
+        };
+        sink.push(piece);
+        if self.held > HELD_MAX && self.arguments.is_empty() {
+            self.ready.push_back(Step::Fail(Problem {
+                what: "an `esi:attempt` or an `esi:assign` holds too much".to_owned(),
+                offset: 0,
+            }));
+            self.is_ended = true;
+        }
+    }
+
+    fn is_silent(&self) -> bool {
+        self.is_between() || self.is_passed_over()
+    }
+
+    /// Whether the innermost element has no content of its own.
+    fn is_between(&self) -> bool {
+        matches!(
+            self.frames.last(),
+            Some(Frame::Silence { .. } | Frame::Choose { .. } | Frame::Try { .. })
+        )
+    }
+
+    fn reads_variables(&self) -> bool {
+        let is_raw = matches!(
+            self.frames.last(),
+            Some(Frame::Collect(_) | Frame::Silence { .. })
+        );
+        let runs = self.sources.len() > 1 || !self.arguments.is_empty();
+        let mut frames = self.frames.iter();
+        !is_raw
+            && (runs
+                || frames.any(|frame| {
+                    matches!(
+                        frame,
+                        Frame::Vars | Frame::Branch { .. } | Frame::Assign { .. }
+                    )
+                }))
+    }
+
+    /// Reads one token and does what it says; `false` if more of the document is needed first.
+    fn advance(&mut self) -> bool {
+        let reads_variables = self.reads_variables();
+        let runs = self.sources.len() > 1 || !self.arguments.is_empty();
+        let Some(source) = self.sources.last_mut() else {
+            return false;
+        };
+        let token = source.lexer.next(reads_variables);
+        if runs && token != Token::End && !self.spend(2 + token_len(&token) as u64 / 256) {
+            // out of steps: what runs in place of the document ends here
+            self.leave_source();
+            return true;
+        }
+        if let Some(Frame::Collect(_)) = self.frames.last() {
+            return self.collect(token);
+        }
+        match token {
+            Token::More => return false,
+            Token::End => self.end_of_source(),
+            Token::Text(text) => self.text(text),
+            Token::Variable(raw) => self.variable_token(raw),
+            Token::Open(tag) => self.open(tag),
+            Token::Close { name, .. } => self.close(&name),
+        }
+        true
+    }
+
+    fn text(&mut self, text: Bytes) {
+        if let Some(Frame::Include(_)) = self.frames.last() {
+            if text.iter().all(u8::is_ascii_whitespace) {
+                return;
+            }
+            // it was never closed: it has no content
+            self.end_include();
+        }
+        if !self.is_silent() {
+            self.push(Piece::Text(text));
+        }
+    }
+
+    fn variable_token(&mut self, raw: Bytes) {
+        if let Some(Frame::Include(_)) = self.frames.last() {
+            self.end_include();
+        }
+        if self.is_silent() {
+            return;
+        }
+        match self.written(&raw) {
+            Some(text) if text.is_empty() => {}
+            Some(text) => self.push(Piece::Text(text.into())),
+            None => self.push(Piece::Text(raw)),
+        }
+    }
+
+    fn enter(&mut self, frame: Frame) {
+        self.frames.push(frame);
+    }
+
+    fn open(&mut self, tag: Tag) {
+        if let Some(Frame::Include(_)) = self.frames.last() {
+            if tag.name == "param" {
+                return self.param(&tag);
+            }
+            self.end_include();
+        }
+        if let Some(Frame::Silence { element, depth }) = self.frames.last_mut() {
+            // only what has the same name matters for where it ends
+            *depth += usize::from(*element == tag.name && !tag.is_empty);
+            return;
+        }
+        match tag.name.as_str() {
+            "include" => self.include(&tag),
+            "remove" if !tag.is_empty => self.silence("remove"),
+            "vars" => self.open_vars(&tag),
+            "choose" if !tag.is_empty => self.deepen(Frame::Choose { is_decided: false }),
+            "when" | "otherwise" => self.branch(&tag),
+            "try" if !tag.is_empty => self.deepen(Frame::Try {
+                attempt: None,
+                except: Vec::new(),
+            }),
+            "attempt" | "except" => self.open_part_of_try(&tag),
+            "assign" => self.assign(&tag),
+            "foreach" => self.foreach(&tag),
+            "function" => self.collect_as(&tag, |name| What::Function(name.to_owned()), "name"),
+            "inline" => self.collect_as(&tag, |name| What::Inline(name.to_owned()), "name"),
+            "text" if !tag.is_empty => self.begin_collecting("text", What::Text),
+            "eval" => self.eval(&tag),
+            "break" if !self.is_silent() => self.leave_loop(),
+            "return" if !self.is_silent() && !self.arguments.is_empty() => {
+                let value = tag.attribute("value").map(str::to_owned);
+                let value = value.and_then(|value| self.value_of(&value));
+                self.returned = Some(value.unwrap_or(Value::Undefined));
+            }
+            _ => {}
+        }
+    }
+
+    /// Opens an element, unless that is one too many: then it vanishes with its tags, and its content
+    /// stays what it is.
+    fn deepen(&mut self, frame: Frame) {
+        if self.frames.len() < self.limits.nesting {
+            self.enter(frame);
+        } else {
+            self.too_deep += 1;
+        }
+    }
+
+    fn silence(&mut self, element: &'static str) {
+        self.deepen(Frame::Silence { element, depth: 0 });
+    }
+
+    fn open_vars(&mut self, tag: &Tag) {
+        match tag.attribute("name").map(str::to_owned) {
+            // an old form: the variable stands in the attribute
+            Some(name) if tag.is_empty => self.variable_token(name.into()),
+            Some(_) | None if tag.is_empty => {}
+            Some(_) | None => self.deepen(Frame::Vars),
+        }
+    }
+
+    fn branch(&mut self, tag: &Tag) {
+        let Some(Frame::Choose { is_decided }) = self.frames.last() else {
+            return;
+        };
+        let is_decided = *is_decided;
+        // a choice that is not taken itself decides nothing
+        let is_reached = !is_decided && !self.is_passed_over();
+        let test = tag.attribute("test").map(str::to_owned);
+        let is_taken = match tag.name.as_str() {
+            "otherwise" => is_reached,
+            _ => is_reached && test.is_some_and(|test| self.is_true(&test)),
+        };
+        if let Some(Frame::Choose { is_decided }) = self.frames.last_mut() {
+            *is_decided |= is_taken;
+        }
+        if !tag.is_empty {
+            self.deepen(Frame::Branch { is_taken });
+        }
+    }
+
+    /// Whether something around the innermost element says nothing.
+    fn is_passed_over(&self) -> bool {
+        let mut frames = self.frames.iter();
+        frames.any(|frame| matches!(frame, Frame::Branch { is_taken: false }))
+    }
+
+    fn is_true(&mut self, test: &str) -> bool {
+        self.value_of(test).is_some_and(|value| value.is_true())
+    }
+
+    fn open_part_of_try(&mut self, tag: &Tag) {
+        if !matches!(self.frames.last(), Some(Frame::Try { .. })) || tag.is_empty {
+            return;
+        }
+        let frame = match tag.name.as_str() {
+            "attempt" => Frame::Attempt,
+            _ => Frame::Except,
+        };
+        if self.frames.len() < self.limits.nesting {
+            self.sinks.push(Vec::new());
+            self.enter(frame);
+        } else {
+            self.too_deep += 1;
+        }
+    }
+
+    fn assign(&mut self, tag: &Tag) {
+        let Some(name) = tag.attribute("name").map(str::to_owned) else {
+            return;
+        };
+        let value = tag.attribute("value").map(str::to_owned);
+        if let Some(value) = value {
+            if !self.is_silent() {
+                let value = match self.value_of(&value) {
+                    Some(value) => value,
+                    None => Value::readers(self.filled(&value, Place::Data)),
+                };
+                self.set(&name, value);
+            }
+            if !tag.is_empty {
+                self.silence("assign");
+            }
+        } else if !tag.is_empty && self.frames.len() < self.limits.nesting {
+            self.sinks.push(Vec::new());
+            self.enter(Frame::Assign { name });
+        }
+    }
+
+    fn set(&mut self, name: &str, value: Value) {
+        let value = self.bounded(value);
+        let (name, key) = match name.split_once('{') {
+            Some((name, key)) => (name, Some(key.trim_end_matches('}'))),
+            None => (name, None),
+        };
+        let room = self.variables.len() < NAMES_MAX || self.variables.contains_key(name);
+        match (key, self.variables.get_mut(name)) {
+            (None, _) if room => {
+                self.variables.insert(name.to_owned(), value);
+            }
+            (Some(key), Some(Value::List(items))) => {
+                let index = key.parse::<usize>().ok();
+                if let Some(item) = index.and_then(|index| items.get_mut(index)) {
+                    *item = value;
+                }
+            }
+            (None | Some(_), _) => {}
+        }
+    }
+
+    fn foreach(&mut self, tag: &Tag) {
+        if tag.is_empty {
+            return;
+        }
+        if self.is_silent() {
+            return self.begin_collecting("foreach", What::Nothing);
+        }
+        let collection = tag.attribute("collection").map(str::to_owned);
+        let item = tag.attribute("item").unwrap_or("item").to_owned();
+        let items = match collection.and_then(|collection| self.value_of(&collection)) {
+            Some(Value::List(items)) => items,
+            Some(Value::Undefined) | None => Vec::new(),
+            Some(one) => vec![one],
+        };
+        self.begin_collecting("foreach", What::Loop { items, item });
+    }
+
+    fn collect_as(&mut self, tag: &Tag, what: impl FnOnce(&str) -> What, name: &str) {
+        if tag.is_empty {
+            return;
+        }
+        let what = match tag.attribute(name) {
+            Some(name) if !self.is_silent() => what(name),
+            Some(_) | None => What::Nothing,
+        };
+        self.begin_collecting(&tag.name, what);
+    }
+
+    fn begin_collecting(&mut self, element: &str, what: What) {
+        let collected = Collected {
+            element: element.to_owned(),
+            what,
+            depth: 0,
+            raw: BytesMut::new(),
+        };
+        self.enter(Frame::Collect(Box::new(collected)));
+    }
+
+    /// Keeps a token of an element whose content is run later, or not at all.
+    fn collect(&mut self, token: Token) -> bool {
+        let Some(Frame::Collect(collected)) = self.frames.last_mut() else {
+            return true;
+        };
+        let (raw, ends) = match token {
+            Token::More => return false,
+            Token::End => {
+                self.frames.pop();
+                self.end_of_source();
+                return true;
+            }
+            Token::Text(raw) | Token::Variable(raw) => (raw, false),
+            Token::Open(tag) => {
+                collected.depth += usize::from(tag.name == collected.element && !tag.is_empty);
+                (tag.raw, false)
+            }
+            Token::Close { name, raw } if name == collected.element => {
+                let ends = collected.depth == 0;
+                collected.depth = collected.depth.saturating_sub(1);
+                (raw, ends)
+            }
+            Token::Close { raw, .. } => (raw, false),
+        };
+        if !ends {
+            if collected.raw.len() + raw.len() <= COLLECTED_MAX {
+                collected.raw.extend_from_slice(&raw);
+            } else {
+                collected.what = What::Nothing;
+            }
+            return true;
+        }
+        if let Some(Frame::Collect(collected)) = self.frames.pop() {
+            self.collected(*collected);
+        }
+        true
+    }
+
+    fn collected(&mut self, collected: Collected) {
+        let raw = collected.raw.freeze();
+        match collected.what {
+            What::Nothing => {}
+            What::Text => self.text(raw),
+            What::Function(name) => {
+                if self.functions.len() < NAMES_MAX {
+                    self.functions.insert(name, raw);
+                }
+            }
+            What::Inline(name) => {
+                if self.inlines.len() < NAMES_MAX {
+                    self.inlines.insert(name, raw);
+                }
+            }
+            What::Loop { items, item } => self.run(Source {
+                lexer: Lexer::whole(Bytes::new(), self.limits.value_bytes),
+                below: self.frames.len(),
+                repeat: Some(Repeat {
+                    body: raw,
+                    item,
+                    items: items.into_iter(),
+                }),
+            }),
+        }
+    }
+
+    /// Runs something in the place of the document, unless that is too deep.
+    fn run(&mut self, source: Source) {
+        if self.sources.len() < self.limits.nesting {
+            self.sources.push(source);
+        }
+    }
+
+    /// A source is used up: its next round, or what is under it.
+    fn end_of_source(&mut self) {
+        let Some(source) = self.sources.last_mut() else {
+            return;
+        };
+        let below = source.below;
+        let next = source.repeat.as_mut().and_then(|repeat| {
+            let value = repeat.items.next()?;
+            Some((repeat.item.clone(), repeat.body.clone(), value))
+        });
+        self.close_down_to(below);
+        let Some((item, body, value)) = next else {
+            self.leave_source();
+            return;
+        };
+        self.set(&item, value);
+        let lexer = Lexer::whole(body, self.limits.value_bytes);
+        if let Some(source) = self.sources.last_mut() {
+            source.lexer = lexer;
+        }
+    }
+
+    fn leave_source(&mut self) {
+        let below = self.sources.last().map_or(0, |source| source.below);
+        self.close_down_to(below);
+        self.sources.pop();
+        if self.sources.is_empty() && self.arguments.is_empty() {
+            self.is_ended = true;
+        }
+    }
+
+    /// `break`: the innermost loop ends.
+    fn leave_loop(&mut self) {
+        let Some(at) = self.sources.iter().rposition(|s| s.repeat.is_some()) else {
+            return;
+        };
+        while self.sources.len() > at {
+            self.leave_source();
+        }
+    }
+
+    /// Closes what was left open.
+    fn close_down_to(&mut self, below: usize) {
+        while self.frames.len() > below {
+            self.close_innermost();
+        }
+    }
+
+    /// Runs a function to its end, and gives what it returns, or what it writes.
+    fn run_apart(&mut self, body: Bytes) -> Value {
+        let sources = std::mem::take(&mut self.sources);
+        let frames = std::mem::take(&mut self.frames);
+        let sinks = std::mem::replace(&mut self.sinks, vec![Vec::new()]);
+        let too_deep = std::mem::take(&mut self.too_deep);
+        self.sources.push(Source {
+            lexer: Lexer::whole(body, self.limits.value_bytes),
+            below: 0,
+            repeat: None,
+        });
+        while !self.sources.is_empty() && self.returned.is_none() {
+            self.advance();
+        }
+        self.close_down_to(0);
+        let written = std::mem::take(&mut self.sinks);
+        self.sources = sources;
+        self.frames = frames;
+        self.sinks = sinks;
+        self.too_deep = too_deep;
+        match self.returned.take() {
+            Some(value) => value,
+            None => {
+                let text = text_of(written.into_iter().flatten());
+                self.bounded(Value::own(text))
+            }
+        }
+    }
+
+    fn close(&mut self, name: &str) {
+        if matches!(self.frames.last(), Some(Frame::Include(_))) {
+            self.end_include();
+            if name == "include" {
+                return;
+            }
+        }
+        if let Some(Frame::Silence { element, depth }) = self.frames.last_mut() {
+            if *element == name && *depth == 0 {
+                self.frames.pop();
+            } else {
+                *depth -= usize::from(*element == name);
+            }
+            return;
+        }
+        let closes = |frame: &Frame| match frame {
+            Frame::Vars => name == "vars",
+            Frame::Silence { element, .. } => *element == name,
+            Frame::Choose { .. } => name == "choose",
+            Frame::Branch { .. } => matches!(name, "when" | "otherwise"),
+            Frame::Try { .. } => name == "try",
+            Frame::Attempt => name == "attempt",
+            Frame::Except => name == "except",
+            Frame::Assign { .. } => name == "assign",
+            Frame::Include(_) | Frame::Collect(_) => false,
+        };
+        if self.too_deep > 0 && is_paired(name) {
+            self.too_deep -= 1;
+            return;
+        }
+        let below = self.sources.last().map_or(0, |source| source.below);
+        if let Some(at) = self.frames.iter().rposition(closes)
+            && at >= below
+        {
+            self.close_down_to(at);
+        }
+    }
+
+    fn close_innermost(&mut self) {
+        match self.frames.pop() {
+            Some(Frame::Include(include)) => self.push_include(*include),
+            Some(Frame::Attempt) => {
+                let pieces = self.sinks.pop().unwrap_or_default();
+                if let Some(Frame::Try { attempt, .. }) = self.frames.last_mut() {
+                    attempt.get_or_insert_default().extend(pieces);
+                }
+            }
+            Some(Frame::Except) => {
+                let pieces = self.sinks.pop().unwrap_or_default();
+                if let Some(Frame::Try { except, .. }) = self.frames.last_mut() {
+                    except.extend(pieces);
+                }
+            }
+            Some(Frame::Try { attempt, except }) => {
+                if let Some(attempt) = attempt.filter(|_| !self.is_silent()) {
+                    self.push(Piece::Try { attempt, except });
+                }
+            }
+            Some(Frame::Assign { name }) => {
+                let pieces = self.sinks.pop().unwrap_or_default();
+                if !self.is_silent() {
+                    self.set(&name, Value::own(text_of(pieces)));
+                }
+            }
+            Some(
+                Frame::Vars
+                | Frame::Silence { .. }
+                | Frame::Choose { .. }
+                | Frame::Branch { .. }
+                | Frame::Collect(_),
+            )
+            | None => {}
+        }
+    }
+
+    fn include(&mut self, tag: &Tag) {
+        if self.is_silent() {
+            return;
+        }
+        let Some(src) = tag.attribute("src").filter(|src| !src.trim().is_empty()) else {
+            return;
+        };
+        let src = self.filled(&src.to_owned(), Place::Address);
+        if let Some(content) = self.inlines.get(&src).cloned() {
+            return self.push(Piece::Text(content));
+        }
+        let include = self.included(tag, src);
+        if tag.is_empty {
+            self.push_include(include);
+        } else {
+            self.enter(Frame::Include(Box::new(include)));
+        }
+    }
+
+    fn included(&mut self, tag: &Tag, src: String) -> Include {
+        let alt = tag.attribute("alt").map(str::to_owned);
+        let alt = alt.map(|alt| self.filled(&alt, Place::Address));
+        let on_failure = match tag.attribute("onerror") {
+            Some("continue") => OnFailure::LeaveOut,
+            Some(_) | None => OnFailure::Fail,
+        };
+        let entity = tag.attribute("entity").map(str::to_owned);
+        let body = entity.map(|entity| match self.value_of(&entity) {
+            Some(value) => Bytes::from(value.text()),
+            None => Bytes::from(self.filled(&entity, Place::Data)),
+        });
+        Include {
+            src,
+            alt: alt.filter(|alt| !alt.trim().is_empty()),
+            on_failure,
+            max_wait: tag.attribute("maxwait").and_then(max_wait),
+            ttl: tag.attribute("ttl").and_then(quantity_of_time),
+            method: tag.attribute("method").and_then(method),
+            body,
+            headers: self.header_edits(tag),
+            is_markup: tag.attribute("dca").map(|dca| dca == "esi"),
+            offset: tag.offset,
+            ..Include::default()
+        }
+    }
+
+    fn header_edits(&mut self, tag: &Tag) -> Vec<HeaderEdit> {
+        let mut edits = Vec::new();
+        for (attribute, value) in tag.attributes.clone() {
+            let is_removed = attribute == "removeheader";
+            if !is_removed && !matches!(attribute.as_str(), "appendheader" | "setheader") {
+                continue;
+            }
+            let value = match self.value_of(&value) {
+                Some(value) => value.text(),
+                None => self.filled(&value, Place::Data),
+            };
+            let (name, value) = value.split_once(':').unwrap_or((&value, ""));
+            let (name, value) = (
+                name.trim().parse::<HeaderName>(),
+                HeaderValue::try_from(value.trim()),
+            );
+            let (Ok(name), Ok(value)) = (name, value) else {
+                continue;
+            };
+            edits.push(match attribute.as_str() {
+                "appendheader" => HeaderEdit::Append(name, value),
+                "setheader" => HeaderEdit::Set(name, value),
+                _ => HeaderEdit::Remove(name),
+            });
+        }
+        edits
+    }
+
+    /// Adds to the query of the include that is open.
+    fn param(&mut self, tag: &Tag) {
+        let (Some(name), Some(value)) = (tag.attribute("name"), tag.attribute("value")) else {
+            return;
+        };
+        let (name, value) = (name.to_owned(), value.to_owned());
+        let value = match self.value_of(&value) {
+            Some(value) => value.text(),
+            None => self.filled(&value, Place::Data),
+        };
+        let max = self.limits.value_bytes;
+        if let Some(Frame::Include(include)) = self.frames.last_mut()
+            && include.src.len() + name.len() + value.len() < max
+        {
+            let sign = if include.src.contains('?') { '&' } else { '?' };
+            let encoded = |text: &str| value::in_address("?", text, value::Author::Reader);
+            include.src.push(sign);
+            include.src += &encoded(&name);
+            include.src.push('=');
+            include.src += &encoded(&value);
+        }
+    }
+
+    fn end_include(&mut self) {
+        if let Some(Frame::Include(include)) = self.frames.pop() {
+            self.push_include(*include);
+        }
+    }
+
+    fn push_include(&mut self, include: Include) {
+        // a function gives a value, and cannot wait for anybody
+        if self.arguments.is_empty() {
+            self.push(Piece::Include(Box::new(include)));
+        }
+    }
+
+    /// Content that is part of this document, with its variables, and has to be here first.
+    fn eval(&mut self, tag: &Tag) {
+        if self.is_silent() || !self.arguments.is_empty() {
+            return;
+        }
+        let Some(src) = tag.attribute("src").filter(|src| !src.trim().is_empty()) else {
+            return;
+        };
+        let src = self.filled(&src.to_owned(), Place::Address);
+        let mut include = self.included(tag, src);
+        include.is_markup = Some(false);
+        self.asks = Some(include.on_failure.clone());
+        self.ready.push_back(Step::Ask(Box::new(include)));
+    }
+}
+
+impl Machine for Esi {
+    fn feed(&mut self, chunk: Bytes) {
+        if let Some(document) = self.sources.first_mut() {
+            document.lexer.feed(chunk);
+        }
+    }
+
+    fn finish(&mut self) {
+        if let Some(document) = self.sources.first_mut() {
+            document.lexer.finish();
+        }
+    }
+
+    fn next(&mut self) -> Step {
+        loop {
+            if let Some(step) = self.ready.pop_front() {
+                return step;
+            }
+            if self.is_ended || self.asks.is_some() {
+                return Step::End;
+            }
+            if !self.advance() {
+                return Step::More;
+            }
+        }
+    }
+
+    fn answered(&mut self, content: Result<Bytes, Missing>) {
+        let on_failure = self.asks.take();
+        match content {
+            Ok(content) => self.run(Source {
+                lexer: Lexer::whole(content, self.limits.value_bytes),
+                below: self.frames.len(),
+                repeat: None,
+            }),
+            // fails in its place as an include would
+            Err(_) if on_failure == Some(OnFailure::Fail) => {
+                self.push(Piece::Include(Box::new(Include::default())));
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn nested(&self) -> Box<dyn Machine> {
+        let mut machine = Self::new(Arc::clone(&self.asked), self.limits, self.is_escaping);
+        machine.variables.clone_from(&self.variables);
+        machine.functions.clone_from(&self.functions);
+        Box::new(machine)
+    }
+}
+
+fn token_len(token: &Token) -> usize {
+    match token {
+        Token::Text(text) | Token::Variable(text) | Token::Close { raw: text, .. } => text.len(),
+        Token::Open(tag) => tag.raw.len(),
+        Token::More | Token::End => 0,
+    }
+}
+
+/// Elements that are counted when they are too deep.
+fn is_paired(name: &str) -> bool {
+    matches!(
+        name,
+        "vars" | "remove" | "choose" | "when" | "otherwise" | "try" | "attempt" | "except"
+    )
+}
+
+fn text_of(pieces: impl IntoIterator<Item = Piece>) -> String {
+    let mut text = Vec::new();
+    for piece in pieces {
+        if let Piece::Text(bytes) = piece {
+            text.extend_from_slice(&bytes);
+        }
+    }
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// Akamai counts `maxwait` in milliseconds; a unit may follow.
+fn max_wait(text: &str) -> Option<Duration> {
+    match text.trim().parse() {
+        Ok(milliseconds) => Some(Duration::from_millis(milliseconds)),
+        Err(_) => quantity_of_time(text),
+    }
+}
+
+fn quantity_of_time(text: &str) -> Option<Duration> {
+    quantity::parse_duration(text.trim()).ok()
+}
+
+fn method(text: &str) -> Option<Method> {
+    let method = text.trim().to_ascii_uppercase().parse().ok()?;
+    (method != Method::GET).then_some(method)
+}

@@ -1,0 +1,284 @@
+//! What expressions are worth, and texts with variables in them. Owns the order of evaluation, its
+//! limits, and the functions that a document defines; a machine that is out of steps finds nothing
+//! any more, and never goes round for ever.
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode};
+
+use crate::layout::markup::{HeadChange, Piece};
+
+use super::Esi;
+use super::expression::{Expression, parse};
+use super::functions::{self, ITEMS_MAX};
+use super::value::{Author, Value, escaped, in_address};
+use super::variables::of_request;
+
+/// Where a text with variables is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In an address.
+    Address,
+    /// Where it is data, and nothing else.
+    Data,
+}
+
+impl Esi {
+    /// What an expression is worth; `None` if it is none.
+    pub(super) fn value_of(&mut self, text: &str) -> Option<Value> {
+        if text.len() > self.limits.value_bytes || !self.spend(1 + text.len() as u64 / 64) {
+            return None;
+        }
+        let expression = parse(text)?;
+        Some(self.evaluate(&expression))
+    }
+
+    /// The text that is written in the place of a variable; `None` if it cannot be read.
+    pub(super) fn written(&mut self, variable: &[u8]) -> Option<String> {
+        let value = self.value_of(std::str::from_utf8(variable).ok()?)?;
+        let text = value.text();
+        match value.author() {
+            Author::Reader | Author::ReaderQuery if self.is_escaping => Some(escaped(&text)),
+            Author::Site | Author::Reader | Author::ReaderQuery => Some(text),
+        }
+    }
+
+    /// A text, its variables replaced.
+    pub(super) fn filled(&mut self, text: &str, place: Place) -> String {
+        let mut filled = String::new();
+        let mut rest = text;
+        while let Some(at) = rest.find('$') {
+            filled.push_str(&rest[..at]);
+            rest = &rest[at..];
+            let len = match variable_len(rest) {
+                Length::Of(len) => len,
+                Length::None => {
+                    filled.push('$');
+                    rest = &rest[1..];
+                    continue;
+                }
+                Length::Endless => break,
+            };
+            let Some(value) = self.value_of(&rest[..len]) else {
+                filled.push_str(&rest[..len]);
+                rest = &rest[len..];
+                continue;
+            };
+            let text = value.text();
+            match place {
+                Place::Address => filled += &in_address(&filled, &text, value.author()),
+                Place::Data => filled.push_str(&text),
+            }
+            rest = &rest[len..];
+            if filled.len() > self.limits.value_bytes {
+                break;
+            }
+        }
+        filled + rest
+    }
+
+    fn evaluate(&mut self, expression: &Expression) -> Value {
+        if !self.spend(1) {
+            return Value::Undefined;
+        }
+        match expression {
+            Expression::Number(number) => Value::Number(*number),
+            Expression::Text(text) => Value::own(text.as_str()),
+            Expression::Bool(value) => Value::Bool(*value),
+            Expression::List(items) => {
+                Value::List(items.iter().map(|item| self.evaluate(item)).collect())
+            }
+            Expression::Range(first, last) => self.range(first, last),
+            Expression::Variable { name, key, default } => {
+                let key = key.as_deref().map(|key| self.evaluate(key).text());
+                let value = self.variable(name, key.as_deref());
+                if !self.spend(weight(&value) as u64 / 256) {
+                    return Value::Undefined;
+                }
+                match (value, default) {
+                    (value, Some(default)) if !value.is_there() => self.evaluate(default),
+                    (value, _) => value,
+                }
+            }
+            Expression::Call(name, arguments) => {
+                let arguments: Vec<Value> = arguments
+                    .iter()
+                    .map(|argument| self.evaluate(argument))
+                    .collect();
+                self.call(name, arguments)
+            }
+            Expression::Not(negated) => Value::Bool(!self.evaluate(negated).is_true()),
+            Expression::Any(several) => {
+                Value::Bool(several.iter().any(|one| self.evaluate(one).is_true()))
+            }
+            Expression::All(several) => {
+                Value::Bool(several.iter().all(|one| self.evaluate(one).is_true()))
+            }
+            Expression::Compare(left, how, right) => {
+                let (left, right) = (self.evaluate(left), self.evaluate(right));
+                Value::Bool(left.compares(*how, &right))
+            }
+            Expression::Arithmetic(left, sign, right) => {
+                let (left, right) = (self.evaluate(left), self.evaluate(right));
+                self.arithmetic(&left, *sign, &right)
+            }
+        }
+    }
+
+    fn range(&mut self, first: &Expression, last: &Expression) -> Value {
+        let (first, last) = (self.evaluate(first).number(), self.evaluate(last).number());
+        let (Some(first), Some(last)) = (first, last) else {
+            return Value::Undefined;
+        };
+        let items: Vec<Value> = match first <= last {
+            true => (first..=last).take(ITEMS_MAX).map(Value::Number).collect(),
+            false => (last..=first)
+                .rev()
+                .take(ITEMS_MAX)
+                .map(Value::Number)
+                .collect(),
+        };
+        self.spend(items.len() as u64);
+        Value::List(items)
+    }
+
+    fn variable(&self, name: &str, key: Option<&str>) -> Value {
+        if name == "ARGS"
+            && let Some(arguments) = self.arguments.last()
+        {
+            let index = key.and_then(|key| key.parse::<usize>().ok());
+            return match index {
+                Some(index) => arguments.get(index).cloned().unwrap_or(Value::Undefined),
+                None => Value::List(arguments.clone()),
+            };
+        }
+        match (self.variables.get(name), key) {
+            (Some(value), None) => value.clone(),
+            (Some(Value::List(items)), Some(key)) => {
+                let index = key.parse::<usize>().ok();
+                let item = index.and_then(|index| items.get(index));
+                item.cloned().unwrap_or(Value::Undefined)
+            }
+            (Some(_), Some(_)) => Value::Undefined,
+            (None, key) => of_request(&self.asked, name, key).unwrap_or(Value::Undefined),
+        }
+    }
+
+    /// Adds numbers; texts are joined.
+    fn arithmetic(&mut self, left: &Value, sign: u8, right: &Value) -> Value {
+        let number = match (left.number(), right.number()) {
+            (Some(left), Some(right)) => match sign {
+                b'+' => left.checked_add(right),
+                b'-' => left.checked_sub(right),
+                b'*' => left.checked_mul(right),
+                b'/' => left.checked_div(right),
+                _ => left.checked_rem(right),
+            },
+            _ => None,
+        };
+        match number {
+            Some(number) => Value::Number(number),
+            None if sign == b'+' => {
+                let text = left.text() + &right.text();
+                self.bounded(Value::Text(text, left.author().max(right.author())))
+            }
+            None => Value::Undefined,
+        }
+    }
+
+    /// The value, unless it has grown beyond what a value may be.
+    pub(super) fn bounded(&mut self, value: Value) -> Value {
+        let len = weight(&value);
+        match len <= self.limits.value_bytes && self.spend(len as u64 / 256) {
+            true => value,
+            false => Value::Undefined,
+        }
+    }
+
+    fn call(&mut self, name: &str, arguments: Vec<Value>) -> Value {
+        if let Some(body) = self.functions.get(name).cloned() {
+            return self.call_own(body, arguments);
+        }
+        let text = |index: usize| arguments.get(index).map(Value::text).unwrap_or_default();
+        let change = match name {
+            "add_header" => {
+                let (name, value) = (
+                    text(0).parse::<HeaderName>(),
+                    HeaderValue::try_from(text(1)),
+                );
+                name.ok()
+                    .zip(value.ok())
+                    .map(|(n, v)| HeadChange::Add(n, v))
+            }
+            "set_response_code" => text(0).parse::<StatusCode>().ok().map(HeadChange::Status),
+            "set_redirect" => HeaderValue::try_from(text(0))
+                .ok()
+                .map(HeadChange::Redirect),
+            _ => {
+                let size: usize = arguments.iter().map(weight).sum();
+                if !self.spend(size as u64 / 256) {
+                    return Value::Undefined;
+                }
+                let value = functions::call(name, &arguments, self.asked.unix_seconds);
+                return self.bounded(value.unwrap_or(Value::Undefined));
+            }
+        };
+        // a reader's line would be a header that the site did not mean
+        let is_own = arguments.iter().all(|a| a.author() == Author::Site);
+        if let Some(change) = change.filter(|_| is_own) {
+            self.push(Piece::Head(change));
+        }
+        Value::Undefined
+    }
+
+    fn call_own(&mut self, body: Bytes, arguments: Vec<Value>) -> Value {
+        if self.arguments.len() >= CALLS_MAX || !self.spend(8) {
+            return Value::Undefined;
+        }
+        self.arguments.push(arguments);
+        let value = self.run_apart(body);
+        self.arguments.pop();
+        value
+    }
+}
+
+/// Functions that call one another; each call takes some of the stack.
+const CALLS_MAX: usize = 8;
+
+fn weight(value: &Value) -> usize {
+    match value {
+        Value::Text(text, _) => text.len(),
+        Value::List(items) => items.iter().map(weight).sum::<usize>() + items.len(),
+        Value::Undefined | Value::Bool(_) | Value::Number(_) => 1,
+    }
+}
+
+/// How long a variable or a call is.
+enum Length {
+    Of(usize),
+    /// It is neither.
+    None,
+    /// It is never closed, and so is nothing after it.
+    Endless,
+}
+
+fn variable_len(text: &str) -> Length {
+    let bytes = text.as_bytes();
+    let is_name = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_';
+    let name = bytes[1..].iter().take_while(|b| is_name(b)).count();
+    if bytes.get(1 + name) != Some(&b'(') {
+        return Length::None;
+    }
+    let (mut depth, mut quoted) = (0, false);
+    for (at, byte) in bytes.iter().enumerate().skip(1 + name) {
+        match byte {
+            b'\'' => quoted = !quoted,
+            b'(' if !quoted => depth += 1,
+            b')' if !quoted => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return Length::Of(at + 1);
+        }
+    }
+    Length::Endless
+}

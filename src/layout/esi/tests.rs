@@ -1,0 +1,501 @@
+use std::sync::Arc;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::Esi;
+use super::tokens::{Lexer, Token};
+use crate::layout::markup::{Limits, trial};
+
+const ANSWERS: [(&str, &str); 6] = [
+    ("/a", "ALPHA"),
+    ("/b", "BETA"),
+    ("/lang/fr", "FR"),
+    ("/nested", "!<<esi:include src=\"/a\"/>>"),
+    (
+        "/more",
+        "<esi:vars>$(x)</esi:vars><esi:assign name=\"y\" value=\"2\"/>",
+    ),
+    ("/q?id=1&f=json", "Q"),
+];
+
+const READER: [(&str, &str); 5] = [
+    ("host", "news.example"),
+    ("cookie", "group=Advanced; id=7"),
+    ("accept-language", "da, en-gb;q=0.8"),
+    ("user-agent", "Mozilla/5.0 (X11; Linux)"),
+    ("referer", "http://ref.example/\"x"),
+];
+
+fn run_chunks(chunks: &[&[u8]], limits: Limits) -> (Result<String, String>, Vec<String>) {
+    let asked = trial::asked("l=fr&n=5&html=<b>\"&s=a/../b", &READER);
+    let machine = Box::new(Esi::new(Arc::new(asked), limits, true));
+    let (written, sought) = trial::run(machine, chunks.iter().copied(), &ANSWERS);
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    (written.map(text), sought)
+}
+
+fn run(document: &str) -> String {
+    let (written, _) = run_chunks(&[document.as_bytes()], Limits::default());
+    written.unwrap_or_else(|why| format!("FAILED {why}"))
+}
+
+#[track_caller]
+fn becomes(rows: &[(&str, &str)]) {
+    for (document, expected) in rows {
+        assert_eq!(run(document), *expected, "{document}");
+    }
+}
+
+#[test]
+fn includes_in_any_dress() {
+    becomes(&[
+        ("<p><esi:include src=\"/a\"/></p>", "<p>ALPHA</p>"),
+        (
+            "[<esi:include\n src = '/a'\t/><esi:include src=/b />]",
+            "[ALPHABETA]",
+        ),
+        ("[<esi:include src=/a/>]", "[ALPHA]"),
+        ("[<esi:include src=\"/a\"></esi:include>]", "[ALPHA]"),
+        ("[<esi:include src=\"/a\"> and more", "[ALPHA and more"),
+        ("[<esi:include src=\"/gone\" alt=\"/b\"/>]", "[BETA]"),
+        ("[<esi:include src=\"/gone\" onerror=\"continue\"/>]", "[]"),
+        ("[<esi:include src=\"/nested\"/>]", "[<ALPHA>]"),
+        ("[<esi:include src=\"/lang/$(QUERY_STRING{l})\"/>]", "[FR]"),
+        (
+            "[<esi:include src=\"/q\"><esi:param name=\"id\" value=\"1\"/> <esi:param name=\"f\" value=\"'json'\"/></esi:include>]",
+            "[Q]",
+        ),
+        ("[<esi:include krud src=\"/a\"/>]", "[ALPHA]"),
+        ("<a href=\"<esi:include src='/a'/>\">", "<a href=\"ALPHA\">"),
+    ]);
+    assert!(run("<esi:include src=\"/gone\"/>").starts_with("FAILED"));
+}
+
+#[test]
+fn what_is_no_esi_passes_untouched() {
+    for document in [
+        "",
+        "plain",
+        "<!DOCTYPE html><p class='x'>a < b && c > d $(x) $ </p>",
+        "<esX>one</esX><_esi:include src=\"/a\"/><esi/> </es>",
+        "<!-- <esi:include src=\"/a\"/> --><!----><!--esX --> <!-- never closed <esi:vars>",
+        "<![CDATA[<esi:include src=\"/a\"/>]]>",
+        "<p>-->]]></p> <es",
+        "\u{fffd}\0<\0",
+    ] {
+        assert_eq!(run(document), document);
+    }
+}
+
+#[test]
+fn what_is_broken_vanishes() {
+    becomes(&[
+        ("[<esi:bogus/>]", "[]"),
+        ("[<esi:include />]", "[]"),
+        ("[<esi:include src=/>]", "[]"),
+        ("[<esi:include k?=./>]", "[]"),
+        ("[<esi:comment / >]", "[]"),
+        ("[</esi:vars></esi:include></esi:nothing>]", "[]"),
+        ("[<esi:remove/>]", "[]"),
+        ("[<esi:include src=\"/a\" <p>]", "[<p>]"),
+        ("[<esi:include src=\"/a", "["),
+        ("<esi:in", ""),
+    ]);
+}
+
+#[test]
+fn comments_and_what_is_removed() {
+    becomes(&[
+        ("<!--esi <b>kept</b>-->", " <b>kept</b>"),
+        ("<!--esikept-->", "kept"),
+        ("1<!--esi [a<!--esi (b)-->c]-->2", "1 [a (b)c]2"),
+        (
+            "<!--esi <!-- own --> <esi:include src=\"/a\"/>-->.",
+            " <!-- own --> ALPHA.",
+        ),
+        ("a<esi:comment text=\"it's > \"/>b", "ab"),
+        (
+            "a<esi:remove>x <esi:include src=\"/a\"/><!-- </esi:remove> --></esi:remove>b",
+            "ab",
+        ),
+        (
+            "A<esi:remove>1<esi:remove>2</esi:remove>3</esi:remove>B",
+            "AB",
+        ),
+    ]);
+    let (_, sought) = run_chunks(
+        &[b"<esi:remove><esi:include src=\"/a\"/></esi:remove>"],
+        Limits::default(),
+    );
+    assert_eq!(sought, [""; 0]);
+}
+
+#[test]
+fn choices() {
+    becomes(&[
+        (
+            "<esi:choose> x <esi:when test=\"1 == 2\">a</esi:when> <esi:when test=\"1==1\">b</esi:when><esi:when test=\"1==1\">c</esi:when><esi:otherwise>d</esi:otherwise></esi:choose>",
+            "b",
+        ),
+        (
+            "<esi:choose><esi:when test=\"\">a</esi:when><esi:otherwise>$(QUERY_STRING{n})</esi:otherwise></esi:choose>",
+            "5",
+        ),
+        (
+            "<esi:choose><esi:when test=\"1==2\"><esi:choose><esi:otherwise>x<esi:assign name=\"v\" value=\"1\"/></esi:otherwise></esi:choose></esi:when></esi:choose>[<esi:vars>$(v)</esi:vars>]",
+            "[]",
+        ),
+        ("<esi:when test=\"1==1\">stray</esi:when>", "stray"),
+    ]);
+    let document = b"<esi:choose><esi:when test=\"1==2\"><esi:include src=\"/a\"/></esi:when><esi:otherwise><esi:include src=\"/b\"/></esi:otherwise></esi:choose>";
+    let (_, sought) = run_chunks(&[document], Limits::default());
+    assert_eq!(sought, ["/b"]);
+}
+
+#[test]
+fn tests_of_expressions() {
+    for (test, expected) in [
+        ("1 != 2", true),
+        ("9 < 10", true),
+        ("'9' < '10'", true),
+        ("'b' > 'a'", true),
+        ("(1 <= 1)&(2 >= 1)", true),
+        ("(1 > 2) | (3 > 2)", true),
+        ("(1>2)||(3>2&&2>1)", true),
+        ("!(1 == 1)", false),
+        ("!1 == 2", true),
+        ("$(HTTP_COOKIE{group})=='Advanced'", true),
+        ("$(HTTP_COOKIE{GROUP})=='Advanced'", false),
+        ("$(HTTP_COOKIE{nope}) == 'x'", false),
+        ("$(HTTP_COOKIE{nope}) != 'x'", false),
+        ("$(HTTP_COOKIE{nope}) < 7", false),
+        ("$(HTTP_COOKIE{nope}|'x') == 'x'", true),
+        ("$(HTTP_COOKIE{nope}|x) == 'x'", true),
+        ("$(QUERY_STRING{n}) > 4", true),
+        ("$(QUERY_STRING{n})", true),
+        ("!$(QUERY_STRING{none})", true),
+        ("$(HTTP_ACCEPT_LANGUAGE{en-GB})", true),
+        ("$(HTTP_ACCEPT_LANGUAGE{fr})", false),
+        ("'abc' has 'b'", true),
+        ("'abc' has_i 'B'", true),
+        ("'a' < 3", false),
+        ("5 + 3 * 2 > 10", true),
+        ("-1 < 0", true),
+        ("true", true),
+        ("false", false),
+        ("'hello' 'there'", false),
+        ("3 'hello'", false),
+        ("1 == ", false),
+        ("((((", false),
+        ("'it\\'s' == 'it\\'s'", true),
+        ("9223372036854775807 + 1 > 0", false),
+        ("1 / 0 == 0", false),
+        ("'hello' =~ '/llo/'", false),
+    ] {
+        let document = format!(
+            "<esi:choose><esi:when test=\"{test}\">YES</esi:when><esi:otherwise>NO</esi:otherwise></esi:choose>"
+        );
+        let expected = if expected { "YES" } else { "NO" };
+        assert_eq!(run(&document), expected, "{test}");
+    }
+}
+
+#[test]
+fn variables_are_written_where_they_are_read() {
+    becomes(&[
+        (
+            "<esi:vars>$(HTTP_HOST) $(HTTP_COOKIE{id})$(QUERY_STRING{n})</esi:vars> $(HTTP_HOST)",
+            "news.example 75 $(HTTP_HOST)",
+        ),
+        (
+            "<esi:vars>$(HTTP_USER_AGENT{browser}) $(HTTP_USER_AGENT{os}) $(HTTP_USER_AGENT{version})</esi:vars>",
+            "MOZILLA UNIX 5.0",
+        ),
+        (
+            "<esi:vars>$(HTTP_ACCEPT_LANGUAGE{en-gb})$(HTTP_ACCEPT_LANGUAGE{de})</esi:vars>",
+            "truefalse",
+        ),
+        (
+            "<esi:vars>[$(nope)][$(nope|'d')][$( HTTP_COOKIE{id} )] $5 $(a</esi:vars>",
+            "[][d][7] $5 $(a",
+        ),
+        ("<esi:vars name=\"$(HTTP_COOKIE{id})\"/>", "7"),
+        (
+            "<esi:vars><img src=\"/$(HTTP_COOKIE{id})/x.gif\"/></esi:vars>",
+            "<img src=\"/7/x.gif\"/>",
+        ),
+    ]);
+}
+
+#[test]
+fn what_a_reader_sends_ends_no_text_and_no_path() {
+    becomes(&[
+        (
+            "<esi:vars>$(QUERY_STRING{html})</esi:vars>",
+            "&lt;b&gt;&quot;",
+        ),
+        (
+            "<esi:vars><a title=\"$(HTTP_REFERER)\"></esi:vars>",
+            "<a title=\"http://ref.example/&quot;x\">",
+        ),
+        (
+            "<esi:assign name=\"v\" value=\"'<i>' + $(QUERY_STRING{html})\"/><esi:vars>$(v)</esi:vars>",
+            "&lt;i&gt;&lt;b&gt;&quot;",
+        ),
+        (
+            "<esi:assign name=\"v\" value=\"'<i>'\"/><esi:vars>$(v)</esi:vars>",
+            "<i>",
+        ),
+        (
+            "<esi:vars>$html_decode($(QUERY_STRING{html}))</esi:vars>",
+            "&lt;b&gt;&quot;",
+        ),
+    ]);
+    let (_, sought) = run_chunks(
+        &[b"<esi:include src=\"/x/$(QUERY_STRING{s})?$(QUERY_STRING)\" onerror=\"continue\"/>"],
+        Limits::default(),
+    );
+    assert_eq!(sought, ["/x/a%2F..%2Fb?l=fr&n=5&html=%3Cb%3E%22&s=a/../b"]);
+}
+
+#[test]
+fn attempts_and_exceptions() {
+    becomes(&[
+        (
+            "<esi:try>-<esi:attempt>[<esi:include src=\"/a\"/>]</esi:attempt><esi:except>no</esi:except></esi:try>",
+            "[ALPHA]",
+        ),
+        (
+            "<esi:try><esi:attempt>lost<esi:include src=\"/gone\"/></esi:attempt><esi:except>(<esi:include src=\"/b\"/>)</esi:except></esi:try>",
+            "(BETA)",
+        ),
+        (
+            "<esi:try><esi:attempt><esi:include src=\"/gone\" onerror=\"continue\"/>kept</esi:attempt><esi:except>no</esi:except></esi:try>",
+            "kept",
+        ),
+        (
+            "[<esi:try><esi:attempt><esi:include src=\"/gone\"/></esi:attempt></esi:try>]",
+            "[]",
+        ),
+        (
+            "<esi:try><esi:attempt><esi:try><esi:attempt><esi:include src=\"/gone\"/></esi:attempt><esi:except>inner</esi:except></esi:try></esi:attempt><esi:except>outer</esi:except></esi:try>",
+            "inner",
+        ),
+    ]);
+    let document = b"<esi:try><esi:attempt><esi:include src=\"/a\"/></esi:attempt><esi:except><esi:include src=\"/b\"/></esi:except></esi:try>";
+    let (_, sought) = run_chunks(&[document], Limits::default());
+    assert_eq!(sought, ["/a"]);
+}
+
+#[test]
+fn what_others_have_added() {
+    becomes(&[
+        (
+            "<esi:assign name=\"f\" value=\"'John'\"/><esi:assign name=\"all\">$(f) Doe</esi:assign><esi:vars>$(all)</esi:vars>",
+            "John Doe",
+        ),
+        (
+            "<esi:foreach collection=\"[1..3]\" item=\"n\">$(n) </esi:foreach>",
+            "1 2 3 ",
+        ),
+        (
+            "<esi:foreach collection=\"['a','b']\">$(item)</esi:foreach>",
+            "ab",
+        ),
+        (
+            "<esi:foreach collection=\"$string_split('1,2,3', ',')\" item=\"n\"><esi:choose><esi:when test=\"$(n) == 3\"><esi:break/></esi:when><esi:otherwise>[$(n)]</esi:otherwise></esi:choose></esi:foreach>.",
+            "[1][2].",
+        ),
+        (
+            "<esi:foreach collection=\"[1,2]\" item=\"i\"><esi:foreach collection=\"[3,4]\" item=\"j\">$(i)$(j) </esi:foreach></esi:foreach>",
+            "13 14 23 24 ",
+        ),
+        (
+            "<esi:function name=\"add\"><esi:return value=\"$(ARGS{0}) + $(ARGS{1})\"/></esi:function><esi:vars>$add(5, 7)</esi:vars>",
+            "12",
+        ),
+        (
+            "<esi:function name=\"greet\">Hello $(ARGS{0})</esi:function><esi:vars>$greet('you')</esi:vars>",
+            "Hello you",
+        ),
+        (
+            "<esi:text>$(x)<esi:include src=\"/a\"/></esi:text>",
+            "$(x)<esi:include src=\"/a\"/>",
+        ),
+        (
+            "<esi:assign name=\"x\" value=\"1\"/><esi:eval src=\"/more\"/><esi:vars>$(y)</esi:vars>",
+            "12",
+        ),
+        (
+            "<esi:inline name=\"/own\">content</esi:inline>[<esi:include src=\"/own\"/>]",
+            "[content]",
+        ),
+        (
+            "<esi:vars>$substr('hello', 1, 3) $upper('a') $len([1,2]) $index('abc','c') $join(['a','b'],'-')$url_encode('a b')$dollar()</esi:vars>",
+            "ell A 2 2 a-ba%20b$",
+        ),
+    ]);
+}
+
+#[test]
+fn heads_are_changed_by_the_site_only() {
+    assert!(run("<esi:vars>$add_header('X-Own', 'a')</esi:vars>").contains("Add"));
+    assert_eq!(
+        run("<esi:vars>$add_header('X-Own', $(QUERY_STRING{l}))</esi:vars>"),
+        ""
+    );
+    assert_eq!(run("<esi:vars>$add_header('X Own', 'a\nb')</esi:vars>"), "");
+}
+
+#[test]
+fn nothing_goes_on_for_ever() {
+    let endless = "<esi:function name=\"f\">$f()x</esi:function><esi:vars>$f()</esi:vars>.";
+    assert!(run(endless).ends_with('.'));
+    let huge = "<esi:foreach collection=\"[1..9999]\"><esi:foreach collection=\"[1..9999]\">x</esi:foreach></esi:foreach>.";
+    let written = run(huge);
+    assert!(written.ends_with('.') && written.len() < 100_000);
+    let doubling = format!(
+        "<esi:assign name=\"x\" value=\"'xxxxxxxx'\"/>{}<esi:vars>$len($(x))</esi:vars>",
+        "<esi:assign name=\"x\" value=\"$(x) + $(x)\"/>".repeat(60)
+    );
+    assert_eq!(run(&doubling), "0");
+    let deep = format!(
+        "{}x{}.",
+        "<esi:vars>".repeat(500),
+        "</esi:vars>".repeat(500)
+    );
+    assert_eq!(run(&deep), "x.");
+    let held = format!("<esi:try><esi:attempt>{}", "0123456789".repeat(500_000));
+    assert!(run(&held).starts_with("FAILED"));
+    let parentheses = format!("<esi:vars>$({})</esi:vars>", "(".repeat(1000));
+    assert!(run(&parentheses).contains("(("));
+}
+
+/// What is done for a document grows with its length, and with nothing else: some work for each byte,
+/// however many tags begin in it and however it is cut.
+#[test]
+fn a_hostile_document_costs_what_a_plain_one_of_its_length_may() {
+    let long = 1 << 18;
+    for piece in [
+        "<esi:",
+        "<esi:include src=\"",
+        "<esi:vars>",
+        "<esi:vars>$(",
+        "<esi:vars>$(a{",
+        "<!--esi",
+        "<!--",
+        "<![CDATA[",
+        "<",
+        "</esi:",
+        "<esi:a b='",
+        "<esi:choose><esi:when test=\"(1\">",
+        "<esi:remove>",
+        "<esi:foreach collection=\"[1,2]\">",
+    ] {
+        for cut in [1, 1000, long] {
+            let document = piece.repeat(long / piece.len());
+            let mut lexer = Lexer::new(Limits::default().value_bytes);
+            for chunk in document.as_bytes().chunks(cut) {
+                lexer.feed(Bytes::copy_from_slice(chunk));
+            }
+            lexer.finish();
+            let mut tokens = 0;
+            while lexer.next(true) != Token::End {
+                tokens += 1;
+            }
+            let looked_at = lexer.looked_at.get();
+            assert!(
+                tokens <= document.len() + 1,
+                "{piece} in {cut}: {tokens} tokens"
+            );
+            assert!(
+                looked_at <= 32 * document.len(),
+                "{piece} in {cut}: {looked_at} bytes"
+            );
+        }
+        let _ = run(&piece.repeat(long / piece.len()));
+    }
+}
+
+const PARTS: [&str; 40] = [
+    "<esi:include src=\"/a\"/>",
+    "<esi:include src='/gone' onerror=\"continue\">",
+    "</esi:include>",
+    "<esi:try>",
+    "</esi:try>",
+    "<esi:attempt>",
+    "</esi:attempt>",
+    "<esi:except>",
+    "</esi:except>",
+    "<esi:choose>",
+    "</esi:choose>",
+    "<esi:when test=\"1==1\">",
+    "<esi:when test=\"$(x)\">",
+    "</esi:when>",
+    "<esi:otherwise>",
+    "</esi:otherwise>",
+    "<esi:vars>",
+    "</esi:vars>",
+    "$(HTTP_HOST)",
+    "$upper('a')",
+    "$(",
+    "<esi:remove>",
+    "</esi:remove>",
+    "<!--esi",
+    "-->",
+    "<!--",
+    "<![CDATA[",
+    "]]>",
+    "<esi:",
+    "</esi:",
+    "\"",
+    "'",
+    "<esi:assign name=\"x\" value=\"1\"/>",
+    "<esi:foreach collection=\"[1,2]\">",
+    "</esi:foreach>",
+    "<esi:function name=\"f\">",
+    "</esi:function>",
+    "$f(1)",
+    "é<p>",
+    "<esi:text>",
+];
+
+fn document() -> impl Strategy<Value = String> {
+    prop::collection::vec(prop::sample::select(PARTS.to_vec()), 0..24).prop_map(|p| p.concat())
+}
+
+proptest! {
+    #[test]
+    fn the_borders_of_chunks_change_nothing(text in document(), cuts in prop::collection::vec(0usize..400, 0..12)) {
+        let bytes = text.as_bytes();
+        let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(bytes.len())).collect();
+        cuts.sort_unstable();
+        let mut chunks = Vec::new();
+        let mut from = 0;
+        for cut in cuts.into_iter().chain([bytes.len()]) {
+            chunks.push(&bytes[from..cut]);
+            from = cut;
+        }
+        let whole = run_chunks(&[bytes], Limits::default());
+        prop_assert_eq!(run_chunks(&chunks, Limits::default()), whole.clone());
+        let single: Vec<&[u8]> = bytes.chunks(1).collect();
+        prop_assert_eq!(run_chunks(&single, Limits::default()), whole);
+    }
+
+    #[test]
+    fn any_bytes_are_borne(bytes in prop::collection::vec(any::<u8>(), 0..200), text in document()) {
+        let document = [&bytes[..], text.as_bytes(), &bytes[..]].concat();
+        let few = Limits { nesting: 3, value_bytes: 64, steps: 50 };
+        let _ = run_chunks(&[&document], few);
+        let _ = run_chunks(&document.chunks(7).collect::<Vec<_>>(), Limits::default());
+    }
+
+    #[test]
+    fn no_tag_comes_out(text in document()) {
+        // what is in comments, sections and `text` is not for us
+        prop_assume!(!["<!--", "<![CDATA[", "<esi:text>"].iter().any(|opaque| text.contains(opaque)));
+        let (written, _) = run_chunks(&[text.as_bytes()], Limits::default());
+        prop_assert!(!written.unwrap_or_default().contains("<esi:include"));
+    }
+}

@@ -1,0 +1,372 @@
+//! Documents of a `[[proxy]]` that are in a markup language. Owns what differs from an answer that is
+//! passed through: what the origin is asked with, which answers are woven, which of their headers
+//! still hold, and the copy that is used when the origin has no answer.
+//!
+//! Invariants: nobody is told a length, a validator or a range of a document as if it were that of the
+//! woven page; what was woven is kept by nobody but its reader; what is not woven passes through.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::Response;
+use futures::StreamExt as _;
+use futures::stream;
+use http::header::{
+    ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
+    CONTENT_TYPE, COOKIE, ETAG, EXPIRES, HOST, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+    IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED, LOCATION, PRAGMA, RANGE,
+};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+
+use crate::cache::surrogate::Surrogate;
+use crate::compose::Edition;
+use crate::compose::weave::document::{Kept, Wanted};
+use crate::compose::weave::{self, Base, Document, NoHead};
+use crate::degradation::{Admission, Level};
+use crate::fetch::origin::{BodyStream, OriginRequest};
+use crate::layout::esi::Esi;
+use crate::layout::markup::{Asked, HeadChange, Limits, Machine};
+use crate::layout::ssi::Ssi;
+use crate::layout::tailor::Tailor;
+use crate::plan::request;
+use crate::site::markup::{Language, Marked};
+use crate::site::{Proxy, Site};
+
+use super::accept::Who;
+use super::reader::who_reads;
+use super::{ServerState, error_page};
+
+const SURROGATE_CAPABILITY: HeaderName = HeaderName::from_static("surrogate-capability");
+const LEVEL: HeaderName = HeaderName::from_static("marbre-level");
+const SURROGATE_CONTROL: HeaderName = HeaderName::from_static("surrogate-control");
+
+/// What is about the document, and not about the page that is made of it.
+static NOT_OF_THE_PAGE: [HeaderName; 12] = [
+    CONTENT_LENGTH,
+    ETAG,
+    LAST_MODIFIED,
+    ACCEPT_RANGES,
+    CONTENT_RANGE,
+    EXPIRES,
+    PRAGMA,
+    HeaderName::from_static("content-md5"),
+    HeaderName::from_static("digest"),
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("repr-digest"),
+    HeaderName::from_static("edge-control"),
+];
+
+/// What would make the answer a part, or none: a page is made of the whole document.
+static ASKS_FOR_LESS: [HeaderName; 7] = [
+    RANGE,
+    IF_RANGE,
+    IF_MATCH,
+    IF_NONE_MATCH,
+    IF_MODIFIED_SINCE,
+    IF_UNMODIFIED_SINCE,
+    ACCEPT_ENCODING,
+];
+
+/// A woven page is made anew for each reader, and may lack what could not be had.
+const FOR_NOBODY_ELSE: HeaderValue = HeaderValue::from_static("private, max-age=0");
+const AS_TAILOR_SAYS: HeaderValue =
+    HeaderValue::from_static("private, no-cache, no-store, must-revalidate");
+const NOT_TO_BE_KEPT: HeaderValue = HeaderValue::from_static("private, no-store");
+
+/// A request for a document that may be woven.
+pub(super) struct Weaving<'a> {
+    state: &'a ServerState,
+    edition: Arc<Edition>,
+    language: Language,
+    asked: Arc<Asked>,
+    document: Document,
+    wanted: Option<Wanted>,
+    is_head: bool,
+}
+
+impl<'a> Weaving<'a> {
+    /// What is to be known of a request before it is sent on as `sent`.
+    pub(super) fn of(
+        state: &'a ServerState,
+        who: &Who,
+        edition: &Arc<Edition>,
+        proxy: &Proxy,
+        head: &Parts,
+        sent: &mut OriginRequest,
+    ) -> Option<Self> {
+        let language = proxy.markup?;
+        let (site, clock) = (&edition.site, state.composer.clock());
+        let headers = head.headers.clone();
+        prepare(sent, language);
+        let client = who.client(&headers).address;
+        let moment = clock.moment(clock.now());
+        let mode = state.mode.load_full();
+        let reading = who_reads(&site.degradation, &headers, client, moment);
+        let text_only = site.ladder.text_only();
+        let level = match mode.admit(reading.reader, reading.lower_by) {
+            Admission::Compose(level) => level.min(text_only),
+            Admission::Snapshot => text_only,
+        };
+        let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+        let host = host.or_else(|| head.uri.authority().map(|a| a.as_str()));
+        let origin = &site.origin(proxy.origin).name;
+        let wanted = Wanted::new(
+            &state.composer,
+            origin,
+            &sent.method,
+            &sent.target,
+            &headers,
+        );
+        let spec = &site.markup;
+        let document = Document {
+            page: proxy.route.clone(),
+            path: head.uri.path().to_owned(),
+            arrived: clock.now(),
+            status: StatusCode::OK,
+            base: Base {
+                origin: proxy.origin,
+                target: sent.target.clone(),
+                host: host.map(str::to_owned),
+            },
+            language,
+            facts: request::facts(site, &head.uri, &headers, Vec::new(), fastrand::u128(..)),
+            headers: forwarded(spec.forward_headers.iter().map(String::as_str), &headers),
+            cookies: spec.forwards_cookies.then(|| cookies(&headers)).flatten(),
+            level,
+            overrides: Arc::clone(&mode.overrides),
+            reader: reading.reader,
+            is_frugal: level > Level::FULL || mode.is_frugal(),
+        };
+        let mut with_host = headers;
+        if let Some(host) = document.base.host.as_ref().and_then(|h| h.parse().ok()) {
+            with_host.insert(HOST, host);
+        }
+        let asked = Asked {
+            method: head.method.clone(),
+            scheme: "http",
+            path: head.uri.path().to_owned(),
+            query: head.uri.query().unwrap_or_default().to_owned(),
+            headers: with_host,
+            client,
+            unix_seconds: unix_seconds(state),
+        };
+        Some(Self {
+            state,
+            edition: Arc::clone(edition),
+            language,
+            asked: Arc::new(asked),
+            document,
+            wanted,
+            is_head: head.method == Method::HEAD,
+        })
+    }
+
+    /// The copy of the document, if it may be used: a fresh one, or any where `nobody` answers.
+    pub(super) fn copy(&self, nobody: bool) -> Option<Kept> {
+        let kept = self.wanted.as_ref()?.copy(&self.state.composer)?;
+        (kept.is_fresh || nobody).then_some(kept)
+    }
+
+    /// The page of a copy.
+    pub(super) async fn of_copy(self, kept: Kept) -> Response {
+        let body = stream::once(async move { Ok(kept.body) }).boxed();
+        self.page(StatusCode::OK, kept.headers, body, false).await
+    }
+
+    /// The page of an answer; what is no document in the language comes back as it was.
+    pub(super) async fn answer(
+        self,
+        status: StatusCode,
+        headers: HeaderMap,
+        body: BodyStream,
+    ) -> Response {
+        self.page(status, headers, body, true).await
+    }
+
+    /// Whether an answer is woven.
+    pub(super) fn takes(&self, status: StatusCode, headers: &HeaderMap) -> bool {
+        let has_body = !status.is_informational()
+            && !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let is_marked = Surrogate::of(headers).holds(self.language.token());
+        has_body
+            && !headers.contains_key(CONTENT_ENCODING)
+            && can_hold_markup(headers)
+            && match self.edition.site.markup.documents {
+                Marked::Never => false,
+                Marked::Marked => is_marked,
+                Marked::Always => true,
+            }
+    }
+
+    async fn page(
+        mut self,
+        status: StatusCode,
+        mut headers: HeaderMap,
+        body: BodyStream,
+        may_keep: bool,
+    ) -> Response {
+        let composer = &self.state.composer;
+        let body = match self.wanted.filter(|_| may_keep && !self.is_head) {
+            Some(wanted) => wanted.keep(composer, status, &headers, body),
+            None => body,
+        };
+        headers_of_page(self.language, &mut headers);
+        headers.insert(LEVEL, u16::from(self.document.level.get()).into());
+        self.document.status = status;
+        if self.is_head {
+            return respond(status, headers, Body::empty());
+        }
+        let machine = machine(self.language, &self.asked, &self.edition.site);
+        let woven = weave::weave(composer, &self.edition, self.document, machine, body).await;
+        let woven = match woven {
+            Ok(woven) => woven,
+            Err(none) => return failed(self.state, &self.edition, none),
+        };
+        let status = change_head(woven.changes, status, &mut headers);
+        respond(status, headers, Body::from_stream(woven.body))
+    }
+}
+
+fn unix_seconds(state: &ServerState) -> i64 {
+    let clock = state.composer.clock();
+    let micros = clock.moment(clock.now()).micros();
+    i64::try_from(micros / 1_000_000).unwrap_or(0)
+}
+
+fn machine(language: Language, asked: &Arc<Asked>, site: &Site) -> Box<dyn Machine> {
+    let (asked, limits) = (Arc::clone(asked), Limits::default());
+    match language {
+        Language::Esi => Box::new(Esi::new(asked, limits, site.markup.is_escaping)),
+        Language::Ssi => Box::new(Ssi::new(asked, limits, site.zone.clone())),
+        Language::Tailor => Box::new(Tailor::new(limits)),
+    }
+}
+
+/// Asks for the whole document, in a coding that can be undone, and says what can be done with it.
+fn prepare(sent: &mut OriginRequest, language: Language) {
+    for name in &ASKS_FOR_LESS {
+        sent.headers.remove(name);
+    }
+    sent.raw = false;
+    let mine = format!("marbre=\"{}\"", language.token());
+    let lines = sent.headers.get_all(&SURROGATE_CAPABILITY).iter();
+    let others = lines.filter_map(|line| line.to_str().ok());
+    let all: Vec<&str> = others.chain([mine.as_str()]).collect();
+    if let Ok(line) = HeaderValue::try_from(all.join(", ")) {
+        sent.headers.insert(SURROGATE_CAPABILITY, line);
+    }
+}
+
+fn forwarded<'n>(
+    names: impl Iterator<Item = &'n str>,
+    headers: &HeaderMap,
+) -> Vec<(String, String)> {
+    let names = names.chain(["authorization"]);
+    let known = names.filter_map(|name| {
+        let lines = headers.get_all(name).iter();
+        let lines: Vec<&str> = lines.filter_map(|line| line.to_str().ok()).collect();
+        (!lines.is_empty()).then(|| (name.to_owned(), lines.join(", ")))
+    });
+    known.collect()
+}
+
+fn cookies(headers: &HeaderMap) -> Option<String> {
+    let lines = headers.get_all(COOKIE).iter();
+    let lines: Vec<&str> = lines.filter_map(|line| line.to_str().ok()).collect();
+    (!lines.is_empty()).then(|| lines.join("; "))
+}
+
+/// HTML, XML and plain text, and what does not say what it is.
+fn can_hold_markup(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(CONTENT_TYPE) else {
+        return true;
+    };
+    let value = String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase();
+    let media_type = value.split(';').next().unwrap_or_default().trim();
+    // what comes event by event is for a program, and never ends
+    (media_type.starts_with("text/") && media_type != "text/event-stream")
+        || matches!(media_type, "application/xml" | "application/json")
+        || media_type.ends_with("+xml")
+}
+
+fn headers_of_page(language: Language, headers: &mut HeaderMap) {
+    let is_kept_by_nobody = headers.get_all(CACHE_CONTROL).iter().any(|line| {
+        let line = String::from_utf8_lossy(line.as_bytes()).to_ascii_lowercase();
+        line.contains("no-store")
+    });
+    for name in NOT_OF_THE_PAGE.iter().chain([&SURROGATE_CONTROL]) {
+        headers.remove(name);
+    }
+    let control = match language {
+        Language::Tailor => AS_TAILOR_SAYS,
+        Language::Esi | Language::Ssi if is_kept_by_nobody => NOT_TO_BE_KEPT,
+        Language::Esi | Language::Ssi => FOR_NOBODY_ELSE,
+    };
+    headers.insert(CACHE_CONTROL, control);
+}
+
+/// What the document says of the head, for which it was in time.
+fn change_head(
+    changes: Vec<HeadChange>,
+    mut status: StatusCode,
+    headers: &mut HeaderMap,
+) -> StatusCode {
+    for change in changes {
+        match change {
+            HeadChange::Add(name, value) if may_be_added(&name) => {
+                headers.append(name, value);
+            }
+            HeadChange::Add(..) => {}
+            HeadChange::Status(code) if !code.is_informational() => status = code,
+            HeadChange::Status(_) => {}
+            HeadChange::Redirect(location) => {
+                status = StatusCode::FOUND;
+                headers.insert(LOCATION, location);
+            }
+        }
+    }
+    status
+}
+
+/// What is about the connection, the length or who may keep it is not the document's to say.
+fn may_be_added(name: &HeaderName) -> bool {
+    let is_fixed = [
+        "connection",
+        "transfer-encoding",
+        "upgrade",
+        "trailer",
+        "keep-alive",
+        "content-encoding",
+        "cache-control",
+    ];
+    !is_fixed.contains(&name.as_str()) && !NOT_OF_THE_PAGE.contains(name)
+}
+
+fn respond(status: StatusCode, headers: HeaderMap, body: Body) -> Response {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+fn failed(state: &ServerState, edition: &Edition, none: NoHead) -> Response {
+    let now = state.composer.clock().now();
+    if let Some(status) = none.status {
+        // an answer, and no failure: there is no such page, or not for everybody
+        let text = status.canonical_reason().unwrap_or("no page");
+        return error_page::plain(&edition.site, status, text);
+    }
+    let why = none.why;
+    if let Some(untold) = state.complaints.due("woven", now) {
+        tracing::warn!(
+            untold = untold.0,
+            "a page could not be woven: {why}{untold}"
+        );
+    }
+    error_page::plain(
+        &edition.site,
+        StatusCode::BAD_GATEWAY,
+        "a part of this page could not be had",
+    )
+}

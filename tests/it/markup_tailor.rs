@@ -1,0 +1,137 @@
+//! Tailor's templates that a proxy answers: fragments are put in, and the primary one decides about the
+//! page.
+
+use crate::support::{Gate, Newsroom, Origin, Reply, html, newsroom, origin, status};
+
+/// A site that weaves everything that `cms` answers.
+async fn site(cms: &Origin) -> Newsroom {
+    newsroom()
+        .patient_origin("cms", &cms.url())
+        .toml("[[proxy]]\nroute = \"/{*rest}\"\norigin = \"cms\"\nmarkup = \"tailor\"")
+        .toml("[markup]\ntimeout = \"20s\"\nbudget = \"25s\"")
+        .start()
+        .await
+}
+
+#[tokio::test]
+async fn fragments_stand_where_their_tags_do() {
+    let cms = origin().start().await;
+    let url = cms.url();
+    let page = format!(
+        "<!doctype html><head><script type=\"fragment\" src=\"/head\"></script></head><body>\
+         <fragment src=\"{url}/a\"></fragment><fragment src=/late async></fragment>\
+         <fragment src='/gone'></fragment><fragment src='/gone' fallback-src='/plain'/><p>text</p></body>"
+    );
+    cms.on("/page", html(page));
+    cms.on("/head", html("<title>t</title>"));
+    cms.on("/a", html("<fragment src=/late>"));
+    cms.on("/late", html("late"));
+    cms.on("/gone", status(503));
+    cms.on("/plain", html("plain"));
+    let site = site(&cms).await;
+    let page = site.reader().get("/page").await;
+    page.is(
+        200,
+        "<!doctype html><head><title>t</title></head><body><fragment src=/late>plain<p>text</p>late</body>",
+    );
+    let control = page.header("cache-control").unwrap();
+    assert!(control.contains("no-cache"), "{control}");
+}
+
+#[tokio::test]
+async fn the_first_primary_decides_wherever_it_stands() {
+    let page = "<header>h</header><fragment src=/first></fragment><fragment src=/article primary></fragment><fragment src=/other primary></fragment>";
+    let cms = origin()
+        .on("/page", html(page))
+        .on("/first", html("1").header("set-cookie", "wrong=1"))
+        .on("/article", html("text").header("set-cookie", "right=1"))
+        .on("/other", status(404))
+        .start()
+        .await;
+    let site = site(&cms).await;
+    let reader = site.reader();
+    let answer = reader.get("/page").await;
+    answer.is(200, "<header>h</header>1text");
+    assert_eq!(answer.header("set-cookie"), Some("right=1"));
+
+    for code in [300, 301, 302, 307] {
+        let elsewhere = Reply::headed(code, &[("location", "https://else.example/")], b"");
+        cms.on("/article", elsewhere);
+        let answer = reader.get("/page").await;
+        assert_eq!(answer.status, code);
+        assert_eq!(answer.header("location"), Some("https://else.example/"));
+    }
+
+    cms.on("/article", status(404));
+    let answer = reader.get("/page").await;
+    assert_eq!(answer.status, 404);
+    assert!(!answer.body.contains("header"), "{}", answer.body);
+
+    cms.on("/article", status(500));
+    let answer = reader.get("/page").await;
+    assert_eq!(answer.status, 502);
+}
+
+#[tokio::test]
+async fn no_byte_leaves_before_the_primary_is_there() {
+    let gate = Gate::closed();
+    let cms = origin()
+        .on(
+            "/page",
+            html("<p>before</p><fragment src=/slow primary timeout=20000></fragment>"),
+        )
+        .on("/slow", status(500).gated(&gate))
+        .start()
+        .await;
+    let site = site(&cms).await;
+    let reader = site.reader();
+    let (page, ()) = tokio::join!(reader.get("/page"), async {
+        cms.arrived(2).await;
+        gate.open();
+    });
+    assert_eq!(page.status, 502);
+}
+
+#[tokio::test]
+async fn a_timeout_is_the_fragments_own() {
+    let gate = Gate::closed();
+    let cms = origin()
+        .on(
+            "/page",
+            html("a<fragment src=/slow timeout=50 fallback-src=/plain></fragment>b"),
+        )
+        .on(
+            "/primary",
+            html("<fragment src=/slow timeout=50 primary></fragment>"),
+        )
+        .on("/slow", html("slow").gated(&gate))
+        .on("/plain", html("plain"))
+        .start()
+        .await;
+    let site = site(&cms).await;
+    site.reader().get("/page").await.is(200, "aplainb");
+    assert_eq!(site.reader().get("/primary").await.status, 502);
+    gate.open();
+}
+
+#[tokio::test]
+async fn a_public_fragment_learns_nothing_of_the_reader() {
+    let cms = origin()
+        .on(
+            "/page",
+            html("<fragment src=/own></fragment><fragment src=/public public></fragment>"),
+        )
+        .on("/own", html("o"))
+        .on("/public", html("p"))
+        .start()
+        .await;
+    let site = site(&cms).await;
+    let headers = [("cookie", "id=7"), ("accept-language", "fr")];
+    site.reader()
+        .get_with("/page", &headers)
+        .await
+        .is(200, "op");
+    let head = |target| cms.last_head(target).unwrap().to_ascii_lowercase();
+    assert!(head("/own").contains("id=7") && head("/own").contains("\r\naccept-language: fr"));
+    assert!(!head("/public").contains("id=7") && !head("/public").contains("accept-language: fr"));
+}
