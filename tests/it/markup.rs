@@ -441,7 +441,7 @@ async fn nothing_is_told_of_the_document_as_if_it_were_the_page() {
         .start()
         .await;
     let site = site(&cms, "documents = \"marked\"").await;
-    let asks = [("if-none-match", "\"1\""), ("range", "bytes=0-1"), ()];
+    let asks = [("if-none-match", "\"1\""), ("range", "bytes=0-1")];
     let page = site.reader().get_with("/page", &asks).await;
     page.is(200, "B");
     for gone in [
@@ -610,6 +610,15 @@ async fn a_page_as_symfony_writes_it_is_served_unchanged() {
             "<!DOCTYPE html>\n<html><body>\n\n\n<ul><li>news</li></ul>\n <p>for the edge</p>\n</body></html>\n",
         );
     }
+    let head = cms.last_head(fragment).unwrap().to_ascii_lowercase();
+    assert!(
+        head.contains("surrogate-capability: marbre=\"esi/1.0\""),
+        "{head}"
+    );
+    assert!(
+        head.contains(&format!("x-forwarded-host: {}", &site.url()[7..])),
+        "{head}"
+    );
     // both are kept, as their headers say
     assert_eq!(cms.targets(), ["/", fragment]);
 }

@@ -212,6 +212,15 @@ fn default_request(
     if let Some(ttl) = include.ttl {
         params.push((TTL.to_owned(), ttl.as_secs().to_string()));
     }
+    // as the document itself was asked for: its origin makes and checks addresses by these
+    if let Some(host) = loom.own.host.as_ref().filter(|_| is_own) {
+        headers.push(("x-forwarded-host".to_owned(), host.clone()));
+        headers.push(("x-forwarded-proto".to_owned(), "http".to_owned()));
+    }
+    if loom.spec.nested != Marked::Never {
+        let can = format!("marbre=\"{}\"", loom.language.token());
+        headers.push(("surrogate-capability".to_owned(), can));
+    }
     SourceRequest {
         fingerprint: fragment.fingerprint,
         target: address.target.clone(),
