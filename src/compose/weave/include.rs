@@ -16,7 +16,6 @@ use crate::fragment::source::TargetTemplate;
 use crate::fragment::{Fragment, FragmentId, SourceRequest};
 use crate::layout::markup::{HeaderEdit, Include, Machine, Missing};
 use crate::plan::{self, Action};
-use crate::report::{OmitReason, Outcome};
 use crate::site::markup::Marked;
 
 use super::address::{self, Address, Base};
@@ -125,11 +124,10 @@ fn content(loom: &Loom, settled: &Settled) -> Result<(Bytes, bool), Missing> {
             Content::Absent | Content::Withdrawn => Ok((Bytes::new(), false)),
         },
         Fill::Ready(content) => Ok((content.clone(), false)),
-        Fill::Nothing => match &settled.outcome {
-            Outcome::Omitted(OmitReason::Failed(cause)) => Err(missing(&cause.to_string())),
+        Fill::Nothing => match settled.outcome.cause() {
+            Some(cause) => Err(missing(&cause.to_string())),
             // what is given up is not to be fetched elsewhere instead
-            outcome if outcome.cause().is_none() => Ok((Bytes::new(), false)),
-            outcome => Err(missing(&outcome.to_string())),
+            None => Ok((Bytes::new(), false)),
         },
         Fill::NoPage(NoPage::Refused(status), _) => Err(refused(*status)),
         Fill::NoPage(NoPage::Redirect(status, _), _) => Err(refused(*status)),
