@@ -586,7 +586,7 @@ impl Loom {
                         include.on_failure = OnFailure::LeaveOut;
                         self.jobs(pieces, machine, depth)
                     }
-                    on_failure => {
+                    on_failure @ (OnFailure::Fail | OnFailure::LeaveOut) => {
                         include.on_failure = on_failure;
                         Vec::new()
                     }

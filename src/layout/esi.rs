@@ -704,7 +704,7 @@ impl Esi {
         let Some(src) = tag.attribute("src").filter(|src| !src.trim().is_empty()) else {
             return;
         };
-        let src = self.filled(&src.to_owned(), Place::Address);
+        let src = self.filled(src, Place::Address);
         if let Some(content) = self.inlines.get(&src).cloned() {
             return self.push(Piece::Text(content));
         }
@@ -815,7 +815,7 @@ impl Esi {
         let Some(src) = tag.attribute("src").filter(|src| !src.trim().is_empty()) else {
             return;
         };
-        let src = self.filled(&src.to_owned(), Place::Address);
+        let src = self.filled(src, Place::Address);
         let mut include = self.included(tag, src);
         include.is_markup = Some(false);
         self.asks = Some(include.on_failure.clone());
@@ -860,7 +860,7 @@ impl Machine for Esi {
             }),
             // fails in its place as an include would
             Err(_) if on_failure == Some(OnFailure::Fail) => {
-                self.push(Piece::Include(Box::new(Include::default())));
+                self.push(Piece::Include(Box::default()));
             }
             Err(_) => {}
         }

@@ -118,9 +118,8 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     let first = address.segments()[0];
     // global unicast is 2000::/3; of it, documentation and what stands for nobody
     let is_global = first & 0xe000 == 0x2000;
-    let is_special = (first == 0x2001 && address.segments()[1] < 0x0200)
-        || (first == 0x2001 && address.segments()[1] == 0x0db8)
-        || first == 0x3fff;
+    let second = address.segments()[1];
+    let is_special = (first == 0x2001 && (second < 0x0200 || second == 0x0db8)) || first == 0x3fff;
     is_global && !is_special
 }
 

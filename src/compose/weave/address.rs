@@ -68,8 +68,11 @@ pub(super) fn resolve(spec: &MarkupSpec, base: &Base, src: &str) -> Result<Addre
     Ok(Address { origin, target })
 }
 
-/// Scheme, authority and what follows, where an address has an authority.
-fn authority(src: &str) -> Result<Option<(Option<&str>, &str, &str)>, &'static str> {
+/// A scheme, if there is one, an authority, and what follows.
+type Authority<'s> = (Option<&'s str>, &'s str, &'s str);
+
+/// What an address begins with, where it has an authority.
+fn authority(src: &str) -> Result<Option<Authority<'_>>, &'static str> {
     let (scheme, rest) = match scheme(src) {
         Some((scheme, rest)) => (Some(scheme), rest),
         None => (None, src),

@@ -16,7 +16,6 @@ use crate::fragment::source::TargetTemplate;
 use crate::fragment::{Fragment, FragmentId, SourceRequest};
 use crate::layout::markup::{HeadChange, HeaderEdit, Include, Machine, Missing};
 use crate::plan::{self, Action};
-use crate::report::{OmitReason, Outcome};
 use crate::site::markup::Marked;
 
 use super::address::{self, Address, Base};
@@ -131,11 +130,10 @@ fn content(loom: &Loom, settled: &Settled, is_primary: bool) -> Result<(Bytes, b
             Content::Absent | Content::Withdrawn => Ok((Bytes::new(), false)),
         },
         Fill::Ready(content) => Ok((content.clone(), false)),
-        Fill::Nothing => match &settled.outcome {
-            Outcome::Omitted(OmitReason::Failed(cause)) => Err(missing(&cause.to_string())),
+        Fill::Nothing => match settled.outcome.cause() {
+            Some(cause) => Err(missing(&cause.to_string())),
             // what is given up is not to be fetched elsewhere instead
-            outcome if outcome.cause().is_none() => Ok((Bytes::new(), false)),
-            outcome => Err(missing(&outcome.to_string())),
+            None => Ok((Bytes::new(), false)),
         },
         Fill::NoPage(NoPage::Refused(status), _) => Err(refused(*status)),
         // that is the page's answer then, with what else there is
@@ -248,6 +246,15 @@ fn default_request(
     let mut params = Vec::new();
     if let Some(ttl) = include.ttl {
         params.push((TTL.to_owned(), ttl.as_secs().to_string()));
+    }
+    // as the document itself was asked for: its origin makes and checks addresses by these
+    if let Some(host) = loom.own.host.as_ref().filter(|_| is_own) {
+        headers.push(("x-forwarded-host".to_owned(), host.clone()));
+        headers.push(("x-forwarded-proto".to_owned(), "http".to_owned()));
+    }
+    if loom.spec.nested != Marked::Never {
+        let can = format!("marbre=\"{}\"", loom.language.token());
+        headers.push(("surrogate-capability".to_owned(), can));
     }
     SourceRequest {
         fingerprint: fragment.fingerprint,

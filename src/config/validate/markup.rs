@@ -33,7 +33,7 @@ pub(super) fn markup(
 ) -> MarkupSpec {
     let written = &declared.markup;
     let patterns = patterns(declared, cx);
-    let hosts = hosts(declared, origin_names, origins, cx);
+    let (hosts, named) = hosts(declared, origin_names, origins, cx);
     let forward_headers = forward_headers(declared, cx);
     check_priority(declared, cx);
     let of_documents = declared.proxies.iter().filter_map(|entry| {
@@ -41,8 +41,10 @@ pub(super) fn markup(
         proxy.markup.as_ref()?;
         origin_names.get(&proxy.origin)
     });
-    let from_hosts = hosts.iter().map(|(_, id)| id.index());
-    let included: BTreeSet<usize> = of_documents.chain(from_hosts).collect();
+    let mut included: BTreeSet<usize> = of_documents.collect();
+    if !included.is_empty() {
+        included.extend(named);
+    }
     let mut undeclared = vec![None; origins.len()];
     let mut primary = undeclared.clone();
     let is_fetched = *written.undeclared == Undeclared::Fetch;
@@ -226,14 +228,16 @@ fn check_params(
     }
 }
 
-/// The hosts, each of which is an origin: one that is declared, or one of its own.
+/// The hosts, each of which is an origin: one that is declared, or one of its own. And which of them
+/// documents may name although no fragment declares the address.
 fn hosts(
     declared: &Declared,
     names: &Names,
     origins: &mut Vec<Option<OriginSpec>>,
     cx: &mut Context<'_>,
-) -> Vec<(String, OriginId)> {
+) -> (Vec<(String, OriginId)>, Vec<usize>) {
     let mut found = known(origins);
+    let mut named = Vec::new();
     for written in &declared.markup.hosts {
         let at = place(written, declared.main);
         let Some(host) = host(written) else {
@@ -248,7 +252,8 @@ fn hosts(
             );
             continue;
         };
-        if found.iter().any(|(known, _)| *known == host.key) {
+        if let Some((_, id)) = found.iter().find(|(known, _)| *known == host.key) {
+            named.push(id.index());
             continue;
         }
         let may_be_private = *declared.markup.private_addresses;
@@ -263,10 +268,11 @@ fn hosts(
             continue;
         };
         origin.connections.public_only = !may_be_private;
+        named.push(origins.len());
         found.push((host.key, OriginId(origins.len())));
         origins.push(Some(origin));
     }
-    found
+    (found, named)
 }
 
 /// The origins that are declared, by where their replicas are.

@@ -36,7 +36,7 @@ pub fn with_includes(
                 let from = literal.as_ptr() as usize - text.as_ptr() as usize;
                 reading.literal(literal, from);
             }
-            segment => reading.segments.push(segment),
+            segment @ (Segment::Literal(_) | Segment::Slot(_)) => reading.segments.push(segment),
         }
     }
     match reading.errors.is_empty() {

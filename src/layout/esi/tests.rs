@@ -1,3 +1,5 @@
+//! What comes of documents in ESI, from text to text, and what they may cost.
+
 use std::sync::Arc;
 
 use bytes::Bytes;
