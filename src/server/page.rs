@@ -11,7 +11,9 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::clock::{Clock, Instant};
-use crate::compose::{self, BodyCoding, Composed, Edition, PageBody, PageHead, Unbegun, Verdict, Wanted};
+use crate::compose::{
+    self, BodyCoding, Composed, Edition, PageBody, PageHead, Unbegun, Verdict, Wanted,
+};
 use crate::degradation::{Admission, Level, Mode, Turn};
 use crate::fragment::facts::Facts;
 use crate::plan::{self, Plan, request};
