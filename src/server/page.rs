@@ -348,7 +348,7 @@ impl Asked<'_> {
     }
 
     /// The page, or word that its reader has it already.
-    fn page(&self, head: &PageHead, mut body: PageBody, keeping: Keeping) -> Response {
+    fn page(&self, head: &PageHead, body: PageBody, keeping: Keeping) -> Response {
         let site = &self.edition.site;
         let may_be_kept = keeping.is_kept() && !self.is_shown;
         let tag = head.digest.filter(|_| may_be_kept).map(entity_tag);
@@ -362,16 +362,8 @@ impl Asked<'_> {
                 page.headers_mut().insert(CONTENT_TYPE, HTML);
                 (page, tag)
             }
-            known => {
-                body.leave_unread();
-                let mut unchanged = Response::new(Body::empty());
-                *unchanged.status_mut() = StatusCode::NOT_MODIFIED;
-                let tag = match known {
-                    Known::As(tag) => Some(tag),
-                    Known::Any | Known::No => None,
-                };
-                (unchanged, tag)
-            }
+            Known::As(tag) => (unchanged(body), Some(tag)),
+            Known::Any => (unchanged(body), None),
         };
         let is_known = response.status() == StatusCode::NOT_MODIFIED;
         let headers = response.headers_mut();
@@ -393,6 +385,14 @@ impl Asked<'_> {
         self.reading.mark(headers, &site.degradation, head.level);
         response
     }
+}
+
+/// Word that its reader has the page with this body.
+fn unchanged(mut body: PageBody) -> Response {
+    body.leave_unread();
+    let mut unchanged = Response::new(Body::empty());
+    *unchanged.status_mut() = StatusCode::NOT_MODIFIED;
+    unchanged
 }
 
 fn add_headers(headers: &mut HeaderMap, head: PageHead, level: HeaderValue) {
