@@ -49,8 +49,7 @@ work, so that a machine of two cores can play a crowd without being busy: its jo
 the executor until they have taken as long as the table of the plant says, what they really do and the
 way to their thread included: a full page 20 ms and its text alone 5 ms, on two workers: 100 full pages
 a second, or 400 of the text alone. Eight origins in a process of their own answer after lognormal
-times, each with so many places, and share a database. A third
-process asks for 60 pages a second (x1), or as many as the row says, as a crowd does: whether or not
+times, each with so many places, and share a database. A third process asks for 60 pages a second (x1), or as many as the row says, as a crowd does: whether or not
 it has got those before. A page's time counts from the moment when it was due.
 
 **Value** is what readers got of the optional blocks, each weighted by what it is worth, of all there

@@ -103,6 +103,12 @@ fn what_is_broken_vanishes() {
         ("[<esi:include src=\"/a\" <p>]", "[<p>]"),
         ("[<esi:include src=\"/a", "["),
         ("<esi:in", ""),
+        // a variable without an end is text, and takes no tag along
+        ("<esi:vars>$('<esi:include src=\"/a\"/>", "$('ALPHA"),
+        (
+            "<esi:vars>$(a<esi:include src=\"/a\"/>)</esi:vars>",
+            "$(aALPHA)",
+        ),
     ]);
 }
 

@@ -64,6 +64,8 @@ pub(super) struct Lexer {
     scan: Scan,
     /// How many bytes lie before `buffer`.
     offset: u64,
+    /// There are no variables before this byte of the document: one began that has no end.
+    plain_until: u64,
     /// `<!--esi` that are open.
     wrappers: usize,
     /// The end of the comment or the section that is being read.
@@ -96,6 +98,8 @@ enum Found {
     Broken(usize),
     /// A variable of this length.
     Variable(usize),
+    /// The start of a variable that does not end within so many bytes: tags among them are tags.
+    Unended(usize),
     /// `<!--esi`, or its end.
     Wrapper { opens: bool },
     /// The start of what is text up to this mark.
@@ -119,6 +123,7 @@ impl Lexer {
             unfinished: BytesMut::new(),
             scan: Scan::default(),
             offset: 0,
+            plain_until: 0,
             wrappers: 0,
             opaque: None,
             is_finished: false,
@@ -234,9 +239,17 @@ impl Lexer {
                 return Some(Token::Text(self.take(len)));
             };
             at += found;
+            if self.buffer[at] == b'$' && self.offset + (at as u64) < self.plain_until {
+                at += 1;
+                continue;
+            }
             let scan = if at == 0 { self.scan } else { Scan::default() };
             let found = self.classify(&self.buffer[at..], scan);
-            if at > 0 && !matches!(found, Found::Text(_) | Found::Opaque { .. }) {
+            let is_text = matches!(
+                found,
+                Found::Text(_) | Found::Opaque { .. } | Found::Unended(_)
+            );
+            if at > 0 && !is_text {
                 return Some(Token::Text(self.take(at)));
             }
             match found {
@@ -259,6 +272,10 @@ impl Lexer {
                     return Some(tag(raw, offset));
                 }
                 Found::Variable(len) => return Some(Token::Variable(self.take(len))),
+                Found::Unended(len) => {
+                    self.plain_until = self.offset + (at + len) as u64;
+                    at += 1;
+                }
                 Found::Wrapper { opens: true } => {
                     self.wrappers += 1;
                     self.take(WRAPPER.len());
@@ -369,7 +386,9 @@ impl Lexer {
             }
             scan.parentheses = 1;
         }
-        while let Some(&byte) = rest.get(scan.at) {
+        while scan.at < VARIABLE_MAX
+            && let Some(&byte) = rest.get(scan.at)
+        {
             self.looks_at(1);
             scan.at += 1;
             match (scan.quote, byte) {
@@ -386,8 +405,8 @@ impl Lexer {
                 return Found::Variable(scan.at);
             }
         }
-        match rest.len() > VARIABLE_MAX || self.is_last() {
-            true => Found::Text(rest.len()),
+        match scan.at >= VARIABLE_MAX || self.is_last() {
+            true => Found::Unended(scan.at),
             false => Found::Partial(scan),
         }
     }
@@ -396,8 +415,8 @@ impl Lexer {
 /// Longest name of a variable or a function.
 const NAME_MAX: usize = 64;
 
-/// Longest text in the parentheses of a variable. What is longer is text as a whole: were it looked at
-/// once more from its second byte on, and so on, a long document of `$(` would take for ever.
+/// Longest variable, from its `$` to the last parenthesis. In what is longer there is no other one up to
+/// here: were each `$(` of it looked at to its end, a long document of them would take for ever.
 const VARIABLE_MAX: usize = 4096;
 
 fn interesting(rest: &[u8], reads_variables: bool, in_wrapper: bool) -> Option<usize> {
