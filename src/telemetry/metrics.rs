@@ -318,7 +318,7 @@ impl Observer for Metrics {
         }
         let table = self.table.load();
         // a page of the site before may end after a reload that has taken its name away
-        if let Some(row) = table.pages.get(&*report.page) {
+        if let Some(row) = table.pages.get(&report.page) {
             row.count(report);
         }
         for fragment in &report.fragments {

@@ -113,7 +113,7 @@ impl Pulse {
             None => {
                 self.blocks.rcu(|blocks| blocks.with(&fragment.name));
                 // no row is ever taken away
-                if let Some(counters) = self.blocks.load().get(&*fragment.name) {
+                if let Some(counters) = self.blocks.load().get(&fragment.name) {
                     counters.count(&fragment.outcome);
                 }
             }

@@ -155,7 +155,7 @@ impl Tally {
     fn count_new(&self, fragment: &FragmentReport<'_>) {
         self.rows.rcu(|rows| rows.with(&fragment.name));
         // no row is ever taken away
-        if let Some(row) = self.rows.load().get(&*fragment.name) {
+        if let Some(row) = self.rows.load().get(&fragment.name) {
             row.count(&fragment.outcome);
         }
     }
