@@ -16,7 +16,7 @@
 //!
 //! # What is not simply in order
 //!
-//! A body that is gzip, or some of whose slots come late, is [woven]: contents become frames there. What
+//! A body that is gzip, or some of whose slots come late, is `woven`: contents become frames there. What
 //! is next is said here in either case.
 //!
 //! Invariant: when every slot was at hand when the head left, the length is known and exact.

@@ -9,7 +9,7 @@
 //! fragment has declared is repeated.
 //!
 //! Invariant: a block that is asked for this way has no lazy rung, so a browser asks once and not
-//! again; and however many browsers there are, together they ask at a bounded [rate](pace).
+//! again; and however many browsers there are, together they ask at a bounded rate.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
 //! ESI 1.0 (W3C note of 4 August 2001), and what Akamai and Fastly have added: a [`Machine`]. Owns what
-//! each element does; [tokens], [expressions](expression) and what they are [worth](evaluate) are its
+//! each element does; `tokens`, expressions and what they are worth are its
 //! parts.
 //!
 //! Elements that are broken, or that do not exist, vanish: no browser is to see them. What is written

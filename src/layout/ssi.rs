@@ -1,6 +1,6 @@
 //! nginx's server-side includes. Owns what each command does, where error messages stand, and how
-//! branches, blocks and stubs fit together; the spelling of directives is [`directive`]'s, values and
-//! variables are [`variables`]'.
+//! branches, blocks and stubs fit together; the spelling of directives is `directive`'s, values and
+//! variables are `variables`'.
 //!
 //! It is nginx as its manual and its filter have it, with these exceptions: `if` may be nested; text
 //! and errors of a branch that is not taken stay away; an `if` that cannot be understood counts as one

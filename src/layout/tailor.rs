@@ -1,5 +1,5 @@
 //! Tailor's templates: HTML with `<fragment src="…">`. Owns what its tags and attributes mean and where
-//! late fragments stand; what a tag is is [`tags`]'.
+//! late fragments stand; what a tag is is `tags`'.
 //!
 //! A fragment's content stands where its tag does, and what is written between its tags after it, as
 //! Tailor has it: a fragment may hold others. A `<slot>` is replaced by its default content, because
