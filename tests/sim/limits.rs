@@ -435,7 +435,8 @@ fn what_is_well_again_is_found_out_without_pages() {
             sleep(Duration::from_millis(50)).await;
         }
         // nobody reads any more, and it is found out all the same
-        sleep_until(well_from + Duration::from_secs(5)).await;
+        // two pauses of 3 s and a quarter at most: the broken address is asked in between
+        sleep_until(well_from + Duration::from_secs(8)).await;
         assert_eq!(breaker(), "recovering");
     });
 }
@@ -540,7 +541,8 @@ fn one_broken_address_does_not_keep_an_origin_from_coming_back() {
             stage.ask(0).await;
             sleep(Duration::from_millis(50)).await;
         }
-        sleep_until(well_from + Duration::from_secs(5)).await;
+        // two pauses of 3 s and a quarter at most: the broken address is asked in between
+        sleep_until(well_from + Duration::from_secs(8)).await;
         assert_eq!(breaker(), "recovering");
     });
 }

@@ -23,7 +23,32 @@ use std::time::Duration;
 use origin::{FakeOrigin, Fault};
 use stage::{Stage, declaration};
 
+/// Does the work with all that is left to chance drawn from the seed to replay, else from the first.
 fn virtual_time<T>(work: impl Future<Output = T>) -> T {
+    seeded(seed_to_replay().unwrap_or(0), work)
+}
+
+/// The seed that the caller wants to see again.
+fn seed_to_replay() -> Option<u64> {
+    let seed = std::env::var("MARBRE_SEED").ok()?;
+    Some(seed.parse().expect("MARBRE_SEED is a number"))
+}
+
+/// Does the work in virtual time, on this thread; names the seed where the work panics.
+#[allow(
+    clippy::print_stderr,
+    reason = "whoever sees a test fail is told how to see it again"
+)]
+fn seeded<T>(seed: u64, work: impl Future<Output = T>) -> T {
+    fastrand::seed(seed);
+    let run = std::panic::AssertUnwindSafe(|| in_virtual_time(work));
+    std::panic::catch_unwind(run).unwrap_or_else(|panic| {
+        eprintln!("seed {seed} fails: MARBRE_SEED={seed} cargo test --test sim");
+        std::panic::resume_unwind(panic);
+    })
+}
+
+fn in_virtual_time<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -39,26 +64,13 @@ const PAGES: usize = 40;
 
 #[test]
 fn the_promises_hold_under_every_seed() {
-    let replay = std::env::var("MARBRE_SEED")
-        .ok()
-        .map(|seed| seed.parse().expect("a number"));
-    let seeds = replay.map_or(0..SEEDS, |seed: u64| seed..seed + 1);
+    let seeds = seed_to_replay().map_or(0..SEEDS, |seed| seed..seed + 1);
     let mut seen = promises::Seen::default();
     for seed in seeds {
-        let run = std::panic::catch_unwind(|| {
-            fastrand::seed(seed);
-            virtual_time(stage::run(seed, PAGES))
-        });
-        match run {
-            Ok(outcome) => seen.add(&outcome),
-            Err(panic) => {
-                eprintln!("seed {seed} fails: MARBRE_SEED={seed} cargo test --test sim");
-                std::panic::resume_unwind(panic);
-            }
-        }
+        seen.add(&seeded(seed, stage::run(seed, PAGES)));
     }
     eprintln!("{seen:?}");
-    if replay.is_none() {
+    if seed_to_replay().is_none() {
         // a simulation in which nothing goes wrong proves nothing
         assert!(seen.pages >= 5_000, "{seen:?}");
         assert!(
