@@ -342,6 +342,7 @@ impl Observer for Metrics {
             | Event::Stopped(_)
             | Event::Pushed
             | Event::Fault { .. }
+            | Event::Certificates(_)
             | Event::Slo { .. } => return,
         };
         count.fetch_add(1, Ordering::Relaxed);

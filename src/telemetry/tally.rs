@@ -311,6 +311,8 @@ impl Observer for Tally {
                 return;
             }
             Event::Fault { origin, .. } => tracing::warn!(origin, "{text}"),
+            Event::Certificates(Ok(())) => tracing::info!("{text}"),
+            Event::Certificates(Err(_)) => tracing::error!("{text}"),
             Event::Slo { objective, change } => match change {
                 SloChange::Recovered | SloChange::Restored => tracing::info!(objective, "{text}"),
                 SloChange::Burning { .. } | SloChange::Spent => {
