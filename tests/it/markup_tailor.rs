@@ -6,8 +6,7 @@ use crate::support::{Gate, Newsroom, Origin, Reply, html, newsroom, origin, stat
 /// A site that weaves everything that `cms` answers.
 async fn site(cms: &Origin) -> Newsroom {
     newsroom()
-        .patient_origin("cms", &cms.url())
-        .toml("[[proxy]]\nroute = \"/{*rest}\"\norigin = \"cms\"\nmarkup = \"tailor\"")
+        .weaving("tailor", cms)
         .toml("[markup]\ntimeout = \"20s\"\nbudget = \"25s\"")
         .start()
         .await
