@@ -140,7 +140,7 @@ impl Tally {
                 if report.snapshot.is_some() {
                     self.snapshots.fetch_add(1, Ordering::Relaxed);
                     self.complain(report, &incomplete);
-                } else if report.status == 503 {
+                } else if report.is_unavailable() {
                     self.unavailable.fetch_add(1, Ordering::Relaxed);
                     self.complain(report, &incomplete);
                 }

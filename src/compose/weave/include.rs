@@ -18,6 +18,7 @@ use crate::layout::markup::{HeadChange, HeaderEdit, Include, Machine, Missing};
 use crate::plan::{self, Action};
 use crate::site::markup::Marked;
 
+use super::account::planned;
 use super::address::{self, Address, Base};
 use super::{Loom, Rope, missing, weave_nested};
 
@@ -90,6 +91,7 @@ async fn ask(
     let terms = (order.level, &*order.overrides);
     let action = plan::include(site, id, Arc::new(request), &facts, terms, now, until);
     order.edition.meters.used(id.index());
+    let plan = planned(&action, now);
     let settled = match action {
         Action::Omit(reason) => Settled::omitted(reason, now),
         Action::StandIn(serve) => slot::stand_in(order.clone(), id, serve).await,
@@ -101,7 +103,7 @@ async fn ask(
             }
         }
     };
-    loom.account.settle(id, &settled);
+    loom.account.settle(id, plan, &settled);
     if include.is_primary {
         decide(loom, &settled);
     }
@@ -114,6 +116,7 @@ async fn ask(
             origin: address.origin,
             target: address.target,
             host: base.host.clone().filter(|_| address.origin == base.origin),
+            is_secure: base.is_secure,
         },
     })
 }
@@ -250,7 +253,8 @@ fn default_request(
     // as the document itself was asked for: its origin makes and checks addresses by these
     if let Some(host) = loom.own.host.as_ref().filter(|_| is_own) {
         headers.push(("x-forwarded-host".to_owned(), host.clone()));
-        headers.push(("x-forwarded-proto".to_owned(), "http".to_owned()));
+        let scheme = loom.own.scheme().to_owned();
+        headers.push(("x-forwarded-proto".to_owned(), scheme));
     }
     if loom.spec.nested != Marked::Never {
         let can = format!("marbre=\"{}\"", loom.language.token());
