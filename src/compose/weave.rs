@@ -274,7 +274,7 @@ fn status_of(changes: &[HeadChange], status: StatusCode) -> StatusCode {
     changes.iter().fold(status, |status, change| match change {
         HeadChange::Status(code) if !code.is_informational() => *code,
         HeadChange::Redirect(_) => StatusCode::FOUND,
-        HeadChange::Add(..) | HeadChange::Status(_) => status,
+        HeadChange::Add(..) | HeadChange::Set(..) | HeadChange::Status(_) => status,
     })
 }
 

@@ -424,10 +424,13 @@ fn change_head(changes: Vec<HeadChange>, headers: &mut HeaderMap) {
             HeadChange::Add(name, value) if may_be_added(&name) => {
                 headers.append(name, value);
             }
+            HeadChange::Set(name, value) if may_be_added(&name) => {
+                headers.insert(name, value);
+            }
             HeadChange::Redirect(location) => {
                 headers.insert(LOCATION, location);
             }
-            HeadChange::Add(..) | HeadChange::Status(_) => {}
+            HeadChange::Add(..) | HeadChange::Set(..) | HeadChange::Status(_) => {}
         }
     }
 }

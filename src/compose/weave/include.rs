@@ -10,6 +10,7 @@ use http::{Method, StatusCode};
 use crate::cache::surrogate::Surrogate;
 use crate::cache::{Content, Head};
 use crate::compose::flight::NoPage;
+use crate::compose::flight::work::core_gives;
 use crate::compose::slot::{self, Fill, Settled};
 use crate::fragment::facts::Facts;
 use crate::fragment::source::TargetTemplate;
@@ -105,7 +106,7 @@ async fn ask(
     };
     loom.account.settle(id, plan, &settled);
     if include.is_primary {
-        decide(loom, &settled);
+        decide(loom, &settled, include.returns_headers);
     }
     let (content, is_marked) = content(loom, &settled, include.is_primary)?;
     loom.may_hold(content.len())?;
@@ -146,22 +147,38 @@ fn content(loom: &Loom, settled: &Settled, is_primary: bool) -> Result<(Bytes, b
 }
 
 /// What the include that decides about the page says of its head.
-fn decide(loom: &Loom, settled: &Settled) {
-    let added = |head: &Head| {
-        let headers = head.headers.iter().cloned();
-        let added = headers.map(|(name, value)| HeadChange::Add(name, value));
-        added.collect::<Vec<_>>()
-    };
+fn decide(loom: &Loom, settled: &Settled, returns_headers: bool) {
     match &settled.content {
-        Fill::Entry(entry) => loom.change_head(added(&entry.head)),
+        Fill::Entry(entry) => loom.change_head(changes(&entry.head, returns_headers)),
         Fill::NoPage(NoPage::Redirect(status, location), head) => {
-            let mut changes = added(head);
+            let mut changes = changes(head, returns_headers);
             changes.push(HeadChange::Redirect(location.clone()));
             changes.push(HeadChange::Status(*status));
             loom.change_head(changes);
         }
         Fill::Ready(_) | Fill::Nothing | Fill::NoPage(NoPage::Refused(_), _) => {}
     }
+}
+
+/// What becomes of a head that an include gives its page: what every core gives it, and the rest where
+/// the document says so.
+fn changes(head: &Head, returns_headers: bool) -> Vec<HeadChange> {
+    let mut changes = Vec::new();
+    let mut before = None;
+    for (name, value) in &head.headers {
+        let of_every_core = core_gives(name);
+        if of_every_core || returns_headers {
+            // what the document itself has of the name was about the document
+            let adds = of_every_core || before == Some(name);
+            let change = match adds {
+                true => HeadChange::Add,
+                false => HeadChange::Set,
+            };
+            changes.push(change(name.clone(), value.clone()));
+        }
+        before = Some(name);
+    }
+    changes
 }
 
 fn refused(status: StatusCode) -> Missing {
