@@ -414,7 +414,9 @@ impl App {
             limits: limits.clone(),
         };
         if let Some(tls) = tls {
-            tasks.spawn(tls.follow(stop.clone()));
+            let observers = core.composer.observers().to_vec();
+            let tell = move |event: &Event| observers.iter().for_each(|o| o.event(event));
+            tasks.spawn(tls.follow(stop.clone(), tell));
         }
         let (admin_tasks, admin_stop) = (TaskTracker::new(), CancellationToken::new());
         tasks.spawn(accept::serve(

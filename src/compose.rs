@@ -5,6 +5,7 @@
 //! decides what it looks like. Invariant: every page that was started ends in one
 //! [`PageReport`](crate::report::PageReport), also when the reader leaves half-way.
 
+use std::borrow::Cow;
 use std::num::NonZero;
 use std::pin::pin;
 use std::sync::Arc;
@@ -22,9 +23,9 @@ use crate::clock::{Clock, Instant};
 use crate::degradation::{Executor, Job, Lag, Level, Meters, Overrides, Reader, Turn};
 use crate::fetch::Fetcher;
 use crate::fragment::facts::Facts;
-use crate::fragment::{Fragment, SourceRequest, Trace};
+use crate::fragment::{Fragment, Source, SourceRequest, Trace};
 use crate::plan::{self, Action, Plan};
-use crate::report::{Afforded, Observer, Trail};
+use crate::report::{Afforded, Attempt, AttemptReport, Observer, PageReport, Story, Trail};
 use crate::site::{ForCrawlers, PageId, Site};
 
 mod account;
@@ -382,6 +383,19 @@ pub fn account_for(
 impl Order {
     fn new(composer: &Arc<Composer>, edition: &Arc<Edition>, plan: &Plan, facts: Facts) -> Self {
         Self {
+            level: plan.level,
+            overrides: Arc::clone(&plan.overrides),
+            reader: plan.reader,
+            is_frugal: plan.is_frugal,
+            is_rehearsal: plan.is_rehearsal,
+            lazy_on: composer.is_asked_again.then_some(plan.page),
+            ..Self::of(composer, edition, facts)
+        }
+    }
+
+    /// For nobody in particular, whole, and not to be asked for again.
+    fn of(composer: &Arc<Composer>, edition: &Arc<Edition>, facts: Facts) -> Self {
+        Self {
             composer: Arc::clone(composer),
             edition: Arc::clone(edition),
             trace: facts.trace.clone().sampled_at(composer.traced_share),
@@ -390,12 +404,62 @@ impl Order {
                 false => Trail::unread(),
             }),
             facts: Arc::new(facts),
-            level: plan.level,
-            overrides: Arc::clone(&plan.overrides),
-            reader: plan.reader,
-            is_frugal: plan.is_frugal,
-            is_rehearsal: plan.is_rehearsal,
-            lazy_on: composer.is_asked_again.then_some(plan.page),
+            level: Level::FULL,
+            overrides: Arc::default(),
+            reader: Reader::NOBODY,
+            is_frugal: false,
+            is_rehearsal: false,
+            lazy_on: None,
+        }
+    }
+
+    /// What is asked of origins on behalf of a page that came in at `arrived`.
+    fn attempts(&self, arrived: Instant) -> Vec<AttemptReport<'_>> {
+        let site = &self.edition.site;
+        let after = |at: Instant| at.saturating_duration_since(arrived);
+        let report = |attempt: Attempt| {
+            let fragment = site.fragment(attempt.fragment);
+            let origin = match &fragment.source {
+                Source::Http { origin, .. } => site.origin(*origin).name.as_str(),
+                Source::Ready(_) | Source::Push(_) => "",
+            };
+            let (ended, cause) = match attempt.ended {
+                Some((at, cause)) => (Some(after(at)), cause),
+                None => (None, None),
+            };
+            AttemptReport {
+                fragment: Cow::Borrowed(&fragment.name),
+                origin: Cow::Borrowed(origin),
+                replica: attempt.replica,
+                span_id: attempt.span_id,
+                began: after(attempt.since),
+                ended,
+                cause,
+            }
+        };
+        self.trail.take().into_iter().map(report).collect()
+    }
+
+    /// Tells those who read reports of this page, and its own `witness`.
+    fn tell(
+        &self,
+        witness: Option<&Arc<dyn Observer>>,
+        report: &PageReport<'_>,
+        story: impl Fn() -> Story,
+    ) {
+        for observer in self.observers().iter().chain(witness) {
+            observer.page(report);
+            if observer.wants_story(report) {
+                observer.story(story());
+            }
+        }
+    }
+
+    /// Those who read what becomes of all pages.
+    fn observers(&self) -> &[Arc<dyn Observer>] {
+        match self.composer.is_observed {
+            true => self.composer.observers(),
+            false => &[],
         }
     }
 }

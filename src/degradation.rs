@@ -41,7 +41,7 @@ pub use ladder::{Ladder, NoSuchLevel, Step};
 pub use lag::Lag;
 pub use law::{Decision, Law};
 pub use level::Level;
-pub use meters::Meters;
+pub use meters::{Counted, Meters};
 pub use mode::{Admission, Mode};
 pub use reading::BlockReading;
 pub use sample::Sample;

@@ -52,6 +52,7 @@ mod window;
 pub use attempt::{Answer, Ask, Content, Expect, WithoutContent};
 pub use door::Receipt;
 pub use origin::{Origin, OriginRequest, OriginResponse};
+pub use state::BlockState;
 
 use blocks::Blocks;
 use door::{Door, UnderWay};
@@ -239,7 +240,7 @@ impl Fetcher {
     }
 
     /// How each optional fragment is, by its name.
-    pub fn block_states(&self) -> BTreeMap<String, state::BlockState> {
+    pub fn block_states(&self) -> BTreeMap<String, BlockState> {
         self.blocks.state()
     }
 

@@ -72,7 +72,7 @@ pub struct AttemptReport<'p> {
 /// The account of one page. It borrows what it names: whoever keeps it makes it their own.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PageReport<'p> {
-    /// The page's name in `fragments.toml`.
+    /// The page's name in `fragments.toml`; of a document that is woven, the route of its proxy.
     pub page: Cow<'p, str>,
     /// The path that was asked for.
     pub path: Cow<'p, str>,
@@ -90,7 +90,8 @@ pub struct PageReport<'p> {
     pub level: Level,
     /// Whether somebody has chosen that level to see it, who is no reader then.
     pub is_rehearsal: bool,
-    /// The status that was sent; 0 when the reader had left before there was one.
+    /// The status that was sent; 0 when the reader had left before there was one. Of an answer that
+    /// broke off it is 502, whatever was sent before.
     pub status: u16,
     /// From the request to the response head.
     pub head_after: Duration,
@@ -136,6 +137,11 @@ impl PageReport<'_> {
         let slots = slots.filter(|f| !f.outcome.is_unneeded());
         let settled = slots.map(|fragment| fragment.duration).max();
         self.head_after.max(settled.unwrap_or_default())
+    }
+
+    /// Whether its reader got an error page, or an answer that broke off.
+    pub fn is_unavailable(&self) -> bool {
+        self.snapshot.is_none() && self.status >= 500
     }
 
     /// Whether every block that anybody waited for was there.

@@ -159,7 +159,7 @@ where
             params,
         } => {
             let request = request.map(Body::new);
-            let answer = proxy::answer(state, who, edition, index, &params, request).await;
+            let answer = proxy::answer(state, who, edition, index, &params, request, asked).await;
             answered_by(Kind::Proxy, answer)
         }
         Found::Match {
@@ -181,8 +181,9 @@ where
     }
 }
 
+/// The answer, unless it says already what it is.
 fn answered_by(kind: Kind, mut answer: Response) -> Response {
-    answer.extensions_mut().insert(kind);
+    answer.extensions_mut().get_or_insert(kind);
     answer
 }
 

@@ -119,6 +119,18 @@ impl Site {
         &self.pages[id.index()]
     }
 
+    /// The paths that are passed through whose documents are woven: pages too, which are called by their
+    /// routes. No page has such a name, for a route begins with `/`.
+    pub fn woven(&self) -> impl Iterator<Item = &Proxy> {
+        self.proxies.iter().filter(|proxy| proxy.markup.is_some())
+    }
+
+    /// What all pages are called, declared and woven ones.
+    pub fn page_names(&self) -> impl Iterator<Item = &str> {
+        let declared = self.pages.iter().map(|page| page.name.as_str());
+        declared.chain(self.woven().map(|proxy| proxy.route.as_str()))
+    }
+
     /// An origin.
     pub fn origin(&self, id: OriginId) -> &OriginSpec {
         &self.origins[id.index()]

@@ -29,7 +29,7 @@ pub(super) struct Journal {
     #[arg(long, value_name = "TIME", value_parser = when)]
     until: Option<When>,
     /// Only entries of this kind: start, stop, level, breaker, origin, switch, reload, purge, push, fault,
-    /// slo, tally, journal; may be repeated.
+    /// certificate, slo, tally, journal; may be repeated.
     #[arg(long = "kind", value_name = "KIND")]
     kinds: Vec<Kind>,
     /// Print the draft of a post-mortem, in Markdown.

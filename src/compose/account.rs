@@ -11,11 +11,10 @@ use crate::cache::{Entry, Ingredient};
 use crate::clock::Instant;
 use crate::degradation::Level;
 use crate::fragment::facts::Facts;
-use crate::fragment::{Fragment, Source, SourceRequest};
+use crate::fragment::{Fragment, SourceRequest};
 use crate::plan::Plan;
 use crate::report::{
-    Afforded, Attempt, AttemptReport, Cause, FragmentReport, Looked, Observer, OmitReason, Outcome,
-    PageReport, Story,
+    Afforded, Cause, FragmentReport, Looked, Observer, OmitReason, Outcome, PageReport, Story,
 };
 use crate::site::{Page, PageId};
 
@@ -191,21 +190,12 @@ impl Account {
             let (took, target) = (self.took(&members), self.declared().target);
             self.order.edition.meters.times.record(took, target);
         }
-        let composer = &self.order.composer;
-        let observers = match composer.is_observed {
-            true => composer.observers(),
-            false => &[],
-        };
-        if observers.is_empty() && self.witness.is_none() {
+        if self.order.observers().is_empty() && self.witness.is_none() {
             return;
         }
         let report = self.report(&members);
-        for observer in observers.iter().chain(&self.witness) {
-            observer.page(&report);
-            if observer.wants_story(&report) {
-                observer.story(self.story(&report));
-            }
-        }
+        let witness = self.witness.as_ref();
+        self.order.tell(witness, &report, || self.story(&report));
     }
 
     /// From the request to when all that it was made of was there, however slowly it was then read.
@@ -289,34 +279,8 @@ impl Account {
             finished: self.finished,
             snapshot: self.snapshot,
             fragments: fragments.collect(),
-            attempts: self.attempts(),
+            attempts: self.order.attempts(self.arrived),
         }
-    }
-
-    fn attempts(&self) -> Vec<AttemptReport<'_>> {
-        let site = &self.order.edition.site;
-        let after = |at: Instant| at.saturating_duration_since(self.arrived);
-        let report = |attempt: Attempt| {
-            let fragment = site.fragment(attempt.fragment);
-            let origin = match &fragment.source {
-                Source::Http { origin, .. } => site.origin(*origin).name.as_str(),
-                Source::Ready(_) | Source::Push(_) => "",
-            };
-            let (ended, cause) = match attempt.ended {
-                Some((at, cause)) => (Some(after(at)), cause),
-                None => (None, None),
-            };
-            AttemptReport {
-                fragment: Cow::Borrowed(&fragment.name),
-                origin: Cow::Borrowed(origin),
-                replica: attempt.replica,
-                span_id: attempt.span_id,
-                began: after(attempt.since),
-                ended,
-                cause,
-            }
-        };
-        self.order.trail.take().into_iter().map(report).collect()
     }
 }
 

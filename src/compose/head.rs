@@ -141,15 +141,15 @@ pub(super) fn head(account: &Account, verdict: Verdict, now: Moment) -> PageHead
         reuse: Reuse::of(account, now),
         digest: None,
         level: account.level(),
-        off: off(account),
-        server_timing: server_timing(account),
+        off: off(account.known()),
+        server_timing: server_timing(account.known()),
         trace_id: account.order().trace.trace_id,
     }
 }
 
 /// Whether something of the page is given up, as far as is known by now.
 pub(super) fn is_reduced(account: &Account) -> bool {
-    account.level() != Level::FULL || !off(account).is_empty()
+    account.level() != Level::FULL || !off(account.known()).is_empty()
 }
 
 /// What the other blocks that have come by now want the browser to fetch early.
@@ -169,8 +169,10 @@ fn gather_hints(account: &Account, links: &mut hints::Links) {
     }
 }
 
-fn off(account: &Account) -> Vec<String> {
-    let known = account.known();
+/// What is given up of what is known: name, outcome and duration of each.
+pub(super) fn off<'k>(
+    known: impl Iterator<Item = (&'k str, &'k Outcome, Duration)>,
+) -> Vec<String> {
     let off = known.filter(|(_, outcome, _)| {
         let is_given_up = matches!(
             outcome,
@@ -193,9 +195,11 @@ pub(super) fn may_be_personal(site: &Site, fragment: &Fragment) -> bool {
 
 /// One entry a fragment (<https://www.w3.org/TR/server-timing/>): its duration in milliseconds and
 /// its outcome. What is still under way when the head leaves is not in it.
-fn server_timing(account: &Account) -> String {
+pub(super) fn server_timing<'k>(
+    known: impl Iterator<Item = (&'k str, &'k Outcome, Duration)>,
+) -> String {
     let mut value = String::with_capacity(512);
-    for (name, outcome, duration) in account.known() {
+    for (name, outcome, duration) in known {
         if matches!(outcome, Outcome::Omitted(OmitReason::Unneeded)) {
             continue;
         }

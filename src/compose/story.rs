@@ -2,13 +2,19 @@
 //! goes into a [`Story`]. The plan is made once more of what it was made of before, because few pages are
 //! asked about.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use crate::clock::Instant;
-use crate::degradation::Level;
+use crate::degradation::{Counted, Level};
+use crate::fetch::BlockState;
+use crate::fragment::FragmentId;
 use crate::fragment::facts::Facts;
-use crate::plan::{self, explain::Explanation};
+use crate::plan::explain::{Explanation, StepExplanation};
+use crate::plan::{self};
 use crate::report::story::{Asked, Block, Story, Tried};
-use crate::report::{Afforded, PageReport};
-use crate::site::PageId;
+use crate::report::{Afforded, FragmentReport, Outcome, PageReport, TriedRung};
+use crate::site::{PageId, Site};
 
 use super::Order;
 
@@ -32,48 +38,11 @@ pub(super) fn story(order: &Order, told: Told, report: &PageReport<'_>) -> Story
         None => plan::nothing(site, told.id, report.level, told.started),
     };
     let explained = Explanation::new(site, &plan);
-    let tried = order.trail.rungs();
-    let shares = order.edition.fetcher.block_states();
     let counted = order.edition.meters.counted();
-    let name = |id| site.fragment(id).name.as_str();
+    let chapter = Chapter::new(order, &counted);
     let steps = plan.steps.iter().zip(explained.steps);
-    let blocks = steps.zip(&report.fragments).map(|((step, says), got)| {
-        let tried = tried.iter().filter(|tried| tried.fragment == step.fragment);
-        let tried = tried.map(|tried| Tried {
-            rung: tried.rung.told(name),
-            why_not: tried.why_not.clone(),
-        });
-        let share = shares.get(&says.fragment).map(|block| block.share);
-        Block {
-            fragment: says.fragment,
-            priority: says.priority,
-            plan: says.action.to_owned(),
-            source: says.source,
-            deadline_ms: millis_whole(says.deadline_ms),
-            chain: says.chain,
-            shed_at_level: says.shed_at_level,
-            share: share.filter(|share| *share < 1.0),
-            cost_ms: counted
-                .blocks
-                .get(step.fragment.index())
-                .and_then(|block| average(block.work, block.uses)),
-            outcome: got.outcome.label().to_owned(),
-            says: got.outcome.to_string(),
-            age_s: got.age.map(|age| age.as_secs_f64()),
-            settled_ms: millis(got.duration),
-            tried: tried.collect(),
-        }
-    });
-    let attempts = report.attempts.iter().map(|attempt| Asked {
-        fragment: attempt.fragment.to_string(),
-        origin: attempt.origin.to_string(),
-        replica: attempt.replica,
-        began_ms: millis(attempt.began),
-        took_ms: attempt
-            .ended
-            .map(|ended| millis(ended.saturating_sub(attempt.began))),
-        cause: attempt.cause.as_ref().map(ToString::to_string),
-    });
+    let blocks = steps.zip(&report.fragments);
+    let blocks = blocks.map(|((step, says), got)| chapter.block(step.fragment, says, got));
     Story {
         trace_id: format!("{:032x}", report.trace_id),
         page: explained.page,
@@ -95,8 +64,110 @@ pub(super) fn story(order: &Order, told: Told, report: &PageReport<'_>) -> Story
         settled_ms: millis(report.took()),
         total_ms: millis(report.duration),
         blocks: blocks.collect(),
-        attempts: attempts.collect(),
+        attempts: attempts(report),
     }
+}
+
+/// The story of a page that a document was woven into: no plan was made of it as a whole.
+pub(super) fn of_woven(
+    order: &Order,
+    (budget, afforded): (Duration, Afforded),
+    steps: Vec<(FragmentId, StepExplanation)>,
+    report: &PageReport<'_>,
+) -> Story {
+    let site = &order.edition.site;
+    let counted = order.edition.meters.counted();
+    let chapter = Chapter::new(order, &counted);
+    let blocks = steps.into_iter().zip(&report.fragments);
+    let blocks = blocks.map(|((id, says), got)| chapter.block(id, says, got));
+    Story {
+        trace_id: format!("{:032x}", report.trace_id),
+        // it is called by its route
+        page: report.page.to_string(),
+        route: report.page.to_string(),
+        path: report.path.to_string(),
+        at: report.began.to_string(),
+        status: report.status,
+        level: report.level.get(),
+        level_name: site.ladder.called(report.level).to_owned(),
+        level_text_only: site.ladder.text_only().get(),
+        afforded,
+        rehearsal: report.is_rehearsal,
+        complete: report.is_complete(),
+        finished: report.finished,
+        snapshot_age_s: None,
+        budget_ms: millis_whole(budget.as_millis()),
+        cost_ms: None,
+        head_ms: millis(report.head_after),
+        settled_ms: millis(report.took()),
+        total_ms: millis(report.duration),
+        blocks: blocks.collect(),
+        attempts: attempts(report),
+    }
+}
+
+/// What the blocks of a story have in common.
+struct Chapter<'s> {
+    site: &'s Site,
+    tried: Vec<TriedRung>,
+    shares: BTreeMap<String, BlockState>,
+    counted: &'s Counted,
+}
+
+impl<'s> Chapter<'s> {
+    fn new(order: &'s Order, counted: &'s Counted) -> Self {
+        Self {
+            site: &order.edition.site,
+            tried: order.trail.rungs(),
+            shares: order.edition.fetcher.block_states(),
+            counted,
+        }
+    }
+
+    fn block(&self, id: FragmentId, says: StepExplanation, got: &FragmentReport<'_>) -> Block {
+        let name = |id| self.site.fragment(id).name.as_str();
+        // a page may include several of one kind: what was tried is told where it was needed
+        let is_plain = matches!(*got.outcome, Outcome::Cached | Outcome::Fetched);
+        let tried = self.tried.iter();
+        let tried = tried.filter(|tried| !is_plain && tried.fragment == id);
+        let tried = tried.map(|tried| Tried {
+            rung: tried.rung.told(name),
+            why_not: tried.why_not.clone(),
+        });
+        let share = self.shares.get(&says.fragment).map(|block| block.share);
+        let counted = self.counted.blocks.get(id.index());
+        Block {
+            fragment: says.fragment,
+            priority: says.priority,
+            plan: says.action.to_owned(),
+            source: says.source,
+            deadline_ms: millis_whole(says.deadline_ms),
+            chain: says.chain,
+            shed_at_level: says.shed_at_level,
+            share: share.filter(|share| *share < 1.0),
+            cost_ms: counted.and_then(|block| average(block.work, block.uses)),
+            outcome: got.outcome.label().to_owned(),
+            says: got.outcome.to_string(),
+            age_s: got.age.map(|age| age.as_secs_f64()),
+            settled_ms: millis(got.duration),
+            tried: tried.collect(),
+        }
+    }
+}
+
+fn attempts(report: &PageReport<'_>) -> Vec<Asked> {
+    let attempts = report.attempts.iter();
+    let attempts = attempts.map(|attempt| Asked {
+        fragment: attempt.fragment.to_string(),
+        origin: attempt.origin.to_string(),
+        replica: attempt.replica,
+        began_ms: millis(attempt.began),
+        took_ms: attempt
+            .ended
+            .map(|ended| millis(ended.saturating_sub(attempt.began))),
+        cause: attempt.cause.as_ref().map(ToString::to_string),
+    });
+    attempts.collect()
 }
 
 /// The facts without what is the reader's own.
@@ -114,7 +185,7 @@ fn average(work: u64, times: u64) -> Option<f64> {
     (work > 0 && times > 0).then(|| work as f64 / times as f64 / 1e6)
 }
 
-fn millis(time: std::time::Duration) -> f64 {
+fn millis(time: Duration) -> f64 {
     time.as_micros() as f64 / 1e3
 }
 

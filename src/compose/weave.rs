@@ -14,7 +14,6 @@ use std::collections::VecDeque;
 use std::future::pending;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -28,7 +27,7 @@ use crate::degradation::{Level, Overrides, Reader};
 use crate::fetch::origin::BodyStream;
 use crate::fragment::facts::Facts;
 use crate::layout::markup::{HeadChange, Include, Machine, Missing, OnFailure, Piece, Step};
-use crate::report::{Cause, Trail};
+use crate::report::{Afforded, Cause, Observer};
 use crate::site::MarkupSpec;
 use crate::site::markup::{Language, Marked};
 
@@ -42,7 +41,7 @@ mod include;
 pub use address::Base;
 pub(super) use include::TTL;
 
-use account::Account;
+use account::{About, Account, Ending, KnownByNow};
 
 /// A document that is to be woven.
 pub struct Document {
@@ -52,8 +51,6 @@ pub struct Document {
     pub path: String,
     /// When.
     pub arrived: Instant,
-    /// The status of its answer.
-    pub status: StatusCode,
     /// Where it is, so that its includes are found.
     pub base: Base,
     /// The language that it is in.
@@ -72,12 +69,26 @@ pub struct Document {
     pub reader: Reader,
     /// Whether nothing may be asked twice for it.
     pub is_frugal: bool,
+    /// Whether it is at a level that its reader has chosen.
+    pub is_rehearsal: bool,
+    /// What could be afforded when it was asked for.
+    pub afforded: Afforded,
+    /// Who is told of this page besides those who are told of all.
+    pub witness: Option<Arc<dyn Observer>>,
 }
 
 /// A document whose head is settled.
 pub struct Woven {
+    /// The status of its answer, or what the document has made of it by then.
+    pub status: StatusCode,
     /// What the document has said of its head by then.
     pub changes: Vec<HeadChange>,
+    /// What was given up of it, as far as is known by then, by name.
+    pub off: Vec<String>,
+    /// `Server-Timing` of what is known by then.
+    pub server_timing: String,
+    /// The trace that the page belongs to.
+    pub trace_id: u128,
     /// Its body.
     pub body: BodyStream,
 }
@@ -111,43 +122,46 @@ struct Loom {
 /// A text that was put together.
 type Rope = Vec<Bytes>;
 
-/// Starts weaving. Returns when the head is due: before the first byte, or the first wait.
+/// Starts weaving a document that was answered with `status`. Returns when the head is due: before the
+/// first byte, or the first wait.
 pub async fn weave(
     composer: &Arc<Composer>,
     edition: &Arc<Edition>,
     document: Document,
     machine: Box<dyn Machine>,
-    body: BodyStream,
+    (status, body): (StatusCode, BodyStream),
 ) -> Result<Woven, NoHead> {
     let now = composer.clock.now();
     let spec = Arc::clone(&edition.site.markup);
+    let (base, language) = (document.base.clone(), document.language);
+    let order = Order::of_document(composer, edition, &document);
+    let account = document.account(order.clone());
     let loom = Arc::new(Loom {
         until: now + spec.budget,
-        order: Order::of_document(composer, edition, &document),
-        account: Account::new(
-            document.page,
-            document.path,
-            document.status,
-            document.arrived,
-        ),
         spec,
-        language: document.language,
-        headers: document.headers,
-        cookies: document.cookies,
-        own: document.base.clone(),
+        language,
+        headers: document.headers.clone(),
+        cookies: document.cookies.clone(),
+        own: base.clone(),
         includes: AtomicUsize::new(0),
         bytes: AtomicUsize::new(0),
         decided: OnceLock::new(),
+        order,
+        account,
     });
-    let decider = match document.language {
+    let decider = match language {
         Language::Tailor => Decider::Sought,
         Language::Esi | Language::Ssi => Decider::None,
     };
     let (head, settled) = oneshot::channel();
     let (out, woven) = mpsc::channel(UNDER_WAY);
+    let reader = AtReader {
+        loom: Arc::clone(&loom),
+        woven,
+    };
     let weaver = Weaver {
         loom,
-        base: Arc::new(document.base),
+        base: Arc::new(base),
         machine,
         body: Some(body),
         waiting: VecDeque::new(),
@@ -159,23 +173,109 @@ pub async fn weave(
         decider,
         refused_with: None,
         head: Some(head),
-        head_after: Duration::ZERO,
         out,
     };
     composer.tasks.spawn(weaver.run());
-    let changes = settled.await.unwrap_or_else(|_| Err(broken()))?;
-    let body = stream::unfold(Some(woven), |woven| async move {
-        let mut woven = woven?;
-        match woven.recv().await {
-            Some(Sent::Piece(bytes)) => Some((Ok(bytes), Some(woven))),
-            Some(Sent::Cut(cause)) => Some((Err(cause), None)),
-            Some(Sent::End) => None,
-            // whoever wove it is gone: this is not the end of the document
-            None => Some((Err(Cause::Panic), None)),
+    let changes = settled.await.unwrap_or_else(|_| Err(broken()));
+    let account = &reader.loom.account;
+    let changes = match changes {
+        Ok(changes) => changes,
+        Err(none) => {
+            account.head_settled(none.status());
+            account.close(Ending::Whole);
+            return Err(none);
         }
-    });
-    let body = body.fuse().boxed();
-    Ok(Woven { changes, body })
+    };
+    let status = status_of(&changes, status);
+    let KnownByNow { off, server_timing } = account.head_settled(status);
+    Ok(Woven {
+        status,
+        changes,
+        off,
+        server_timing,
+        trace_id: reader.loom.order.trace.trace_id,
+        body: reader.body(),
+    })
+}
+
+/// Accounts for a page whose document could not be had, or that nobody wants the body of; `None`: its
+/// reader has left before there was an answer.
+pub fn account_for(
+    composer: &Arc<Composer>,
+    edition: &Arc<Edition>,
+    document: &Document,
+    status: Option<StatusCode>,
+) {
+    let account = document.account(Order::of_document(composer, edition, document));
+    match status {
+        Some(status) => {
+            account.head_settled(status);
+            account.close(Ending::Whole);
+        }
+        None => account.close(Ending::Left),
+    }
+}
+
+impl Document {
+    fn account(&self, order: Order) -> Account {
+        let about = About {
+            page: self.page.clone(),
+            path: self.path.clone(),
+            arrived: self.arrived,
+            afforded: self.afforded,
+            witness: self.witness.clone(),
+        };
+        Account::new(order, about)
+    }
+}
+
+/// The page as whoever reads it takes it. Its account is closed when it has been handed over, or is
+/// dropped before.
+struct AtReader {
+    loom: Arc<Loom>,
+    woven: mpsc::Receiver<Sent>,
+}
+
+impl AtReader {
+    fn body(self) -> BodyStream {
+        let body = stream::unfold(Some(self), |reader| async move {
+            let mut reader = reader?;
+            let account = &reader.loom.account;
+            match reader.woven.recv().await {
+                Some(Sent::Piece(bytes)) => Some((Ok(bytes), Some(reader))),
+                Some(Sent::Cut(cause)) => {
+                    account.close(Ending::Broken);
+                    Some((Err(cause), None))
+                }
+                Some(Sent::End) => {
+                    account.close(Ending::Whole);
+                    None
+                }
+                // whoever wove it is gone: this is not the end of the document
+                None => {
+                    account.close(Ending::Broken);
+                    Some((Err(Cause::Panic), None))
+                }
+            }
+        });
+        body.fuse().boxed()
+    }
+}
+
+impl Drop for AtReader {
+    fn drop(&mut self) {
+        // unless it is closed by now
+        self.loom.account.close(Ending::Left);
+    }
+}
+
+/// The status of a page whose document says this of its head.
+fn status_of(changes: &[HeadChange], status: StatusCode) -> StatusCode {
+    changes.iter().fold(status, |status, change| match change {
+        HeadChange::Status(code) if !code.is_informational() => *code,
+        HeadChange::Redirect(_) => StatusCode::FOUND,
+        HeadChange::Add(..) | HeadChange::Set(..) | HeadChange::Status(_) => status,
+    })
 }
 
 /// Why there is no page, if that is known before its head leaves.
@@ -193,25 +293,23 @@ fn broken() -> NoHead {
     }
 }
 
+impl NoHead {
+    /// The status that the reader gets.
+    pub fn status(&self) -> StatusCode {
+        self.status.unwrap_or(StatusCode::BAD_GATEWAY)
+    }
+}
+
 impl Order {
     fn of_document(composer: &Arc<Composer>, edition: &Arc<Edition>, document: &Document) -> Self {
-        let facts = document.facts.clone();
+        // the browser could ask a page for its blocks once more, and this is none
         Self {
-            composer: Arc::clone(composer),
-            edition: Arc::clone(edition),
-            trace: facts.trace.clone().sampled_at(composer.traced_share),
-            trail: Arc::new(match composer.is_observed {
-                true => Trail::default(),
-                false => Trail::unread(),
-            }),
-            facts: Arc::new(facts),
             level: document.level,
             overrides: Arc::clone(&document.overrides),
             reader: document.reader,
             is_frugal: document.is_frugal,
-            is_rehearsal: false,
-            // the browser could ask a page for its blocks, and this is none
-            lazy_on: None,
+            is_rehearsal: document.is_rehearsal,
+            ..Self::of(composer, edition, document.facts.clone())
         }
     }
 }
@@ -293,18 +391,7 @@ struct Weaver {
     /// The status of the answer for which there is no page.
     refused_with: Option<StatusCode>,
     head: Option<oneshot::Sender<Result<Vec<HeadChange>, NoHead>>>,
-    /// From the request to when the head was due.
-    head_after: Duration,
     out: mpsc::Sender<Sent>,
-}
-
-impl Drop for Weaver {
-    /// What has not ended by then was left half-way.
-    fn drop(&mut self) {
-        let is_finished = self.is_ended && self.waiting.is_empty();
-        let Loom { order, account, .. } = &*self.loom;
-        account.close(order, self.head_after, is_finished);
-    }
 }
 
 impl Weaver {
@@ -465,8 +552,6 @@ impl Weaver {
 
     fn release_head(&mut self) {
         if let Some(head) = self.head.take() {
-            let now = self.loom.order.composer.clock.now();
-            self.head_after = now.saturating_duration_since(self.loom.account.arrived);
             let _ = head.send(Ok(std::mem::take(&mut self.changes)));
         }
     }

@@ -49,7 +49,7 @@ pub fn diff(old: &Site, new: &Site) -> Vec<String> {
     });
     let by_name = |s: &SloSpec| s.name.clone();
     lines.each("objective", &old.slos, &new.slos, by_name, |a, b, out| {
-        slo((old, a), (new, b), out);
+        slo(a, b, out);
     });
     let by_route = |p: &Proxy| p.route.clone();
     lines.each(
@@ -412,20 +412,17 @@ fn page((old_site, old): (&Site, &Page), (new_site, new): (&Site, &Page), out: &
     }
 }
 
-fn slo((old_site, old): (&Site, &SloSpec), (new_site, new): (&Site, &SloSpec), out: &mut Changes) {
+fn slo(old: &SloSpec, new: &SloSpec, out: &mut Changes) {
     out.value("objective", old.objective, new.objective);
     out.value("promise", old.promise, new.promise);
     out.time("period", old.period, new.period);
     let when_spent = |slo: &SloSpec| slo.when_spent.label();
     out.value("when_spent", when_spent(old), when_spent(new));
-    let pages = |site: &Site, slo: &SloSpec| {
-        let pages = slo.pages.iter().map(|id| site.page(*id).name.as_str());
-        match slo.pages.is_empty() {
-            true => "all".to_owned(),
-            false => pages.collect::<Vec<_>>().join(", "),
-        }
+    let pages = |slo: &SloSpec| match slo.pages.is_empty() {
+        true => "all".to_owned(),
+        false => slo.pages.join(", "),
     };
-    out.value("pages", pages(old_site, old), pages(new_site, new));
+    out.value("pages", pages(old), pages(new));
 }
 
 fn proxy((old_site, old): (&Site, &Proxy), (new_site, new): (&Site, &Proxy), out: &mut Changes) {

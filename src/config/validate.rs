@@ -112,7 +112,7 @@ pub(super) fn validate(
     let markup = markup::markup(declared, &origin_names, &mut origins, &mut fragments, cx);
     let status = status::status(declared, &fragment_names, cx);
     let ladder = ladder::declared(declared, &fragment_names, cx);
-    let slos = slo::slos(&declared.slos, &page_names, cx);
+    let slos = slo::slos(declared, &page_names, cx);
     let debug = telemetry::debug(declared, cx);
     let zone = schedules::site_zone(declared, cx);
     Names::new("schedule", &declared.schedules, cx);

@@ -5,7 +5,7 @@
 //! redirects, retries, referers. The limits on time and size are the caller's.
 
 use std::error::Error as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use reqwest::{Body, Certificate, Client, ClientBuilder, Request, Response, Url};
 use crate::report::Cause;
 use crate::site::{Address, OriginSpec, ReplicaSpec};
 
-use super::dns::{PublicOnly, Resolver};
+use super::dns::{NameError, PublicOnly, Resolver};
 use super::origin::{Duplex, Origin, OriginRequest, OriginResponse};
 
 /// All requests to a replica share one HTTP/2 connection: it is pinged this often, also while it is
@@ -179,30 +179,28 @@ fn in_http2(client: ClientBuilder) -> ClientBuilder {
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         let resolver = self.clone();
-        let found = async move {
-            let addresses = resolver.addresses(name.as_str()).await?;
-            // port 0: the one of the URL
-            let addresses = addresses
-                .into_iter()
-                .map(|address| SocketAddr::new(address, 0));
-            Ok(Box::new(addresses) as Addrs)
-        };
-        found.boxed()
+        found(async move { resolver.addresses(name.as_str()).await })
     }
 }
 
 impl Resolve for PublicOnly {
     fn resolve(&self, name: Name) -> Resolving {
         let resolver = self.clone();
-        let found = async move {
-            let addresses = resolver.addresses(name.as_str()).await?;
-            let addresses = addresses
-                .into_iter()
-                .map(|address| SocketAddr::new(address, 0));
-            Ok(Box::new(addresses) as Addrs)
-        };
-        found.boxed()
+        found(async move { resolver.addresses(name.as_str()).await })
     }
+}
+
+/// What a name stands for, as the client takes it.
+fn found(
+    addresses: impl Future<Output = Result<Vec<IpAddr>, NameError>> + Send + 'static,
+) -> Resolving {
+    async move {
+        // port 0: the one of the URL
+        let addresses = addresses.await?.into_iter();
+        let addresses = addresses.map(|address| SocketAddr::new(address, 0));
+        Ok(Box::new(addresses) as Addrs)
+    }
+    .boxed()
 }
 
 impl Origin for HttpOrigin {

@@ -74,6 +74,8 @@ pub enum Piece {
 pub enum HeadChange {
     /// One more header.
     Add(HeaderName, HeaderValue),
+    /// This header instead of others of its name.
+    Set(HeaderName, HeaderValue),
     /// Another status.
     Status(StatusCode),
     /// The reader is to go elsewhere.

@@ -2,6 +2,7 @@
 //! plan itself is made elsewhere.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -9,7 +10,7 @@ use serde::Serialize;
 use crate::degradation::Level;
 use crate::fragment::quantity::show_duration;
 use crate::fragment::source::TargetTemplate;
-use crate::fragment::{Fragment, Rung, RungKind, Source};
+use crate::fragment::{Fragment, FragmentId, Rung, RungKind, Source};
 use crate::report::OmitReason;
 use crate::site::Site;
 
@@ -61,22 +62,12 @@ impl Explanation {
         let page = site.page(plan.page);
         let step = |step: &super::Step| {
             let fragment = site.fragment(step.fragment);
-            let (action, target) = match &step.action {
-                Action::Serve(serve) => ("serve", serve.request(fragment).target.as_str()),
-                Action::StandIn(_) => ("stand-in", ""),
-                Action::Omit(OmitReason::Switched) => ("off", ""),
-                Action::Omit(_) => ("omit", ""),
+            let target = match &step.action {
+                Action::Serve(serve) => serve.request(fragment).target.as_str(),
+                Action::StandIn(_) | Action::Omit(_) => "",
             };
-            StepExplanation {
-                fragment: fragment.name.clone(),
-                priority: fragment.priority.to_string(),
-                action,
-                source: source(site, fragment, target),
-                deadline_ms: slot_time(page, fragment).as_millis(),
-                chain: chain(site, fragment),
-                shed_at_level: site.ladder.level_of(step.fragment).map(Level::get),
-                step: site.ladder.step(step.fragment).map(|s| s.name.clone()),
-            }
+            let time = slot_time(page, fragment);
+            StepExplanation::new(site, step.fragment, step.action.word(), target, time)
         };
         Self {
             page: page.name.clone(),
@@ -138,7 +129,40 @@ impl Explanation {
     }
 }
 
+impl Action {
+    /// It in one word.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Serve(_) => "serve",
+            Self::StandIn(_) => "stand-in",
+            Self::Omit(OmitReason::Switched) => "off",
+            Self::Omit(_) => "omit",
+        }
+    }
+}
+
 impl StepExplanation {
+    /// Of a slot that waits for `time`; `target` is what is asked for, empty where that is not told.
+    pub fn new(
+        site: &Site,
+        id: FragmentId,
+        action: &'static str,
+        target: &str,
+        time: Duration,
+    ) -> Self {
+        let fragment = site.fragment(id);
+        Self {
+            fragment: fragment.name.clone(),
+            priority: fragment.priority.to_string(),
+            action,
+            source: source(site, fragment, target),
+            deadline_ms: time.as_millis(),
+            chain: chain(site, fragment),
+            shed_at_level: site.ladder.level_of(id).map(Level::get),
+            step: site.ladder.step(id).map(|step| step.name.clone()),
+        }
+    }
+
     fn given_up(&self) -> String {
         given_up(&self.fragment, self.shed_at_level, self.step.as_deref())
     }

@@ -73,6 +73,9 @@ pub enum Event {
         /// How, in words; nothing where it is healthy again.
         trouble: Option<String>,
     },
+    /// The certificates that readers are shown have changed; or they cannot be renewed, and why: those
+    /// before are shown.
+    Certificates(Result<(), String>),
     /// What is promised to readers is being missed too often, or no longer.
     Slo {
         /// The name of the objective.

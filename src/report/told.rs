@@ -88,6 +88,12 @@ impl fmt::Display for Event {
                 trouble: Some(trouble),
             } => write!(f, "origin {origin} is made to misbehave: {trouble}"),
             Self::Fault { origin, .. } => write!(f, "origin {origin} is made healthy again"),
+            Self::Certificates(Ok(())) => {
+                f.write_str("[server.tls]: the certificates have changed and are shown")
+            }
+            Self::Certificates(Err(why)) => {
+                write!(f, "[server.tls]: {why}; the certificates before are shown")
+            }
             Self::Slo { objective, change } => write!(f, "objective {objective} {change}"),
         }
     }

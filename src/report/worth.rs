@@ -92,7 +92,7 @@ impl PageReport<'_> {
         let all = || self.fragments.iter().map(|block| block.value).sum();
         match (self.finished, self.snapshot, self.status) {
             (true, Some(_), _) => all(),
-            (true, None, 503) => {
+            (true, None, 500..) => {
                 lost(Loss::UNAVAILABLE, all());
                 0.0
             }

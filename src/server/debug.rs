@@ -29,6 +29,11 @@ pub(super) const DEBUG: HeaderName = HeaderName::from_static("marbre-debug");
 /// An answer that is for whoever has the token, and only now.
 const NOT_TO_BE_KEPT: HeaderValue = HeaderValue::from_static("private, no-store");
 
+const SHOWN: HeaderValue = HeaderValue::from_static("shown");
+
+/// A document may be of a type in which a comment would be a fault.
+const NOT_HTML: HeaderValue = HeaderValue::from_static("refused; cause=not-html");
+
 /// What is said where no page was begun.
 const NOTHING: &str = "no page was begun: there was too much to do, and no snapshot of it";
 
@@ -109,10 +114,11 @@ impl Debugging {
             Self::Shown { as_json } => *as_json,
         };
         let headers = answer.headers_mut();
-        headers.insert(DEBUG, HeaderValue::from_static("shown"));
+        let is_shown = as_json || holds_comments(headers);
+        headers.insert(DEBUG, if is_shown { SHOWN } else { NOT_HTML });
         headers.insert(CACHE_CONTROL, NOT_TO_BE_KEPT);
         headers.remove(ETAG);
-        let Some(asked) = asked.filter(|_| method != Method::HEAD) else {
+        let Some(asked) = asked.filter(|_| is_shown && method != Method::HEAD) else {
             return answer;
         };
         headers.remove(CONTENT_LENGTH);
@@ -124,6 +130,14 @@ impl Debugging {
             }
         }
     }
+}
+
+/// Whether what follows such a page may be a comment.
+fn holds_comments(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_none_or(|kind| {
+        let kind = kind.as_bytes().to_ascii_lowercase();
+        kind.starts_with(b"text/html") || kind.starts_with(b"application/xhtml+xml")
+    })
 }
 
 /// Whether JSON is asked for by its name, and not just anything.

@@ -33,7 +33,7 @@ const LEVEL: HeaderName = HeaderName::from_static("marbre-level");
 /// The trace of the page: what operators find it by.
 const TRACE: HeaderName = HeaderName::from_static("marbre-trace");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
-const SURROGATE_CAPABILITY: HeaderName = HeaderName::from_static("surrogate-capability");
+pub(super) const SURROGATE_CAPABILITY: HeaderName = HeaderName::from_static("surrogate-capability");
 const SURROGATE_CONTROL: HeaderName = HeaderName::from_static("surrogate-control");
 pub(super) const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 
@@ -102,6 +102,15 @@ async fn page(
         composed.body.leave_unread();
     }
     page.respond(composed)
+}
+
+/// What can be afforded at present.
+pub(super) fn afforded(mode: &Mode) -> Afforded {
+    Afforded {
+        theta: mode.decision.theta,
+        admission: mode.decision.admit,
+        phi: mode.phi,
+    }
 }
 
 /// Who reads, as far as it is known.
@@ -181,18 +190,7 @@ impl Asked<'_> {
 
     fn admission(&self) -> Admission {
         let text_only = self.edition.site.ladder.text_only();
-        let Reading {
-            reader,
-            lower_by,
-            rehearsal,
-        } = self.reading;
-        if let Some(level) = rehearsal {
-            return Admission::Compose(level.min(text_only));
-        }
-        match self.mode.admit(reader, lower_by) {
-            Admission::Compose(level) => Admission::Compose(level.min(text_only)),
-            Admission::Snapshot => Admission::Snapshot,
-        }
+        self.reading.admission(&self.mode, text_only)
     }
 
     fn facts(&self, params: Vec<(String, String)>) -> Facts {
@@ -236,14 +234,9 @@ impl Asked<'_> {
     }
 
     fn wanted(&self) -> Wanted<'_> {
-        let decision = &self.mode.decision;
         Wanted {
             path: self.head.uri.path(),
-            afforded: Afforded {
-                theta: decision.theta,
-                admission: decision.admit,
-                phi: self.mode.phi,
-            },
+            afforded: afforded(&self.mode),
             witness: self.answered.map(|answered| Arc::clone(answered) as _),
             takes_late_slots: late::shows_late_slots(&self.head.headers),
             for_crawler: self.for_crawler(),
@@ -292,21 +285,21 @@ impl Drop for Waiting<'_> {
 /// What the page says of its level: the level, and, where something is given up, the share of the
 /// optional work and of the origins' requests that can be afforded, and what this reader does not get,
 /// or that it is a snapshot. An item with parameters (RFC 9651, 3.3).
-fn level_header(mode: &Mode, site: &Site, head: &PageHead) -> HeaderValue {
-    if head.level == Level::FULL && head.off.is_empty() && !mode.is_frugal() {
+pub(super) fn level_header(mode: &Mode, site: &Site, level: Level, off: &[String]) -> HeaderValue {
+    if level == Level::FULL && off.is_empty() && !mode.is_frugal() {
         return HeaderValue::from_static("0");
     }
-    let mut text = format!("{};theta={:.3}", head.level, mode.decision.theta);
+    let mut text = format!("{level};theta={:.3}", mode.decision.theta);
     if mode.phi < 1.0 {
         text += &format!(";phi={:.3}", mode.phi);
     }
-    if head.level == site.ladder.snapshot() {
+    if level == site.ladder.snapshot() {
         text += ";snapshot";
-    } else if !head.off.is_empty() {
-        text += &format!(";off=\"{}\"", head.off.join(" "));
+    } else if !off.is_empty() {
+        text += &format!(";off=\"{}\"", off.join(" "));
     }
     // names are letters, digits and dashes
-    HeaderValue::try_from(text).unwrap_or(HeaderValue::from(u16::from(head.level.get())))
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from(u16::from(level.get())))
 }
 
 impl Asked<'_> {
@@ -335,7 +328,7 @@ impl Asked<'_> {
             }
             Verdict::Unavailable => error_page::unavailable(site),
         };
-        let level = level_header(&self.mode, site, &head);
+        let level = level_header(&self.mode, site, head.level, &head.off);
         add_headers(response.headers_mut(), head, level);
         response
     }
@@ -399,10 +392,15 @@ fn add_headers(headers: &mut HeaderMap, head: PageHead, level: HeaderValue) {
     for (name, value) in head.headers {
         headers.append(name, value);
     }
+    tell(headers, level, head.trace_id, head.server_timing);
+}
+
+/// What a page says of how it was made.
+pub(super) fn tell(headers: &mut HeaderMap, level: HeaderValue, trace_id: u128, timing: String) {
     headers.insert(LEVEL, level);
-    let trace = HeaderValue::try_from(format!("{:032x}", head.trace_id));
+    let trace = HeaderValue::try_from(format!("{trace_id:032x}"));
     headers.insert(TRACE, trace.expect("a trace is hexadecimal digits"));
-    if let Ok(timing) = HeaderValue::try_from(head.server_timing) {
+    if let Ok(timing) = HeaderValue::try_from(timing) {
         headers.insert(SERVER_TIMING, timing);
     }
 }

@@ -27,14 +27,15 @@ use tokio_util::io::InspectReader;
 use tokio_util::sync::CancellationToken;
 
 use crate::compose::Edition;
-use crate::compose::weave::document::Kept;
 use crate::fetch::inflate;
 use crate::fetch::origin::{BodyStream, Duplex, OriginRequest, OriginResponse};
 use crate::report::Cause;
 use crate::site::Proxy;
 
 use super::accept::Who;
+use super::answered::Asked as Answered;
 use super::debug::DEBUG;
+use super::reader::REHEARSE;
 use super::woven::Weaving;
 use super::{ServerState, error_page};
 
@@ -62,6 +63,7 @@ pub(super) async fn answer(
     index: usize,
     params: &[(String, String)],
     mut request: Request<Body>,
+    answered: Option<&Arc<Answered>>,
 ) -> Response {
     let proxy = &edition.site.proxies[index];
     let announced = request
@@ -91,7 +93,7 @@ pub(super) async fn answer(
         upload,
     );
     let weaving = match protocol {
-        None => Weaving::of(state, who, &edition, proxy, &head, &mut sent),
+        None => Weaving::of(state, (who, answered), &edition, proxy, &head, &mut sent),
         Some(_) => None,
     };
     let fresh = weaving.as_ref().and_then(|weaving| weaving.copy(false));
@@ -107,18 +109,20 @@ pub(super) async fn answer(
         Ok(answered) => answered,
         // the origin is not to blame for a request that it could not be given
         Err(_) if let Some((status, text)) = fault.get() => {
-            return error_page::plain(&edition.site, *status, text);
+            let refused = error_page::plain(&edition.site, *status, text);
+            return without_page(weaving, refused).await;
         }
         Err(cause) => {
-            return match with_copy(weaving) {
-                Some((weaving, copy)) => weaving.of_copy(copy).await,
-                None => failed(state, &edition, proxy, &cause),
+            let copy = weaving.as_ref().and_then(|weaving| weaving.copy(true));
+            return match (weaving, copy) {
+                (Some(weaving), Some(copy)) => weaving.of_copy(copy).await,
+                (weaving, _) => without_page(weaving, failed(state, &edition, proxy, &cause)).await,
             };
         }
     };
     if answered.status == StatusCode::SWITCHING_PROTOCOLS && reader.is_none() {
         let cause = Cause::Transport("it changed the protocol unasked".to_owned());
-        return failed(state, &edition, proxy, &cause);
+        return without_page(weaving, failed(state, &edition, proxy, &cause)).await;
     }
     if let (Some(reader), Some(origin)) = (reader, answered.upgrade.take()) {
         let (stop, idle) = (state.stop.clone(), proxy.idle_timeout);
@@ -144,6 +148,7 @@ pub(super) async fn answer(
     answered.body = inflate::undone(&mut answered.headers, answered.body);
     let status = answered.status;
     if !weaving.takes(status, &answered.headers) {
+        weaving.let_pass();
         return back(answered, protocol, proxy.idle_timeout, &state.stop);
     }
     if status.is_server_error()
@@ -162,11 +167,12 @@ pub(super) async fn answer(
     weaving.answer(status, headers, body).await
 }
 
-/// The copy that stands in for an origin that does not answer.
-fn with_copy(weaving: Option<Weaving<'_>>) -> Option<(Weaving<'_>, Kept)> {
-    let weaving = weaving?;
-    let copy = weaving.copy(true)?;
-    Some((weaving, copy))
+/// The answer where there will be no page, if one was asked for.
+async fn without_page(weaving: Option<Weaving<'_>>, answer: Response) -> Response {
+    match weaving {
+        Some(weaving) => weaving.fails(answer).await,
+        None => answer,
+    }
 }
 
 /// Passes everything both ways until either side ends it, or both have been silent for so long.
@@ -259,6 +265,7 @@ fn forward(
         .or_else(|| HeaderValue::try_from(parts.uri.authority()?.as_str()).ok());
     // a token is for this server
     headers.remove(DEBUG);
+    headers.remove(REHEARSE);
     // HTTP/1.0 may leave the host out: what a reader claims does not take its place
     headers.remove(FORWARDED_HOST);
     headers.extend(host.map(|host| (FORWARDED_HOST, host)));

@@ -20,12 +20,12 @@ use http::header::{ACCEPT_LANGUAGE, CACHE_CONTROL, USER_AGENT, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::clock::Moment;
-use crate::degradation::{Level, Reader};
+use crate::degradation::{self, Admission, Level, Reader};
 use crate::plan::request::cookies;
 use crate::site::{DegradationSpec, Mode, RehearseToken};
 
 const SAVE_DATA: HeaderName = HeaderName::from_static("save-data");
-const REHEARSE: HeaderName = HeaderName::from_static("marbre-rehearse");
+pub(super) const REHEARSE: HeaderName = HeaderName::from_static("marbre-rehearse");
 const REHEARSED: HeaderName = HeaderName::from_static("marbre-rehearsed");
 
 /// A page that only its reader was to see, and only now.
@@ -69,6 +69,17 @@ pub(super) fn who_reads(
 }
 
 impl Reading {
+    /// What they get at present: a page at the level that they want to see, or at that of everybody.
+    pub(super) fn admission(&self, mode: &degradation::Mode, text_only: Level) -> Admission {
+        if let Some(level) = self.rehearsal {
+            return Admission::Compose(level.min(text_only));
+        }
+        match mode.admit(self.reader, self.lower_by) {
+            Admission::Compose(level) => Admission::Compose(level.min(text_only)),
+            Admission::Snapshot => Admission::Snapshot,
+        }
+    }
+
     /// What a page says of whom it is for.
     pub(super) fn mark(&self, headers: &mut HeaderMap, spec: &DegradationSpec, level: Level) {
         if lowers(spec) {

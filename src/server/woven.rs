@@ -6,24 +6,25 @@
 //! woven page; what was woven is kept by nobody but its reader; what is not woven passes through.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
 use futures::StreamExt as _;
 use futures::stream;
 use http::header::{
-    ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
-    CONTENT_TYPE, COOKIE, ETAG, EXPIRES, HOST, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
-    IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED, LOCATION, PRAGMA, RANGE,
+    ACCEPT, ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH,
+    CONTENT_RANGE, CONTENT_TYPE, COOKIE, ETAG, EXPIRES, HOST, IF_MATCH, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED, LOCATION, PRAGMA, RANGE,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::cache::surrogate::Surrogate;
-use crate::compose::Edition;
 use crate::compose::weave::document::{Kept, Wanted};
 use crate::compose::weave::{self, Base, Document, NoHead};
-use crate::degradation::{Admission, Level};
+use crate::compose::{Composer, Edition};
+use crate::degradation::{Admission, Level, Mode};
 use crate::fetch::origin::{BodyStream, OriginRequest};
 use crate::layout::esi::Esi;
 use crate::layout::markup::{Asked, HeadChange, Limits, Machine};
@@ -32,13 +33,16 @@ use crate::layout::tailor::Tailor;
 use crate::plan::request;
 use crate::site::markup::{Language, Marked};
 use crate::site::{Proxy, Site};
+use crate::telemetry::access::Kind;
 
 use super::accept::Who;
-use super::reader::who_reads;
+use super::answered::Asked as Answered;
+use super::debug::Debugging;
+use super::page::{SURROGATE_CAPABILITY, afforded, level_header, tell};
+use super::reader::{Reading, who_reads};
 use super::{ServerState, error_page};
 
-const SURROGATE_CAPABILITY: HeaderName = HeaderName::from_static("surrogate-capability");
-const LEVEL: HeaderName = HeaderName::from_static("marbre-level");
+const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 const SURROGATE_CONTROL: HeaderName = HeaderName::from_static("surrogate-control");
 
 /// What is about the document, and not about the page that is made of it.
@@ -78,18 +82,48 @@ const NOT_TO_BE_KEPT: HeaderValue = HeaderValue::from_static("private, no-store"
 pub(super) struct Weaving<'a> {
     state: &'a ServerState,
     edition: Arc<Edition>,
+    mode: Arc<Mode>,
+    reading: Reading,
     language: Language,
     asked: Arc<Asked>,
-    document: Document,
+    page: Begun,
     wanted: Option<Wanted>,
-    is_head: bool,
+    debugging: Debugging,
+    answered: Option<&'a Arc<Answered>>,
+}
+
+/// A page that has no account yet. Were it only forgotten when its reader leaves, nobody would know of
+/// those who wait longest.
+struct Begun {
+    composer: Arc<Composer>,
+    edition: Arc<Edition>,
+    document: Option<Document>,
+    /// Whether its reader looks for a page, as far as the request says.
+    is_page: bool,
+}
+
+impl Begun {
+    /// It comes to nothing more than a status, or not even that.
+    fn ends(&mut self, status: Option<StatusCode>) {
+        if let Some(document) = self.document.take() {
+            weave::account_for(&self.composer, &self.edition, &document, status);
+        }
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        if self.is_page {
+            self.ends(None);
+        }
+    }
 }
 
 impl<'a> Weaving<'a> {
     /// What is to be known of a request before it is sent on as `sent`.
     pub(super) fn of(
         state: &'a ServerState,
-        who: &Who,
+        (who, answered): (&Who, Option<&'a Arc<Answered>>),
         edition: &Arc<Edition>,
         proxy: &Proxy,
         head: &Parts,
@@ -99,36 +133,41 @@ impl<'a> Weaving<'a> {
         let (site, clock) = (&edition.site, state.composer.clock());
         let headers = head.headers.clone();
         prepare(sent, language);
-        let client = who.client(&headers).address;
+        let client = who.client(&headers);
         let moment = clock.moment(clock.now());
+        let debugging = Debugging::of(site, &headers, moment);
+        debugging.tell(state);
+        if let (Debugging::Shown { .. }, Some(answered)) = (&debugging, answered) {
+            answered.show();
+        }
         let mode = state.mode.load_full();
-        let reading = who_reads(&site.degradation, &headers, client, moment);
+        let reading = who_reads(&site.degradation, &headers, client.address, moment);
         let text_only = site.ladder.text_only();
-        let level = match mode.admit(reading.reader, reading.lower_by) {
-            Admission::Compose(level) => level.min(text_only),
+        let level = match reading.admission(&mode, text_only) {
+            Admission::Compose(level) => level,
             Admission::Snapshot => text_only,
         };
         let host = headers.get(HOST).and_then(|host| host.to_str().ok());
         let host = host.or_else(|| head.uri.authority().map(|a| a.as_str()));
+        let base = Base {
+            origin: proxy.origin,
+            target: sent.target.clone(),
+            host: host.map(str::to_owned),
+            is_secure: client.is_secure,
+        };
         let origin = &site.origin(proxy.origin).name;
-        let wanted = Wanted::new(
-            &state.composer,
-            origin,
-            &sent.method,
-            &sent.target,
-            &headers,
-        );
+        let wanted = Wanted::new(&state.composer, origin, &base, &sent.method, &headers);
         let spec = &site.markup;
+        let scheme = base.scheme();
+        let mut with_host = headers.clone();
+        if let Some(host) = base.host.as_ref().and_then(|h| h.parse().ok()) {
+            with_host.insert(HOST, host);
+        }
         let document = Document {
             page: proxy.route.clone(),
             path: head.uri.path().to_owned(),
             arrived: clock.now(),
-            status: StatusCode::OK,
-            base: Base {
-                origin: proxy.origin,
-                target: sent.target.clone(),
-                host: host.map(str::to_owned),
-            },
+            base,
             language,
             facts: request::facts(site, &head.uri, &headers, Vec::new(), fastrand::u128(..)),
             headers: forwarded(spec.forward_headers.iter().map(String::as_str), &headers),
@@ -137,28 +176,35 @@ impl<'a> Weaving<'a> {
             overrides: Arc::clone(&mode.overrides),
             reader: reading.reader,
             is_frugal: level > Level::FULL || mode.is_frugal(),
+            is_rehearsal: reading.rehearsal.is_some(),
+            afforded: afforded(&mode),
+            witness: answered.map(|answered| Arc::clone(answered) as _),
         };
-        let mut with_host = headers;
-        if let Some(host) = document.base.host.as_ref().and_then(|h| h.parse().ok()) {
-            with_host.insert(HOST, host);
-        }
         let asked = Asked {
             method: head.method.clone(),
-            scheme: "http",
+            scheme,
             path: head.uri.path().to_owned(),
             query: head.uri.query().unwrap_or_default().to_owned(),
             headers: with_host,
-            client,
+            client: client.address,
             unix_seconds: unix_seconds(state),
         };
         Some(Self {
             state,
             edition: Arc::clone(edition),
+            mode,
+            reading,
             language,
             asked: Arc::new(asked),
-            document,
+            page: Begun {
+                composer: Arc::clone(&state.composer),
+                edition: Arc::clone(edition),
+                document: Some(document),
+                is_page: asks_for_page(&headers),
+            },
             wanted,
-            is_head: head.method == Method::HEAD,
+            debugging,
+            answered,
         })
     }
 
@@ -170,18 +216,40 @@ impl<'a> Weaving<'a> {
 
     /// The page of a copy.
     pub(super) async fn of_copy(self, kept: Kept) -> Response {
+        let came = if kept.is_fresh { "cached" } else { "stale" };
         let body = stream::once(async move { Ok(kept.body) }).boxed();
-        self.page(StatusCode::OK, kept.headers, body, false).await
+        self.page(StatusCode::OK, kept.headers, body, came).await
     }
 
-    /// The page of an answer; what is no document in the language comes back as it was.
+    /// The page of an answer.
     pub(super) async fn answer(
-        self,
+        mut self,
         status: StatusCode,
         headers: HeaderMap,
         body: BodyStream,
     ) -> Response {
-        self.page(status, headers, body, true).await
+        let is_head = self.asked.method == Method::HEAD;
+        let body = match self.wanted.take().filter(|_| !is_head) {
+            Some(wanted) => wanted.keep(&self.state.composer, status, &headers, body),
+            None => body,
+        };
+        self.page(status, headers, body, "fetched").await
+    }
+
+    /// The answer is none of a page's.
+    pub(super) fn let_pass(mut self) {
+        self.page.document = None;
+    }
+
+    /// There is no answer of which a page could be made, and this instead.
+    pub(super) async fn fails(mut self, mut instead: Response) -> Response {
+        if !self.page.is_page {
+            self.page.document = None;
+            return instead;
+        }
+        self.page.ends(Some(instead.status()));
+        instead.extensions_mut().insert(Kind::Page);
+        self.tell(instead).await
     }
 
     /// Whether an answer is woven.
@@ -204,28 +272,71 @@ impl<'a> Weaving<'a> {
         status: StatusCode,
         mut headers: HeaderMap,
         body: BodyStream,
-        may_keep: bool,
+        came: &'static str,
     ) -> Response {
-        let composer = &self.state.composer;
-        let body = match self.wanted.filter(|_| may_keep && !self.is_head) {
-            Some(wanted) => wanted.keep(composer, status, &headers, body),
-            None => body,
-        };
+        let (composer, site) = (&self.state.composer, &self.edition.site);
         headers_of_page(self.language, &mut headers);
-        headers.insert(LEVEL, u16::from(self.document.level.get()).into());
-        self.document.status = status;
-        if self.is_head {
-            return respond(status, headers, Body::empty());
-        }
-        let machine = machine(self.language, &self.asked, &self.edition.site);
-        let woven = weave::weave(composer, &self.edition, self.document, machine, body).await;
-        let woven = match woven {
-            Ok(woven) => woven,
-            Err(none) => return failed(self.state, &self.edition, none),
+        let document = self.page.document.take();
+        let Some(document) = document else {
+            unreachable!("a document is woven once")
         };
-        let status = change_head(woven.changes, status, &mut headers);
-        respond(status, headers, Body::from_stream(woven.body))
+        let level = document.level;
+        let waited = composer.clock().now();
+        let waited = waited.saturating_duration_since(document.arrived);
+        let mut timing = format!("document;dur={:.1};desc={came}", millis(waited));
+        if self.asked.method == Method::HEAD {
+            let trace_id = document.facts.trace.trace_id;
+            weave::account_for(composer, &self.edition, &document, Some(status));
+            let level = level_header(&self.mode, site, level, &[]);
+            tell(&mut headers, level, trace_id, timing);
+            return self.tell(respond(status, headers, Body::empty())).await;
+        }
+        let machine = machine(self.language, &self.asked, site);
+        let answer = (status, body);
+        let woven = weave::weave(composer, &self.edition, document, machine, answer).await;
+        let response = match woven {
+            Ok(woven) => {
+                change_head(woven.changes, &mut headers);
+                if !woven.server_timing.is_empty() {
+                    timing = format!("{timing}, {}", woven.server_timing);
+                }
+                let told = level_header(&self.mode, site, level, &woven.off);
+                tell(&mut headers, told, woven.trace_id, timing);
+                self.reading.mark(&mut headers, &site.degradation, level);
+                respond(woven.status, headers, Body::from_stream(woven.body))
+            }
+            Err(none) => failed(self.state, &self.edition, &none),
+        };
+        self.tell(response).await
     }
+
+    /// The page, and how it was made, for whoever may see that.
+    async fn tell(&self, response: Response) -> Response {
+        let method = &self.asked.method;
+        self.debugging
+            .put_into(response, self.answered, method)
+            .await
+    }
+}
+
+/// Whether a request is for a page, as far as it says: browsers say for what they fetch something, and
+/// what they would rather have.
+fn asks_for_page(headers: &HeaderMap) -> bool {
+    if let Some(dest) = headers.get(SEC_FETCH_DEST) {
+        let pages = ["document", "iframe", "frame", "empty"];
+        return pages.iter().any(|page| dest == page);
+    }
+    let accept = headers
+        .get(ACCEPT)
+        .map(|line| line.to_str().unwrap_or_default());
+    let first = accept.map(|line| line.split([',', ';']).next().unwrap_or_default().trim());
+    first.is_none_or(|first| {
+        first == "*/*" || first.starts_with("text/html") || first == "application/xhtml+xml"
+    })
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
 }
 
 fn unix_seconds(state: &ServerState) -> i64 {
@@ -307,26 +418,21 @@ fn headers_of_page(language: Language, headers: &mut HeaderMap) {
 }
 
 /// What the document says of the head, for which it was in time.
-fn change_head(
-    changes: Vec<HeadChange>,
-    mut status: StatusCode,
-    headers: &mut HeaderMap,
-) -> StatusCode {
+fn change_head(changes: Vec<HeadChange>, headers: &mut HeaderMap) {
     for change in changes {
         match change {
             HeadChange::Add(name, value) if may_be_added(&name) => {
                 headers.append(name, value);
             }
-            HeadChange::Add(..) => {}
-            HeadChange::Status(code) if !code.is_informational() => status = code,
-            HeadChange::Status(_) => {}
+            HeadChange::Set(name, value) if may_be_added(&name) => {
+                headers.insert(name, value);
+            }
             HeadChange::Redirect(location) => {
-                status = StatusCode::FOUND;
                 headers.insert(LOCATION, location);
             }
+            HeadChange::Add(..) | HeadChange::Set(..) | HeadChange::Status(_) => {}
         }
     }
-    status
 }
 
 /// What is about the connection, the length or who may keep it is not the document's to say.
@@ -345,28 +451,56 @@ fn may_be_added(name: &HeaderName) -> bool {
 
 fn respond(status: StatusCode, headers: HeaderMap, body: Body) -> Response {
     let mut response = Response::new(body);
+    response.extensions_mut().insert(Kind::Page);
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response
 }
 
-fn failed(state: &ServerState, edition: &Edition, none: NoHead) -> Response {
+fn failed(state: &ServerState, edition: &Edition, none: &NoHead) -> Response {
     let now = state.composer.clock().now();
-    if let Some(status) = none.status {
+    let status = none.status();
+    let text = match none.status {
         // an answer, and no failure: there is no such page, or not for everybody
-        let text = status.canonical_reason().unwrap_or("no page");
-        return error_page::plain(&edition.site, status, text);
+        Some(status) => status.canonical_reason().unwrap_or("no page"),
+        None => {
+            let why = &none.why;
+            if let Some(untold) = state.complaints.due("woven", now) {
+                tracing::warn!(
+                    untold = untold.0,
+                    "a page could not be woven: {why}{untold}"
+                );
+            }
+            "a part of this page could not be had"
+        }
+    };
+    let mut page = error_page::plain(&edition.site, status, text);
+    page.extensions_mut().insert(Kind::Page);
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_what_browsers_go_to_and_programs_ask_for() {
+        for (name, value, is_page) in [
+            ("x-nothing", "", true),
+            ("sec-fetch-dest", "document", true),
+            ("sec-fetch-dest", "iframe", true),
+            ("sec-fetch-dest", "empty", true),
+            ("sec-fetch-dest", "image", false),
+            ("sec-fetch-dest", "script", false),
+            ("accept", "*/*", true),
+            ("accept", "text/html,application/xhtml+xml;q=0.9", true),
+            ("accept", "text/html;q=0.9", true),
+            ("accept", "image/webp,*/*;q=0.8", false),
+            ("accept", "text/css,*/*;q=0.1", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, HeaderValue::from_static(value));
+            assert_eq!(asks_for_page(&headers), is_page, "{name}: {value}");
+        }
     }
-    let why = none.why;
-    if let Some(untold) = state.complaints.due("woven", now) {
-        tracing::warn!(
-            untold = untold.0,
-            "a page could not be woven: {why}{untold}"
-        );
-    }
-    error_page::plain(
-        &edition.site,
-        StatusCode::BAD_GATEWAY,
-        "a part of this page could not be had",
-    )
 }

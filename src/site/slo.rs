@@ -4,7 +4,6 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::PageId;
 use crate::fragment::quantity::show_duration;
 
 /// `[slo.NAME]`.
@@ -18,8 +17,8 @@ pub struct SloSpec {
     pub objective: f64,
     /// Over how long.
     pub period: Duration,
-    /// Of which pages; empty: of all.
-    pub pages: Vec<PageId>,
+    /// Of which pages, by their names; empty: of all.
+    pub pages: Vec<String>,
     /// What becomes of faults that are set on purpose, and of canaries, when its error budget is spent.
     pub when_spent: WhenSpent,
 }
@@ -74,8 +73,8 @@ impl SloSpec {
     }
 
     /// Whether it is about this page.
-    pub fn is_about(&self, page: PageId) -> bool {
-        self.pages.is_empty() || self.pages.contains(&page)
+    pub fn is_about(&self, page: &str) -> bool {
+        self.pages.is_empty() || self.pages.iter().any(|known| known == page)
     }
 }
 

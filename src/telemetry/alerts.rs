@@ -33,12 +33,25 @@ pub fn rules(site: &Site, dashboard: Option<&str>) -> String {
         slo::recordings(&mut text);
         text += "  - name: marbre-slo\n    rules:\n";
     }
-    for alert in site.slos.iter().flat_map(|slo| slo::of_slo(site, slo)) {
+    for alert in site.slos.iter().flat_map(slo::of_slo) {
         write(&mut text, &alert, dashboard);
     }
     text += "  - name: marbre-pages\n    rules:\n";
     for page in &site.pages {
-        write(&mut text, &of_page(page), dashboard);
+        let of = Called {
+            name: &page.name,
+            route: &page.route,
+            core: "its core could not be had, and there is neither a copy nor a snapshot of it",
+        };
+        write(&mut text, &of.alert(), dashboard);
+    }
+    for proxy in site.woven() {
+        let of = Called {
+            name: &proxy.route,
+            route: &proxy.route,
+            core: "its document could not be had or broke off, and there is no copy of it",
+        };
+        write(&mut text, &of.alert(), dashboard);
     }
     write(&mut text, &of_the_site(), dashboard);
     if !site.origins.is_empty() {
@@ -95,23 +108,32 @@ fn recordings(text: &mut String) {
     }
 }
 
-fn of_page(page: &Page) -> Alert {
-    let (name, pages) = (&page.name, total(Metric::Pages));
-    let gone = format!(
-        "{pages}{{page={},completeness=\"unavailable\"}}",
-        quoted(name)
-    );
-    let all = format!("{pages}{{page={}}}", quoted(name));
-    let limit = f64::from(UNAVAILABLE_PERCENT) / 100.0;
-    Alert {
-        name: "MarbrePageUnavailable",
-        expression: format!("sum(rate({gone}[5m])) / sum(rate({all}[5m])) > {limit}"),
-        lasts: SICK_FOR,
-        severity: "page",
-        labels: vec![("page", name.clone())],
-        summary: format!("More than {UNAVAILABLE_PERCENT} % of the readers of page {name} get the error page"),
-        lost: format!("The whole page ({}): its core could not be had, and there is neither a copy nor a snapshot of it.", page.route),
-        action: "See which origin of its core is sick, whose owner is called too; until it is back, check that state_dir has not been lost: it holds the copies.".to_owned(),
+/// A page, declared or woven.
+struct Called<'s> {
+    name: &'s str,
+    route: &'s str,
+    /// Why its readers get the error page.
+    core: &'static str,
+}
+
+impl Called<'_> {
+    fn alert(&self) -> Alert {
+        let Self { name, route, core } = self;
+        let pages = total(Metric::Pages);
+        let label = quoted(name);
+        let gone = format!("{pages}{{page={label},completeness=\"unavailable\"}}");
+        let all = format!("{pages}{{page={label}}}");
+        let limit = f64::from(UNAVAILABLE_PERCENT) / 100.0;
+        Alert {
+            name: "MarbrePageUnavailable",
+            expression: format!("sum(rate({gone}[5m])) / sum(rate({all}[5m])) > {limit}"),
+            lasts: SICK_FOR,
+            severity: "page",
+            labels: vec![("page", (*name).to_owned())],
+            summary: format!("More than {UNAVAILABLE_PERCENT} % of the readers of page {name} get the error page"),
+            lost: format!("The whole page ({route}): {core}."),
+            action: "See which origin of its core is sick, whose owner is called too; until it is back, check that state_dir has not been lost: it holds the copies.".to_owned(),
+        }
     }
 }
 

@@ -94,13 +94,13 @@ impl Metrics {
     pub fn declare(&self, site: &Site) {
         let before = self.table.load();
         let levels = name::levels(site);
-        let pages = site.pages.iter().map(|page| {
-            let known = before.pages.get(&page.name);
+        let pages = site.page_names().map(|name| {
+            let known = before.pages.get(name);
             let known = known
                 .filter(|row| row.ended.len() == levels)
                 .map(Arc::clone);
             let row = known.unwrap_or_else(|| Arc::new(PageRow::new(levels)));
-            (page.name.clone(), row)
+            (name.to_owned(), row)
         });
         let table = Table {
             pages: pages.collect(),
@@ -304,7 +304,7 @@ fn completeness(report: &PageReport<'_>) -> usize {
         report if !report.finished => 5,
         report if report.is_complete() => 0,
         report if report.snapshot.is_some() => 2,
-        report if report.status == 503 => 3,
+        report if report.is_unavailable() => 3,
         report if report.status != 200 => 4,
         _ => 1,
     }
@@ -342,6 +342,7 @@ impl Observer for Metrics {
             | Event::Stopped(_)
             | Event::Pushed
             | Event::Fault { .. }
+            | Event::Certificates(_)
             | Event::Slo { .. } => return,
         };
         count.fetch_add(1, Ordering::Relaxed);

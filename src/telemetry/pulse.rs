@@ -158,7 +158,7 @@ impl Observer for Pulse {
             report if !report.finished => count(&self.left),
             report if report.is_complete() => count(&self.complete),
             report if report.snapshot.is_some() => count(&self.snapshots),
-            report if report.status == 503 => count(&self.unavailable),
+            report if report.is_unavailable() => count(&self.unavailable),
             // a redirect or a page that there is not is what it is meant to be
             report if report.status != 200 => count(&self.complete),
             _ => {}

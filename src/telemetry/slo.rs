@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 
 use crate::clock::Moment;
 use crate::report::{Event, Observer, PageReport};
-use crate::site::{PageId, Promise, Site, WhenSpent};
+use crate::site::{Promise, Site, WhenSpent};
 
 pub mod burn;
 mod file;
@@ -60,10 +60,10 @@ impl Slos {
         let known = known.into_iter().map(|known| (known.name.clone(), known));
         let mut known: BTreeMap<String, OfSlo> = known.collect();
         let recalled = site.slos.iter().map(|spec| {
-            let new = || Windows::new(site, spec, now);
+            let new = || Windows::new(spec, now);
             let known = known.remove(&spec.name);
             let mut windows = known
-                .and_then(|known| Windows::recalled(site, spec, known, at))
+                .and_then(|known| Windows::recalled(spec, known, at))
                 .unwrap_or_else(new);
             windows.pass(now);
             windows
@@ -79,7 +79,7 @@ impl Slos {
         let before = before.map(|w| (w.spec.name.clone(), w));
         let mut before: BTreeMap<String, Windows> = before.collect();
         let windows = site.slos.iter().map(|spec| {
-            let new = Windows::new(site, spec, now);
+            let new = Windows::new(spec, now);
             let known = before.remove(&spec.name);
             match known.filter(|known| known.measures() == new.measures()) {
                 Some(known) => known.declared_as(spec),
@@ -90,10 +90,10 @@ impl Slos {
     }
 
     fn serve(&self, site: &Site, windows: Vec<Windows>) -> Vec<Windows> {
-        let pages = site.pages.iter().enumerate().map(|(index, page)| {
-            let about = windows.iter().filter(|w| w.spec.is_about(PageId(index)));
+        let pages = site.page_names().map(|name| {
+            let about = windows.iter().filter(|w| w.spec.is_about(name));
             let by = about.map(|w| (w.spec.promise, Arc::clone(&w.counters)));
-            (page.name.clone(), by.collect())
+            (name.to_owned(), by.collect())
         });
         self.table.store(Arc::new(pages.collect()));
         self.rule_faults(&windows);

@@ -140,7 +140,7 @@ impl Tally {
                 if report.snapshot.is_some() {
                     self.snapshots.fetch_add(1, Ordering::Relaxed);
                     self.complain(report, &incomplete);
-                } else if report.status == 503 {
+                } else if report.is_unavailable() {
                     self.unavailable.fetch_add(1, Ordering::Relaxed);
                     self.complain(report, &incomplete);
                 }
@@ -311,6 +311,8 @@ impl Observer for Tally {
                 return;
             }
             Event::Fault { origin, .. } => tracing::warn!(origin, "{text}"),
+            Event::Certificates(Ok(())) => tracing::info!("{text}"),
+            Event::Certificates(Err(_)) => tracing::error!("{text}"),
             Event::Slo { objective, change } => match change {
                 SloChange::Recovered | SloChange::Restored => tracing::info!(objective, "{text}"),
                 SloChange::Burning { .. } | SloChange::Spent => {

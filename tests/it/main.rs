@@ -44,6 +44,7 @@ mod logs;
 mod markup;
 mod markup_ssi;
 mod markup_tailor;
+mod markup_told;
 mod metrics;
 mod openapi;
 mod page_caching;

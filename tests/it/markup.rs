@@ -11,10 +11,8 @@ use crate::support::{Gate, Newsroom, Origin, Port, Reply, html, newsroom, origin
 
 /// A site that weaves everything that `cms` answers.
 fn weaving(cms: &Origin, markup: &str) -> Draft {
-    newsroom()
-        .patient_origin("cms", &cms.url())
-        .toml("[[proxy]]\nroute = \"/{*rest}\"\norigin = \"cms\"\nmarkup = \"esi\"")
-        .toml(&format!("[markup]\n{markup}"))
+    let site = newsroom().weaving("esi", cms);
+    site.toml(&format!("[markup]\n{markup}"))
 }
 
 async fn site(cms: &Origin, markup: &str) -> Newsroom {

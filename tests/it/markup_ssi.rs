@@ -6,8 +6,7 @@ use crate::support::{Gate, Newsroom, Origin, html, newsroom, origin, raw, status
 /// A site that weaves everything that `cms` answers, included documents too, as nginx does.
 async fn site(cms: &Origin) -> Newsroom {
     newsroom()
-        .patient_origin("cms", &cms.url())
-        .toml("[[proxy]]\nroute = \"/{*rest}\"\norigin = \"cms\"\nmarkup = \"ssi\"")
+        .weaving("ssi", cms)
         .toml("[markup]\nnested = \"always\"\ntimeout = \"20s\"\nbudget = \"25s\"")
         .start()
         .await

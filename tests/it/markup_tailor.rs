@@ -6,8 +6,7 @@ use crate::support::{Gate, Newsroom, Origin, Reply, html, newsroom, origin, stat
 /// A site that weaves everything that `cms` answers.
 async fn site(cms: &Origin) -> Newsroom {
     newsroom()
-        .patient_origin("cms", &cms.url())
-        .toml("[[proxy]]\nroute = \"/{*rest}\"\norigin = \"cms\"\nmarkup = \"tailor\"")
+        .weaving("tailor", cms)
         .toml("[markup]\ntimeout = \"20s\"\nbudget = \"25s\"")
         .start()
         .await
@@ -134,4 +133,52 @@ async fn a_public_fragment_learns_nothing_of_the_reader() {
     let head = |target| cms.last_head(target).unwrap().to_ascii_lowercase();
     assert!(head("/own").contains("id=7") && head("/own").contains("\r\naccept-language: fr"));
     assert!(!head("/public").contains("id=7") && !head("/public").contains("accept-language: fr"));
+}
+
+#[tokio::test]
+async fn a_page_has_the_headers_of_its_primary_where_the_template_says_so() {
+    let article = html("text")
+        .header("x-article", "7")
+        .header("x-frame-options", "DENY")
+        .header("content-language", "fr")
+        .header("cache-control", "public, max-age=60")
+        .header("etag", "\"1\"")
+        .header("x-hop", "1")
+        .header("connection", "x-hop")
+        .header("surrogate-key", "a7");
+    let cms = origin()
+        .on(
+            "/returns",
+            html("<fragment src=/article primary return-headers></fragment>")
+                .header("x-frame-options", "SAMEORIGIN"),
+        )
+        .on(
+            "/keeps",
+            html("<fragment src=/article primary></fragment>")
+                .header("x-frame-options", "SAMEORIGIN"),
+        )
+        .on("/article", article)
+        .start()
+        .await;
+    let site = site(&cms).await;
+    // of an answer, and then of its copy
+    for _ in 0..2 {
+        let page = site.reader().get("/returns").await;
+        page.is(200, "text");
+        assert_eq!(page.header("x-article"), Some("7"));
+        assert_eq!(page.header("x-frame-options"), Some("DENY"));
+        assert_eq!(page.header("content-language"), Some("fr"));
+        for not_returned in ["etag", "x-hop", "surrogate-key", "age"] {
+            assert_eq!(page.header(not_returned), None, "{not_returned}");
+        }
+        let control = page.header("cache-control").unwrap();
+        assert!(control.starts_with("private, no-cache"), "{control}");
+    }
+    let page = site.reader().get("/keeps").await;
+    page.is(200, "text");
+    assert_eq!(page.header("x-article"), None);
+    assert_eq!(page.header("x-frame-options"), Some("SAMEORIGIN"));
+    assert_eq!(page.header("content-language"), Some("fr"));
+    let asked = cms.targets().into_iter().filter(|t| t == "/article");
+    assert_eq!(asked.count(), 1);
 }

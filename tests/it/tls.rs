@@ -2,14 +2,16 @@
 //! one without anybody noticing.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use reqwest::tls::Version;
 use rustls::pki_types::pem::PemObject as _;
+use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{sleep, timeout};
 
-use crate::support::{Authority, Newsroom, json, newsroom, origin};
+use crate::support::{Authority, Newsroom, Operator, json, newsroom, origin};
 
 /// What has not come by then does not come: a guard against tests that hang, not a measure.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -116,6 +118,27 @@ async fn each_name_has_its_certificate() {
     }
 }
 
+/// Waits until the last that the journal says of certificates is this.
+async fn told_of_certificates(site: &Newsroom, is_refused: bool, because_of: &Path) {
+    let (operator, file) = (Operator::of(site), because_of.display().to_string());
+    let mut said = String::new();
+    let told = timeout(PATIENCE, async {
+        loop {
+            said = operator.get("/journal?kinds=certificate").await.1;
+            let entries: Value = serde_json::from_str(&said).unwrap();
+            let last = entries["entries"].as_array().unwrap().last();
+            if last.is_some_and(|last| {
+                let says = last["says"].as_str().unwrap();
+                last["refused"] == is_refused && says.contains(&file) == is_refused
+            }) {
+                return;
+            }
+            sleep(PAUSE).await;
+        }
+    });
+    assert!(told.await.is_ok(), "the journal says: {said}");
+}
+
 #[tokio::test]
 async fn a_renewed_certificate_is_shown_and_a_bad_one_is_not() {
     let (old, new) = (Authority::new("old"), Authority::new("new"));
@@ -141,17 +164,14 @@ async fn a_renewed_certificate_is_shown_and_a_bad_one_is_not() {
     ask().await.unwrap();
     // what is in the files for a while is of no use, or does not go together
     std::fs::write(old.certificate(), "half of it").unwrap();
+    told_of_certificates(&site, true, &old.certificate()).await;
     assert!(is_read(&old).await);
     std::fs::copy(new.certificate(), old.certificate()).unwrap();
+    told_of_certificates(&site, true, &old.key()).await;
     assert!(is_read(&old).await);
     std::fs::copy(new.key(), old.key()).unwrap();
-    let renewed = timeout(PATIENCE, async {
-        while !is_read(&new).await {
-            sleep(PAUSE).await;
-        }
-    });
-    assert!(renewed.await.is_ok(), "the new certificate is not shown");
-    assert!(!is_read(&old).await);
+    told_of_certificates(&site, false, &old.key()).await;
+    assert!(is_read(&new).await && !is_read(&old).await);
     assert_eq!(ask().await.unwrap(), "<p>text</p>");
 }
 

@@ -43,10 +43,7 @@ pub(super) fn objectives(site: &Site) -> Vec<Objective> {
         says: format!("{} {}", percent(spec.objective), spec.promise),
         objective: spec.objective,
         period: show_duration(spec.period),
-        pages: {
-            let pages = spec.pages.iter();
-            pages.map(|page| site.page(*page).name.clone()).collect()
-        },
+        pages: spec.pages.clone(),
         error_budget: Budget {
             // an objective has a handful of digits
             of_a_million: (spec.allowed() * OF_PAGES).round() as u64,

@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    AGE, CACHE_CONTROL, CONTENT_LANGUAGE, DATE, ETAG, EXPIRES, IF_MODIFIED_SINCE, IF_NONE_MATCH,
-    LAST_MODIFIED, LINK, SET_COOKIE, VARY, WWW_AUTHENTICATE,
+    ACCEPT_RANGES, AGE, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LANGUAGE,
+    CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, EXPIRES,
+    IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, LINK, LOCATION, PRAGMA, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, SERVER, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VARY, VIA,
+    WARNING, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use memchr::memmem;
@@ -622,12 +625,81 @@ pub(in crate::compose) fn head(fragment: &Fragment, headers: &HeaderMap) -> Head
             }
         };
     }
+    if fragment.limits.take_anything() {
+        return returned(headers);
+    }
     let says_of_page: &[HeaderName] = if fragment.takes_json() {
         &JSON_CORE_HEADERS
     } else {
         &CORE_HEADERS
     };
     picked(says_of_page, headers)
+}
+
+/// Whether the page has this header of each of its cores.
+pub(in crate::compose) fn core_gives(name: &HeaderName) -> bool {
+    CORE_HEADERS.contains(name)
+}
+
+/// What a document may let the include that decides about it give the page. What is about the
+/// connection, the exchange, the content or how long that is good is not about the page.
+static NOT_OF_THE_PAGE: [HeaderName; 36] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    VIA,
+    DATE,
+    SERVER,
+    LOCATION,
+    HeaderName::from_static("alt-svc"),
+    CACHE_CONTROL,
+    PRAGMA,
+    EXPIRES,
+    AGE,
+    VARY,
+    ETAG,
+    LAST_MODIFIED,
+    WARNING,
+    HeaderName::from_static("cdn-cache-control"),
+    HeaderName::from_static("surrogate-control"),
+    HeaderName::from_static("surrogate-key"),
+    HeaderName::from_static("cache-tag"),
+    HeaderName::from_static("edge-control"),
+    ACCEPT_RANGES,
+    CONTENT_TYPE,
+    CONTENT_LENGTH,
+    CONTENT_ENCODING,
+    CONTENT_RANGE,
+    CONTENT_LOCATION,
+    HeaderName::from_static("content-md5"),
+    HeaderName::from_static("digest"),
+    HeaderName::from_static("repr-digest"),
+];
+
+fn returned(headers: &HeaderMap) -> Head {
+    let named = headers.get_all(CONNECTION).iter();
+    let named = named.filter_map(|value| value.to_str().ok());
+    let named: Vec<&str> = named
+        .flat_map(|line| line.split(','))
+        .map(str::trim)
+        .collect();
+    let is_of_page = |name: &HeaderName| {
+        !NOT_OF_THE_PAGE.contains(name)
+            && !name.as_str().starts_with("marbre-")
+            && !named
+                .iter()
+                .any(|hop| hop.eq_ignore_ascii_case(name.as_str()))
+    };
+    let lines = headers.iter().filter(|(name, _)| is_of_page(name));
+    Head {
+        headers: lines.map(|(n, v)| (n.clone(), v.clone())).collect(),
+    }
 }
 
 fn picked(names: &[HeaderName], headers: &HeaderMap) -> Head {

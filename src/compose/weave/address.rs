@@ -19,6 +19,18 @@ pub struct Base {
     /// The host, with its port, by which its reader has asked for it: there, the document's own origin
     /// answers.
     pub host: Option<String>,
+    /// Whether its reader has come by TLS.
+    pub is_secure: bool,
+}
+
+impl Base {
+    /// By what its reader has come.
+    pub fn scheme(&self) -> &'static str {
+        match self.is_secure {
+            true => "https",
+            false => "http",
+        }
+    }
 }
 
 /// What an include asks for.
@@ -219,6 +231,7 @@ mod tests {
             origin: OriginId(0),
             target: "/news/today/index.html?x=/1".to_owned(),
             host: Some("www.example.org:8080".to_owned()),
+            is_secure: false,
         };
         let found = resolve(&spec(), &base, src)?;
         Ok((found.origin.index(), found.target))

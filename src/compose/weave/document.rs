@@ -23,6 +23,8 @@ use crate::fetch::origin::BodyStream;
 use crate::fragment::{Freshness, Reach, SourceRequest};
 use crate::layout::parts::Parts;
 
+use super::Base;
+
 /// What such copies are called.
 const NAME: &str = "document";
 
@@ -56,8 +58,8 @@ impl Wanted {
     pub fn new(
         composer: &Composer,
         origin: &str,
+        base: &Base,
         method: &Method,
-        target: &str,
         headers: &HeaderMap,
     ) -> Option<Self> {
         let is_asked = *method == Method::GET || *method == Method::HEAD;
@@ -66,8 +68,13 @@ impl Wanted {
         }
         let key = SourceRequest {
             fingerprint: FINGERPRINT,
-            target: target.to_owned(),
-            headers: vec![("origin".to_owned(), origin.to_owned())],
+            target: base.target.clone(),
+            // what origins are told of the address by which they are asked is in what they answer
+            headers: vec![
+                ("origin".to_owned(), origin.to_owned()),
+                ("host".to_owned(), base.host.clone().unwrap_or_default()),
+                ("scheme".to_owned(), base.scheme().to_owned()),
+            ],
             params: Vec::new(),
         };
         Some(Self {

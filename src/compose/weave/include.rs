@@ -10,6 +10,7 @@ use http::{Method, StatusCode};
 use crate::cache::surrogate::Surrogate;
 use crate::cache::{Content, Head};
 use crate::compose::flight::NoPage;
+use crate::compose::flight::work::core_gives;
 use crate::compose::slot::{self, Fill, Settled};
 use crate::fragment::facts::Facts;
 use crate::fragment::source::TargetTemplate;
@@ -18,6 +19,7 @@ use crate::layout::markup::{HeadChange, HeaderEdit, Include, Machine, Missing};
 use crate::plan::{self, Action};
 use crate::site::markup::Marked;
 
+use super::account::planned;
 use super::address::{self, Address, Base};
 use super::{Loom, Rope, missing, weave_nested};
 
@@ -90,6 +92,7 @@ async fn ask(
     let terms = (order.level, &*order.overrides);
     let action = plan::include(site, id, Arc::new(request), &facts, terms, now, until);
     order.edition.meters.used(id.index());
+    let plan = planned(&action, now);
     let settled = match action {
         Action::Omit(reason) => Settled::omitted(reason, now),
         Action::StandIn(serve) => slot::stand_in(order.clone(), id, serve).await,
@@ -101,9 +104,9 @@ async fn ask(
             }
         }
     };
-    loom.account.settle(id, &settled);
+    loom.account.settle(id, plan, &settled);
     if include.is_primary {
-        decide(loom, &settled);
+        decide(loom, &settled, include.returns_headers);
     }
     let (content, is_marked) = content(loom, &settled, include.is_primary)?;
     loom.may_hold(content.len())?;
@@ -114,6 +117,7 @@ async fn ask(
             origin: address.origin,
             target: address.target,
             host: base.host.clone().filter(|_| address.origin == base.origin),
+            is_secure: base.is_secure,
         },
     })
 }
@@ -143,22 +147,38 @@ fn content(loom: &Loom, settled: &Settled, is_primary: bool) -> Result<(Bytes, b
 }
 
 /// What the include that decides about the page says of its head.
-fn decide(loom: &Loom, settled: &Settled) {
-    let added = |head: &Head| {
-        let headers = head.headers.iter().cloned();
-        let added = headers.map(|(name, value)| HeadChange::Add(name, value));
-        added.collect::<Vec<_>>()
-    };
+fn decide(loom: &Loom, settled: &Settled, returns_headers: bool) {
     match &settled.content {
-        Fill::Entry(entry) => loom.change_head(added(&entry.head)),
+        Fill::Entry(entry) => loom.change_head(changes(&entry.head, returns_headers)),
         Fill::NoPage(NoPage::Redirect(status, location), head) => {
-            let mut changes = added(head);
+            let mut changes = changes(head, returns_headers);
             changes.push(HeadChange::Redirect(location.clone()));
             changes.push(HeadChange::Status(*status));
             loom.change_head(changes);
         }
         Fill::Ready(_) | Fill::Nothing | Fill::NoPage(NoPage::Refused(_), _) => {}
     }
+}
+
+/// What becomes of a head that an include gives its page: what every core gives it, and the rest where
+/// the document says so.
+fn changes(head: &Head, returns_headers: bool) -> Vec<HeadChange> {
+    let mut changes = Vec::new();
+    let mut before = None;
+    for (name, value) in &head.headers {
+        let of_every_core = core_gives(name);
+        if of_every_core || returns_headers {
+            // what the document itself has of the name was about the document
+            let adds = of_every_core || before == Some(name);
+            let change = match adds {
+                true => HeadChange::Add,
+                false => HeadChange::Set,
+            };
+            changes.push(change(name.clone(), value.clone()));
+        }
+        before = Some(name);
+    }
+    changes
 }
 
 fn refused(status: StatusCode) -> Missing {
@@ -250,7 +270,8 @@ fn default_request(
     // as the document itself was asked for: its origin makes and checks addresses by these
     if let Some(host) = loom.own.host.as_ref().filter(|_| is_own) {
         headers.push(("x-forwarded-host".to_owned(), host.clone()));
-        headers.push(("x-forwarded-proto".to_owned(), "http".to_owned()));
+        let scheme = loom.own.scheme().to_owned();
+        headers.push(("x-forwarded-proto".to_owned(), scheme));
     }
     if loom.spec.nested != Marked::Never {
         let can = format!("marbre=\"{}\"", loom.language.token());

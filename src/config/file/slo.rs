@@ -27,7 +27,7 @@ pub struct Slo {
     /// Not pages are counted, but what their blocks are worth: an optional one its rank, any other 100.
     #[schemars(example = &false)]
     pub value: Option<At<bool>>,
-    /// Of which pages, names from `[pages.…]`; of all if absent.
+    /// Of which pages: names from `[pages.…]`, and routes of proxies with `markup`; of all if absent.
     #[serde(default)]
     pub pages: SomePages,
     /// Over how long it is to be kept.

@@ -4,8 +4,8 @@ use super::Context;
 use super::names::Names;
 use crate::config::diagnose::{Diagnostic, Place};
 use crate::config::file;
-use crate::config::read::Entry;
-use crate::site::{Good, PageId, Promise, SloSpec, WhenSpent};
+use crate::config::read::{Declared, Entry};
+use crate::site::{Good, Promise, SloSpec, WhenSpent};
 
 /// So many may be declared: each costs every page a moment, and memory for its whole period.
 const SLOS_MAX: usize = 32;
@@ -15,35 +15,38 @@ const SLOS_MAX: usize = 32;
 const WAKES_ABOVE: f64 = 1.0 - 1.0 / 6.0;
 
 pub(super) fn slos(
-    declared: &[Entry<file::Slo>],
+    declared: &Declared,
     pages: &Names,
     cx: &mut Context<'_>,
 ) -> Vec<Option<SloSpec>> {
-    if let Some(entry) = declared.get(SLOS_MAX) {
+    if let Some(entry) = declared.slos.get(SLOS_MAX) {
         cx.report(
             Diagnostic::error(format!("more than {SLOS_MAX} objectives are declared"))
                 .at(entry.place.clone(), "this is one too many")
                 .help("declare what readers feel, for all pages or for kinds of pages"),
         );
     }
-    let each = declared
-        .iter()
-        .map(|entry| slo(entry, entry.body.as_ref()?, pages, cx));
+    let each = declared.slos.iter();
+    let each = each.map(|entry| slo(entry, entry.body.as_ref()?, (declared, pages), cx));
     each.collect()
 }
 
 fn slo(
     entry: &Entry<file::Slo>,
     written: &file::Slo,
-    names: &Names,
+    (declared, names): (&Declared, &Names),
     cx: &mut Context<'_>,
 ) -> Option<SloSpec> {
     let promise = promise(entry, written, cx);
     let mut pages = Vec::new();
     for name in &written.pages.0 {
-        let index = names.find(name, entry.at(name), cx)?;
-        pages.push(PageId(index));
+        let place = match name.starts_with('/') {
+            true => declared.pages.len() + woven(declared, name, entry.at(name), cx)?,
+            false => names.find(name, entry.at(name), cx)?,
+        };
+        pages.push((place, name.to_string()));
     }
+    // in the order of the declaration, whatever the order here
     pages.sort_unstable();
     pages.dedup();
     if *written.objective <= WAKES_ABOVE {
@@ -61,13 +64,40 @@ fn slo(
         promise: promise?,
         objective: *written.objective,
         period: written.period.0,
-        pages,
+        pages: pages.into_iter().map(|(_, name)| name).collect(),
         when_spent: match *written.when_spent {
             file::WhenSpent::Tell => WhenSpent::Tell,
             file::WhenSpent::StopFaults => WhenSpent::StopFaults,
             file::WhenSpent::StopExperiments => WhenSpent::StopExperiments,
         },
     })
+}
+
+/// The place of the proxy of this route, whose documents are woven.
+fn woven(declared: &Declared, route: &str, place: Place, cx: &mut Context<'_>) -> Option<usize> {
+    let proxies = declared.proxies.iter().map(|entry| entry.body.as_ref());
+    let found = proxies
+        .clone()
+        .position(|proxy| proxy.is_some_and(|proxy| *proxy.route == route));
+    let is_woven = |proxy: &&file::Proxy| proxy.markup.is_some();
+    let proxy = found.and_then(|index| declared.proxies[index].body.as_ref());
+    if proxy.as_ref().is_some_and(is_woven) {
+        return found;
+    }
+    let (label, help) = match proxy {
+        Some(_) => (
+            "what it passes through is not looked into",
+            Some("a proxy with `markup` answers with pages, others with anything"),
+        ),
+        None => ("no `[[proxy]]` has this route", None),
+    };
+    let finding = Diagnostic::error(format!("`{route}` is not a page")).at(place, label);
+    let woven = proxies.flatten().filter(is_woven);
+    cx.report(match help {
+        Some(help) => finding.help(help),
+        None => finding.did_you_mean(route, woven.map(|proxy| proxy.route.as_str())),
+    });
+    None
 }
 
 fn promise(entry: &Entry<file::Slo>, written: &file::Slo, cx: &mut Context<'_>) -> Option<Promise> {

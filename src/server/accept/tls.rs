@@ -21,6 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
+use crate::report::Event;
 use crate::site::tls::{self, TlsError, TlsFiles, TlsSettings};
 
 /// Between two looks at the files.
@@ -100,8 +101,8 @@ impl Tls {
         Ok((stream, is_http2))
     }
 
-    /// Looks at the files until `stop`.
-    pub async fn follow(self: Arc<Self>, stop: CancellationToken) {
+    /// Looks at the files until `stop`, and tells what comes of it.
+    pub async fn follow(self: Arc<Self>, stop: CancellationToken, tell: impl Fn(&Event)) {
         let mut known = Some(self.opened_with.clone());
         let mut complaint = String::new();
         loop {
@@ -125,16 +126,13 @@ impl Tls {
                 Ok(pairs) => {
                     self.shown.0.store(Arc::new(pairs));
                     complaint.clear();
-                    tracing::info!("[server.tls]: the certificates have changed and are shown");
+                    tell(&Event::Certificates(Ok(())));
                 }
                 Err(failure) => {
                     let text = failure.to_string();
                     // while one file is replaced and the other is not, they may not go together
                     if text != complaint {
-                        tracing::error!(
-                            reason = text,
-                            "[server.tls]: {text}; the certificates before are shown"
-                        );
+                        tell(&Event::Certificates(Err(text.clone())));
                         complaint = text;
                     }
                 }

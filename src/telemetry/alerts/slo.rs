@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::fragment::quantity::show_duration;
-use crate::site::{Promise, Site, SloSpec};
+use crate::site::{Promise, SloSpec};
 use crate::telemetry::slo::burn::{FEW, RULES, Rule, WINDOWS};
 
 use super::{Alert, Metric, quoted, total};
@@ -31,7 +31,7 @@ fn recorded(window: &str) -> String {
 
 /// What calls somebody for an objective: at once, and in the morning. A rule that no burn can reach, as
 /// the objective is too low for it, is left out.
-pub(super) fn of_slo(site: &Site, slo: &SloSpec) -> Vec<Alert> {
+pub(super) fn of_slo(slo: &SloSpec) -> Vec<Alert> {
     let reachable = |rule: &&Rule| rule.share(slo.allowed()) < 1.0;
     let of = |severity: &str| -> Vec<&Rule> {
         let rules = RULES.iter().filter(reachable);
@@ -49,7 +49,7 @@ pub(super) fn of_slo(site: &Site, slo: &SloSpec) -> Vec<Alert> {
                 slo.name,
                 rounded(lasts)
             ),
-            ..alert(site, slo, rules)
+            ..alert(slo, rules)
         });
     }
     if let rules @ [_, ..] = &of("ticket")[..] {
@@ -61,7 +61,7 @@ pub(super) fn of_slo(site: &Site, slo: &SloSpec) -> Vec<Alert> {
                 "Objective {} has been missed more often than it may be, for days",
                 slo.name
             ),
-            ..alert(site, slo, rules)
+            ..alert(slo, rules)
         });
     }
     alerts
@@ -76,7 +76,7 @@ fn rounded(time: Duration) -> String {
     }
 }
 
-fn alert(site: &Site, slo: &SloSpec, rules: &[&Rule]) -> Alert {
+fn alert(slo: &SloSpec, rules: &[&Rule]) -> Alert {
     let each = rules.iter().map(|rule| format!("({})", holds(slo, rule)));
     Alert {
         name: "",
@@ -85,7 +85,7 @@ fn alert(site: &Site, slo: &SloSpec, rules: &[&Rule]) -> Alert {
         severity: "",
         labels: vec![("slo", slo.name.clone())],
         summary: String::new(),
-        lost: lost(site, slo),
+        lost: lost(slo),
         action: action(slo),
     }
 }
@@ -104,8 +104,8 @@ fn holds(slo: &SloSpec, rule: &Rule) -> String {
     )
 }
 
-fn lost(site: &Site, slo: &SloSpec) -> String {
-    let pages = slo.pages.iter().map(|id| site.page(*id).name.as_str());
+fn lost(slo: &SloSpec) -> String {
+    let pages = slo.pages.iter().map(String::as_str);
     let of = match slo.pages.is_empty() {
         true => "all pages".to_owned(),
         false => format!("page {}", pages.collect::<Vec<_>>().join(", page ")),

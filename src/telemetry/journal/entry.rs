@@ -162,6 +162,11 @@ pub enum What {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         trouble: Option<String>,
     },
+    /// The certificates that readers are shown have changed, or could not be renewed.
+    Certificate {
+        /// Whether those before are shown still.
+        refused: bool,
+    },
     /// An objective is missed, or kept again.
     Slo {
         /// Its name.
@@ -207,6 +212,8 @@ pub enum Kind {
     Push,
     /// See [`What::Fault`].
     Fault,
+    /// See [`What::Certificate`].
+    Certificate,
     /// See [`What::Slo`].
     Slo,
     /// See [`What::Tally`].
@@ -224,7 +231,7 @@ pub struct NoKind(String);
 
 impl Kind {
     /// All of them that can be asked for, and their words.
-    const WORDS: [(Self, &'static str); 14] = [
+    const WORDS: [(Self, &'static str); 15] = [
         (Self::Start, "start"),
         (Self::Stop, "stop"),
         (Self::Level, "level"),
@@ -235,6 +242,7 @@ impl Kind {
         (Self::Purge, "purge"),
         (Self::Push, "push"),
         (Self::Fault, "fault"),
+        (Self::Certificate, "certificate"),
         (Self::Slo, "slo"),
         (Self::Tally, "tally"),
         (Self::Journal, "journal"),
@@ -298,6 +306,7 @@ impl Entry {
             What::Purge { .. } => Kind::Purge,
             What::Push { .. } => Kind::Push,
             What::Fault { .. } => Kind::Fault,
+            What::Certificate { .. } => Kind::Certificate,
             What::Slo { .. } => Kind::Slo,
             What::Tally(_) => Kind::Tally,
             What::Journal { .. } => Kind::Journal,
@@ -389,6 +398,9 @@ impl What {
             Event::Fault { origin, trouble } => Self::Fault {
                 origin: origin.clone(),
                 trouble: trouble.clone(),
+            },
+            Event::Certificates(renewed) => Self::Certificate {
+                refused: renewed.is_err(),
             },
             Event::Slo { objective, change } => {
                 let (state, rate) = match change {
@@ -496,6 +508,7 @@ mod tests {
                 origin: "cms".to_owned(),
                 trouble: None,
             },
+            Event::Certificates(Err("no key".to_owned())),
             Event::Slo {
                 objective: "fast".to_owned(),
                 change: SloChange::Spent,

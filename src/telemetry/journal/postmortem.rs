@@ -51,7 +51,7 @@ pub fn draft(entries: &[Entry], since: Moment, until: Moment, note: Option<&str>
     section(&mut text, "What operators did", entries, |entry| {
         matches!(
             entry.kind(),
-            Kind::Switch | Kind::Reload | Kind::Purge | Kind::Fault
+            Kind::Switch | Kind::Reload | Kind::Purge | Kind::Fault | Kind::Certificate
         )
     });
     text += "## Causes\n\n(What made it possible, and what set it off.)\n\n\
@@ -223,6 +223,7 @@ fn tally(entry: &Entry) -> Option<&Summary> {
         | What::Purge { .. }
         | What::Push { .. }
         | What::Fault { .. }
+        | What::Certificate { .. }
         | What::Slo { .. }
         | What::Journal { .. }
         | What::Unknown => None,
@@ -238,6 +239,7 @@ fn is_trouble(entry: &Entry) -> bool {
         What::Start { after_crash, .. } => *after_crash,
         What::Slo { state, .. } => state != "recovered",
         What::Fault { trouble, .. } => trouble.is_some(),
+        What::Certificate { refused } => *refused,
         What::Stop { .. }
         | What::Switch { .. }
         | What::Reload { .. }

@@ -149,7 +149,7 @@ impl Counters {
         self.value_served.add(report.value(lost));
         if report.snapshot.is_some() {
             add(&self.snapshots);
-        } else if report.status == 503 {
+        } else if report.is_unavailable() {
             add(&self.unavailable);
         } else if report.is_complete() {
             add(&self.full);

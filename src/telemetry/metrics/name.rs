@@ -70,7 +70,7 @@ impl Kind {
 /// By what the series of a metric are told apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Label {
-    /// A page of the site.
+    /// A page of the site, or the route of a proxy whose documents are woven.
     Page,
     /// A level of the site's ladder.
     Level,
@@ -142,7 +142,7 @@ impl Label {
     /// How many values it has at most.
     fn values_max(self, site: &Site) -> usize {
         match self {
-            Self::Page => site.pages.len(),
+            Self::Page => site.page_names().count(),
             Self::Level => levels(site),
             Self::Completeness => COMPLETENESS.len(),
             Self::Fragment => site.fragments.len(),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::report::SloChange;
-use crate::site::{Site, SloSpec};
+use crate::site::SloSpec;
 
 use super::burn::{self, Burn, Standing, WINDOWS};
 use super::record::{Buckets, OfSlo};
@@ -73,10 +73,9 @@ fn reach(spec: &SloSpec) -> Duration {
 }
 
 impl Windows {
-    pub(super) fn new(site: &Site, spec: &SloSpec, now: Moment) -> Self {
-        let pages = spec.pages.iter().map(|id| site.page(*id).name.clone());
+    pub(super) fn new(spec: &SloSpec, now: Moment) -> Self {
         Self {
-            pages: pages.collect(),
+            pages: spec.pages.clone(),
             counters: Arc::default(),
             seen: Counts::default(),
             minutes: Ring::new(SHORT, SHORT_REACH, now),
@@ -108,8 +107,8 @@ impl Windows {
     }
 
     /// `None` if something else was measured, or if it cannot have been so.
-    pub(super) fn recalled(site: &Site, spec: &SloSpec, known: OfSlo, at: Moment) -> Option<Self> {
-        let empty = Self::new(site, spec, at);
+    pub(super) fn recalled(spec: &SloSpec, known: OfSlo, at: Moment) -> Option<Self> {
+        let empty = Self::new(spec, at);
         if known.measures != empty.measures() || !known.standing.can_be() {
             return None;
         }

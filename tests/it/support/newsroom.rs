@@ -106,6 +106,13 @@ impl Draft {
     }
 
     /// A core fragment of HTML without copies.
+    /// Weaves everything that `cms` answers.
+    pub(crate) fn weaving(self, language: &str, cms: &Origin) -> Self {
+        self.patient_origin("cms", &cms.url()).toml(&format!(
+            "[[proxy]]\nroute = \"/{{*rest}}\"\norigin = \"cms\"\nmarkup = \"{language}\""
+        ))
+    }
+
     pub(crate) fn core(self, name: &str, source: &str) -> Self {
         self.fragment(name, "\"core\"", source, "ttl = \"0s\"")
     }
