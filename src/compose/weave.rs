@@ -364,7 +364,7 @@ impl Weaver {
             match self.machine.next() {
                 Step::Piece(Piece::Head(change)) => {
                     if self.head.is_some() {
-                        self.changes.push(change);
+                        self.change_head(change);
                     }
                 }
                 Step::Piece(Piece::Text(text)) => {
@@ -394,6 +394,17 @@ impl Weaver {
             }
         }
         Ok(())
+    }
+
+    fn change_head(&mut self, change: HeadChange) {
+        if let HeadChange::Body(text) = change {
+            self.body = None;
+            self.is_ended = true;
+            self.waiting_bytes = text.len();
+            self.waiting = VecDeque::from([Thread::Ready(text)]);
+        } else {
+            self.changes.push(change);
+        }
     }
 
     /// Feeds the machine with what has arrived already.

@@ -319,7 +319,8 @@ fn change_head(
             }
             HeadChange::Add(..) => {}
             HeadChange::Status(code) if !code.is_informational() => status = code,
-            HeadChange::Status(_) => {}
+            // a body is no part of the head, and is there already
+            HeadChange::Status(_) | HeadChange::Body(_) => {}
             HeadChange::Redirect(location) => {
                 status = StatusCode::FOUND;
                 headers.insert(LOCATION, location);
