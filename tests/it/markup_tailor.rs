@@ -73,6 +73,38 @@ async fn the_first_primary_decides_wherever_it_stands() {
 }
 
 #[tokio::test]
+async fn the_stylesheets_of_a_fragment_stand_before_it() {
+    let page = "<fragment src=/a></fragment><fragment src=/stored async></fragment><fragment src=/article primary></fragment>";
+    let cms = origin()
+        .on("/page", html(page))
+        .on(
+            "/a",
+            html("A").header(
+                "link",
+                "</a.css>; rel=\"stylesheet\", </a.js>; rel=\"fragment-script\"",
+            ),
+        )
+        .on(
+            "/stored",
+            html("S").header("x-amz-meta-link", "</s.css>; rel=stylesheet"),
+        )
+        .on(
+            "/article",
+            html("text").header("link", "</p.css>; rel=stylesheet"),
+        )
+        .start()
+        .await;
+    let site = site(&cms).await;
+    let answer = site.reader().get("/page").await;
+    answer.is(
+        200,
+        "<link rel=\"stylesheet\" href=\"/a.css\">A<link rel=\"stylesheet\" href=\"/p.css\">text<link rel=\"stylesheet\" href=\"/s.css\">S",
+    );
+    let link = answer.header("link").unwrap();
+    assert_eq!(link, "</p.css>; rel=\"preload\"; as=\"style\"; nopush");
+}
+
+#[tokio::test]
 async fn no_byte_leaves_before_the_primary_is_there() {
     let gate = Gate::closed();
     let cms = origin()

@@ -4,19 +4,20 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, HeaderName};
+use http::header::{AUTHORIZATION, HeaderName, LINK};
 use http::{Method, StatusCode};
 
 use crate::cache::surrogate::Surrogate;
 use crate::cache::{Content, Head};
 use crate::compose::flight::NoPage;
+use crate::compose::hints;
 use crate::compose::slot::{self, Fill, Settled};
 use crate::fragment::facts::Facts;
 use crate::fragment::source::TargetTemplate;
 use crate::fragment::{Fragment, FragmentId, SourceRequest};
 use crate::layout::markup::{HeadChange, HeaderEdit, Include, Machine, Missing};
 use crate::plan::{self, Action};
-use crate::site::markup::Marked;
+use crate::site::markup::{Language, Marked};
 
 use super::address::{self, Address, Base};
 use super::{Loom, Rope, missing, weave_nested};
@@ -24,6 +25,8 @@ use super::{Loom, Rope, missing, weave_nested};
 /// What an include has brought.
 struct Obtained {
     content: Bytes,
+    /// The stylesheets that it needs, where those are written before it.
+    styles: Option<Bytes>,
     /// Whether it says that it is markup.
     is_marked: bool,
     /// Where it is from, for what it includes itself.
@@ -53,7 +56,11 @@ pub(super) async fn obtain(
         return Err(missing("it is empty"));
     }
     let Some(machine) = machine.filter(|_| reads(loom, include, &obtained)) else {
-        return Ok(vec![obtained.content]);
+        return Ok(obtained
+            .styles
+            .into_iter()
+            .chain([obtained.content])
+            .collect());
     };
     weave_nested(loom, obtained.base, machine, obtained.content, depth + 1).await
 }
@@ -109,6 +116,7 @@ async fn ask(
     loom.may_hold(content.len())?;
     Ok(Obtained {
         content,
+        styles: styles(loom, &settled),
         is_marked,
         base: Base {
             origin: address.origin,
@@ -142,11 +150,33 @@ fn content(loom: &Loom, settled: &Settled, is_primary: bool) -> Result<(Bytes, b
     }
 }
 
+/// The stylesheets that an answer names in `Link`, as elements, for a template of Tailor.
+fn styles(loom: &Loom, settled: &Settled) -> Option<Bytes> {
+    let Fill::Entry(entry) = &settled.content else {
+        return None;
+    };
+    if loom.language != Language::Tailor {
+        return None;
+    }
+    let links = entry.head.headers.iter().filter(|(name, _)| *name == LINK);
+    let targets = links.flat_map(|(_, value)| hints::stylesheets(value));
+    let elements = targets.map(|target| {
+        let target = target.replace('"', "%22");
+        format!("<link rel=\"stylesheet\" href=\"{target}\">")
+    });
+    let elements = elements.collect::<String>();
+    (!elements.is_empty()).then(|| elements.into())
+}
+
 /// What the include that decides about the page says of its head.
 fn decide(loom: &Loom, settled: &Settled) {
     let added = |head: &Head| {
         let headers = head.headers.iter().cloned();
-        let added = headers.map(|(name, value)| HeadChange::Add(name, value));
+        let added = headers.map(|(name, value)| match name == LINK {
+            // its stylesheets are in the page
+            true => HeadChange::Add(name, hints::preloading(&value).unwrap_or(value)),
+            false => HeadChange::Add(name, value),
+        });
         added.collect::<Vec<_>>()
     };
     match &settled.content {
