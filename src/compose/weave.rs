@@ -111,7 +111,7 @@ struct Loom {
 /// A text that was put together.
 type Rope = Vec<Bytes>;
 
-/// Starts weaving. Returns when the head is due: before the first byte, or the first wait.
+/// Starts weaving. Returns when the head is due: before the first byte, or the first wait for an include.
 pub async fn weave(
     composer: &Arc<Composer>,
     edition: &Arc<Edition>,
@@ -485,7 +485,8 @@ impl Weaver {
     /// Waits for whatever comes first: more of the document, the content that it waits for, or the
     /// include that is next.
     async fn wait(&mut self) -> Result<(), Cause> {
-        if self.head_is_due() {
+        // while it has said nothing, the document may still say something of its head
+        if self.head_is_due() && !self.waiting.is_empty() {
             self.release_head();
         }
         let takes_more = self.wants_more && self.has_room();

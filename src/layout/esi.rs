@@ -83,6 +83,8 @@ pub struct Esi {
     patterns: Patterns,
     /// What the last regular expression that matched has captured.
     matches: Option<Value>,
+    /// What `rand` draws its numbers from.
+    chance: u64,
     /// What `rand` gave last.
     last_chance: Option<i64>,
     steps_left: u64,
@@ -179,10 +181,16 @@ impl Esi {
             returned: None,
             patterns: Patterns::default(),
             matches: None,
+            chance: 0,
             last_chance: None,
             steps_left: limits.steps,
             is_ended: false,
         }
+    }
+
+    /// The same document, with numbers of chance that follow from this one.
+    pub fn with_chance(self, chance: u64) -> Self {
+        Self { chance, ..self }
     }
 
     /// Pays for some steps; `false` if there are not so many left.
@@ -940,6 +948,7 @@ impl Machine for Esi {
         let mut machine = Self::new(Arc::clone(&self.asked), self.limits, self.is_escaping);
         machine.variables.clone_from(&self.variables);
         machine.functions.clone_from(&self.functions);
+        machine.chance = self.chance.rotate_left(32);
         Box::new(machine)
     }
 }

@@ -36,6 +36,7 @@ async fn fragments_stand_where_their_tags_do() {
     );
     let control = page.header("cache-control").unwrap();
     assert!(control.contains("no-cache"), "{control}");
+    assert_eq!(page.header("pragma"), Some("no-cache"));
 }
 
 #[tokio::test]

@@ -271,7 +271,11 @@ impl Esi {
                     .zip(value.ok())
                     .map(|(n, v)| HeadChange::Add(n, v))
             }
-            "rand" => return self.chance(arguments.first()),
+            "rand" => {
+                return self
+                    .draw(arguments.first())
+                    .map_or(Value::Undefined, Value::Number);
+            }
             "last_rand" => return self.last_chance.map_or(Value::Undefined, Value::Number),
             "set_response_code" => text(0).parse::<StatusCode>().ok().map(HeadChange::Status),
             "set_redirect" => HeaderValue::try_from(text(0))
@@ -302,14 +306,16 @@ impl Esi {
     }
 
     /// A number from 0 on, below the bound.
-    fn chance(&mut self, bound: Option<&Value>) -> Value {
+    fn draw(&mut self, bound: Option<&Value>) -> Option<i64> {
         let bound = bound.map_or(Some(CHANCES), Value::number);
-        let Some(bound) = bound.filter(|bound| *bound > 0) else {
-            return Value::Undefined;
-        };
-        let number = fastrand::i64(0..bound);
+        let bound = bound.filter(|bound| *bound > 0)?;
+        // splitmix64
+        self.chance = self.chance.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.chance ^ (self.chance >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let number = i64::try_from((mixed ^ (mixed >> 31)) % bound.unsigned_abs()).ok()?;
         self.last_chance = Some(number);
-        Value::Number(number)
+        Some(number)
     }
 
     fn call_own(&mut self, body: Bytes, arguments: Vec<Value>) -> Value {
