@@ -224,27 +224,24 @@ impl Esi {
 
     /// Adds numbers and lists; texts are joined.
     fn arithmetic(&mut self, left: &Value, sign: u8, right: &Value) -> Value {
-        let number = match (left.number(), right.number()) {
-            (Some(left), Some(right)) => match sign {
+        if let (Some(left), Some(right)) = (left.number(), right.number()) {
+            let number = match sign {
                 b'+' => left.checked_add(right),
                 b'-' => left.checked_sub(right),
                 b'*' => left.checked_mul(right),
                 b'/' => left.checked_div(right),
                 _ => left.checked_rem(right),
-            },
-            _ => None,
-        };
-        match number {
-            Some(number) => Value::Number(number),
-            None if sign == b'+' => {
-                if let (Value::List(left), Value::List(right)) = (left, right) {
-                    return self.bounded(Value::List([&left[..], right].concat()));
-                }
-                let text = left.text() + &right.text();
-                self.bounded(Value::Text(text, left.author().max(right.author())))
-            }
-            None => Value::Undefined,
+            };
+            return number.map_or(Value::Undefined, Value::Number);
         }
+        if sign != b'+' {
+            return Value::Undefined;
+        }
+        if let (Value::List(left), Value::List(right)) = (left, right) {
+            return self.bounded(Value::List([&left[..], right].concat()));
+        }
+        let text = left.text() + &right.text();
+        self.bounded(Value::Text(text, left.author().max(right.author())))
     }
 
     /// The value, unless it has grown beyond what a value may be.
