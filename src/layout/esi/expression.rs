@@ -372,7 +372,7 @@ impl Parser<'_> {
             self.take("}").then_some(())?;
         }
         let default = match self.take("|") {
-            true => Some(Box::new(self.bare(&[')'])?)),
+            true => Some(Box::new(self.default()?)),
             false => None,
         };
         self.take(")").then_some(Expression::Variable {
@@ -380,6 +380,15 @@ impl Parser<'_> {
             keys,
             default,
         })
+    }
+
+    /// As ESI 1.0 has it, white space takes quotes.
+    fn default(&mut self) -> Option<Expression> {
+        self.blank();
+        let is_bare = !self.rest.starts_with(['\'', '"', '$']);
+        let default = self.bare(&[')'])?;
+        let is_split = matches!(&default, Expression::Text(text) if text.contains(' '));
+        (!is_bare || !is_split).then_some(default)
     }
 
     /// A variable, a text in quotes, or one without them up to `end`, or to the end.

@@ -251,6 +251,10 @@ fn variables_are_written_where_they_are_read() {
         ),
         ("<esi:vars name=\"$(HTTP_COOKIE{id})\"/>", "7"),
         (
+            "<esi:vars>$(a|'in quotes') $(a|without them) $(HTTP_COOKIE{x;y})</esi:vars>",
+            "in quotes $(a|without them) ",
+        ),
+        (
             "<esi:vars><img src=\"/$(HTTP_COOKIE{id})/x.gif\"/></esi:vars>",
             "<img src=\"/7/x.gif\"/>",
         ),
