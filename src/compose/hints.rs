@@ -68,13 +68,44 @@ impl Links {
     }
 }
 
-/// The lines that hold nothing but hints, of an answer whose other links are of no use.
+/// `Link` where an answer lies in S3: Tailor's fragments may.
+const STORED_LINK: &str = "x-amz-meta-link";
+
+/// What is of use of the links of an answer that is no core: its hints, and its stylesheets, which are
+/// written before it where a document's language wants that.
 pub(super) fn only(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
     let mut found = Links::default();
-    for value in headers.get_all(LINK) {
+    let values = match headers.contains_key(LINK) {
+        true => headers.get_all(LINK),
+        false => headers.get_all(STORED_LINK),
+    };
+    for value in values {
         found.add_hints(value);
+        let styles = links(value).filter(|link| stylesheet(link).is_some());
+        found
+            .of_page
+            .extend(styles.take(COUNT_MAX).map(str::to_owned));
     }
     found.headers().collect()
+}
+
+/// Where the stylesheets of a line are.
+pub(super) fn stylesheets(value: &HeaderValue) -> impl Iterator<Item = String> {
+    links(value).filter_map(stylesheet)
+}
+
+/// The links of a line, with stylesheets as hints to fetch them.
+pub(super) fn preloading(value: &HeaderValue) -> Option<HeaderValue> {
+    let links = links(value).map(|link| match stylesheet(link) {
+        Some(target) => format!("<{target}>; rel=\"preload\"; as=\"style\"; nopush"),
+        None => link.to_owned(),
+    });
+    HeaderValue::try_from(links.collect::<Vec<_>>().join(", ")).ok()
+}
+
+fn stylesheet(link: &str) -> Option<String> {
+    let (target, relation) = fetched(link)?;
+    (relation == "stylesheet").then_some(target)
 }
 
 /// The links of a line (RFC 8288, 3): the commas between them are not in `<…>` nor in quotes.
@@ -113,6 +144,16 @@ fn end_of_first(text: &str, separator: u8) -> usize {
 
 /// Target and relation of a link that is a hint and nothing else.
 fn hint(link: &str) -> Option<(String, String)> {
+    let (target, relation) = fetched(link)?;
+    let mut relations = relation.split_ascii_whitespace().peekable();
+    relations.peek()?;
+    relations
+        .all(|relation| HINTS.contains(&relation))
+        .then(|| (target, relation.clone()))
+}
+
+/// Target and relation of a link to what a browser can fetch for this page.
+fn fetched(link: &str) -> Option<(String, String)> {
     let (target, params) = link.strip_prefix('<')?.split_once('>')?;
     if !is_fetched(target.trim()) {
         return None;
@@ -134,12 +175,7 @@ fn hint(link: &str) -> Option<(String, String)> {
         }
         rest = param[end..].trim_start();
     }
-    let relation = relation?;
-    let mut relations = relation.split_ascii_whitespace().peekable();
-    relations.peek()?;
-    relations
-        .all(|relation| HINTS.contains(&relation))
-        .then(|| (target.trim().to_owned(), relation.clone()))
+    Some((target.trim().to_owned(), relation?))
 }
 
 /// Whether a browser can fetch this: an address of this site, or of the web.
@@ -209,6 +245,32 @@ mod tests {
                 "{value}"
             );
         }
+    }
+
+    #[test]
+    fn stylesheets_are_told_from_everything_else() {
+        let styles = |value: &str| {
+            let value = HeaderValue::from_str(value).unwrap();
+            stylesheets(&value).collect::<Vec<_>>()
+        };
+        let two = "<http://a/1.css>; rel=\"stylesheet\", </2.js>; rel=fragment-script, </3>;rel=StyleSheet";
+        assert_eq!(styles(two), ["http://a/1.css", "/3"]);
+        assert_eq!(
+            styles("<javascript:x>; rel=stylesheet, </a>; rel=canonical"),
+            [""; 0]
+        );
+        let value = HeaderValue::from_static("</a.css>; rel=stylesheet, </s>; rel=canonical");
+        assert_eq!(
+            preloading(&value).unwrap(),
+            "</a.css>; rel=\"preload\"; as=\"style\"; nopush, </s>; rel=canonical"
+        );
+        let mut headers = HeaderMap::new();
+        headers.insert(STORED_LINK, value);
+        let only = only(&headers);
+        assert_eq!(
+            only,
+            [(LINK, HeaderValue::from_static("</a.css>; rel=stylesheet"))]
+        );
     }
 
     #[test]

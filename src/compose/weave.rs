@@ -123,7 +123,7 @@ struct Loom {
 type Rope = Vec<Bytes>;
 
 /// Starts weaving a document that was answered with `status`. Returns when the head is due: before the
-/// first byte, or the first wait.
+/// first byte, or the first wait for an include.
 pub async fn weave(
     composer: &Arc<Composer>,
     edition: &Arc<Edition>,
@@ -274,7 +274,9 @@ fn status_of(changes: &[HeadChange], status: StatusCode) -> StatusCode {
     changes.iter().fold(status, |status, change| match change {
         HeadChange::Status(code) if !code.is_informational() => *code,
         HeadChange::Redirect(_) => StatusCode::FOUND,
-        HeadChange::Add(..) | HeadChange::Set(..) | HeadChange::Status(_) => status,
+        HeadChange::Add(..) | HeadChange::Set(..) | HeadChange::Status(_) | HeadChange::Body(_) => {
+            status
+        }
     })
 }
 
@@ -451,7 +453,7 @@ impl Weaver {
             match self.machine.next() {
                 Step::Piece(Piece::Head(change)) => {
                     if self.head.is_some() {
-                        self.changes.push(change);
+                        self.change_head(change);
                     }
                 }
                 Step::Piece(Piece::Text(text)) => {
@@ -481,6 +483,17 @@ impl Weaver {
             }
         }
         Ok(())
+    }
+
+    fn change_head(&mut self, change: HeadChange) {
+        if let HeadChange::Body(text) = change {
+            self.body = None;
+            self.is_ended = true;
+            self.waiting_bytes = text.len();
+            self.waiting = VecDeque::from([Thread::Ready(text)]);
+        } else {
+            self.changes.push(change);
+        }
     }
 
     /// Feeds the machine with what has arrived already.
@@ -559,7 +572,8 @@ impl Weaver {
     /// Waits for whatever comes first: more of the document, the content that it waits for, or the
     /// include that is next.
     async fn wait(&mut self) -> Result<(), Cause> {
-        if self.head_is_due() {
+        // while it has said nothing, the document may still say something of its head
+        if self.head_is_due() && !self.waiting.is_empty() {
             self.release_head();
         }
         let takes_more = self.wants_more && self.has_room();

@@ -134,7 +134,7 @@ async fn check(mut response: OriginResponse, expect: &Expect<'_>) -> Result<Answ
     let verdict = expect.without_content == WithoutContent::Verdict;
     let absence = expect.without_content == WithoutContent::Absence;
     match status.as_u16() {
-        200 | 203 => {}
+        200..=203 => {}
         204 | 404 | 410 if absence => return Ok(Answer::Absent(response.headers)),
         204 | 205 if expect.without_content == WithoutContent::Blank => {
             return Ok(Answer::Absent(response.headers));

@@ -28,6 +28,8 @@ mod evaluate;
 mod expression;
 pub mod fixed;
 mod functions;
+mod md5;
+mod patterns;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -35,8 +37,12 @@ mod value;
 mod variables;
 
 use evaluate::Place;
+use expression::parse_key;
+use functions::ITEMS_MAX;
+use patterns::Patterns;
 use tokens::{Lexer, Tag, Token};
-use value::Value;
+use value::{Author, Value};
+use variables::pairs_of;
 
 /// Text that an element collects, such as the body of a loop.
 const COLLECTED_MAX: usize = 1024 * 1024;
@@ -66,14 +72,21 @@ pub struct Esi {
     /// Bytes that were collected since something was given away.
     held: usize,
     ready: VecDeque<Step>,
-    /// Whether the answer to a question is waited for.
-    asks: Option<OnFailure>,
+    /// The answer that is waited for: what happens if it does not come, and whether it is kept apart.
+    asks: Option<(OnFailure, bool)>,
     variables: BTreeMap<String, Value>,
     functions: BTreeMap<String, Bytes>,
     inlines: BTreeMap<String, Bytes>,
     /// Of the functions that are running, innermost last.
     arguments: Vec<Vec<Value>>,
     returned: Option<Value>,
+    patterns: Patterns,
+    /// What the last regular expression that matched has captured.
+    matches: Option<Value>,
+    /// What `rand` draws its numbers from.
+    chance: u64,
+    /// What `rand` gave last.
+    last_chance: Option<i64>,
     steps_left: u64,
     is_ended: bool,
 }
@@ -85,6 +98,8 @@ struct Source {
     below: usize,
     /// The rounds that are to come.
     repeat: Option<Repeat>,
+    /// The variables and functions that are valid again when it has ended.
+    restored: Option<(BTreeMap<String, Value>, BTreeMap<String, Bytes>)>,
 }
 
 struct Repeat {
@@ -146,6 +161,7 @@ impl Esi {
             lexer: Lexer::new(limits.value_bytes),
             below: 0,
             repeat: None,
+            restored: None,
         };
         Self {
             asked,
@@ -163,9 +179,18 @@ impl Esi {
             inlines: BTreeMap::new(),
             arguments: Vec::new(),
             returned: None,
+            patterns: Patterns::default(),
+            matches: None,
+            chance: 0,
+            last_chance: None,
             steps_left: limits.steps,
             is_ended: false,
         }
+    }
+
+    /// The same document, with numbers of chance that follow from this one.
+    pub fn with_chance(self, chance: u64) -> Self {
+        Self { chance, ..self }
     }
 
     /// Pays for some steps; `false` if there are not so many left.
@@ -354,10 +379,14 @@ impl Esi {
         // a choice that is not taken itself decides nothing
         let is_reached = !is_decided && !self.is_passed_over();
         let test = tag.attribute("test").map(str::to_owned);
+        let name = tag.attribute("matchname").map(str::to_owned);
         let is_taken = match tag.name.as_str() {
             "otherwise" => is_reached,
             _ => is_reached && test.is_some_and(|test| self.is_true(&test)),
         };
+        if is_taken && let (Some(name), Some(captures)) = (name, self.matches.clone()) {
+            self.set(&name, captures);
+        }
         if let Some(Frame::Choose { is_decided }) = self.frames.last_mut() {
             *is_decided |= is_taken;
         }
@@ -416,23 +445,39 @@ impl Esi {
 
     fn set(&mut self, name: &str, value: Value) {
         let value = self.bounded(value);
-        let (name, key) = match name.split_once('{') {
-            Some((name, key)) => (name, Some(key.trim_end_matches('}'))),
-            None => (name, None),
-        };
-        let room = self.variables.len() < NAMES_MAX || self.variables.contains_key(name);
-        match (key, self.variables.get_mut(name)) {
-            (None, _) if room => {
+        let Some((name, key)) = name.split_once('{') else {
+            let room = self.variables.len() < NAMES_MAX || self.variables.contains_key(name);
+            if room {
                 self.variables.insert(name.to_owned(), value);
             }
-            (Some(key), Some(Value::List(items))) => {
+            return;
+        };
+        let key = key.trim_end().strip_suffix('}').and_then(parse_key);
+        if let Some(key) = key {
+            let key = self.evaluate(&key).text();
+            self.set_part(name.trim(), key, value);
+        }
+    }
+
+    /// Sets what a variable holds under a key: an index of a list must be one that it has, a dictionary
+    /// is made if there is none.
+    fn set_part(&mut self, name: &str, key: String, value: Value) {
+        let changed = match self.variables.remove(name) {
+            Some(Value::List(mut items)) => {
                 let index = key.parse::<usize>().ok();
                 if let Some(item) = index.and_then(|index| items.get_mut(index)) {
                     *item = value;
                 }
+                Value::List(items)
             }
-            (None | Some(_), _) => {}
-        }
+            Some(Value::Dictionary(mut entries)) => {
+                self.put(&mut entries, key, value);
+                Value::Dictionary(entries)
+            }
+            Some(Value::Undefined) | None => Value::Dictionary(vec![(key, value)]),
+            Some(other @ (Value::Bool(_) | Value::Number(_) | Value::Text(..))) => other,
+        };
+        self.set(name, changed);
     }
 
     fn foreach(&mut self, tag: &Tag) {
@@ -446,6 +491,17 @@ impl Esi {
         let item = tag.attribute("item").unwrap_or("item").to_owned();
         let items = match collection.and_then(|collection| self.value_of(&collection)) {
             Some(Value::List(items)) => items,
+            Some(Value::Dictionary(entries)) => entries
+                .into_iter()
+                .map(|(key, value)| {
+                    let key = Value::Text(key, value.author());
+                    Value::List(vec![key, value])
+                })
+                .collect(),
+            Some(Value::Text(query, Author::ReaderQuery)) => pairs_of(&query)
+                .take(ITEMS_MAX)
+                .map(|(key, value)| Value::List(vec![Value::readers(key), Value::readers(value)]))
+                .collect(),
             Some(Value::Undefined) | None => Vec::new(),
             Some(one) => vec![one],
         };
@@ -534,6 +590,7 @@ impl Esi {
                     item,
                     items: items.into_iter(),
                 }),
+                restored: None,
             }),
         }
     }
@@ -570,7 +627,11 @@ impl Esi {
     fn leave_source(&mut self) {
         let below = self.sources.last().map_or(0, |source| source.below);
         self.close_down_to(below);
-        self.sources.pop();
+        let restored = self.sources.pop().and_then(|source| source.restored);
+        if let Some((variables, functions)) = restored {
+            self.variables = variables;
+            self.functions = functions;
+        }
         if self.sources.is_empty() && self.arguments.is_empty() {
             self.is_ended = true;
         }
@@ -603,6 +664,7 @@ impl Esi {
             lexer: Lexer::whole(body, self.limits.value_bytes),
             below: 0,
             repeat: None,
+            restored: None,
         });
         while !self.sources.is_empty() && self.returned.is_none() {
             self.advance();
@@ -733,11 +795,18 @@ impl Esi {
             alt: alt.filter(|alt| !alt.trim().is_empty()),
             on_failure,
             max_wait: tag.attribute("maxwait").and_then(max_wait),
-            ttl: tag.attribute("ttl").and_then(quantity_of_time),
+            ttl: match tag.attribute("no-store") {
+                Some("on") => Some(Duration::ZERO),
+                Some(_) | None => tag.attribute("ttl").and_then(quantity_of_time),
+            },
             method: tag.attribute("method").and_then(method),
             body,
             headers: self.header_edits(tag),
-            is_markup: tag.attribute("dca").map(|dca| dca == "esi"),
+            is_markup: match tag.attribute("dca") {
+                Some("esi") => Some(true),
+                Some("none") => Some(false),
+                Some(_) | None => None,
+            },
             offset: tag.offset,
             ..Include::default()
         }
@@ -746,14 +815,21 @@ impl Esi {
     fn header_edits(&mut self, tag: &Tag) -> Vec<HeaderEdit> {
         let mut edits = Vec::new();
         for (attribute, value) in tag.attributes.clone() {
+            // Akamai's names, and Fastly's, which end in `s`
+            let attribute = attribute.strip_suffix('s').unwrap_or(&attribute);
             let is_removed = attribute == "removeheader";
-            if !is_removed && !matches!(attribute.as_str(), "appendheader" | "setheader") {
+            if !is_removed && !matches!(attribute, "appendheader" | "setheader") {
                 continue;
             }
             let value = match self.value_of(&value) {
                 Some(value) => value.text(),
                 None => self.filled(&value, Place::Data),
             };
+            if is_removed {
+                let names = value.split(',').filter_map(|name| name.trim().parse().ok());
+                edits.extend(names.map(HeaderEdit::Remove));
+                continue;
+            }
             let (name, value) = value.split_once(':').unwrap_or((&value, ""));
             let (name, value) = (
                 name.trim().parse::<HeaderName>(),
@@ -762,10 +838,9 @@ impl Esi {
             let (Ok(name), Ok(value)) = (name, value) else {
                 continue;
             };
-            edits.push(match attribute.as_str() {
+            edits.push(match attribute {
                 "appendheader" => HeaderEdit::Append(name, value),
-                "setheader" => HeaderEdit::Set(name, value),
-                _ => HeaderEdit::Remove(name),
+                _ => HeaderEdit::Set(name, value),
             });
         }
         edits
@@ -786,7 +861,7 @@ impl Esi {
             && include.src.len() + name.len() + value.len() < max
         {
             let sign = if include.src.contains('?') { '&' } else { '?' };
-            let encoded = |text: &str| value::in_address("?", text, value::Author::Reader);
+            let encoded = |text: &str| value::in_address("?", text, Author::Reader);
             include.src.push(sign);
             include.src += &encoded(&name);
             include.src.push('=');
@@ -817,8 +892,9 @@ impl Esi {
         };
         let src = self.filled(src, Place::Address);
         let mut include = self.included(tag, src);
+        let is_apart = include.is_markup == Some(true);
         include.is_markup = Some(false);
-        self.asks = Some(include.on_failure.clone());
+        self.asks = Some((include.on_failure.clone(), is_apart));
         self.ready.push_back(Step::Ask(Box::new(include)));
     }
 }
@@ -851,15 +927,17 @@ impl Machine for Esi {
     }
 
     fn answered(&mut self, content: Result<Bytes, Missing>) {
-        let on_failure = self.asks.take();
+        let (on_failure, is_apart) = self.asks.take().unwrap_or_default();
+        let apart = || (self.variables.clone(), self.functions.clone());
         match content {
             Ok(content) => self.run(Source {
                 lexer: Lexer::whole(content, self.limits.value_bytes),
                 below: self.frames.len(),
                 repeat: None,
+                restored: is_apart.then(apart),
             }),
             // fails in its place as an include would
-            Err(_) if on_failure == Some(OnFailure::Fail) => {
+            Err(_) if on_failure == OnFailure::Fail => {
                 self.push(Piece::Include(Box::default()));
             }
             Err(_) => {}
@@ -870,6 +948,7 @@ impl Machine for Esi {
         let mut machine = Self::new(Arc::clone(&self.asked), self.limits, self.is_escaping);
         machine.variables.clone_from(&self.variables);
         machine.functions.clone_from(&self.functions);
+        machine.chance = self.chance.rotate_left(32);
         Box::new(machine)
     }
 }

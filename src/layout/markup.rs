@@ -80,6 +80,8 @@ pub enum HeadChange {
     Status(StatusCode),
     /// The reader is to go elsewhere.
     Redirect(HeaderValue),
+    /// This is the page, and nothing else of the document.
+    Body(Bytes),
 }
 
 /// A document that is to be inserted.

@@ -348,7 +348,10 @@ fn unix_seconds(state: &ServerState) -> i64 {
 fn machine(language: Language, asked: &Arc<Asked>, site: &Site) -> Box<dyn Machine> {
     let (asked, limits) = (Arc::clone(asked), Limits::default());
     match language {
-        Language::Esi => Box::new(Esi::new(asked, limits, site.markup.is_escaping)),
+        Language::Esi => {
+            let machine = Esi::new(asked, limits, site.markup.is_escaping);
+            Box::new(machine.with_chance(fastrand::u64(..)))
+        }
         Language::Ssi => Box::new(Ssi::new(asked, limits, site.zone.clone())),
         Language::Tailor => Box::new(Tailor::new(limits)),
     }
@@ -415,6 +418,9 @@ fn headers_of_page(language: Language, headers: &mut HeaderMap) {
         Language::Esi | Language::Ssi => FOR_NOBODY_ELSE,
     };
     headers.insert(CACHE_CONTROL, control);
+    if language == Language::Tailor {
+        headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
+    }
 }
 
 /// What the document says of the head, for which it was in time.
@@ -430,7 +436,11 @@ fn change_head(changes: Vec<HeadChange>, headers: &mut HeaderMap) {
             HeadChange::Redirect(location) => {
                 headers.insert(LOCATION, location);
             }
-            HeadChange::Add(..) | HeadChange::Set(..) | HeadChange::Status(_) => {}
+            // a body is no part of the head, and is there already
+            HeadChange::Add(..)
+            | HeadChange::Set(..)
+            | HeadChange::Status(_)
+            | HeadChange::Body(_) => {}
         }
     }
 }

@@ -35,6 +35,7 @@ async fn fragments_stand_where_their_tags_do() {
     );
     let control = page.header("cache-control").unwrap();
     assert!(control.contains("no-cache"), "{control}");
+    assert_eq!(page.header("pragma"), Some("no-cache"));
 }
 
 #[tokio::test]
@@ -69,6 +70,38 @@ async fn the_first_primary_decides_wherever_it_stands() {
     cms.on("/article", status(500));
     let answer = reader.get("/page").await;
     assert_eq!(answer.status, 502);
+}
+
+#[tokio::test]
+async fn the_stylesheets_of_a_fragment_stand_before_it() {
+    let page = "<fragment src=/a></fragment><fragment src=/stored async></fragment><fragment src=/article primary></fragment>";
+    let cms = origin()
+        .on("/page", html(page))
+        .on(
+            "/a",
+            html("A").header(
+                "link",
+                "</a.css>; rel=\"stylesheet\", </a.js>; rel=\"fragment-script\"",
+            ),
+        )
+        .on(
+            "/stored",
+            html("S").header("x-amz-meta-link", "</s.css>; rel=stylesheet"),
+        )
+        .on(
+            "/article",
+            html("text").header("link", "</p.css>; rel=stylesheet"),
+        )
+        .start()
+        .await;
+    let site = site(&cms).await;
+    let answer = site.reader().get("/page").await;
+    answer.is(
+        200,
+        "<link rel=\"stylesheet\" href=\"/a.css\">A<link rel=\"stylesheet\" href=\"/p.css\">text<link rel=\"stylesheet\" href=\"/s.css\">S",
+    );
+    let link = answer.header("link").unwrap();
+    assert_eq!(link, "</p.css>; rel=\"preload\"; as=\"style\"; nopush");
 }
 
 #[tokio::test]

@@ -4,20 +4,21 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, HeaderName};
+use http::header::{AUTHORIZATION, HeaderName, LINK};
 use http::{Method, StatusCode};
 
 use crate::cache::surrogate::Surrogate;
 use crate::cache::{Content, Head};
 use crate::compose::flight::NoPage;
 use crate::compose::flight::work::core_gives;
+use crate::compose::hints;
 use crate::compose::slot::{self, Fill, Settled};
 use crate::fragment::facts::Facts;
 use crate::fragment::source::TargetTemplate;
 use crate::fragment::{Fragment, FragmentId, SourceRequest};
 use crate::layout::markup::{HeadChange, HeaderEdit, Include, Machine, Missing};
 use crate::plan::{self, Action};
-use crate::site::markup::Marked;
+use crate::site::markup::{Language, Marked};
 
 use super::account::planned;
 use super::address::{self, Address, Base};
@@ -26,6 +27,8 @@ use super::{Loom, Rope, missing, weave_nested};
 /// What an include has brought.
 struct Obtained {
     content: Bytes,
+    /// The stylesheets that it needs, where those are written before it.
+    styles: Option<Bytes>,
     /// Whether it says that it is markup.
     is_marked: bool,
     /// Where it is from, for what it includes itself.
@@ -55,7 +58,11 @@ pub(super) async fn obtain(
         return Err(missing("it is empty"));
     }
     let Some(machine) = machine.filter(|_| reads(loom, include, &obtained)) else {
-        return Ok(vec![obtained.content]);
+        return Ok(obtained
+            .styles
+            .into_iter()
+            .chain([obtained.content])
+            .collect());
     };
     weave_nested(loom, obtained.base, machine, obtained.content, depth + 1).await
 }
@@ -112,6 +119,7 @@ async fn ask(
     loom.may_hold(content.len())?;
     Ok(Obtained {
         content,
+        styles: styles(loom, &settled),
         is_marked,
         base: Base {
             origin: address.origin,
@@ -146,6 +154,24 @@ fn content(loom: &Loom, settled: &Settled, is_primary: bool) -> Result<(Bytes, b
     }
 }
 
+/// The stylesheets that an answer names in `Link`, as elements, for a template of Tailor.
+fn styles(loom: &Loom, settled: &Settled) -> Option<Bytes> {
+    let Fill::Entry(entry) = &settled.content else {
+        return None;
+    };
+    if loom.language != Language::Tailor {
+        return None;
+    }
+    let links = entry.head.headers.iter().filter(|(name, _)| *name == LINK);
+    let targets = links.flat_map(|(_, value)| hints::stylesheets(value));
+    let elements = targets.map(|target| {
+        let target = target.replace('"', "%22");
+        format!("<link rel=\"stylesheet\" href=\"{target}\">")
+    });
+    let elements = elements.collect::<String>();
+    (!elements.is_empty()).then(|| elements.into())
+}
+
 /// What the include that decides about the page says of its head.
 fn decide(loom: &Loom, settled: &Settled, returns_headers: bool) {
     match &settled.content {
@@ -174,7 +200,12 @@ fn changes(head: &Head, returns_headers: bool) -> Vec<HeadChange> {
                 true => HeadChange::Add,
                 false => HeadChange::Set,
             };
-            changes.push(change(name.clone(), value.clone()));
+            // its stylesheets are in the page
+            let preloading = (name == LINK).then(|| hints::preloading(value)).flatten();
+            changes.push(change(
+                name.clone(),
+                preloading.unwrap_or_else(|| value.clone()),
+            ));
         }
         before = Some(name);
     }

@@ -8,10 +8,11 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use crate::layout::markup::{HeadChange, Piece};
 
 use super::Esi;
-use super::expression::{Expression, parse};
+use super::expression::{Expression, Pattern, parse};
 use super::functions::{self, ITEMS_MAX};
+use super::patterns;
 use super::value::{Author, Value, escaped, in_address};
-use super::variables::of_request;
+use super::variables::{of_request, value_in_query};
 
 /// Where a text with variables is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +77,7 @@ impl Esi {
         filled + rest
     }
 
-    fn evaluate(&mut self, expression: &Expression) -> Value {
+    pub(super) fn evaluate(&mut self, expression: &Expression) -> Value {
         if !self.spend(1) {
             return Value::Undefined;
         }
@@ -88,9 +89,26 @@ impl Esi {
                 Value::List(items.iter().map(|item| self.evaluate(item)).collect())
             }
             Expression::Range(first, last) => self.range(first, last),
-            Expression::Variable { name, key, default } => {
-                let key = key.as_deref().map(|key| self.evaluate(key).text());
-                let value = self.variable(name, key.as_deref());
+            Expression::Dictionary(written) => {
+                let mut entries = Vec::new();
+                for (key, value) in written {
+                    let (key, value) = (self.evaluate(key).text(), self.evaluate(value));
+                    self.put(&mut entries, key, value);
+                }
+                Value::Dictionary(entries)
+            }
+            Expression::Variable {
+                name,
+                keys,
+                default,
+            } => {
+                let mut keys = keys.iter();
+                let first = keys.next().map(|key| self.evaluate(key).text());
+                let mut value = self.variable(name, first.as_deref());
+                for key in keys {
+                    let key = self.evaluate(key).text();
+                    value = part_of(&value, &key);
+                }
                 if !self.spend(weight(&value) as u64 / 256) {
                     return Value::Undefined;
                 }
@@ -117,6 +135,10 @@ impl Esi {
                 let (left, right) = (self.evaluate(left), self.evaluate(right));
                 Value::Bool(left.compares(*how, &right))
             }
+            Expression::Match(text, how, pattern) => {
+                let (text, pattern) = (self.evaluate(text), self.evaluate(pattern));
+                Value::Bool(self.matches(&text, *how, &pattern))
+            }
             Expression::Arithmetic(left, sign, right) => {
                 let (left, right) = (self.evaluate(left), self.evaluate(right));
                 self.arithmetic(&left, *sign, &right)
@@ -142,6 +164,11 @@ impl Esi {
     }
 
     fn variable(&self, name: &str, key: Option<&str>) -> Value {
+        if name == "MATCHES"
+            && let Some(captures) = &self.matches
+        {
+            return key.map_or_else(|| captures.clone(), |key| part_of(captures, key));
+        }
         if name == "ARGS"
             && let Some(arguments) = self.arguments.last()
         {
@@ -153,36 +180,68 @@ impl Esi {
         }
         match (self.variables.get(name), key) {
             (Some(value), None) => value.clone(),
-            (Some(Value::List(items)), Some(key)) => {
-                let index = key.parse::<usize>().ok();
-                let item = index.and_then(|index| items.get(index));
-                item.cloned().unwrap_or(Value::Undefined)
-            }
-            (Some(_), Some(_)) => Value::Undefined,
+            (Some(value), Some(key)) => part_of(value, key),
             (None, key) => of_request(&self.asked, name, key).unwrap_or(Value::Undefined),
         }
     }
 
-    /// Adds numbers; texts are joined.
+    /// Sets a key of a dictionary, unless the steps are used up.
+    pub(super) fn put(&mut self, entries: &mut Vec<(String, Value)>, key: String, value: Value) {
+        if !self.spend(1 + entries.len() as u64 / 256) {
+            return;
+        }
+        match entries.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, known)) => *known = value,
+            None => entries.push((key, value)),
+        }
+    }
+
+    /// Whether a regular expression matches. What it captures is kept as `MATCHES`.
+    fn matches(&mut self, text: &Value, how: Pattern, pattern: &Value) -> bool {
+        if *text == Value::Undefined {
+            return false;
+        }
+        let author = text.author();
+        let (text, pattern) = (text.text(), pattern.text());
+        let Some(pattern) = patterns::written(&pattern, how) else {
+            return false;
+        };
+        let is_new = !self.patterns.knows(&pattern);
+        let steps = 1 + text.len() as u64 / 64 + if is_new { COMPILING } else { 0 };
+        if !self.spend(steps) {
+            return false;
+        }
+        let Some(captures) = self.patterns.search(pattern, text.as_bytes()) else {
+            return false;
+        };
+        let captures = captures.into_iter().map(|capture| match capture {
+            Some(text) => Value::Text(text, author),
+            None => Value::Undefined,
+        });
+        self.matches = Some(Value::List(captures.collect()));
+        true
+    }
+
+    /// Adds numbers and lists; texts are joined.
     fn arithmetic(&mut self, left: &Value, sign: u8, right: &Value) -> Value {
-        let number = match (left.number(), right.number()) {
-            (Some(left), Some(right)) => match sign {
+        if let (Some(left), Some(right)) = (left.number(), right.number()) {
+            let number = match sign {
                 b'+' => left.checked_add(right),
                 b'-' => left.checked_sub(right),
                 b'*' => left.checked_mul(right),
                 b'/' => left.checked_div(right),
                 _ => left.checked_rem(right),
-            },
-            _ => None,
-        };
-        match number {
-            Some(number) => Value::Number(number),
-            None if sign == b'+' => {
-                let text = left.text() + &right.text();
-                self.bounded(Value::Text(text, left.author().max(right.author())))
-            }
-            None => Value::Undefined,
+            };
+            return number.map_or(Value::Undefined, Value::Number);
         }
+        if sign != b'+' {
+            return Value::Undefined;
+        }
+        if let (Value::List(left), Value::List(right)) = (left, right) {
+            return self.bounded(Value::List([&left[..], right].concat()));
+        }
+        let text = left.text() + &right.text();
+        self.bounded(Value::Text(text, left.author().max(right.author())))
     }
 
     /// The value, unless it has grown beyond what a value may be.
@@ -209,6 +268,12 @@ impl Esi {
                     .zip(value.ok())
                     .map(|(n, v)| HeadChange::Add(n, v))
             }
+            "rand" => {
+                return self
+                    .draw(arguments.first())
+                    .map_or(Value::Undefined, Value::Number);
+            }
+            "last_rand" => return self.last_chance.map_or(Value::Undefined, Value::Number),
             "set_response_code" => text(0).parse::<StatusCode>().ok().map(HeadChange::Status),
             "set_redirect" => HeaderValue::try_from(text(0))
                 .ok()
@@ -225,9 +290,32 @@ impl Esi {
         // a reader's line would be a header that the site did not mean
         let is_own = arguments.iter().all(|a| a.author() == Author::Site);
         if let Some(change) = change.filter(|_| is_own) {
+            let body = match change {
+                HeadChange::Status(_) => arguments.get(1).map(Value::text),
+                HeadChange::Add(..)
+                | HeadChange::Set(..)
+                | HeadChange::Redirect(_)
+                | HeadChange::Body(_) => None,
+            };
             self.push(Piece::Head(change));
+            if let Some(body) = body {
+                self.push(Piece::Head(HeadChange::Body(body.into())));
+            }
         }
         Value::Undefined
+    }
+
+    /// A number from 0 on, below the bound.
+    fn draw(&mut self, bound: Option<&Value>) -> Option<i64> {
+        let bound = bound.map_or(Some(CHANCES), Value::number);
+        let bound = bound.filter(|bound| *bound > 0)?;
+        // splitmix64
+        self.chance = self.chance.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.chance ^ (self.chance >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let number = i64::try_from((mixed ^ (mixed >> 31)) % bound.unsigned_abs()).ok()?;
+        self.last_chance = Some(number);
+        Some(number)
     }
 
     fn call_own(&mut self, body: Bytes, arguments: Vec<Value>) -> Value {
@@ -244,10 +332,37 @@ impl Esi {
 /// Functions that call one another; each call takes some of the stack.
 const CALLS_MAX: usize = 8;
 
+/// What `rand` gives is below this, as with Akamai.
+const CHANCES: i64 = 100_000_000;
+
+/// Steps that it takes to compile a regular expression.
+const COMPILING: u64 = 1000;
+
+/// What a value holds under a key, or at an index.
+fn part_of(value: &Value, key: &str) -> Value {
+    match value {
+        Value::List(items) => {
+            let index = key.parse::<usize>().ok();
+            let item = index.and_then(|index| items.get(index));
+            item.cloned().unwrap_or(Value::Undefined)
+        }
+        Value::Dictionary(entries) => {
+            let found = entries.iter().find(|(known, _)| known == key);
+            found.map_or(Value::Undefined, |(_, value)| value.clone())
+        }
+        Value::Text(query, Author::ReaderQuery) => value_in_query(query, key),
+        Value::Undefined | Value::Bool(_) | Value::Number(_) | Value::Text(..) => Value::Undefined,
+    }
+}
+
 fn weight(value: &Value) -> usize {
     match value {
         Value::Text(text, _) => text.len(),
         Value::List(items) => items.iter().map(weight).sum::<usize>() + items.len(),
+        Value::Dictionary(entries) => {
+            let weights = entries.iter().map(|(key, value)| key.len() + weight(value));
+            weights.sum::<usize>() + entries.len()
+        }
         Value::Undefined | Value::Bool(_) | Value::Number(_) => 1,
     }
 }
@@ -268,9 +383,14 @@ fn variable_len(text: &str) -> Length {
     if bytes.get(1 + name) != Some(&b'(') {
         return Length::None;
     }
-    let (mut depth, mut quoted) = (0, false);
+    let (mut depth, mut quoted, mut after_backslash) = (0, false, false);
     for (at, byte) in bytes.iter().enumerate().skip(1 + name) {
+        if after_backslash {
+            after_backslash = false;
+            continue;
+        }
         match byte {
+            b'\\' if quoted => after_backslash = true,
             b'\'' => quoted = !quoted,
             b'(' if !quoted => depth += 1,
             b')' if !quoted => depth -= 1,

@@ -2,8 +2,10 @@
 //! function does is the [evaluation's](super::evaluate) affair.
 //!
 //! ESI 1.0 has comparisons, `!`, `&` and `|`, which bind in this order; numbers are whole ones.
-//! Beyond it there are `&&`, `||`, arithmetic, `has`, `has_i`, lists, ranges and functions, as Akamai
-//! and Fastly have them. Invariant: a tree is no deeper than [`DEPTH_MAX`].
+//! Beyond it there are `&&`, `||`, arithmetic from left to right, `has`, `has_i`, `matches`,
+//! `matches_i`, lists, ranges, dictionaries and functions, as Akamai and Fastly have them, and ledge's
+//! `=~`. Numbers with a point are texts that [compare](super::value) as numbers.
+//! Invariant: a tree is no deeper than [`DEPTH_MAX`].
 
 use super::value::Comparison;
 
@@ -21,10 +23,11 @@ pub(super) enum Expression {
     Bool(bool),
     List(Vec<Self>),
     Range(Box<Self>, Box<Self>),
+    Dictionary(Vec<(Self, Self)>),
     /// `$(NAME{key}|default)`
     Variable {
         name: String,
-        key: Option<Box<Self>>,
+        keys: Vec<Self>,
         default: Option<Box<Self>>,
     },
     /// `$name(…)`
@@ -33,8 +36,33 @@ pub(super) enum Expression {
     Any(Vec<Self>),
     All(Vec<Self>),
     Compare(Box<Self>, Comparison, Box<Self>),
+    /// A text and a regular expression.
+    Match(Box<Self>, Pattern, Box<Self>),
     /// `+ - * / %`
     Arithmetic(Box<Self>, u8, Box<Self>),
+}
+
+/// How a regular expression is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pattern {
+    /// `matches`: as it is.
+    Plain,
+    /// `matches_i`: the case of letters does not matter.
+    AnyCase,
+    /// `=~`: between slashes, an `i` may follow.
+    Slashes,
+}
+
+/// Reads what stands in the braces after a name; `None` if it is no key.
+pub(super) fn parse_key(text: &str) -> Option<Expression> {
+    let mut parser = Parser {
+        rest: text,
+        depth: 0,
+        parts: 0,
+    };
+    let key = parser.bare(&[])?;
+    parser.blank();
+    parser.rest.is_empty().then_some(key)
 }
 
 /// Reads an expression; `None` if it is none.
@@ -116,12 +144,38 @@ impl Parser<'_> {
 
     fn comparison(&mut self) -> Option<Expression> {
         let left = self.sum()?;
+        if let Some(pattern) = self.pattern_sign() {
+            self.part()?;
+            let right = self.sum()?;
+            return Some(Expression::Match(Box::new(left), pattern, Box::new(right)));
+        }
         let Some(how) = self.comparison_sign() else {
             return Some(left);
         };
         self.part()?;
         let right = self.sum()?;
         Some(Expression::Compare(Box::new(left), how, Box::new(right)))
+    }
+
+    fn pattern_sign(&mut self) -> Option<Pattern> {
+        if self.take("=~") {
+            return Some(Pattern::Slashes);
+        }
+        const WORDS: [(&str, Pattern); 2] =
+            [("matches_i", Pattern::AnyCase), ("matches", Pattern::Plain)];
+        self.take_word(&WORDS)
+    }
+
+    /// One of these words, and not the start of a longer one.
+    fn take_word<T: Copy>(&mut self, words: &[(&str, T)]) -> Option<T> {
+        for (word, meaning) in words {
+            let after = self.rest.strip_prefix(word);
+            if let Some(after) = after.filter(|after| !after.starts_with(is_word)) {
+                self.rest = after;
+                return Some(*meaning);
+            }
+        }
+        None
     }
 
     fn comparison_sign(&mut self) -> Option<Comparison> {
@@ -140,34 +194,18 @@ impl Parser<'_> {
                 return Some(how);
             }
         }
-        for (word, how) in WORDS {
-            let after = self.rest.strip_prefix(word);
-            if after.is_some_and(|after| !after.starts_with(is_word)) {
-                self.rest = &self.rest[word.len()..];
-                return Some(how);
-            }
-        }
-        None
+        self.take_word(&WORDS)
     }
 
+    /// No sign binds more tightly than another one: `2 + 3 * 4` is 20.
     fn sum(&mut self) -> Option<Expression> {
-        let mut sum = self.product()?;
-        while let Some(sign) = self.sign(b"+-") {
+        let mut sum = self.operand()?;
+        while let Some(sign) = self.sign(b"+-*/%") {
             self.part()?;
-            let right = self.product()?;
+            let right = self.operand()?;
             sum = self.arithmetic(sum, sign, right)?;
         }
         Some(sum)
-    }
-
-    fn product(&mut self) -> Option<Expression> {
-        let mut product = self.operand()?;
-        while let Some(sign) = self.sign(b"*/%") {
-            self.part()?;
-            let right = self.operand()?;
-            product = self.arithmetic(product, sign, right)?;
-        }
-        Some(product)
     }
 
     /// A chain of operators is as deep a tree as it is long.
@@ -197,12 +235,9 @@ impl Parser<'_> {
             }),
             b'\'' | b'"' => self.text().map(Expression::Text),
             b'[' => self.deeper(Self::list),
+            b'{' => self.deeper(Self::dictionary),
             b'$' => self.deeper(Self::variable),
-            b'-' => {
-                self.take("-");
-                self.digits().map(|number| Expression::Number(-number))
-            }
-            b'0'..=b'9' => self.digits().map(Expression::Number),
+            b'-' | b'+' | b'0'..=b'9' => self.number(),
             _ => self.word(),
         }
     }
@@ -219,17 +254,34 @@ impl Parser<'_> {
         Some(Expression::Bool(value))
     }
 
-    fn digits(&mut self) -> Option<i64> {
-        self.blank();
-        let is_digit = |c: char| c.is_ascii_digit();
-        let end = self.rest.find(|c| !is_digit(c)).unwrap_or(self.rest.len());
-        let number = self.rest[..end].parse().ok()?;
-        self.rest = &self.rest[end..];
-        Some(number)
+    fn number(&mut self) -> Option<Expression> {
+        let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
+        let sign = usize::from(self.rest.starts_with(['-', '+']));
+        let whole = digits(&self.rest[sign..]);
+        if whole == 0 {
+            return None;
+        }
+        let mut end = sign + whole;
+        // the points of a range are not the point of a number
+        let fraction = self.rest[end..].strip_prefix('.').map_or(0, digits);
+        if fraction > 0 {
+            end += 1 + fraction;
+        }
+        let (number, rest) = self.rest.split_at(end);
+        self.rest = rest;
+        match fraction {
+            0 => number.parse().ok().map(Expression::Number),
+            _ => Some(Expression::Text(number.to_owned())),
+        }
     }
 
-    /// Text in quotes; a backslash takes the meaning from what follows.
+    /// Text in quotes; a backslash takes the meaning from what follows. Between three quotes it has none.
     fn text(&mut self) -> Option<String> {
+        if let Some(rest) = self.rest.strip_prefix("'''") {
+            let (text, rest) = rest.split_once("'''")?;
+            self.rest = rest;
+            return Some(text.to_owned());
+        }
         let mut characters = self.rest.char_indices();
         let (_, quote) = characters.next()?;
         let mut text = String::new();
@@ -265,6 +317,24 @@ impl Parser<'_> {
         self.take("]").then_some(Expression::List(items))
     }
 
+    fn dictionary(&mut self) -> Option<Expression> {
+        self.take("{");
+        let mut entries = Vec::new();
+        if self.take("}") {
+            return Some(Expression::Dictionary(entries));
+        }
+        loop {
+            self.part()?;
+            let key = self.any()?;
+            self.take(":").then_some(())?;
+            entries.push((key, self.any()?));
+            if !self.take(",") {
+                break;
+            }
+        }
+        self.take("}").then_some(Expression::Dictionary(entries))
+    }
+
     fn variable(&mut self) -> Option<Expression> {
         self.rest = self.rest.strip_prefix('$')?;
         if let Some(rest) = self.rest.strip_prefix('(') {
@@ -295,29 +365,43 @@ impl Parser<'_> {
     fn reference(&mut self) -> Option<Expression> {
         self.blank();
         let name = self.name()?;
-        let key = match self.take("{") {
-            true => Some(Box::new(self.bare(&['}'])?)),
-            false => None,
-        };
-        if key.is_some() && !self.take("}") {
-            return None;
+        let mut keys = Vec::new();
+        while self.take("{") {
+            self.part()?;
+            keys.push(self.bare(&['}'])?);
+            self.take("}").then_some(())?;
         }
         let default = match self.take("|") {
-            true => Some(Box::new(self.bare(&[')'])?)),
+            true => Some(Box::new(self.default()?)),
             false => None,
         };
-        self.take(")")
-            .then_some(Expression::Variable { name, key, default })
+        self.take(")").then_some(Expression::Variable {
+            name,
+            keys,
+            default,
+        })
     }
 
-    /// A variable, a text in quotes, or one without them up to `end`.
+    /// As ESI 1.0 has it, white space takes quotes.
+    fn default(&mut self) -> Option<Expression> {
+        self.blank();
+        let is_bare = !self.rest.starts_with(['\'', '"', '$']);
+        let default = self.bare(&[')'])?;
+        let is_split = matches!(&default, Expression::Text(text) if text.contains(' '));
+        (!is_bare || !is_split).then_some(default)
+    }
+
+    /// A variable, a text in quotes, or one without them up to `end`, or to the end.
     fn bare(&mut self, end: &[char]) -> Option<Expression> {
         self.blank();
         match self.rest.as_bytes().first()? {
             b'\'' | b'"' => self.text().map(Expression::Text),
             b'$' => self.deeper(Self::variable),
             _ => {
-                let at = self.rest.find(end)?;
+                let at = match end {
+                    [] => self.rest.len(),
+                    _ => self.rest.find(end)?,
+                };
                 let text = self.rest[..at].trim().to_owned();
                 self.rest = &self.rest[at..];
                 Some(Expression::Text(text))

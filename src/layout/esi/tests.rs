@@ -199,7 +199,28 @@ fn tests_of_expressions() {
         ("'it\\'s' == 'it\\'s'", true),
         ("9223372036854775807 + 1 > 0", false),
         ("1 / 0 == 0", false),
-        ("'hello' =~ '/llo/'", false),
+        // no sign binds more tightly than another one
+        ("2 + 3 * 4 == 20", true),
+        ("10 - 3 - 2 == 5", true),
+        ("2 * (3 + 4) == 14", true),
+        ("3.02 > 2.4124", true),
+        ("9.5 < 10 & +4.3 == 4.30", true),
+        ("-5 != -5.1", true),
+        ("'1.2.3' == 1.2", false),
+        ("1e3 == 1000", false),
+        ("'hello' =~ '/llo/'", true),
+        ("'HeLLo' =~ '/hello/'", false),
+        ("'HeLLo' =~ '/hello/i'", true),
+        ("'hello' =~ 'llo'", false),
+        ("'id=5' matches '''id=[0-9]'''", true),
+        ("'id=x' matches 'id=[0-9]'", false),
+        ("'ABC' matches_i 'b' & !('ABC' matches 'b')", true),
+        ("'a' matches '('", false),
+        ("$(nope) matches '.*'", false),
+        ("'''it's''' == 'it\\'s'", true),
+        ("[1, 2] == [1] + [2]", true),
+        ("$exists('') | $is_empty($(nope))", false),
+        ("$is_empty('') & $exists([1])", true),
     ] {
         let document = format!(
             "<esi:choose><esi:when test=\"{test}\">YES</esi:when><esi:otherwise>NO</esi:otherwise></esi:choose>"
@@ -229,6 +250,10 @@ fn variables_are_written_where_they_are_read() {
             "[][d][7] $5 $(a",
         ),
         ("<esi:vars name=\"$(HTTP_COOKIE{id})\"/>", "7"),
+        (
+            "<esi:vars>$(a|'in quotes') $(a|without them) $(HTTP_COOKIE{x;y})</esi:vars>",
+            "in quotes $(a|without them) ",
+        ),
         (
             "<esi:vars><img src=\"/$(HTTP_COOKIE{id})/x.gif\"/></esi:vars>",
             "<img src=\"/7/x.gif\"/>",
@@ -340,8 +365,111 @@ fn what_others_have_added() {
             "[content]",
         ),
         (
-            "<esi:vars>$substr('hello', 1, 3) $upper('a') $len([1,2]) $index('abc','c') $join(['a','b'],'-')$url_encode('a b')$dollar()</esi:vars>",
-            "ell A 2 2 a-ba%20b$",
+            "<esi:vars>$substr('hello', 1, 3) $substr('hello', -3, -1) $upper('a') $len([1,2]) $index('abc','c') $join(['a','b'],'-')$url_encode('a b')$dollar()</esi:vars>",
+            "el ll A 2 2 a-ba%20b$",
+        ),
+    ]);
+}
+
+#[test]
+fn values_by_name() {
+    becomes(&[
+        (
+            "<esi:assign name=\"d\" value=\"{'a': 1, 2: 'two'}\"/><esi:vars>$(d{a}) $(d{'2'}) $(d{x}|'none') $(d) $len($(d))</esi:vars>",
+            "1 two none a=1&2=two 2",
+        ),
+        (
+            "<esi:assign name=\"d\" value=\"{'a': 1}\"/><esi:assign name=\"d{a}\" value=\"$(d{a}) + 1\"/><esi:assign name=\"d{'b c'}\" value=\"3\"/><esi:vars>$(d)</esi:vars>",
+            "a=2&b c=3",
+        ),
+        // what is not there is made, and what is another thing stays
+        (
+            "<esi:assign name=\"d{x}\" value=\"1\"/><esi:assign name=\"t\" value=\"'text'\"/><esi:assign name=\"t{x}\" value=\"1\"/><esi:vars>$(d{x})$(t)</esi:vars>",
+            "1text",
+        ),
+        (
+            "<esi:assign name=\"l\" value=\"['a', ['b', 'c']]\"/><esi:assign name=\"l{0}\" value=\"'A'\"/><esi:assign name=\"l{9}\" value=\"'Z'\"/><esi:vars>$(l) $(l{1}{0})</esi:vars>",
+            "A,b,c b",
+        ),
+        (
+            "<esi:assign name=\"d\" value=\"{1: 'one', 2: 'two'}\"/><esi:foreach collection=\"$(d)\"><esi:assign name=\"copy{$(item{0})}\" value=\"$(item{1})\"/>$(item{0})</esi:foreach><esi:vars>=$(copy)</esi:vars>",
+            "12=1=one&2=two",
+        ),
+        // a query has names and values too
+        (
+            "<esi:assign name=\"q\" value=\"$(QUERY_STRING)\"/><esi:foreach collection=\"$(q)\">$(item{0}) </esi:foreach><esi:vars>$(q{l})</esi:vars>",
+            "l n html s fr",
+        ),
+        // what is a reader's stays a reader's
+        (
+            "<esi:assign name=\"d\" value=\"{'h': $(QUERY_STRING{html})}\"/><esi:vars>$(d{h})</esi:vars>",
+            "&lt;b&gt;&quot;",
+        ),
+    ]);
+}
+
+#[test]
+fn what_a_regular_expression_captures() {
+    becomes(&[
+        (
+            "<esi:choose><esi:when test=\"'user=42;x' matches 'user=([0-9]+)(y)?'\" matchname=\"m\">$(m{0}) $(m{1})[$(m{2})] $(MATCHES{1})</esi:when></esi:choose>",
+            "user=42 42[] 42",
+        ),
+        (
+            "<esi:choose><esi:when test=\"$(QUERY_STRING{html}) matches '.*'\">$(MATCHES{0})</esi:when></esi:choose>",
+            "&lt;b&gt;&quot;",
+        ),
+    ]);
+    let dear = "<esi:choose><esi:when test=\"'a' matches 'a{200}'\">x</esi:when></esi:choose>";
+    let few = Limits {
+        steps: 500,
+        ..Limits::default()
+    };
+    assert_eq!(run_chunks(&[dear.as_bytes()], few).0, Ok(String::new()));
+}
+
+#[test]
+fn functions_of_text_and_time() {
+    for (call, expected) in [
+        ("$replace('aXbX', 'X', '-')", "a-b-"),
+        ("$replace('aXbX', 'X', '-', 1)", "a-bX"),
+        ("$replace('aXbX', 'X', '-', 0)", "aXbX"),
+        ("$len($string_split('a,b,c', ',', 1))", "2"),
+        ("$base64_encode('hello')", "aGVsbG8="),
+        ("$base64_decode('aGVsbG8=')", "hello"),
+        ("[$base64_decode('!')]", "[]"),
+        (
+            "$digest_md5_hex('hello')",
+            "5d41402abc4b2a76b9719d911017c592",
+        ),
+        ("$http_time(0)", "Thu, 01 Jan 1970 00:00:00 GMT"),
+        (
+            "$strftime(994867136, '%a, %d %B %Y %H:%M:%S %Z')",
+            "Wed, 11 July 2001 15:58:56 UTC",
+        ),
+        ("[$strftime(0, '%')]", "[]"),
+        ("[$last_rand()]$rand(1)$last_rand()[$rand(0)]", "[]00[]"),
+        ("$(nope|'it\\'s (so)')", "it's (so)"),
+        ("[$lower(bareword)][$nothing('a')]", "[$lower(bareword)][]"),
+    ] {
+        assert_eq!(
+            run(&format!("<esi:vars>{call}</esi:vars>")),
+            expected,
+            "{call}"
+        );
+    }
+}
+
+#[test]
+fn what_eval_brings_may_be_kept_apart() {
+    becomes(&[
+        (
+            "<esi:assign name=\"x\" value=\"1\"/><esi:eval src=\"/more\" dca=\"esi\"/>[<esi:vars>$(y)</esi:vars>]",
+            "1[]",
+        ),
+        (
+            "<esi:include src=\"/nested\" dca=\"none\"/>",
+            "!<<esi:include src=\"/a\"/>>",
         ),
     ]);
 }
@@ -354,6 +482,11 @@ fn heads_are_changed_by_the_site_only() {
         ""
     );
     assert_eq!(run("<esi:vars>$add_header('X Own', 'a\nb')</esi:vars>"), "");
+    let refused = run("a<esi:vars>$set_response_code(404, 'none')</esi:vars>");
+    assert!(
+        refused.contains("Status(404)") && refused.contains("Body(b\"none\")"),
+        "{refused}"
+    );
 }
 
 #[test]

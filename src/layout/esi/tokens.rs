@@ -83,6 +83,7 @@ struct Scan {
     at: usize,
     quote: Option<u8>,
     after_equals: bool,
+    after_backslash: bool,
     parentheses: usize,
 }
 
@@ -391,9 +392,13 @@ impl Lexer {
         {
             self.looks_at(1);
             scan.at += 1;
+            if scan.after_backslash {
+                scan.after_backslash = false;
+                continue;
+            }
             match (scan.quote, byte) {
                 (Some(quote), _) if byte == quote => scan.quote = None,
-                (Some(_), _) => {}
+                (Some(_), _) => scan.after_backslash = byte == b'\\',
                 (None, b'\'') => scan.quote = Some(byte),
                 (None, b'(') => scan.parentheses += 1,
                 (None, b')') => scan.parentheses -= 1,

@@ -25,6 +25,8 @@ pub(super) enum Value {
     Text(String, Author),
     /// Several.
     List(Vec<Self>),
+    /// Values by name, in the order in which they were set.
+    Dictionary(Vec<(String, Self)>),
 }
 
 /// How two values are compared.
@@ -64,16 +66,28 @@ impl Value {
                 let texts: Vec<String> = items.iter().map(Self::text).collect();
                 texts.join(",")
             }
+            Self::Dictionary(entries) => {
+                let texts: Vec<String> = entries
+                    .iter()
+                    .map(|(key, value)| format!("{key}={}", value.text()))
+                    .collect();
+                texts.join("&")
+            }
         }
     }
 
-    /// Whose text it is; a list is its least trusted item's.
+    /// Whose text it is; several are their least trusted one's.
     pub(super) fn author(&self) -> Author {
         match self {
             Self::Undefined | Self::Bool(_) | Self::Number(_) => Author::Site,
             Self::Text(_, author) => *author,
             Self::List(items) => {
                 let authors = items.iter().map(Self::author);
+                authors.max().unwrap_or(Author::Site)
+            }
+            // keys are told apart by nobody: a reader's is given with a reader's value
+            Self::Dictionary(entries) => {
+                let authors = entries.iter().map(|(_, value)| value.author());
                 authors.max().unwrap_or(Author::Site)
             }
         }
@@ -85,6 +99,7 @@ impl Value {
             Self::Undefined => false,
             Self::Text(text, _) => !text.is_empty(),
             Self::List(items) => !items.is_empty(),
+            Self::Dictionary(entries) => !entries.is_empty(),
             Self::Bool(_) | Self::Number(_) => true,
         }
     }
@@ -94,7 +109,9 @@ impl Value {
         match self {
             Self::Bool(value) => *value,
             Self::Number(number) => *number != 0,
-            Self::Undefined | Self::Text(..) | Self::List(_) => self.is_there(),
+            Self::Undefined | Self::Text(..) | Self::List(_) | Self::Dictionary(_) => {
+                self.is_there()
+            }
         }
     }
 
@@ -103,7 +120,27 @@ impl Value {
         match self {
             Self::Number(number) => Some(*number),
             Self::Text(text, _) => text.trim().parse().ok(),
-            Self::Undefined | Self::Bool(_) | Self::List(_) => None,
+            Self::Undefined | Self::Bool(_) | Self::List(_) | Self::Dictionary(_) => None,
+        }
+    }
+
+    /// The same with digits after a point.
+    fn decimal(&self) -> Option<f64> {
+        let text = self.text();
+        let unsigned = text.trim().trim_start_matches(['+', '-']);
+        let is_plain = |c: char| c.is_ascii_digit() || c == '.';
+        // neither `inf` nor `1e9`
+        match unsigned.chars().all(is_plain) {
+            true => text.trim().parse().ok(),
+            false => None,
+        }
+    }
+
+    /// How two values compare as numbers, if both are.
+    fn as_numbers(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        match (self.number(), other.number()) {
+            (Some(left), Some(right)) => Some(left.cmp(&right)),
+            _ => self.decimal()?.partial_cmp(&other.decimal()?),
         }
     }
 
@@ -113,11 +150,12 @@ impl Value {
         if *self == Self::Undefined || *other == Self::Undefined {
             return false;
         }
-        let order = match (self.number(), other.number()) {
-            (Some(left), Some(right)) => left.cmp(&right),
-            (left, right) => {
+        let order = match self.as_numbers(other) {
+            Some(order) => order,
+            None => {
                 let is_number = |value: &Self| matches!(value, Self::Number(_));
-                if (is_number(self) && right.is_none()) || (is_number(other) && left.is_none()) {
+                let holds = matches!(how, Comparison::Has | Comparison::HasAnyCase);
+                if (is_number(self) || is_number(other)) && !holds {
                     return how == Comparison::Unequal;
                 }
                 self.text().cmp(&other.text())

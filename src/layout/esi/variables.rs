@@ -17,12 +17,12 @@ pub(super) fn of_request(asked: &Asked, name: &str, key: Option<&str>) -> Option
         ("HTTP_HOST", _) => header(headers, &HOST),
         ("HTTP_REFERER", _) => header(headers, &REFERER),
         ("HTTP_COOKIE", None) => header(headers, &COOKIE),
-        ("HTTP_COOKIE", Some(key)) => maybe(cookie(headers, key)),
+        ("HTTP_COOKIE", Some(key)) => in_cookies(headers, key),
         ("HTTP_ACCEPT_LANGUAGE", Some(key)) => Value::Bool(accepts(headers, key)),
         ("HTTP_USER_AGENT", Some(part)) => agent(headers, part),
         ("QUERY_STRING", None) if asked.query.is_empty() => Value::Undefined,
         ("QUERY_STRING", None) => Value::Text(asked.query.clone(), Author::ReaderQuery),
-        ("QUERY_STRING", Some(key)) => maybe(query(&asked.query, key)),
+        ("QUERY_STRING", Some(key)) => value_in_query(&asked.query, key),
         ("REQUEST_METHOD", _) => Value::readers(asked.method.as_str()),
         ("REQUEST_SCHEME", _) => Value::own(asked.scheme),
         ("REQUEST_PATH", _) => Value::readers(asked.path.as_str()),
@@ -61,6 +61,17 @@ fn named(headers: &HeaderMap, name: &str) -> Value {
     }
 }
 
+/// A cookie, or with `cookie;name` the value of a name in one that is like a query.
+fn in_cookies(headers: &HeaderMap, key: &str) -> Value {
+    match (cookie(headers, key), key.split_once(';')) {
+        (None, Some((key, name))) => {
+            let found = cookie(headers, key);
+            found.map_or(Value::Undefined, |query| value_in_query(query, name))
+        }
+        (found, _) => maybe(found),
+    }
+}
+
 fn cookie<'h>(headers: &'h HeaderMap, key: &str) -> Option<&'h str> {
     let lines = headers.get_all(COOKIE).iter();
     let mut pairs = lines
@@ -70,11 +81,19 @@ fn cookie<'h>(headers: &'h HeaderMap, key: &str) -> Option<&'h str> {
     pairs.find(|(name, _)| *name == key).map(|(_, value)| value)
 }
 
-fn query<'q>(query: &'q str, key: &str) -> Option<&'q str> {
-    let mut pairs = query
-        .split('&')
-        .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    pairs.find(|(name, _)| *name == key).map(|(_, value)| value)
+/// The value of a name in a query.
+pub(super) fn value_in_query(query: &str, key: &str) -> Value {
+    maybe(
+        pairs_of(query)
+            .find(|(name, _)| *name == key)
+            .map(|pair| pair.1),
+    )
+}
+
+/// Names and values of a query, in its order.
+pub(super) fn pairs_of(query: &str) -> impl Iterator<Item = (&str, &str)> {
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")))
 }
 
 fn accepts(headers: &HeaderMap, language: &str) -> bool {
