@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Moment;
 use crate::compose::{Composer, Edition};
 use crate::degradation::{Lag, Mode};
-use crate::report::Event;
+use crate::report::{Event, Signature};
 use crate::switchboard::Switchboard;
 use crate::telemetry::journal::Around;
 use crate::telemetry::metrics::name::PAGES_SHED;
@@ -49,7 +49,8 @@ pub use live::Live;
 pub use session::Sessions;
 
 /// Reads the site again: what changed, or why it was refused.
-pub type Reload = Box<dyn Fn() -> BoxFuture<'static, Result<Vec<String>, String>> + Send + Sync>;
+pub type Reload =
+    Box<dyn Fn(Signature) -> BoxFuture<'static, Result<Vec<String>, String>> + Send + Sync>;
 
 /// Looks at how things are.
 pub type Look = fn(&Edition, &Mode, &mut dyn FnMut(&Around));
@@ -130,7 +131,20 @@ pub fn router(state: Arc<AdminState>, more: Option<Router>) -> Router {
         .with_state(Arc::clone(&state))
         .merge(more.unwrap_or_default())
         .layer(middleware::from_fn_with_state(Arc::clone(&state), guard));
-    open.with_state(state).merge(guarded)
+    let all = open.with_state(state).merge(guarded);
+    all.fallback(no_such_address)
+        .method_not_allowed_fallback(no_such_method)
+}
+
+async fn no_such_address() -> (StatusCode, &'static str) {
+    let text = "there is nothing at this address: `/` lists those that there are\n";
+    (StatusCode::NOT_FOUND, text)
+}
+
+async fn no_such_method() -> (StatusCode, &'static str) {
+    let text =
+        "this address does not take this method: `Allow` says which, `/openapi.json` what for\n";
+    (StatusCode::METHOD_NOT_ALLOWED, text)
 }
 
 async fn guard(State(state): State<Arc<AdminState>>, request: Request, next: Next) -> Response {

@@ -33,7 +33,7 @@ use crate::degradation::{Executor, Level, Mode, NoSuchLevel};
 use crate::fetch::dns::{self, Resolver};
 use crate::fetch::{Fetcher, Means, Origin, http::HttpOrigin};
 use crate::fragment::FragmentId;
-use crate::report::{Cause, Event, Observer, Throttle};
+use crate::report::{Cause, Event, Observer, Signature, Throttle};
 use crate::server::{self, InFlight, ServerState, accept};
 use crate::site::{self, OriginSpec, ServerSettings, SharedSettings, Site};
 use crate::switchboard::Switchboard;
@@ -380,7 +380,7 @@ impl App {
             lag: Arc::clone(&lag),
             pages_shed: Box::new(shed),
             pages_in_flight: Box::new(move || pages.count()),
-            reload: Box::new(move || Arc::clone(&reloader).reload_as_asked().boxed()),
+            reload: Box::new(move |signed| Arc::clone(&reloader).reload_as_asked(signed).boxed()),
             stop: stop.clone(),
             sessions: Sessions::new(settings.admin_token.clone()),
             live: Live::new(pulse),
@@ -481,7 +481,9 @@ impl App {
 
     /// Reads the site again, now.
     pub async fn reload(&self) -> Result<Vec<String>, String> {
-        Arc::clone(&self.core).reload_as_asked().await
+        Arc::clone(&self.core)
+            .reload_as_asked(Signature::default())
+            .await
     }
 
     /// Tells whoever reads reports of something that has happened around the server.
@@ -683,25 +685,31 @@ fn bind(
 impl Core {
     /// Reads the site again and swaps it in. Compiling a site takes milliseconds of work, so it is
     /// done on a thread of its own.
-    async fn reload(self: Arc<Self>) -> Result<Vec<String>, String> {
-        let work = tokio::task::spawn_blocking(move || self.reload_now());
+    async fn reload(self: Arc<Self>, signed: Signature) -> Result<Vec<String>, String> {
+        let work = tokio::task::spawn_blocking(move || self.reload_now(signed));
         work.await
             .unwrap_or_else(|_| Err("the reload panicked; the site before stays".to_owned()))
     }
 
     /// The same for somebody who asked for it, and not because a watched file changed.
-    async fn reload_as_asked(self: Arc<Self>) -> Result<Vec<String>, String> {
-        let result = Arc::clone(&self).reload().await;
+    async fn reload_as_asked(self: Arc<Self>, signed: Signature) -> Result<Vec<String>, String> {
+        let result = Arc::clone(&self).reload(signed).await;
         self.rewatch.notify_one();
         result
     }
 
-    fn reload_now(&self) -> Result<Vec<String>, String> {
+    fn reload_now(&self, signed: Signature) -> Result<Vec<String>, String> {
         let _one_at_a_time = self.reloading.lock();
         let result = self.swap();
         self.tell(&match &result {
-            Ok(changes) => Event::Reloaded(changes.clone()),
-            Err(why) => Event::ReloadRefused(why.clone()),
+            Ok(changes) => Event::Reloaded {
+                changes: changes.clone(),
+                signed,
+            },
+            Err(why) => Event::ReloadRefused {
+                why: why.clone(),
+                signed,
+            },
         });
         result
     }
@@ -712,7 +720,8 @@ impl Core {
         if let Ok(changes) = self.swap()
             && !changes.is_empty()
         {
-            self.tell(&Event::Reloaded(changes));
+            let signed = Signature::default();
+            self.tell(&Event::Reloaded { changes, signed });
         }
     }
 
@@ -770,7 +779,7 @@ impl Core {
                 () = self.rewatch.notified() => {}
                 _ = changes.next() => {
                     // the outcome has been reported to the observers
-                    let _ = Arc::clone(&self).reload().await;
+                    let _ = Arc::clone(&self).reload(Signature::default()).await;
                 }
             }
         }

@@ -20,7 +20,7 @@ pub mod incident;
 mod origins;
 
 pub use articles::Corpus;
-pub use dials::{Change, ChangeError, Dial, Dials};
+pub use dials::{Change, ChangeError, Dial, Dials, Order};
 pub use origins::Newspaper;
 
 /// The demo's own declaration.

@@ -18,6 +18,7 @@ use crate::cache::shared::SharedState;
 use crate::fetch::state::{BlockState, OriginState};
 use crate::fragment::OriginId;
 use crate::plan::{self, explain::Explanation, request};
+use crate::report::Signature;
 use crate::site::{Found, Target};
 use crate::switchboard::State as Switches;
 use crate::telemetry::samples::Tick;
@@ -69,7 +70,7 @@ pub(super) const INDEX: &str = "marbre admin; a browser shows the dashboard here
      DELETE /switches/ADDRESS   take it back; ?by=who\n\
      GET  /explain?path=/…      what a page would do, JSON; &level=N at another level\n\
      GET  /trace/ID             how a recent page was made, JSON; ID is what its Marbre-Trace says\n\
-     POST /reload               read fragments.toml again\n\
+     POST /reload               read fragments.toml again; ?by=who&reason=why\n\
      PUT  /fragments/NAME/KEY   push a copy: body HTML, or JSON for the template; KEY is the path and\n\
     \x20                          query that its source makes; Marbre-Ttl, Marbre-Version, Surrogate-Key\n\
      GET  /fragments/NAME/KEY   what is known of a copy, JSON\n\
@@ -212,8 +213,23 @@ pub(super) struct Reloaded {
     changes: Vec<String>,
 }
 
-pub(super) async fn reload(State(state): Shared) -> Response {
-    match (state.reload)().await {
+/// Who wants the site to be read again, and why.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct ReloadQuery {
+    by: String,
+    reason: String,
+}
+
+pub(super) async fn reload(
+    State(state): Shared,
+    Query(ReloadQuery { by, reason }): Query<ReloadQuery>,
+) -> Response {
+    let signed = match Signature::read(&by, &reason) {
+        Ok(signed) => signed,
+        Err(unfit) => return (StatusCode::BAD_REQUEST, format!("{unfit}\n")).into_response(),
+    };
+    match (state.reload)(signed).await {
         Ok(changes) => {
             let reloaded = true;
             Json(Reloaded { reloaded, changes }).into_response()

@@ -150,12 +150,13 @@ pub(super) fn take(state: &AdminState, counted: Counted<'_>) -> Picture {
         .collect();
     let switches = state.switches.state(site);
     let level = level::present(state);
-    let why = why(&mode, site, &switches, level, &counted.now, state);
+    let why_without = |absent| why(&mode, site, &switches, level, &counted.now, absent, state);
+    let of_levels = why_without(0);
     let look = Look {
         site,
         mode: &mode,
         level,
-        why: &why,
+        why: &of_levels,
         states: &states,
         limits: &edition.fetcher.block_states(),
         switches: &switches,
@@ -165,12 +166,13 @@ pub(super) fn take(state: &AdminState, counted: Counted<'_>) -> Picture {
     let ids = (0..site.fragments.len()).map(FragmentId);
     let blocks: Vec<Block> = ids.map(|id| look.block(id)).collect();
     let origins: Vec<Origin> = (0..states.len()).map(|index| look.origin(index)).collect();
+    let absent = blocks.iter().filter(|block| block.absent).count();
     let is_core_old = |(block, fragment): (&Block, &Fragment)| {
         fragment.priority.is_core() && matches!(block.state, "open" | "old" | "stand_in")
     };
     let (readers, says) = words::readers(&Lately {
         beats: counted.lately,
-        absent: blocks.iter().filter(|block| block.absent).count(),
+        absent,
         core_is_old: blocks.iter().zip(&site.fragments).any(is_core_old),
     });
     let clock = state.composer.clock();
@@ -186,7 +188,7 @@ pub(super) fn take(state: &AdminState, counted: Counted<'_>) -> Picture {
         readers,
         says,
         level: level::level_state(state),
-        why,
+        why: why_without(absent),
         now: counted.now,
         act: acts(&origins, &blocks),
         blocks,
@@ -202,6 +204,7 @@ fn why(
     switches: &Switches,
     level: Level,
     now: &Beat,
+    absent: usize,
     state: &AdminState,
 ) -> String {
     let holds = |subject: &str| matches!(subject, "pin" | "floor" | "cap");
@@ -219,6 +222,7 @@ fn why(
         queue_delay_ms: now.queue_delay_ms,
         phi: mode.phi,
         is_partly,
+        absent,
         gives_up: mode.gives_up(),
         held: held.as_deref(),
     })

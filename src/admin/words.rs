@@ -86,6 +86,8 @@ pub(super) struct Set<'a> {
     pub(super) phi: f64,
     /// Whether some readers do not get the next step.
     pub(super) is_partly: bool,
+    /// How many blocks readers do without, for whatever cause.
+    pub(super) absent: usize,
     /// Whether anything that the law decides is done.
     pub(super) gives_up: bool,
     /// A pin, a floor or a cap by which the level is another than the law's, and what it says.
@@ -112,7 +114,11 @@ pub(super) fn why(set: &Set<'_>) -> String {
         };
     }
     if set.level == Level::FULL && !set.is_partly {
-        return "Nothing is given up.".to_owned();
+        return match set.absent {
+            0 => "Nothing is given up.".to_owned(),
+            // an operator's switch, an origin that is left alone: it is said beside each of them
+            _ => "The level gives nothing up. What is missing has causes of its own:".to_owned(),
+        };
     }
     if set.phi < 1.0 {
         return format!(
@@ -190,6 +196,7 @@ mod tests {
             queue_delay_ms: 31.6,
             phi: 1.0,
             is_partly: false,
+            absent: 0,
             gives_up: true,
             held: None,
         };
@@ -215,5 +222,10 @@ mod tests {
             ..dry
         };
         assert_eq!(why(&full), "Nothing is given up.");
+        let otherwise = why(&Set { absent: 1, ..full });
+        assert!(
+            otherwise.starts_with("The level gives nothing up."),
+            "{otherwise}"
+        );
     }
 }

@@ -60,10 +60,12 @@ impl Demo {
             output::result(&greeting(&app, &demo));
             let telling = demo.newspaper().dials().tell(app.teller());
             let ending = demo.newspaper().dials().end_when_closed(gate);
+            let timing = demo.newspaper().dials().end_in_time();
             let code = tokio::select! {
                 code = until_stopped(app) => code,
                 never = telling => match never {},
                 never = ending => match never {},
+                never = timing => match never {},
             };
             drop(demo);
             code

@@ -269,6 +269,12 @@ pub fn name_of(by: &str) -> Result<Option<String>, Unfit> {
     said("by", by, OWNER_MAX)
 }
 
+/// Why somebody asks for what is no switch, as it is kept; `None` if it is nothing. It is held to what the
+/// reason of a switch is held to.
+pub fn reason_of(reason: &str) -> Result<Option<String>, Unfit> {
+    said("reason", reason, REASON_MAX)
+}
+
 /// What somebody has said, if it can be kept; `None` if it is nothing.
 fn said(what: &'static str, text: &str, max: usize) -> Result<Option<String>, Unfit> {
     let text = text.trim();

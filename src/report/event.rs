@@ -7,13 +7,25 @@ use std::time::Duration;
 use crate::degradation::{Decision, Level, Sample, Switch};
 use crate::fragment::Grade;
 
+use super::Signature;
+
 /// Something an operator would want in the record that is not about one page.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// A new site is served.
-    Reloaded(Vec<String>),
+    Reloaded {
+        /// What is different.
+        changes: Vec<String>,
+        /// Who has asked for it; nobody where a file has changed.
+        signed: Signature,
+    },
     /// A site was refused; the old one stays.
-    ReloadRefused(String),
+    ReloadRefused {
+        /// What is wrong with it.
+        why: String,
+        /// Who has asked for it; nobody where a file has changed.
+        signed: Signature,
+    },
     /// An operator's switch was set, was taken back, or is over.
     Switched(SwitchChange),
     /// What was known of switches cannot be read; none is set.
@@ -72,6 +84,10 @@ pub enum Event {
         origin: String,
         /// How, in words; nothing where it is healthy again.
         trouble: Option<String>,
+        /// For how long, if it ends by itself.
+        lasts: Option<Duration>,
+        /// Who has turned it.
+        signed: Signature,
     },
     /// The certificates that readers are shown have changed; or they cannot be renewed, and why: those
     /// before are shown.

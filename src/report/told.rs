@@ -10,12 +10,14 @@ use super::{Event, SloChange, SwitchChange};
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Reloaded(changes) if changes.is_empty() => {
-                f.write_str("site reloaded: no change")
+            Self::Reloaded { changes, signed } if changes.is_empty() => {
+                write!(f, "site reloaded: no change{signed}")
             }
-            Self::Reloaded(changes) => write!(f, "site reloaded: {}", changes.join("; ")),
-            Self::ReloadRefused(why) => {
-                write!(f, "site not reloaded, the one before stays:\n{why}")
+            Self::Reloaded { changes, signed } => {
+                write!(f, "site reloaded: {}{signed}", changes.join("; "))
+            }
+            Self::ReloadRefused { why, signed } => {
+                write!(f, "site not reloaded{signed}, the one before stays:\n{why}")
             }
             Self::Switched(change) => {
                 write!(f, "switch {}: {change}", change.switch().act.subject())
@@ -86,8 +88,18 @@ impl fmt::Display for Event {
             Self::Fault {
                 origin,
                 trouble: Some(trouble),
-            } => write!(f, "origin {origin} is made to misbehave: {trouble}"),
-            Self::Fault { origin, .. } => write!(f, "origin {origin} is made healthy again"),
+                lasts,
+                signed,
+            } => {
+                write!(f, "origin {origin} is made to misbehave: {trouble}")?;
+                if let Some(lasts) = lasts {
+                    write!(f, ", for {}", show_duration(*lasts))?;
+                }
+                write!(f, "{signed}")
+            }
+            Self::Fault { origin, signed, .. } => {
+                write!(f, "origin {origin} is made healthy again{signed}")
+            }
             Self::Certificates(Ok(())) => {
                 f.write_str("[server.tls]: the certificates have changed and are shown")
             }

@@ -35,8 +35,8 @@ impl Listener {
                 text.split(" until 2").next().unwrap_or_default().to_owned()
             }
             Event::SwitchesLost(_) => "lost".to_owned(),
-            Event::Reloaded(_)
-            | Event::ReloadRefused(_)
+            Event::Reloaded { .. }
+            | Event::ReloadRefused { .. }
             | Event::Degraded { .. }
             | Event::Purged { .. }
             | Event::Origin { .. }

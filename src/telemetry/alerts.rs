@@ -4,6 +4,7 @@
 //!
 //! Invariant: every name of a metric comes from [`Metric`], and nothing calls that asks for no action.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use serde_json::json;
@@ -178,10 +179,25 @@ fn of_origin(site: &Site, origin: &OriginSpec) -> Alert {
         summary: format!("Origin {} is sick (owner: {who})", origin.name),
         lost: lost(site, &blocks),
         action: format!(
-            "Look at {}: marbre asks again by itself and takes it back step by step. If it will not be back soon, switch its blocks off: `marbre switch block/NAME off`.",
-            origin.name
+            "Look at {}: marbre asks again by itself and takes it back step by step.{}",
+            origin.name,
+            leave_out(&blocks)
         ),
     }
+}
+
+/// How to do without what an origin answers for; nothing where that cannot be done.
+fn leave_out(blocks: &[(&Page, &Fragment)]) -> String {
+    let spared = blocks.iter().filter(|(_, f)| !f.priority.is_core());
+    let names: BTreeSet<&str> = spared.map(|(_, fragment)| fragment.name.as_str()).collect();
+    if names.is_empty() {
+        return String::new();
+    }
+    let commands = names
+        .iter()
+        .map(|name| format!("`marbre switch off {name} --owner WHO --reason WHY`"));
+    let commands = commands.collect::<Vec<_>>().join(", ");
+    format!(" If it will not be back soon, switch its blocks off: {commands}.")
 }
 
 /// What an origin answers for, with the pages it is on.

@@ -102,10 +102,14 @@ impl Journal {
             pending: Mutex::new(Pending::new(now)),
         };
         if found.damaged > 0 {
-            let says = format!(
-                "{} lines of the journal of before cannot be read, and are passed over",
-                found.damaged
-            );
+            let says = match found.damaged {
+                1 => {
+                    "a line of the journal of before cannot be read, and is passed over".to_owned()
+                }
+                lines => format!(
+                    "{lines} lines of the journal of before cannot be read, and are passed over"
+                ),
+            };
             tracing::warn!("{says}");
             journal.add(
                 &says,

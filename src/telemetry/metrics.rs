@@ -330,8 +330,8 @@ impl Observer for Metrics {
 
     fn event(&self, event: &Event) {
         let count = match event {
-            Event::Reloaded(_) => &self.reloads[0],
-            Event::ReloadRefused(_) => &self.reloads[1],
+            Event::Reloaded { .. } => &self.reloads[0],
+            Event::ReloadRefused { .. } => &self.reloads[1],
             Event::Purged { .. } => &self.purges,
             Event::Switched(_)
             | Event::SwitchesLost(_)

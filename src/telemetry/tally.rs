@@ -247,11 +247,11 @@ impl Observer for Tally {
     fn event(&self, event: &Event) {
         let text = event.to_string();
         match event {
-            Event::Reloaded(changes) => {
+            Event::Reloaded { changes, .. } => {
                 let changes = changes.join("; ");
                 tracing::info!(changes, "{text}");
             }
-            Event::ReloadRefused(_) | Event::SwitchesLost(_) => tracing::error!("{text}"),
+            Event::ReloadRefused { .. } | Event::SwitchesLost(_) => tracing::error!("{text}"),
             Event::Switched(change) => {
                 let how = match change {
                     SwitchChange::Set { .. } => "set",

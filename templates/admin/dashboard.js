@@ -30,10 +30,12 @@ function givenUp({ level, why, blocks, mode }) {
   say(find("level-called"), level.level === 0 ? "full page" : `of ${level.text_only}: without ${level.called}${level.level > 1 ? " and what goes before" : ""}`);
   say(find("level-why"), why);
   const gone = blocks.filter(({ state }) => ["shed", "partly", "off", "missing", "open", "thinned", "stand_in"].includes(state));
-  fill(find("given-list"), gone.map(({ name, state }) => [name, state]), () => gone.map(({ name, state }) => {
+  // what the level has taken is explained above, the others have causes of their own
+  const own = ({ state, cause }) => (cause && !["shed", "partly"].includes(state) ? cause : null);
+  fill(find("given-list"), gone.map((block) => [block.name, block.state, own(block)]), () => gone.map((block) => {
     const word = pill();
-    word.tell(state);
-    return make("li", {}, make("b", {}, name), " ", word);
+    word.tell(block.state);
+    return make("li", {}, make("b", {}, block.name), " ", word, own(block) ? make("span", { class: "soft" }, ` ${own(block)}`) : null);
   }));
   const notes = { off: "Degradation is off on this site: nothing is given up by itself.", "dry-run": "Dry run: the law only says what it would give up." };
   find("level-mode").hidden = !notes[mode];
@@ -110,8 +112,16 @@ function originRow() {
     say(most, milliseconds(origin.p95_ms));
     say(flight, `${origin.in_flight} of ${origin.max_in_flight}`);
     dial.hidden = !dials?.[origin.name];
-    const set = dials?.[origin.name]?.dial;
-    fill(dial, set, () => set ? [make("button", { class: "quiet", "aria-label": `${dialled(set)}…, the dial of ${origin.name}`, on: { click: () => decide("dial", { origin: origin.name, dial: set }) } }, `${dialled(set)}…`)] : []);
+    const turned = dials?.[origin.name];
+    fill(dial, turned?.dial, () => {
+      if (!turned) return [];
+      const ask = () => decide("dial", { origin: origin.name, dial: turned.dial, left: dials[origin.name].ends_in_s });
+      return [make("button", { class: "quiet", "aria-label": `${dialled(turned.dial)}…, the dial of ${origin.name}`, on: { click: ask } }, `${dialled(turned.dial)}…`)];
+    });
+    // how it has come to be so, and for how long it is
+    dial.title = turned && (turned.by || turned.reason || turned.ends_in_s != null)
+      ? [[turned.by, turned.reason].filter(Boolean).join(": "), turned.ends_in_s == null ? "" : `${span(turned.ends_in_s)} left`].filter(Boolean).join("; ")
+      : "";
   };
   return row;
 }
@@ -171,6 +181,8 @@ function show(told) {
   promises(told);
   charts.add(told.now);
   document.body.dataset.at = told.now.at_ms;
+  // they end by themselves, and others turn them too
+  if (dials) readDials();
 }
 
 // ---- listening ----

@@ -126,18 +126,15 @@ const KINDS = {
   reload: {
     title: () => "Read the declaration again",
     ends: false,
-    who: false,
     what: () => [],
     effect: () => "fragments.toml and its templates are read again. If something in them is wrong nothing changes, and you are told what. No request is lost.",
     async act() {
-      const { changes } = await ask("POST", "/reload");
+      const { changes } = await ask("POST", `/reload?${signed()}`);
       return { text: changes.length ? `Reloaded: ${changes.join("; ")}` : "Reloaded: nothing has changed." };
     },
   },
   dial: {
     title: ({ origin }) => `Dial of ${origin}`,
-    ends: false,
-    who: false,
     what: ({ dial }) => [
       make("label", { for: "decide-latency" }, "Added delay, ms"), make("input", { id: "decide-latency", type: "number", min: 0, max: 600000, value: dial.latency_ms, required: true }),
       make("label", { for: "decide-error" }, "Share of errors, 0 to 1"), make("input", { id: "decide-error", type: "number", min: 0, max: 1, step: "any", value: dial.error, required: true }),
@@ -146,11 +143,16 @@ const KINDS = {
     effect: ({ origin }) => {
       const set = readDial();
       const blocks = picture().blocks.filter((block) => block.origin === origin).map(({ name }) => name);
-      return `${origin} ${dialled(set) === "healthy" ? "answers at once and in full again" : `is made sick from its next request on: ${dialled(set)}`}. It answers for ${names(blocks)}.`;
+      return `${origin} ${isHealthy(set) ? "answers at once and in full" : `is made sick from its next request on, until ${until()}: ${dialled(set)}`}. It answers for ${names(blocks)}.`;
     },
-    async act({ origin, dial }) {
-      await turn(origin, readDial());
-      return { text: `${origin}: ${dialled(readDial())}.`, undo: () => turn(origin, dial) };
+    async act({ origin, dial, left }) {
+      const set = readDial();
+      await turn(origin, set, isHealthy(set) ? null : value("decide-for"), signed());
+      const by = signed("taken back");
+      return {
+        text: `${origin}: ${dialled(set)}${isHealthy(set) ? "" : `, until ${until()}`}.`,
+        undo: () => turn(origin, dial, left == null ? null : `${Math.max(1, left)}s`, by),
+      };
     },
   },
   skip: {
@@ -196,9 +198,14 @@ export function dialled(dial) {
   return said.join(", ") || "healthy";
 }
 
-function turn(origin, dial) {
+const isHealthy = (dial) => dialled(dial) === "healthy";
+
+// Who decides and why, as the query of a request.
+const signed = (reason = value("decide-reason")) => new URLSearchParams({ by: value("decide-owner"), reason });
+
+function turn(origin, dial, lasts, signature) {
   const query = Object.entries(dial).map(([name, set]) => `${name}=${Number(set)}`).join("&");
-  return ask("PUT", `/dials/${origin}?reset=1&${query}`);
+  return ask("PUT", `/dials/${origin}?reset=1&${query}${lasts ? `&for=${lasts}` : ""}&${signature}`);
 }
 
 // What is said of a request that is not done: as text, or as JSON with an error.
@@ -248,9 +255,8 @@ export function decide(name, about) {
   say(find("decide-title"), kind.title(about));
   find("decide-what").replaceChildren(...kind.what(about));
   find("decide-until").hidden = kind.ends === false;
-  find("decide-who").hidden = kind.who === false;
   for (const field of ["owner", "reason"]) {
-    const hidden = kind.who === false || (field === "reason" && kind.reason === false);
+    const hidden = field === "reason" && kind.reason === false;
     const input = find(`decide-${field}`);
     input.required = !hidden;
     input.hidden = hidden;
@@ -295,7 +301,7 @@ find("decide-form").addEventListener("submit", async (event) => {
   find("decide-yes").disabled = true;
   try {
     const done = await (kind.act ? kind.act(about) : set(kind, about));
-    if (kind.who !== false) localStorage.setItem("owner", value("decide-owner"));
+    localStorage.setItem("owner", value("decide-owner"));
     dialog().close();
     tell(done);
     dispatchEvent(new Event("decided"));

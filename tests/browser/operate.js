@@ -13,6 +13,7 @@
   const dial = await until("the dial", () => person.dial("media"));
   dial.click();
   find("decide-off").click();
+  sign("what if the pictures are gone");
   told.dial = await agree();
   const sick = await until("the sick block", () => row("slideshow").dataset.state === "open" && row("slideshow"));
   told.sick = { why: sick.querySelector(".why").textContent };

@@ -1,7 +1,7 @@
 // Turns a dial of the demo in each way that a block is given up for (loaded before this: person.js), and
 // says what is shown of it, and how long that has taken from the click on, in milliseconds.
 (async () => {
-  const { find, until, row, dial, set, agree, undo, since } = person;
+  const { find, until, row, dial, set, sign, agree, undo, since } = person;
   const told = [];
   const turns = {
     off: () => find("decide-off").click(),
@@ -12,6 +12,7 @@
     await until("a block that is shown", () => row("slideshow")?.dataset.state === "shown" && dial("media"));
     dial("media").click();
     choose();
+    sign(`a rehearsal: ${turn}`);
     await agree();
     const sick = await until("the block left alone", () => row("slideshow").dataset.state === "open" && row("slideshow"));
     const ms = since();

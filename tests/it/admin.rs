@@ -33,7 +33,12 @@ async fn health_and_index() {
     ] {
         assert!(index.contains(path), "{path}");
     }
-    assert_eq!(operator.get("/none").await.0, 404);
+    let (status, said) = operator.get("/none").await;
+    assert_eq!(status, 404);
+    assert!(said.contains("`/` lists"), "{said}");
+    let (status, said) = operator.ask("PATCH", "/level", "1", &[]).await;
+    assert_eq!(status, 405);
+    assert!(said.contains("does not take this method"), "{said}");
     // what is for operators is not for readers
     for path in ["/state", "/level", "/healthz"] {
         assert_eq!(site.reader().get(path).await.status, 404);

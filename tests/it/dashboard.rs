@@ -422,7 +422,10 @@ async fn an_operator_sees_what_is_wrong_decides_and_takes_it_back() {
         json!({"word": "Readers are fine", "level": "0"})
     );
     assert!(text("/promises").contains("of the error budget"), "{told}");
-    assert!(text("/dial/effect").contains("slideshow"), "{told}");
+    assert!(
+        text("/dial/effect").contains("slideshow") && text("/dial/effect").contains("until"),
+        "{told}"
+    );
     assert!(text("/sick/why").contains("media is left alone"), "{told}");
     assert!(text("/act").contains("service photo"), "{told}");
     assert!(
@@ -463,7 +466,8 @@ async fn an_operator_sees_what_is_wrong_decides_and_takes_it_back() {
     assert_eq!(told["frames"].as_array().unwrap().len(), 7);
     let journal = text("/journal");
     for entry in [
-        "media",
+        "origin media is made to misbehave: refuses connections, for 1h, by Léa: what if the pictures are gone",
+        "origin media is made healthy again, by Léa: taken back",
         "a rehearsal of the evening",
         "the forecast is wrong",
         "there is no second round",

@@ -625,6 +625,26 @@ async fn the_program_runs_in_an_empty_folder_and_leaves_nothing() {
         .unwrap();
     let dials: Value = serde_json::from_slice(&turned.bytes().await.unwrap()).unwrap();
     assert_eq!(dials["media"]["dial"]["hang"], true);
+    assert_eq!(dials["media"]["ends_in_s"], Value::Null);
+    // for a while, by somebody, and for a reason: which is told when it ends by itself too
+    let signed = "off=1&for=1s&by=night+desk&reason=a+rehearsal";
+    let turned = client.put(format!("{admin}/dials/ads?{signed}"));
+    let dials = turned.send().await.unwrap().bytes().await.unwrap();
+    let dials: Value = serde_json::from_slice(&dials).unwrap();
+    assert_eq!(dials["ads"]["by"], "night desk");
+    let faults = patiently(async {
+        loop {
+            let told = client.get(format!("{admin}/journal?kinds=fault"));
+            let told = told.send().await.unwrap().text().await.unwrap();
+            if told.contains("ads is made healthy again: its time is over") {
+                return told;
+            }
+        }
+    })
+    .await;
+    let says =
+        "origin ads is made to misbehave: refuses connections, for 1s, by night desk: a rehearsal";
+    assert!(faults.contains(says), "{faults}");
     let level = client
         .put(format!("{admin}/level"))
         .body("2")

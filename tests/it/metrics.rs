@@ -520,6 +520,29 @@ fn the_owner_of_the_sick_origin_is_called_and_nobody_else() {
     let rules = String::from_utf8(told.stdout).unwrap();
     assert!(rules.contains("related on front"), "{rules}");
     assert!(rules.contains("dashboard: \"https://grafana.example/d/marbre\""));
+    // what is said to be done can be: nobody listens there, but the commands are right
+    let commands = rules
+        .split('`')
+        .filter(|part| part.starts_with("marbre switch "));
+    let commands: Vec<&str> = commands.collect();
+    assert!(
+        commands.contains(&"marbre switch off related --owner WHO --reason WHY"),
+        "{rules}"
+    );
+    assert!(
+        !rules.contains("switch off article"),
+        "a core cannot be: {rules}"
+    );
+    for command in commands {
+        let ran = Command::new(env!("CARGO_BIN_EXE_marbre"))
+            .args(command.split(' ').skip(1))
+            .args(["--admin", "http://127.0.0.1:1"])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&ran.stderr);
+        assert_eq!(ran.status.code(), Some(1), "{command}: {said}");
+        assert!(said.contains("no server answers"), "{command}: {said}");
+    }
     std::fs::write(path.join("rules.yml"), &rules).unwrap();
     is_content(&promtool(&["check", "rules", "rules.yml"], "", path));
     std::fs::write(path.join("cases.yml"), CASES).unwrap();

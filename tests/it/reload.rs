@@ -57,6 +57,22 @@ async fn inline_site(text: &str) -> Newsroom {
 }
 
 #[tokio::test]
+async fn whoever_asks_for_a_reload_is_told_of_with_the_reason() {
+    let site = inline_site("one").await;
+    let ask = async |query: &str| {
+        let url = format!("{}/reload{query}", site.admin_url());
+        let answer = client().post(url).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    assert_eq!(ask("?by=L%C3%A9a&reason=a+new+layout").await.0, 200);
+    let told = event(&site, "site reloaded").await;
+    assert_eq!(told, "site reloaded: no change, by Léa: a new layout");
+    let (status, said) = ask("?by=L%0Aa").await;
+    assert_eq!(status, 400);
+    assert!(said.contains("`by` holds characters"), "{said}");
+}
+
+#[tokio::test]
 async fn an_edit_right_after_the_start_is_not_missed() {
     let mut site = inline_site("1").await;
     site.rewrite(|toml| toml.replace("<p>1</p>", "<p>2</p>"));

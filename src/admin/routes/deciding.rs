@@ -85,7 +85,10 @@ pub(super) fn deciding() -> Vec<Route> {
         guarded("/reload").post(
             api::reload,
             operation("reload", "Reads `fragments.toml` again.")
+                .query::<String>("by", "Who wants it: for the journal.")
+                .query::<String>("reason", "Why: for the journal.")
                 .json::<api::Reloaded>(200, "What is different.")
+                .text(400, "The query is no text, or holds what is too long or cannot be shown.")
                 .text(
                     422,
                     "It is wrong, and the site stays as it was: what is to be mended.",

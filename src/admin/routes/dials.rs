@@ -21,6 +21,9 @@ pub(super) fn dials() -> Vec<Route> {
             .query::<u8>("drip", "1: it sends a byte a second.")
             .query::<u8>("off", "1: it refuses connections.")
             .query::<u8>("reset", "1: back to health first.")
+            .query::<String>("for", "It ends by itself after so long: `10m`, up to `7d`.")
+            .query::<String>("by", "Who turns it: for the journal.")
+            .query::<String>("reason", "Why: for the journal.")
             .body::<String>("application/x-www-form-urlencoded", "The same fields.")
             .or_nothing()
             .json::<BTreeMap<String, Dial>>(200, "Every dial, as it is now.")
@@ -32,7 +35,10 @@ pub(super) fn dials() -> Vec<Route> {
                 "An error budget is spent, and no fault is set until some of it is back.",
             )
             .text(413, "The body is larger than 4 KiB.")
-            .json::<Trouble>(422, "There is no such dial, or it does not go so far.")
+            .json::<Trouble>(
+                422,
+                "There is no such dial, it does not go so far, or who turns it cannot be shown.",
+            )
     };
     let described_only = |path: &'static str, operations| Route {
         operations,
@@ -66,6 +72,12 @@ struct Dial {
     address: String,
     /// Its trouble.
     dial: DialState,
+    /// In how many seconds that ends by itself, if it does.
+    ends_in_s: Option<u64>,
+    /// Who has turned it last, if that was said.
+    by: Option<String>,
+    /// Why.
+    reason: Option<String>,
 }
 
 /// All at zero: the origin answers at once and in full.

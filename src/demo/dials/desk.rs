@@ -13,7 +13,8 @@ use axum::{Json, Router};
 use http::{HeaderMap, StatusCode, header};
 use serde_json::{Value, json};
 
-use super::{Change, Dial, Dials};
+use super::{Dial, Dials, Order};
+use crate::report::Signature;
 use crate::telemetry::slo::FaultGate;
 
 /// Every dial in one form is under 100 bytes; this leaves room for clumsy clients.
@@ -102,22 +103,22 @@ async fn turn_dial(
     form: String,
 ) -> Response {
     let wanted = [query.unwrap_or_default(), form].join("&");
-    let change = match Change::parse(wanted.trim()) {
-        Ok(change) => change,
+    let order = match Order::parse(wanted.trim()) {
+        Ok(order) => order,
         Err(refused) => return refuse(StatusCode::UNPROCESSABLE_ENTITY, refused.to_string()),
     };
-    if let Some(why) = desk.refusal(&origin, &change) {
+    if let Some(why) = desk.refusal(&origin, &order) {
         return refuse(StatusCode::CONFLICT, why);
     }
-    if !desk.turn(&origin, &change) {
-        return refuse(
-            StatusCode::NOT_FOUND,
-            format!("there is no origin `{origin}`"),
-        );
+    if !desk.turn(&origin, &order) {
+        let names = desk.dials.all().into_iter().map(|(name, _)| name);
+        let known = names.collect::<Vec<_>>().join(", ");
+        let text = format!("there is no origin `{origin}`: {known}, or {ALL} for all of them");
+        return refuse(StatusCode::NOT_FOUND, text);
     }
     // closed meanwhile: whoever ends faults may have been there before this one
-    if let Some(why) = desk.refusal(&origin, &change) {
-        desk.turn(&origin, &Change::health());
+    if let Some(why) = desk.refusal(&origin, &order) {
+        desk.turn(&origin, &Order::health(Signature::because(&why)));
         return refuse(StatusCode::CONFLICT, why);
     }
     if is_browser(&headers) {
@@ -140,35 +141,38 @@ impl Desk {
     }
 
     fn to_json(&self) -> Value {
-        let lines = self.lines().into_iter();
-        lines
-            .map(|line| {
-                (
-                    line.name.to_owned(),
-                    json!({"address": line.address, "dial": line.dial}),
-                )
-            })
-            .collect::<serde_json::Map<_, _>>()
-            .into()
+        let dials = self.dials.turned().into_iter().zip(&self.addresses);
+        let told = dials.map(|((name, turned, left), (_, address))| {
+            let Signature { by, reason } = turned.signed;
+            let told = json!({
+                "address": address,
+                "dial": turned.dial,
+                "ends_in_s": left.map(|left| left.as_secs()),
+                "by": by,
+                "reason": reason,
+            });
+            (name.to_owned(), told)
+        });
+        told.collect::<serde_json::Map<_, _>>().into()
     }
 
     /// Why this may not be done, if it may not: back to health is always allowed.
-    fn refusal(&self, origin: &str, change: &Change) -> Option<String> {
+    fn refusal(&self, origin: &str, order: &Order) -> Option<String> {
         let why = self.gate.closed()?;
         let meant = |(name, dial): &(&str, Dial)| {
-            (origin == ALL || origin == *name) && !dial.turned(change).is_healthy()
+            (origin == ALL || origin == *name) && !dial.turned(&order.change).is_healthy()
         };
         let is_fault = self.dials.all().iter().any(meant);
         is_fault.then(|| why.to_string())
     }
 
     /// Whether there was something to turn.
-    fn turn(&self, origin: &str, change: &Change) -> bool {
+    fn turn(&self, origin: &str, order: &Order) -> bool {
         if origin != ALL {
-            return self.dials.turn(origin, change).is_some();
+            return self.dials.carry_out(origin, order).is_some();
         }
         for (origin, _) in self.dials.all() {
-            self.dials.turn(origin, change);
+            self.dials.carry_out(origin, order);
         }
         true
     }

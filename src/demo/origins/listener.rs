@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::super::articles::{Answer, Edition};
-use super::super::dials::Dial;
+use super::super::dials::{Dial, Turned};
 use super::body::Body;
 
 /// More than a composition server opens to one origin; beyond it, connections wait their turn.
@@ -35,7 +35,7 @@ const RETRY_DELAY: Duration = Duration::from_millis(50);
 pub(super) struct Origin {
     pub(super) name: &'static str,
     pub(super) address: SocketAddr,
-    pub(super) dial: watch::Receiver<Dial>,
+    pub(super) dial: watch::Receiver<Turned>,
     pub(super) edition: Arc<Edition>,
     pub(super) tasks: TaskTracker,
 }
@@ -83,7 +83,12 @@ impl Origin {
 
     /// Waits until the dial says `off`, or no longer does.
     async fn turned(&mut self, off: bool) {
-        if self.dial.wait_for(|dial| dial.off == off).await.is_err() {
+        if self
+            .dial
+            .wait_for(|turned| turned.dial.off == off)
+            .await
+            .is_err()
+        {
             // Nobody holds the dial any more: it stays as it is.
             std::future::pending().await
         }
@@ -125,7 +130,7 @@ impl Origin {
     }
 
     async fn answer(&self, method: &Method, path: &str) -> Response<Body> {
-        let dial = *self.dial.borrow();
+        let dial = self.dial.borrow().dial;
         sleep(Duration::from_millis(dial.latency_ms)).await;
         if *method != Method::GET && *method != Method::HEAD {
             return bare(StatusCode::METHOD_NOT_ALLOWED);

@@ -137,13 +137,13 @@ fn lost(slo: &SloSpec) -> String {
 fn action(slo: &SloSpec) -> String {
     let first = match slo.promise {
         Promise::Value => {
-            "See which blocks are left out, and whether load or a sick origin is the cause (its owner is called too): more servers for the one, `marbre switch off BLOCK` for the other."
+            "See which blocks are left out, and whether load or a sick origin is the cause (its owner is called too): more servers for the one, `marbre switch off BLOCK --owner WHO --reason WHY` for the other."
         }
         Promise::Pages(good) if good.within.is_some() => {
             "See whether the level is up: then there is more to do than these servers can, add some. Otherwise a core's or essential block's origin is slow (its owner is called too)."
         }
         Promise::Pages(good) if good.is_complete => {
-            "See which blocks are missing and why. A sick origin's owner is called too; where the level is up, more servers are needed. A block that will not be back soon is switched off: `marbre switch off BLOCK`."
+            "See which blocks are missing and why. A sick origin's owner is called too; where the level is up, more servers are needed. A block that will not be back soon is switched off: `marbre switch off BLOCK --owner WHO --reason WHY`."
         }
         Promise::Pages(good) if good.stale_max.is_some() => {
             "See which origin has not answered for so long: its last good copies are shown. Its owner is called too."

@@ -139,6 +139,12 @@ pub enum What {
         refused: bool,
         /// What is different.
         changes: Vec<String>,
+        /// Who has asked for it, if somebody says so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
+        /// Why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
     /// Copies were purged.
     Purge {
@@ -161,6 +167,15 @@ pub enum What {
         /// How; absent where it is healthy again.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         trouble: Option<String>,
+        /// For how many seconds, if it ends by itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lasts_s: Option<u64>,
+        /// Who has asked for it, if somebody says so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
+        /// Why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
     /// The certificates that readers are shown have changed, or could not be renewed.
     Certificate {
@@ -325,17 +340,21 @@ impl Entry {
 impl What {
     fn of_event(event: &Event) -> Option<Self> {
         Some(match event {
-            Event::Reloaded(changes) => Self::Reload {
+            Event::Reloaded { changes, signed } => Self::Reload {
                 refused: false,
                 changes: changes
                     .iter()
                     .take(CHANGES_MAX)
                     .map(|c| bounded(c))
                     .collect(),
+                by: signed.by.clone(),
+                reason: signed.reason.clone(),
             },
-            Event::ReloadRefused(_) => Self::Reload {
+            Event::ReloadRefused { signed, .. } => Self::Reload {
                 refused: true,
                 changes: Vec::new(),
+                by: signed.by.clone(),
+                reason: signed.reason.clone(),
             },
             Event::Switched(change) => Self::of_switch(change),
             Event::SwitchesLost(_) => Self::Switch {
@@ -395,9 +414,17 @@ impl What {
                 finished: Some(*finished),
             },
             Event::Pushed => return None,
-            Event::Fault { origin, trouble } => Self::Fault {
+            Event::Fault {
+                origin,
+                trouble,
+                lasts,
+                signed,
+            } => Self::Fault {
                 origin: origin.clone(),
                 trouble: trouble.clone(),
+                lasts_s: lasts.map(|lasts| lasts.as_secs()),
+                by: signed.by.clone(),
+                reason: signed.reason.clone(),
             },
             Event::Certificates(renewed) => Self::Certificate {
                 refused: renewed.is_err(),
@@ -493,12 +520,16 @@ mod tests {
     use super::*;
     use crate::degradation::sample::Costs;
     use crate::degradation::{Decision, Level, Sample};
+    use crate::report::Signature;
 
     #[test]
     fn a_line_is_read_back_as_it_was() {
         let at = Moment::from_micros(1_764_156_000_123_456);
         let events = [
-            Event::Reloaded(vec!["fragment a: timeout 1s → 2s".to_owned()]),
+            Event::Reloaded {
+                changes: vec!["fragment a: timeout 1s → 2s".to_owned()],
+                signed: Signature::because("a test"),
+            },
             Event::Started {
                 version: "1",
                 is_after_crash: true,
@@ -507,6 +538,14 @@ mod tests {
             Event::Fault {
                 origin: "cms".to_owned(),
                 trouble: None,
+                lasts: None,
+                signed: Signature::default(),
+            },
+            Event::Fault {
+                origin: "cms".to_owned(),
+                trouble: Some("hangs".to_owned()),
+                lasts: Some(Duration::from_secs(600)),
+                signed: Signature::read("Léa", "a test").unwrap(),
             },
             Event::Certificates(Err("no key".to_owned())),
             Event::Slo {

@@ -327,6 +327,9 @@ mod tests {
         let fault = What::Fault {
             origin: "media".to_owned(),
             trouble: Some("hang".to_owned()),
+            lasts_s: None,
+            by: None,
+            reason: None,
         };
         let entries = [
             tally(10, 50, 0),

@@ -347,7 +347,8 @@ impl Summary {
             left,
             ..
         } = self;
-        let mut text = format!("{pages} pages in {span_s} s");
+        let noun = if *pages == 1 { "page" } else { "pages" };
+        let mut text = format!("{pages} {noun} in {span_s} s");
         if full == pages {
             text += ", all of them full";
         }
