@@ -260,6 +260,7 @@ fn only_the_origin_seam_reaches_the_network() {
         .any(|may| path == Path::new(may))
             // what comes before HTTP on a connection that has been accepted
             || path.starts_with("server/accept")
+            || path.starts_with("fetch/http")
             || path.starts_with("demo");
         for word in ["reqwest::", "TcpStream", "lookup_host"] {
             assert!(

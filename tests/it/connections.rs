@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::origin::spawn;
 use crate::support::peer::listen_at;
-use crate::support::{Authority, Newsroom, Peer, html, newsroom, origin};
+use crate::support::{Authority, Newsroom, Peer, html, newsroom, origin, raw};
 
 /// A page of a block from `url`, and the origin's other keys.
 async fn site_of(url: &str, keys: &str) -> Newsroom {
@@ -171,6 +171,68 @@ async fn nor_does_one_that_it_closes_while_it_is_being_taken() {
         }
     };
     futures::future::join_all((0..8).map(read)).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_waits_for_any_more_is_not_taken_for_the_next() {
+    let rest =
+        raw("HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 100\r\n\r\n<p>half");
+    let cms = origin()
+        .on("/ws", rest.then_hang())
+        .on("/block", html("<p>block</p>"))
+        .start()
+        .await;
+    let site = site_of(&cms.url(), "").await;
+    let reader = site.reader();
+    for _ in 0..20 {
+        let mut stream = site.reader().connect().await;
+        stream
+            .write_all(b"GET /ws HTTP/1.1\r\nhost: x\r\n\r\n")
+            .await
+            .unwrap();
+        let mut seen = Vec::new();
+        while !seen.ends_with(b"<p>half") {
+            seen.push(stream.read_u8().await.unwrap());
+        }
+        // its reader leaves in the middle of it
+        drop(stream);
+        reader.get("/").await.is(200, "<p>text</p><p>block</p>");
+    }
+}
+
+#[tokio::test]
+async fn a_request_says_to_whom_it_goes_and_what_may_come_back() {
+    let cms = origin()
+        .on("/caf%C3%A9%20au%20lait", html("<p>block</p>"))
+        .start()
+        .await;
+    let site = newsroom()
+        .origin("cms", &cms)
+        .core("article", "inline:<p>text</p>")
+        .optional("block", 40, "cms:/caf%C3%A9%20au%20lait")
+        .page("page", "/", "[article][block]")
+        .start()
+        .await;
+    site.reader()
+        .get("/")
+        .await
+        .is(200, "<p>text</p><p>block</p>");
+    let head = cms.last_head("/caf%C3%A9%20au%20lait").unwrap();
+    let said = |name: &str| {
+        let values = head.lines().filter_map(|line| line.split_once(": "));
+        let values = values.filter(|(said, _)| said.eq_ignore_ascii_case(name));
+        values
+            .map(|(_, value)| value.to_owned())
+            .collect::<Vec<_>>()
+    };
+    let host = cms.url().trim_start_matches("http://").to_owned();
+    assert_eq!(said("host"), [host]);
+    assert_eq!(said("accept-encoding"), ["zstd,gzip,br"]);
+    assert_eq!(said("accept"), ["text/html"]);
+    assert_eq!(
+        said("user-agent"),
+        [concat!("marbre/", env!("CARGO_PKG_VERSION"))]
+    );
 }
 
 #[tokio::test]
