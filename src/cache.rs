@@ -25,6 +25,8 @@ pub mod freshness;
 pub mod key;
 mod memory;
 pub mod newer;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod properties;
 pub mod purge;
 pub mod shared;
 pub mod surrogate;

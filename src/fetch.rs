@@ -49,6 +49,9 @@ pub mod state;
 mod verdict;
 mod window;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use retry::hold as hold_of_retry_after;
+
 pub use attempt::{Answer, Ask, Content, Expect, WithoutContent};
 pub use door::Receipt;
 pub use origin::{Origin, OriginRequest, OriginResponse};

@@ -12,6 +12,8 @@ pub mod esi;
 pub mod html;
 pub mod markup;
 pub mod parts;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod properties;
 pub mod ssi;
 pub mod tailor;
 

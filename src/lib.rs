@@ -152,3 +152,7 @@ pub mod app;
 pub mod demo;
 
 pub mod cli;
+
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;

@@ -40,6 +40,8 @@ mod in_flight;
 mod keeping;
 mod late;
 mod page;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod properties;
 mod proxy;
 mod reader;
 mod status;

@@ -16,7 +16,7 @@ const FLOORS: [&[&str]; 8] = [
     &["compose", "config", "telemetry", "switchboard"],
     &["server", "admin", "simulate"],
     &["app", "demo"],
-    &["cli", "main"],
+    &["cli", "main", "fuzzing"],
 ];
 
 /// Files and folders whose code takes time and chance as arguments and touches nothing outside.

@@ -64,6 +64,9 @@ use queue::Put;
 use segment::{Medium, Platter, ReadError};
 use shared::{Counts, Limits, Shared};
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) use record::hold as hold_of_record;
+
 /// Reads at once: a disk that hangs must not take every blocking thread with it.
 const READERS_MAX: usize = 8;
 

@@ -32,6 +32,10 @@ const COMPRESSED_MIN: usize = 256;
 /// zstd's fastest standard level: three times smaller at some 400 MB/s.
 const LEVEL: i32 = 1;
 
+/// Bytes that a byte of zstd stands for at most: a block that repeats one byte takes four, and has up to
+/// 128 KiB (RFC 8878, 3.1.1.2).
+const RATIO_MAX: usize = 32 * 1024;
+
 /// Largest HTML that is taken out of a frame: no fragment may be larger, nor a page of them.
 const HTML_MAX: usize = 256 << 20;
 
@@ -169,14 +173,18 @@ pub fn encode(request: &SourceRequest, entry: &Entry, reach: Reach) -> Vec<u8> {
         pinned: reach.pinned,
     };
     let meta = serde_json::to_vec(&meta).expect("strings and numbers can be written");
-    let body = compressed.unwrap_or(html);
+    sealed(&meta, &compressed.unwrap_or(html))
+}
+
+/// The frame of what is in it.
+pub(super) fn sealed(meta: &[u8], body: &[u8]) -> Vec<u8> {
     let mut frame = Vec::with_capacity(HEAD_LEN + meta.len() + body.len());
     frame.push(VERSION);
     frame.extend_from_slice(&[0; 8]);
     let meta_len = u32::try_from(meta.len()).expect("meta data is bounded by the request's head");
     frame.extend_from_slice(&meta_len.to_le_bytes());
-    frame.extend_from_slice(&meta);
-    frame.extend_from_slice(&body);
+    frame.extend_from_slice(meta);
+    frame.extend_from_slice(body);
     let checksum = xxh3_64(&frame[9..]);
     frame[1..9].copy_from_slice(&checksum.to_le_bytes());
     frame
@@ -256,6 +264,11 @@ fn html(meta: &Meta, body: &[u8]) -> Result<Bytes, FrameError> {
         .try_fold(meta.main, |sum: usize, len| sum.checked_add(len))
         .filter(|len| *len <= HTML_MAX)
         .ok_or_else(|| wrong("too long"))?;
+    // room is made for as much as the meta data says: not for more than there can be
+    let ratio = if meta.zstd { RATIO_MAX } else { 1 };
+    if len > body.len().saturating_mul(ratio) {
+        return Err(wrong("shorter than is said of it"));
+    }
     let html = match meta.zstd {
         true => zstd::bulk::decompress(body, len).map_err(|error| wrong(&error.to_string()))?,
         false => body.to_vec(),
@@ -361,6 +374,28 @@ mod tests {
             let frame = encode(&request("/"), &entry, Reach::default());
             assert_eq!(decode(&frame).unwrap().entry, entry);
         }
+    }
+
+    #[test]
+    fn no_room_is_made_for_more_than_a_body_can_be() {
+        let long = "<p>x</p>".repeat(100);
+        let frame = encode(&request("/"), &entry(&long), REACH);
+        let meta_len = u32::from_le_bytes(frame[9..HEAD_LEN].try_into().unwrap()) as usize;
+        let (meta, body) = frame[HEAD_LEN..].split_at(meta_len);
+        let meta = std::str::from_utf8(meta).unwrap();
+        assert!(decode(&sealed(meta.as_bytes(), body)).is_ok());
+        let more = body.len() * RATIO_MAX + 1;
+        let meta = meta.replace("\"main\":800", &format!("\"main\":{more}"));
+        let refused = decode(&sealed(meta.as_bytes(), body));
+        let why = "shorter than is said of it".to_owned();
+        assert_eq!(refused, Err(FrameError::Content(why)));
+    }
+
+    #[test]
+    fn blanks_of_any_length_come_back() {
+        let html = " ".repeat(5 << 20);
+        let decoded = decode(&encode(&request("/"), &entry(&html), REACH)).unwrap();
+        assert_eq!(decoded.entry, entry(&html));
     }
 
     #[test]

@@ -53,6 +53,9 @@ use queue::{Job, Put, Queue};
 use trouble::{Gravity, Part, Trouble, Troubles};
 use writer::Writer;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) use stamp::hold as hold_of_stamp;
+
 /// Questions in flight; beyond it, the answer is a miss at once.
 const CALLS_MAX: usize = 256;
 

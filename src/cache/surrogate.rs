@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
-use super::freshness::CacheControl;
+use super::freshness::{CacheControl, delta_seconds};
 
 /// What this server calls itself: directives for others are not for it.
 const NAME: &str = "marbre";
@@ -62,9 +62,8 @@ impl Surrogate {
             "no-store" => self.no_store = true,
             "max-age" => {
                 let (fresh, stale) = value.split_once('+').unwrap_or((value, ""));
-                let seconds = |text: &str| text.trim().parse().ok().map(Duration::from_secs);
-                self.max_age = seconds(fresh);
-                self.stale = seconds(stale);
+                self.max_age = delta_seconds(fresh);
+                self.stale = delta_seconds(stale);
             }
             _ => {}
         }
@@ -131,6 +130,20 @@ mod tests {
         assert_eq!(all.stale, Some(Duration::from_secs(60)));
         assert!(says("surrogate-control", "content=ESI/1.0").holds("ESI/1.0"));
         assert!(says("surrogate-control", "no-store, content=\"a,b\"").no_store);
+    }
+
+    #[test]
+    fn what_is_too_long_is_for_ever() {
+        let for_ever = Some(Duration::from_secs(1 << 31));
+        for value in [
+            "max-age=18446744073709551615",
+            "max-age=99999999999999999999+9999999999",
+        ] {
+            let says = says("surrogate-control", value);
+            assert_eq!(says.max_age, for_ever, "{value}");
+        }
+        let both = says("surrogate-control", "max-age=1+99999999999999999999");
+        assert_eq!(both.stale, for_ever);
     }
 
     #[test]

@@ -186,6 +186,17 @@ impl Diagnostics {
         (&file.path, line, before[line_start..].chars().count() + 1)
     }
 
+    /// A finding that points at something that is no text of its file.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn outside_their_file(&self) -> Option<&Diagnostic> {
+        let is_text = |place: &Place| self.files[place.file.0].text.get(place.span.clone());
+        self.found.iter().find(|finding| {
+            let related = finding.related.iter().map(|(place, _)| place);
+            let mut places = finding.place.iter().chain(related);
+            places.any(|place| is_text(place).is_none())
+        })
+    }
+
     /// The place of `needle` within `place`, or the whole of it: how a finding points at one part of
     /// a string, whatever quotes and escapes it is written with.
     pub(super) fn within(&self, place: &Place, needle: &str) -> Place {

@@ -100,11 +100,30 @@ pub(super) fn wait_asked(value: &str, wall: SystemTime) -> Option<Duration> {
     let value = value.trim();
     if !value.is_empty() && value.bytes().all(|digit| digit.is_ascii_digit()) {
         return Some(Duration::from_secs(
-            value.parse().unwrap_or(u64::from(u32::MAX)),
+            value.parse::<u32>().unwrap_or(u32::MAX).into(),
         ));
     }
     let date = httpdate::parse_http_date(value).ok()?;
     Some(date.duration_since(wall).unwrap_or_default())
+}
+
+/// What holds of every `Retry-After`.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn hold(input: &[u8]) {
+    const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);
+    let wall = SystemTime::UNIX_EPOCH + FOR_EVER;
+    for line in String::from_utf8_lossy(input).lines() {
+        let Some(wait) = wait_asked(line, wall) else {
+            continue;
+        };
+        if let Ok(date) = httpdate::parse_http_date(line.trim()) {
+            assert_eq!(wait, date.duration_since(wall).unwrap_or_default());
+        } else {
+            assert!(wait <= FOR_EVER, "{line}");
+            let again = wait_asked(&wait.as_secs().to_string(), wall);
+            assert_eq!(again, Some(wait), "{line}");
+        }
+    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 //!
 //! What counts are the layout's own tags: a fragment is a whole by itself.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -122,7 +123,7 @@ pub fn arrange(layout: &mut Layout) -> (Option<Deferral>, Vec<(usize, Unfit)>) {
 #[derive(Default)]
 struct Survey {
     /// Open elements within the body; `None` before and after it.
-    open: Option<Vec<String>>,
+    open: Option<Open>,
     /// Where the child of the body begins that is open.
     child: At,
     /// Whether that holds a late slot.
@@ -179,7 +180,7 @@ impl Survey {
         let is_raw = to > tag.end;
         let Some(open) = &mut self.open else {
             match name {
-                "body" if self.ends.is_none() => self.open = Some(Vec::new()),
+                "body" if self.ends.is_none() => self.open = Some(Open::default()),
                 "style" => self.styles.push(text.slice(tag.start..to)),
                 "link" if is_style_sheet(&text[tag.clone()]) => {
                     self.styles.push(text.slice(tag.clone()));
@@ -188,8 +189,8 @@ impl Survey {
             }
             return;
         };
-        if open.last().is_some_and(|last| last == "p") && ENDS_PARAGRAPH.contains(&name) {
-            open.pop();
+        if open.last() == Some("p") && ENDS_PARAGRAPH.contains(&name) {
+            open.close("p");
             if open.is_empty() {
                 self.end_child(from);
             }
@@ -208,11 +209,7 @@ impl Survey {
             return self.end_body(from);
         }
         let Some(open) = &mut self.open else { return };
-        let Some(at) = open.iter().rposition(|open| open == name) else {
-            return;
-        };
-        open.truncate(at);
-        if at == 0 {
+        if open.close(name) && open.is_empty() {
             self.end_child(to);
         }
     }
@@ -235,13 +232,10 @@ impl Survey {
             self.unfit.push((offset, Unfit::OutsideBody));
             return;
         };
-        let parent = open
-            .last()
-            .filter(|name| UNFIT_PARENTS.contains(&name.as_str()));
-        let mut ancestors = open.iter();
-        let ancestor = ancestors.find(|name| UNFIT_ANCESTORS.contains(&name.as_str()));
+        let parent = open.last().filter(|name| UNFIT_PARENTS.contains(name));
+        let ancestor = UNFIT_ANCESTORS.into_iter().find(|name| open.holds(name));
         if let Some(name) = parent.or(ancestor) {
-            self.unfit.push((offset, Unfit::Inside(name.clone())));
+            self.unfit.push((offset, Unfit::Inside(name.to_owned())));
             return;
         }
         match open.is_empty() {
@@ -258,6 +252,52 @@ impl Survey {
     }
 }
 
+/// Open elements, the innermost last. Whether one of a name is open is not looked for among all of them:
+/// in a layout of nothing but nested tags each tag would be compared with each.
+#[derive(Default)]
+struct Open {
+    names: Vec<String>,
+    counts: BTreeMap<String, usize>,
+}
+
+impl Open {
+    fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    fn last(&self) -> Option<&str> {
+        self.names.last().map(String::as_str)
+    }
+
+    fn holds(&self, name: &str) -> bool {
+        self.counts.contains_key(name)
+    }
+
+    fn push(&mut self, name: String) {
+        *self.counts.entry(name.clone()).or_default() += 1;
+        self.names.push(name);
+    }
+
+    /// Closes the innermost element of this name with all that is in it; `false` if none is open.
+    fn close(&mut self, name: &str) -> bool {
+        if !self.holds(name) {
+            return false;
+        }
+        while let Some(innermost) = self.names.pop() {
+            if let Some(count) = self.counts.get_mut(&innermost) {
+                *count -= 1;
+                if *count == 0 {
+                    self.counts.remove(&innermost);
+                }
+            }
+            if innermost == name {
+                break;
+            }
+        }
+        true
+    }
+}
+
 /// Cuts literals so that each place is between two segments.
 fn cut(layout: &mut Layout, cuts: [At; 3], slots: &[usize], styles: Vec<Bytes>) -> Deferral {
     let (mut segments, mut places, mut late) = (Vec::new(), [None; 3], Vec::new());
@@ -265,7 +305,7 @@ fn cut(layout: &mut Layout, cuts: [At; 3], slots: &[usize], styles: Vec<Bytes>) 
         match segment {
             Segment::Slot(slot) => {
                 place(&mut places, &cuts, segments.len(), |at| at == (index, 0));
-                if slots.contains(&index) {
+                if slots.binary_search(&index).is_ok() {
                     late.push(segments.len());
                 }
                 segments.push(Segment::Slot(slot));
@@ -331,10 +371,8 @@ fn end_tag_of(text: &[u8], from: usize, name: &str) -> usize {
 }
 
 /// Whether a tag is an element by itself, as in XML. In HTML that means nothing.
-fn is_empty(open: &[String], tag: &[u8]) -> bool {
-    let is_foreign = open
-        .iter()
-        .any(|name| matches!(name.as_str(), "svg" | "math"));
+fn is_empty(open: &Open, tag: &[u8]) -> bool {
+    let is_foreign = open.holds("svg") || open.holds("math");
     is_foreign && tag.ends_with(b"/>")
 }
 

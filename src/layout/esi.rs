@@ -30,6 +30,8 @@ pub mod fixed;
 mod functions;
 mod md5;
 mod patterns;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod properties;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -131,8 +133,9 @@ enum Frame {
     Assign {
         name: String,
     },
-    /// An include that parameters may be added to.
-    Include(Box<Include>),
+    /// An include that parameters may be added to, and the blanks since it or its last parameter: they
+    /// are text after all where it has no end.
+    Include(Box<Include>, BytesMut),
     Collect(Box<Collected>),
 }
 
@@ -279,21 +282,27 @@ impl Esi {
     }
 
     fn text(&mut self, text: Bytes) {
-        if let Some(Frame::Include(_)) = self.frames.last() {
-            if text.iter().all(u8::is_ascii_whitespace) {
+        if let Some(Frame::Include(_, blanks)) = self.frames.last_mut() {
+            let fits = blanks.len() + text.len() <= self.limits.value_bytes;
+            if fits && text.iter().all(u8::is_ascii_whitespace) {
+                blanks.extend_from_slice(&text);
                 return;
             }
             // it was never closed: it has no content
-            self.end_include();
+            self.close_innermost();
         }
+        self.push_text(text);
+    }
+
+    fn push_text(&mut self, text: Bytes) {
         if !self.is_silent() {
             self.push(Piece::Text(text));
         }
     }
 
     fn variable_token(&mut self, raw: Bytes) {
-        if let Some(Frame::Include(_)) = self.frames.last() {
-            self.end_include();
+        if let Some(Frame::Include(..)) = self.frames.last() {
+            self.close_innermost();
         }
         if self.is_silent() {
             return;
@@ -310,11 +319,11 @@ impl Esi {
     }
 
     fn open(&mut self, tag: Tag) {
-        if let Some(Frame::Include(_)) = self.frames.last() {
+        if let Some(Frame::Include(..)) = self.frames.last() {
             if tag.name == "param" {
                 return self.param(&tag);
             }
-            self.end_include();
+            self.close_innermost();
         }
         if let Some(Frame::Silence { element, depth }) = self.frames.last_mut() {
             // only what has the same name matters for where it ends
@@ -685,9 +694,13 @@ impl Esi {
     }
 
     fn close(&mut self, name: &str) {
-        if matches!(self.frames.last(), Some(Frame::Include(_))) {
-            self.end_include();
-            if name == "include" {
+        if let Some(Frame::Include(_, blanks)) = self.frames.last_mut() {
+            let closes = name == "include";
+            if closes {
+                blanks.clear();
+            }
+            self.close_innermost();
+            if closes {
                 return;
             }
         }
@@ -708,7 +721,7 @@ impl Esi {
             Frame::Attempt => name == "attempt",
             Frame::Except => name == "except",
             Frame::Assign { .. } => name == "assign",
-            Frame::Include(_) | Frame::Collect(_) => false,
+            Frame::Include(..) | Frame::Collect(_) => false,
         };
         if self.too_deep > 0 && is_paired(name) {
             self.too_deep -= 1;
@@ -724,7 +737,12 @@ impl Esi {
 
     fn close_innermost(&mut self) {
         match self.frames.pop() {
-            Some(Frame::Include(include)) => self.push_include(*include),
+            Some(Frame::Include(include, blanks)) => {
+                self.push_include(*include);
+                if !blanks.is_empty() {
+                    self.push_text(blanks.freeze());
+                }
+            }
             Some(Frame::Attempt) => {
                 let pieces = self.sinks.pop().unwrap_or_default();
                 if let Some(Frame::Try { attempt, .. }) = self.frames.last_mut() {
@@ -774,7 +792,7 @@ impl Esi {
         if tag.is_empty {
             self.push_include(include);
         } else {
-            self.enter(Frame::Include(Box::new(include)));
+            self.enter(Frame::Include(Box::new(include), BytesMut::new()));
         }
     }
 
@@ -848,6 +866,9 @@ impl Esi {
 
     /// Adds to the query of the include that is open.
     fn param(&mut self, tag: &Tag) {
+        if let Some(Frame::Include(_, blanks)) = self.frames.last_mut() {
+            blanks.clear();
+        }
         let (Some(name), Some(value)) = (tag.attribute("name"), tag.attribute("value")) else {
             return;
         };
@@ -857,7 +878,7 @@ impl Esi {
             None => self.filled(&value, Place::Data),
         };
         let max = self.limits.value_bytes;
-        if let Some(Frame::Include(include)) = self.frames.last_mut()
+        if let Some(Frame::Include(include, _)) = self.frames.last_mut()
             && include.src.len() + name.len() + value.len() < max
         {
             let sign = if include.src.contains('?') { '&' } else { '?' };
@@ -866,12 +887,6 @@ impl Esi {
             include.src += &encoded(&name);
             include.src.push('=');
             include.src += &encoded(&value);
-        }
-    }
-
-    fn end_include(&mut self) {
-        if let Some(Frame::Include(include)) = self.frames.pop() {
-            self.push_include(*include);
         }
     }
 

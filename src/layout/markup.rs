@@ -12,8 +12,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod trial;
+pub(super) mod work;
 
 /// A document in a markup language, read as it arrives.
 pub trait Machine: Send {

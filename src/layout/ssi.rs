@@ -21,6 +21,8 @@ mod condition;
 mod dates;
 mod directive;
 mod encode;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod properties;
 mod variables;
 
 use condition::Compiled;

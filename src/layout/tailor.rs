@@ -15,6 +15,8 @@ use bytes::Bytes;
 
 use super::markup::{Include, Limits, Machine, Missing, OnFailure, Piece, Problem, Step};
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod properties;
 mod tags;
 
 use tags::{Reader, Tag, Token};
@@ -356,7 +358,7 @@ mod tests {
 
     #[test]
     fn work_grows_with_the_document() {
-        for unit in [
+        let units = [
             "<",
             "<f",
             "<fragment ",
@@ -368,37 +370,21 @@ mod tests {
             "</body>",
             "<fragment async src=x>",
             "<template><slot>",
-        ] {
-            let steps = |bytes: usize| {
-                let mut machine = Tailor::new(Limits::default());
-                machine.feed(Bytes::from(unit.repeat(bytes / unit.len())));
-                machine.finish();
-                let mut steps = 0;
-                while machine.next() != Step::End {
-                    steps += 1;
-                }
-                steps
-            };
-            let (small, large) = (steps(5_000), steps(100_000));
-            assert!(
-                large <= 22 * small + 20,
-                "{unit}: {small} steps, then {large}"
-            );
-        }
+        ];
+        let limits = Limits::default();
+        let cost = |chunks: &[&[u8]]| properties::cost(chunks, limits.value_bytes);
+        trial::hostile_documents_cost_by_their_length(&units, cost);
+        let machine = || Box::new(Tailor::new(limits)) as Box<dyn Machine>;
+        trial::hostile_documents_take_steps_by_their_length(&units, machine);
     }
 
     proptest! {
         #[test]
-        fn chunk_borders_change_nothing(pieces in prop::collection::vec(prop::sample::select(vec![
+        fn what_holds_of_every_template(pieces in prop::collection::vec(prop::sample::select(vec![
             "<fragment src=\"/1\"", " primary", " async", " timeout=1", ">", "/>", "</fragment>", "<script type=fragment src=/1",
-            "</script>", "<slot>", "</slot>", "<template>", "</template>", "<!--", "-->", "</body>", "<", "é", "text", "\"", "'",
-        ]), 0..25), size in 1usize..11) {
-            let text = pieces.concat();
-            let answers = [("/1", "one")];
-            let machine = || Box::new(Tailor::new(Limits::default()));
-            let whole = trial::run(machine(), [text.as_bytes()], &answers);
-            let split = trial::run(machine(), text.as_bytes().chunks(size), &answers);
-            prop_assert_eq!(split, whole);
+            "</script>", "<slot>", "</slot>", "<template>", "</template>", "<!--", "-->", "</body>", "<", "é", "text", "\"", "'", "\u{1f}",
+        ]), 0..25)) {
+            properties::hold(pieces.concat().as_bytes());
         }
 
         #[test]

@@ -42,6 +42,9 @@ mod quiet;
 mod streams;
 mod tls;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) use proxy_protocol::hold as hold_of_proxy_protocol;
+
 pub use tls::{Tls, TlsFailure};
 
 /// Connections that may wait to be accepted.

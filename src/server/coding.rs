@@ -39,7 +39,7 @@ impl Accepted {
 
     /// Whether the reader likes nothing better than gzip. What browsers like as well is smaller, but has to
     /// be made for each page.
-    fn takes_gzip_gladly(&self) -> bool {
+    pub(super) fn takes_gzip_gladly(&self) -> bool {
         let (mut gzip, mut best, mut rest) = (None, 0, None);
         let values = self.0.get_all(ACCEPT_ENCODING).iter();
         let values = values.filter_map(|value| value.to_str().ok());

@@ -20,7 +20,7 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Who may stand between a reader and this server, at most; what is before that is not read.
-const HOPS_MAX: usize = 32;
+pub(super) const HOPS_MAX: usize = 32;
 
 /// Whom a request comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]

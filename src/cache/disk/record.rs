@@ -188,6 +188,35 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }
 
+/// What holds of the head of every record and of every segment.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(in crate::cache) fn hold(input: &[u8]) {
+    let mut head = [0; HEAD];
+    for (into, from) in head.iter_mut().zip(input) {
+        *into = *from;
+    }
+    let salt = u64_at(&head, 56);
+    let _ = Head::decode(input, salt);
+    head[..8].copy_from_slice(&SYNC);
+    let sum = xxh3_64_with_seed(&head[..72], salt);
+    head[72..].copy_from_slice(&sum.to_le_bytes());
+    let read = Head::decode(&head, salt).expect("its checksum fits");
+    assert_eq!(Head::decode(&read.encode(salt), salt), Some(read));
+    assert!(read.record_len() >= HEAD as u64);
+    assert!(!read.fits(input, salt) || input.len() == read.len as usize);
+
+    let mut segment = segment_head(salt);
+    assert_eq!(kind(&segment), Kind::Segment { salt });
+    let at = input.len() % SEGMENT_HEAD;
+    segment[at] ^= 1;
+    assert_eq!(
+        kind(&segment),
+        Kind::Segment { salt },
+        "byte {at} has changed"
+    );
+    let _ = kind(&input[..input.len().min(SEGMENT_HEAD)]);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

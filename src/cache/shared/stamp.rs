@@ -93,6 +93,24 @@ pub(super) fn frame(value: Bytes) -> Option<Bytes> {
     readable.then(|| value.slice(HEADER_BYTES..))
 }
 
+/// What holds of every value in the store.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(in crate::cache) fn hold(input: &[u8]) {
+    let value = Bytes::copy_from_slice(input);
+    if let Some(frame) = frame(value.clone()) {
+        assert_eq!(frame, value[HEADER_BYTES..]);
+        assert!(value.starts_with(MAGIC.as_bytes()));
+    }
+    let number = input.iter().fold(0, |n, byte| n << 8 | u64::from(*byte));
+    let stamp = Stamp {
+        version: number.is_multiple_of(2).then_some(number),
+        stored_at: number,
+        began: number,
+    };
+    let stamped = [stamp.header().as_bytes(), input].concat();
+    assert_eq!(frame(stamped.into()), Some(value));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

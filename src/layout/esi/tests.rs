@@ -1,38 +1,12 @@
 //! What comes of documents in ESI, from text to text, and what they may cost.
 
-use std::sync::Arc;
-
-use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::Esi;
-use super::tokens::{Lexer, Token};
+use super::properties::{ANSWERS, cost, hold, machine};
 use crate::layout::markup::{Limits, trial};
 
-const ANSWERS: [(&str, &str); 6] = [
-    ("/a", "ALPHA"),
-    ("/b", "BETA"),
-    ("/lang/fr", "FR"),
-    ("/nested", "!<<esi:include src=\"/a\"/>>"),
-    (
-        "/more",
-        "<esi:vars>$(x)</esi:vars><esi:assign name=\"y\" value=\"2\"/>",
-    ),
-    ("/q?id=1&f=json", "Q"),
-];
-
-const READER: [(&str, &str); 5] = [
-    ("host", "news.example"),
-    ("cookie", "group=Advanced; id=7"),
-    ("accept-language", "da, en-gb;q=0.8"),
-    ("user-agent", "Mozilla/5.0 (X11; Linux)"),
-    ("referer", "http://ref.example/\"x"),
-];
-
 fn run_chunks(chunks: &[&[u8]], limits: Limits) -> (Result<String, String>, Vec<String>) {
-    let asked = trial::asked("l=fr&n=5&html=<b>\"&s=a/../b", &READER);
-    let machine = Box::new(Esi::new(Arc::new(asked), limits, true));
-    let (written, sought) = trial::run(machine, chunks.iter().copied(), &ANSWERS);
+    let (written, sought) = trial::run(machine(limits), chunks.iter().copied(), &ANSWERS);
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     (written.map(text), sought)
 }
@@ -68,6 +42,10 @@ fn includes_in_any_dress() {
             "[<esi:include src=\"/q\"><esi:param name=\"id\" value=\"1\"/> <esi:param name=\"f\" value=\"'json'\"/></esi:include>]",
             "[Q]",
         ),
+        // blanks are text where the include has no end
+        ("[<esi:include src=\"/a\"> \n<b>", "[ALPHA \n<b>"),
+        ("[<esi:include src=\"/a\"> <esi:vars/>.", "[ALPHA ."),
+        ("[<esi:include src=\"/a\"> \n</esi:include> .", "[ALPHA ."),
         ("[<esi:include krud src=\"/a\"/>]", "[ALPHA]"),
         ("<a href=\"<esi:include src='/a'/>\">", "<a href=\"ALPHA\">"),
     ]);
@@ -110,6 +88,31 @@ fn what_is_broken_vanishes() {
             "$(aALPHA)",
         ),
     ]);
+}
+
+/// So long a tag has no end, or a quote that was forgotten: what follows is read again.
+#[test]
+fn a_tag_that_is_too_long_vanishes_wherever_chunks_end() {
+    let limits = Limits {
+        value_bytes: 30,
+        ..Limits::default()
+    };
+    for (document, expected) in [
+        ("[<esi:include src=\"/a\" x=\"123\"/>]", "[]\"/>]"),
+        ("[<esi:include src=\"/a\" x=\"1\"/>]", "[ALPHA]"),
+        ("[</esi:include                    >]", "[ >]"),
+        (
+            "[<esi:include src=\"/a/> <p>some text</p> and more of it",
+            "[me text</p> and more of it",
+        ),
+    ] {
+        let whole = run_chunks(&[document.as_bytes()], limits).0;
+        assert_eq!(whole.as_deref(), Ok(expected), "{document}");
+        for size in 1..document.len() {
+            let chunks: Vec<&[u8]> = document.as_bytes().chunks(size).collect();
+            assert_eq!(run_chunks(&chunks, limits).0, whole, "{document} by {size}");
+        }
+    }
 }
 
 #[test]
@@ -517,8 +520,7 @@ fn nothing_goes_on_for_ever() {
 /// however many tags begin in it and however it is cut.
 #[test]
 fn a_hostile_document_costs_what_a_plain_one_of_its_length_may() {
-    let long = 1 << 18;
-    for piece in [
+    let units = [
         "<esi:",
         "<esi:include src=\"",
         "<esi:vars>",
@@ -533,29 +535,11 @@ fn a_hostile_document_costs_what_a_plain_one_of_its_length_may() {
         "<esi:choose><esi:when test=\"(1\">",
         "<esi:remove>",
         "<esi:foreach collection=\"[1,2]\">",
-    ] {
-        for cut in [1, 1000, long] {
-            let document = piece.repeat(long / piece.len());
-            let mut lexer = Lexer::new(Limits::default().value_bytes);
-            for chunk in document.as_bytes().chunks(cut) {
-                lexer.feed(Bytes::copy_from_slice(chunk));
-            }
-            lexer.finish();
-            let mut tokens = 0;
-            while lexer.next(true) != Token::End {
-                tokens += 1;
-            }
-            let looked_at = lexer.looked_at.get();
-            assert!(
-                tokens <= document.len() + 1,
-                "{piece} in {cut}: {tokens} tokens"
-            );
-            assert!(
-                looked_at <= 32 * document.len(),
-                "{piece} in {cut}: {looked_at} bytes"
-            );
-        }
-        let _ = run(&piece.repeat(long / piece.len()));
+    ];
+    let longest = Limits::default().value_bytes;
+    trial::hostile_documents_cost_by_their_length(&units, |chunks| cost(chunks, longest));
+    for unit in units {
+        let _ = run(&unit.repeat((1 << 18) / unit.len()));
     }
 }
 
@@ -608,20 +592,12 @@ fn document() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn the_borders_of_chunks_change_nothing(text in document(), cuts in prop::collection::vec(0usize..400, 0..12)) {
-        let bytes = text.as_bytes();
-        let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(bytes.len())).collect();
-        cuts.sort_unstable();
-        let mut chunks = Vec::new();
-        let mut from = 0;
-        for cut in cuts.into_iter().chain([bytes.len()]) {
-            chunks.push(&bytes[from..cut]);
-            from = cut;
+    fn what_holds_of_every_document(text in document(), borders in prop::collection::vec(0usize..400, 0..12)) {
+        let mut input = text.into_bytes();
+        for border in borders {
+            input.insert(border.min(input.len()), trial::BORDER);
         }
-        let whole = run_chunks(&[bytes], Limits::default());
-        prop_assert_eq!(run_chunks(&chunks, Limits::default()), whole.clone());
-        let single: Vec<&[u8]> = bytes.chunks(1).collect();
-        prop_assert_eq!(run_chunks(&single, Limits::default()), whole);
+        hold(&input);
     }
 
     #[test]

@@ -12,6 +12,8 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::layout::markup::work::Work;
+
 /// What a document is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Token {
@@ -72,9 +74,7 @@ pub(super) struct Lexer {
     opaque: Option<&'static [u8]>,
     is_finished: bool,
     token_max: usize,
-    /// Bytes that were looked at, or copied, to find the ends of tokens.
-    #[cfg(test)]
-    pub(super) looked_at: std::cell::Cell<usize>,
+    pub(super) work: Work,
 }
 
 /// How far a token was looked at.
@@ -129,8 +129,7 @@ impl Lexer {
             opaque: None,
             is_finished: false,
             token_max,
-            #[cfg(test)]
-            looked_at: std::cell::Cell::default(),
+            work: Work::default(),
         }
     }
 
@@ -182,11 +181,11 @@ impl Lexer {
             }
             Some(chunk) => {
                 self.unfinished.extend_from_slice(&chunk);
-                self.buffer = self.unfinished.split().freeze();
+                self.buffer = std::mem::take(&mut self.unfinished).freeze();
             }
             None if !self.is_finished => return Some(Token::More),
             None if self.unfinished.is_empty() => return Some(Token::End),
-            None => self.buffer = self.unfinished.split().freeze(),
+            None => self.buffer = std::mem::take(&mut self.unfinished).freeze(),
         }
         None
     }
@@ -202,13 +201,18 @@ impl Lexer {
         self.buffer.split_to(len)
     }
 
-    /// Keeps what is in the buffer until more has come.
+    /// Keeps what is in the buffer until more has come; copied once, where it is a part of a chunk.
     fn hold(&mut self, scan: Scan) {
-        self.looks_at(1);
         self.scan = scan;
         self.unfinished = match std::mem::take(&mut self.buffer).try_into_mut() {
-            Ok(same) => same,
-            Err(shared) => BytesMut::from(&shared[..]),
+            Ok(same) => {
+                self.work.looks_at(1);
+                same
+            }
+            Err(shared) => {
+                self.work.looks_at(shared.len());
+                BytesMut::from(&shared[..])
+            }
         };
     }
 
@@ -291,16 +295,8 @@ impl Lexer {
         }
     }
 
-    #[cfg(test)]
-    fn looks_at(&self, bytes: usize) {
-        self.looked_at.set(self.looked_at.get() + bytes);
-    }
-
-    #[cfg(not(test))]
-    fn looks_at(&self, _: usize) {}
-
     fn classify(&self, rest: &[u8], scan: Scan) -> Found {
-        self.looks_at(8);
+        self.work.looks_at(8);
         match rest[0] {
             b'<' => self.classify_angle(rest, scan),
             b'$' => self.variable(rest, scan),
@@ -344,9 +340,12 @@ impl Lexer {
         rest.len() < mark.len() && mark.starts_with(rest) && !self.is_last()
     }
 
+    /// A tag that has no end by the document's, or by the longest that it may be, is broken.
     fn tag_end(&self, rest: &[u8], from: usize, mut scan: Scan) -> Found {
         scan.at = scan.at.max(from);
-        while let Some(&byte) = rest.get(scan.at) {
+        while scan.at < self.token_max
+            && let Some(&byte) = rest.get(scan.at)
+        {
             match (scan.quote, byte) {
                 (Some(quote), _) if byte == quote => scan.quote = None,
                 (Some(_), _) => {}
@@ -356,23 +355,15 @@ impl Lexer {
                 (None, b'"' | b'\'') if scan.after_equals => scan.quote = Some(byte),
                 (None, _) => {}
             }
-            self.looks_at(1);
+            self.work.looks_at(1);
             if !byte.is_ascii_whitespace() {
                 scan.after_equals = byte == b'=';
             }
             scan.at += 1;
         }
-        self.unended(rest.len(), scan)
-    }
-
-    /// The document, or the patience, ends before a tag does.
-    fn unended(&self, len: usize, scan: Scan) -> Found {
-        if self.is_last() {
-            Found::Broken(len)
-        } else if len > self.token_max {
-            Found::Text(len)
-        } else {
-            Found::Partial(scan)
+        match scan.at >= self.token_max || self.is_last() {
+            true => Found::Broken(scan.at),
+            false => Found::Partial(scan),
         }
     }
 
@@ -390,7 +381,7 @@ impl Lexer {
         while scan.at < VARIABLE_MAX
             && let Some(&byte) = rest.get(scan.at)
         {
-            self.looks_at(1);
+            self.work.looks_at(1);
             scan.at += 1;
             if scan.after_backslash {
                 scan.after_backslash = false;

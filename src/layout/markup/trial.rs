@@ -1,5 +1,5 @@
-//! Documents from text to text, for the tests of the languages: includes are answered from a table.
-//! Owns no rule of any language.
+//! Documents from text to text, for the tests of the languages: includes are answered from a table. Owns
+//! what is to hold of every language, however its documents are cut; no rule of any one of them.
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
@@ -10,7 +10,7 @@ use super::{Asked, Include, Machine, Missing, OnFailure, Piece, Step};
 pub(crate) fn asked(query: &str, headers: &[(&'static str, &'static str)]) -> Asked {
     let mut map = HeaderMap::new();
     for (name, value) in headers {
-        map.append(*name, value.parse().unwrap());
+        map.append(*name, value.parse().expect("a header's value"));
     }
     Asked {
         method: Method::GET,
@@ -38,6 +38,146 @@ pub(crate) fn run<'c>(
     let chunks = chunks.into_iter().map(Bytes::copy_from_slice).collect();
     let written = trial.document(machine, chunks);
     (written, trial.sought)
+}
+
+/// Stands for the border of a chunk in what is tried, and is taken out of it.
+pub(crate) const BORDER: u8 = 0x1f;
+
+/// The pieces of what is tried, between its borders.
+pub(crate) fn pieces(input: &[u8]) -> Vec<&[u8]> {
+    input.split(|byte| *byte == BORDER).collect()
+}
+
+/// Ways to cut a document: not at all, at its borders, after each byte.
+fn cuts<'d>(document: &'d [u8], pieces: &[&'d [u8]]) -> [Vec<&'d [u8]>; 3] {
+    [
+        vec![document],
+        pieces.to_vec(),
+        document.chunks(1).collect(),
+    ]
+}
+
+/// What comes of the document between the borders, as [`run`] says it: the same wherever chunks end,
+/// and whether they are there at once or come one after another.
+pub(crate) fn run_in_any_chunks(
+    machine: impl Fn() -> Box<dyn Machine>,
+    input: &[u8],
+    answers: &[(&str, &str)],
+) -> (Result<Vec<u8>, String>, Vec<String>) {
+    let pieces = pieces(input);
+    let document = pieces.concat();
+    let whole = run(machine(), [&document[..]], answers);
+    for chunks in cuts(&document, &pieces) {
+        let count = chunks.len();
+        let mut at_once = machine();
+        for chunk in &chunks {
+            at_once.feed(Bytes::copy_from_slice(chunk));
+        }
+        at_once.finish();
+        let of_all = run(at_once, [], answers);
+        assert_same(&of_all, &whole, &format!("{count} chunks that are there"));
+        let in_turn = run(machine(), chunks, answers);
+        assert_same(&in_turn, &whole, &format!("{count} chunks in turn"));
+    }
+    whole
+}
+
+fn assert_same(
+    (written, sought): &(Result<Vec<u8>, String>, Vec<String>),
+    whole: &(Result<Vec<u8>, String>, Vec<String>),
+    how: &str,
+) {
+    let text = |written: &Result<Vec<u8>, String>| match written {
+        Ok(bytes) => bytes.escape_ascii().to_string(),
+        Err(why) => format!("FAILED {why}"),
+    };
+    assert_eq!(text(written), text(&whole.0), "written from {how}");
+    assert_eq!(sought, &whole.1, "asked for by {how}");
+}
+
+/// What reading a document has cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Cost {
+    pub(crate) tokens: usize,
+    /// Bytes that were looked at, or copied.
+    pub(crate) looked_at: usize,
+}
+
+/// Bytes that may be looked at for each byte of a document.
+const LOOKS_MAX: usize = 32;
+
+/// However the document between the borders is cut, what reading it costs grows with its length and
+/// with nothing else.
+pub(crate) fn costs_by_its_length(input: &[u8], cost: impl Fn(&[&[u8]]) -> Cost) {
+    let pieces = pieces(input);
+    let document = pieces.concat();
+    for chunks in cuts(&document, &pieces) {
+        let found = cost(&chunks);
+        // with every chunk something may be told that was held back, and there may be empty ones
+        let tokens_max = document.len() + chunks.len() + 1;
+        let looks_max = LOOKS_MAX * tokens_max;
+        assert!(
+            found.tokens <= tokens_max && found.looked_at <= looks_max,
+            "{} bytes in {} chunks: {found:?}",
+            document.len(),
+            chunks.len(),
+        );
+    }
+}
+
+/// The same for long documents that repeat each of these.
+#[cfg(test)]
+pub(crate) fn hostile_documents_cost_by_their_length(
+    units: &[&str],
+    cost: impl Fn(&[&[u8]]) -> Cost,
+) {
+    const LONG: usize = 1 << 18;
+    for unit in units {
+        let mut document = unit.repeat(LONG / unit.len()).into_bytes();
+        for at in (0..document.len()).step_by(1000) {
+            document.insert(at, BORDER);
+        }
+        costs_by_its_length(&document, &cost);
+    }
+}
+
+/// How often the machine says something of a document that repeats each of these, when it is twenty times
+/// as long: no more than some twenty times as often.
+#[cfg(test)]
+pub(crate) fn hostile_documents_take_steps_by_their_length(
+    units: &[&str],
+    machine: impl Fn() -> Box<dyn Machine>,
+) {
+    for unit in units {
+        let steps = |bytes: usize| {
+            let mut machine = machine();
+            machine.feed(Bytes::from(unit.repeat(bytes / unit.len())));
+            machine.finish();
+            let mut steps = 0;
+            while machine.next() != Step::End {
+                steps += 1;
+            }
+            steps
+        };
+        let (small, large) = (steps(5_000), steps(100_000));
+        assert!(
+            large <= 22 * small + 20,
+            "{unit}: {small} steps, then {large}"
+        );
+    }
+}
+
+/// Tokens, those that follow one another and join as one.
+#[cfg(test)]
+pub(crate) fn joined<T>(tokens: Vec<T>, join: impl Fn(&mut T, &T) -> bool) -> Vec<T> {
+    let mut joined: Vec<T> = Vec::new();
+    for token in tokens {
+        let is_joined = joined.last_mut().is_some_and(|last| join(last, &token));
+        if !is_joined {
+            joined.push(token);
+        }
+    }
+    joined
 }
 
 struct Trial<'a> {

@@ -9,6 +9,8 @@ use std::sync::{Arc, LazyLock};
 use bytes::{Buf, Bytes};
 use memchr::memmem::Finder;
 
+use crate::layout::markup::work::Work;
+
 /// What begins a directive.
 const OPENING: &[u8] = b"<!--#";
 
@@ -80,6 +82,7 @@ pub(super) struct Scanner {
     directive: Directive,
     /// How many bytes have been read.
     read: u64,
+    pub(super) work: Work,
 }
 
 impl Scanner {
@@ -116,6 +119,7 @@ impl Scanner {
 
     fn text(&mut self, chunk: &mut Bytes) -> Option<Token> {
         if self.matched > 0 {
+            self.work.looks_at(1);
             if chunk[0] != OPENING[self.matched] {
                 return self.held_back();
             }
@@ -129,6 +133,7 @@ impl Scanner {
         let (text_len, matched) = match FINDER.find(chunk) {
             Some(at) => (at, OPENING.len()),
             None => {
+                self.work.looks_at(OPENING.len());
                 let held = (1..OPENING.len().min(chunk.len() + 1))
                     .rev()
                     .find(|&len| chunk.ends_with(&OPENING[..len]))
@@ -137,6 +142,7 @@ impl Scanner {
             }
         };
         let text = chunk.slice(..text_len);
+        self.work.looks_at(text_len + matched);
         self.advance(chunk, text_len + matched);
         if matched == OPENING.len() {
             self.begin();
@@ -175,6 +181,7 @@ impl Scanner {
                 break;
             }
         }
+        self.work.looks_at(used);
         self.advance(chunk, used);
         token
     }
@@ -274,6 +281,7 @@ impl Scanner {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layout::markup::trial;
     use proptest::prelude::*;
 
     fn tokens<'c>(chunks: impl IntoIterator<Item = &'c [u8]>) -> Vec<Token> {
@@ -400,18 +408,15 @@ mod tests {
         }
     }
 
-    /// Adjacent texts as one.
+    /// Texts that follow one another as one.
     fn joined(tokens: Vec<Token>) -> Vec<Token> {
-        let mut joined: Vec<Token> = Vec::new();
-        for token in tokens {
-            match (joined.last_mut(), token) {
-                (Some(Token::Text(before)), Token::Text(text)) => {
-                    *before = [&before[..], &text[..]].concat().into();
-                }
-                (_, token) => joined.push(token),
+        trial::joined(tokens, |last, next| match (last, next) {
+            (Token::Text(last), Token::Text(next)) => {
+                *last = [&last[..], &next[..]].concat().into();
+                true
             }
-        }
-        joined
+            _ => false,
+        })
     }
 
     proptest! {

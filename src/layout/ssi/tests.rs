@@ -2,16 +2,11 @@
 
 use proptest::prelude::*;
 
+use super::properties::{cost, hold, machine};
 use super::*;
 use crate::layout::markup::trial;
 
 const E: &str = "[an error occurred while processing the directive]";
-
-fn machine(query: &str, limits: Limits) -> Box<dyn Machine> {
-    let headers = [("host", "news.example"), ("user-agent", "<b>\"x\"&y")];
-    let asked = Arc::new(trial::asked(query, &headers));
-    Box::new(Ssi::new(asked, limits, TimeZone::UTC))
-}
 
 /// What comes of `text`, of which `E` is the error message, and the addresses that were asked for.
 fn run(text: &str, query: &str, answers: &[(&str, &str)]) -> (String, Vec<String>) {
@@ -364,7 +359,7 @@ fn text_and_included_content_are_not_copied() {
 
 #[test]
 fn work_grows_with_the_document() {
-    for unit in [
+    let units = [
         "<!--#",
         "<",
         "<!--#if expr=\"1\" -->",
@@ -375,40 +370,23 @@ fn work_grows_with_the_document() {
         "<!--#echo var=\"a\" -->",
         "<!--#set var=\"a\" value=\"$a$a\" -->",
         "<!--#if expr=\"$arg_q = /(a|b)*c/\" -->",
-    ] {
-        let steps = |bytes: usize| {
-            let mut machine = machine("q=abab", Limits::default());
-            machine.feed(Bytes::from(unit.repeat(bytes / unit.len())));
-            machine.finish();
-            let mut steps = 0;
-            while machine.next() != Step::End {
-                steps += 1;
-            }
-            steps
-        };
-        let (small, large) = (steps(5_000), steps(100_000));
-        assert!(
-            large <= 22 * small + 10,
-            "{unit}: {small} steps, then {large}"
-        );
-    }
+    ];
+    trial::hostile_documents_cost_by_their_length(&units, cost);
+    let machine = || machine("q=abab", Limits::default());
+    trial::hostile_documents_take_steps_by_their_length(&units, machine);
 }
 
 proptest! {
     #[test]
-    fn chunk_borders_change_nothing(pieces in prop::collection::vec(prop::sample::select(vec![
+    fn what_holds_of_every_document(pieces in prop::collection::vec(prop::sample::select(vec![
         "<!--#if expr=\"$arg_a\" -->", "<!--#if expr=\"$arg_b = /(.)/\" -->", "<!--#elif expr=\"1\" -->",
         "<!--#else -->", "<!--#endif -->", "<!--#block name=\"b\" -->", "<!--#endblock -->",
         "<!--#include virtual=\"/x\" stub=\"b\" -->", "<!--#include virtual=\"/x\" wait=\"yes\" -->",
         "<!--#include virtual=\"/m?a=2\" -->", "<!--#include virtual=\"/m\" set=\"v\" -->",
         "<!--#set var=\"v\" value=\"$v$arg_a\" -->", "<!--#echo var=\"v\" -->", "<!--#echo var=\"1\" -->",
-        "<!--#", "-->", "<", "!", "--", "é", "text",
-    ]), 0..25), size in 1usize..11) {
-        let text = pieces.concat();
-        let answers = [("/m?a=2", "!<!--#echo var=\"arg_a\" -->"), ("/m", "m")];
-        let whole = trial::run(machine("a=1", Limits::default()), [text.as_bytes()], &answers);
-        let split = trial::run(machine("a=1", Limits::default()), text.as_bytes().chunks(size), &answers);
-        prop_assert_eq!(split, whole);
+        "<!--#", "-->", "<", "!", "--", "é", "text", "\u{1f}",
+    ]), 0..25)) {
+        hold(pieces.concat().as_bytes());
     }
 
     #[test]

@@ -6,6 +6,8 @@
 
 use bytes::{Buf, Bytes};
 
+use crate::layout::markup::work::Work;
+
 /// Elements whose content is text for a browser, so that no tag in it is one.
 const RAW: [&[u8]; 9] = [
     b"script",
@@ -118,6 +120,7 @@ pub(super) struct Reader {
     read: u64,
     /// The longest tag that is one, in bytes.
     tag_bytes_max: usize,
+    pub(super) work: Work,
 }
 
 impl Reader {
@@ -129,6 +132,7 @@ impl Reader {
             pending: None,
             read: 0,
             tag_bytes_max,
+            work: Work::default(),
         }
     }
 
@@ -141,12 +145,15 @@ impl Reader {
         let mut open = None;
         let mut at = 0;
         while at < chunk.len() {
+            self.work.looks_at(1);
             let byte = chunk[at];
             let then = match self.at {
                 At::Text | At::Raw(_) => {
                     let Some(angle) = memchr::memchr(b'<', &chunk[at..]) else {
+                        self.work.looks_at(chunk.len() - at);
                         break;
                     };
+                    self.work.looks_at(angle);
                     at += angle;
                     open = Some(at);
                     self.begin()
@@ -181,7 +188,7 @@ impl Reader {
             None => 0,
         };
         let text = self.text(chunk, text_len);
-        self.held.extend_from_slice(chunk);
+        self.hold(chunk);
         let rest = chunk.len();
         self.advance(chunk, rest);
         text
@@ -191,6 +198,11 @@ impl Reader {
     pub(super) fn finish(&mut self) -> Option<Token> {
         let held = std::mem::take(&mut self.held);
         (!held.is_empty()).then(|| Token::Text(held.into()))
+    }
+
+    fn hold(&mut self, bytes: &[u8]) {
+        self.work.looks_at(bytes.len());
+        self.held.extend_from_slice(bytes);
     }
 
     fn advance(&mut self, chunk: &mut Bytes, by: usize) {
@@ -207,7 +219,7 @@ impl Reader {
 
     /// What was held of a tag that is none, with the front of the chunk, as text.
     fn used_up(&mut self, chunk: &mut Bytes, len: usize) -> Option<Token> {
-        self.held.extend_from_slice(&chunk[..len]);
+        self.hold(&chunk[..len]);
         self.advance(chunk, len);
         self.finish()
     }
@@ -252,8 +264,10 @@ impl Reader {
         }
     }
 
+    /// After a byte that does not end the tag, and so many before it.
     fn in_tag(&mut self, inside: Inside, len: usize) -> Then {
-        if len < self.tag_bytes_max {
+        let shortest = len + b"x>".len();
+        if shortest <= self.tag_bytes_max {
             self.at = At::Inside(inside);
             return Then::GoOn;
         }
@@ -269,7 +283,7 @@ impl Reader {
         let text = if self.held.is_empty() {
             chunk.slice(..rest)
         } else {
-            self.held.extend_from_slice(&chunk[..rest]);
+            self.hold(&chunk[..rest]);
             std::mem::take(&mut self.held).into()
         };
         self.advance(chunk, rest);
@@ -389,6 +403,7 @@ fn reference(text: &str) -> Option<(char, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layout::markup::trial;
     use proptest::prelude::*;
 
     fn tokens<'c>(chunks: impl IntoIterator<Item = &'c [u8]>) -> Vec<Token> {
@@ -445,8 +460,11 @@ mod tests {
         ] {
             assert_eq!(shown(text), is, "{text}");
         }
-        let long = format!("<fragment src=\"{}\">x</fragment>", "y".repeat(100));
-        assert_eq!(shown(&long), long.replace("</fragment>", "[/fragment>]"));
+        // the longest tag has a hundred bytes
+        let with = |value: usize| format!("<fragment src=\"{}\">x", "y".repeat(value));
+        assert_eq!(with(83).len(), 101);
+        assert_eq!(shown(&with(83)), with(83).replace('<', "["));
+        assert_eq!(shown(&with(84)), with(84));
     }
 
     #[test]
@@ -517,18 +535,15 @@ mod tests {
         }
     }
 
-    /// Adjacent texts as one.
+    /// Texts that follow one another as one.
     fn joined(tokens: Vec<Token>) -> Vec<Token> {
-        let mut joined: Vec<Token> = Vec::new();
-        for token in tokens {
-            match (joined.last_mut(), token) {
-                (Some(Token::Text(before)), Token::Text(text)) => {
-                    *before = [&before[..], &text[..]].concat().into();
-                }
-                (_, token) => joined.push(token),
+        trial::joined(tokens, |last, next| match (last, next) {
+            (Token::Text(last), Token::Text(next)) => {
+                *last = [&last[..], &next[..]].concat().into();
+                true
             }
-        }
-        joined
+            _ => false,
+        })
     }
 
     proptest! {
