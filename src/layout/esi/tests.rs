@@ -98,12 +98,12 @@ fn a_tag_that_is_too_long_vanishes_wherever_chunks_end() {
         ..Limits::default()
     };
     for (document, expected) in [
-        ("[<esi:include src=\"/a\" x=\"123\"/>]", "[]\"/>]"),
+        ("[<esi:include src=\"/a\" x=\"123\"/>]", "[>]"),
         ("[<esi:include src=\"/a\" x=\"1\"/>]", "[ALPHA]"),
-        ("[</esi:include                    >]", "[ >]"),
+        ("[</esi:include                    >]", "[   >]"),
         (
             "[<esi:include src=\"/a/> <p>some text</p> and more of it",
-            "[me text</p> and more of it",
+            "[ text</p> and more of it",
         ),
     ] {
         let whole = run_chunks(&[document.as_bytes()], limits).0;

@@ -58,7 +58,13 @@ fn text_is_slices_of_the_template(template: &Bytes) {
         match machine.next() {
             Step::Piece(Piece::Text(text)) => {
                 let slice = text.as_ptr_range();
-                assert!(from <= slice.start && slice.end <= template.as_ptr_range().end);
+                let is_own = from <= slice.start && slice.end <= template.as_ptr_range().end;
+                // but for a tag without an end, which is kept by itself until there is none
+                if !is_own {
+                    assert!(template.ends_with(&text), "{text:?} is not the template's");
+                    assert!(text.starts_with(b"<"), "{text:?} was copied");
+                    continue;
+                }
                 from = slice.end;
             }
             Step::Piece(_) => {}

@@ -463,7 +463,7 @@ mod tests {
         // the longest tag has a hundred bytes
         let with = |value: usize| format!("<fragment src=\"{}\">x", "y".repeat(value));
         assert_eq!(with(83).len(), 101);
-        assert_eq!(shown(&with(83)), with(83).replace('<', "["));
+        assert_eq!(shown(&with(83)), format!("[{}]x", &with(83)[1..100]));
         assert_eq!(shown(&with(84)), with(84));
     }
 
