@@ -231,6 +231,7 @@ impl Constants {
             },
             was_limited: false,
             theta: 1.0,
+            admit: 1.0,
         }
     }
 
@@ -309,6 +310,7 @@ pub struct State {
     was_limited: bool,
     /// What the last tick decided.
     theta: f64,
+    admit: f64,
 }
 
 /// A spell of pressure.
@@ -373,13 +375,15 @@ pub(super) fn step(constants: &Constants, mut state: State, sample: &Sample) -> 
     }
 
     let (theta, admit) = afford(constants, &state, arrivals.rate(), &seen);
-    state.theta = theta;
+    // while R is on its way up a crowd may come: what is given up then is not for the pressure that is gone
+    let falls = theta < state.theta || admit < state.admit;
+    (state.theta, state.admit) = (theta, admit);
     state.was_limited = theta < 1.0 || admit < 1.0;
     let reason = match () {
         () if excess > 0.0 && seen.is_queue => Reason::QueueDelay,
         () if excess > 0.0 => Reason::PageTime,
         () if !state.was_limited => Reason::Ample,
-        () if state.rate < constants.plateau * state.spell.rate => Reason::Recovering,
+        () if !falls && state.rate < constants.plateau * state.spell.rate => Reason::Recovering,
         () => Reason::Demand,
     };
     let decision = Decision {

@@ -69,6 +69,21 @@ fn a_step_of_arrivals_acts_within_three_ticks_and_teaches_nothing() {
 }
 
 #[test]
+fn what_is_given_up_while_the_rate_recovers_is_never_said_to_come_back() {
+    let constants = two_cores();
+    let (state, _) = after(&constants, constants.begin(Some(2000.0)), &queue(200), 20);
+    let calm = |arrivals| Sample {
+        queue_delay: Duration::ZERO,
+        ..crowd(arrivals)
+    };
+    let (state, back) = after(&constants, state, &calm(12), 10);
+    assert_eq!(back.reason, Reason::Recovering, "{back:?}");
+    let (_, fallen) = after(&constants, state, &calm(60), 1);
+    assert!(fallen.theta < back.theta, "{back:?} {fallen:?}");
+    assert_eq!(fallen.reason, Reason::Demand, "{fallen:?}");
+}
+
+#[test]
 fn what_follows_from_a_rate_is_arithmetic() {
     // (pages a second, R, inflation, theta, admission)
     let table = [
