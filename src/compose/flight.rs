@@ -75,7 +75,7 @@ pub(crate) enum NoPage {
     Refused(StatusCode),
 }
 
-type Landing = Result<Landed, Cause>;
+pub(super) type Landing = Result<Landed, Cause>;
 
 /// What is under way.
 #[derive(Default)]
@@ -126,24 +126,24 @@ impl Flights {
 
 /// Counts a flight for as long as it is under way, and takes it off the table at its end.
 struct UnderWay {
-    order: Order,
+    composer: Arc<Composer>,
     listed: Option<(Arc<SourceRequest>, watch::Receiver<Option<Landing>>)>,
 }
 
 impl UnderWay {
     fn begin(order: &Order) -> Result<Self, Cause> {
-        let max = order.edition.site.limits.flights_max;
-        if order.composer.flights.count.fetch_add(1, Ordering::Relaxed) >= max {
-            order.composer.flights.count.fetch_sub(1, Ordering::Relaxed);
+        Self::of(&order.composer, order.edition.site.limits.flights_max)
+    }
+
+    fn of(composer: &Arc<Composer>, max: usize) -> Result<Self, Cause> {
+        let flights = &composer.flights;
+        if flights.count.fetch_add(1, Ordering::Relaxed) >= max {
+            flights.count.fetch_sub(1, Ordering::Relaxed);
             return Err(Cause::Busy);
         }
-        order
-            .composer
-            .flights
-            .launched
-            .fetch_add(1, Ordering::Relaxed);
+        flights.launched.fetch_add(1, Ordering::Relaxed);
         Ok(Self {
-            order: order.clone(),
+            composer: Arc::clone(composer),
             listed: None,
         })
     }
@@ -151,7 +151,7 @@ impl UnderWay {
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        let flights = &self.order.composer.flights;
+        let flights = &self.composer.flights;
         if let Some((request, landing)) = self.listed.take() {
             let mut table = flights.table.lock();
             // a later flight may have taken its place
@@ -165,6 +165,74 @@ impl Drop for UnderWay {
         }
         flights.count.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// What a reader does who asks for what others may ask for at the same time.
+pub(super) enum Part {
+    /// They ask for all, and bring it down with this.
+    Leads(Pilot),
+    /// They wait for whoever asks already.
+    Follows(watch::Receiver<Option<Landing>>),
+    /// They ask for themselves: it is known not to be for others, or there is too much under way.
+    Alone,
+}
+
+/// A flight that one reader flies. Where it is dropped, whoever waits is told that nothing has come of it.
+pub(super) struct Pilot {
+    under_way: UnderWay,
+    request: Arc<SourceRequest>,
+    sender: watch::Sender<Option<Landing>>,
+}
+
+impl Pilot {
+    /// It has brought this.
+    pub(super) fn lands(self, landing: Landing) {
+        let Self {
+            under_way,
+            request,
+            sender,
+        } = self;
+        note(&under_way.composer, &request, &landing);
+        // off the table before it is told, so that nobody joins a flight that has landed
+        drop(under_way);
+        sender.send_replace(Some(landing));
+    }
+}
+
+/// Joins the readers of one document. A flight that has taken longer than `patience` is not waited for.
+pub(super) fn take_part(
+    composer: &Arc<Composer>,
+    request: &Arc<SourceRequest>,
+    flights_max: usize,
+    patience: Duration,
+) -> Part {
+    let now = composer.clock.now();
+    let mut table = composer.flights.table.lock();
+    if let Some(listed) = table.shared.get(request)
+        && now < listed.launched + patience
+    {
+        composer.flights.joined.fetch_add(1, Ordering::Relaxed);
+        return Part::Follows(listed.landing.clone());
+    }
+    if table.notes.get(request, now).is_some() {
+        return Part::Alone;
+    }
+    let Ok(mut under_way) = UnderWay::of(composer, flights_max) else {
+        return Part::Alone;
+    };
+    let (sender, landing) = watch::channel(None);
+    let listed = Listed {
+        landing: landing.clone(),
+        launched: now,
+    };
+    table.shared.insert(Arc::clone(request), listed);
+    drop(table);
+    under_way.listed = Some((Arc::clone(request), landing));
+    Part::Leads(Pilot {
+        under_way,
+        request: Arc::clone(request),
+        sender,
+    })
 }
 
 /// Whether pages may wait for one another's answers: without a ttl each has its own.

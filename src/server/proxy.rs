@@ -26,17 +26,20 @@ use tokio::time::{sleep, timeout};
 use tokio_util::io::InspectReader;
 use tokio_util::sync::CancellationToken;
 
+use crate::cache::State;
 use crate::compose::Edition;
+use crate::compose::weave::document::Wanted;
 use crate::fetch::inflate;
 use crate::fetch::origin::{BodyStream, Duplex, OriginRequest, OriginResponse};
 use crate::report::Cause;
 use crate::site::Proxy;
+use crate::site::markup::Language;
 
 use super::accept::Who;
 use super::answered::Asked as Answered;
 use super::debug::DEBUG;
 use super::reader::REHEARSE;
-use super::woven::Weaving;
+use super::woven::{Weaving, is_woven};
 use super::{ServerState, error_page};
 
 /// A stopping server waits no longer for an answer that has fallen silent and that may have no end.
@@ -96,10 +99,25 @@ pub(super) async fn answer(
         None => Weaving::of(state, (who, answered), &edition, proxy, &head, &mut sent),
         Some(_) => None,
     };
-    let fresh = weaving.as_ref().and_then(|weaving| weaving.copy(false));
-    let weaving = match (weaving, fresh) {
-        (Some(weaving), Some(fresh)) => return weaving.of_copy(fresh).await,
-        (weaving, _) => weaving,
+    let copy = weaving.as_ref().and_then(|weaving| weaving.copy(false));
+    let mut weaving = match (weaving, copy) {
+        (Some(weaving), Some(copy)) => {
+            if copy.state == State::Stale
+                && let Some(renewal) = weaving.renewal(proxy.timeout)
+            {
+                renew(state, &edition, index, renewal, &sent);
+            }
+            return weaving.of_copy(copy).await;
+        }
+        (Some(mut weaving), None) => {
+            // as long again is left to ask after all
+            if let Some(copy) = weaving.shared(proxy.timeout / 2).await {
+                return weaving.of_copy(copy).await;
+            }
+            weaving.ask_about_copy(&mut sent);
+            Some(weaving)
+        }
+        (None, _) => None,
     };
     let answered = tokio::select! {
         answered = edition.fetcher.pass(proxy.origin, sent) => answered,
@@ -113,6 +131,9 @@ pub(super) async fn answer(
             return without_page(weaving, refused).await;
         }
         Err(cause) => {
+            if let Some(weaving) = &mut weaving {
+                weaving.brings_nothing(cause.clone());
+            }
             let copy = weaving.as_ref().and_then(|weaving| weaving.copy(true));
             return match (weaving, copy) {
                 (Some(weaving), Some(copy)) => weaving.of_copy(copy).await,
@@ -120,6 +141,17 @@ pub(super) async fn answer(
             };
         }
     };
+    if answered.status == StatusCode::NOT_MODIFIED
+        && let Some(asking) = &mut weaving
+    {
+        strip_hop_by_hop(&mut answered.headers);
+        let renewed = asking.renewed(&answered.headers);
+        if let Some(copy) = renewed
+            && let Some(weaving) = weaving.take()
+        {
+            return weaving.of_copy(copy).await;
+        }
+    }
     if answered.status == StatusCode::SWITCHING_PROTOCOLS && reader.is_none() {
         let cause = Cause::Transport("it changed the protocol unasked".to_owned());
         return without_page(weaving, failed(state, &edition, proxy, &cause)).await;
@@ -142,7 +174,7 @@ pub(super) async fn answer(
             }
         });
     }
-    let Some(weaving) = weaving else {
+    let Some(mut weaving) = weaving else {
         return back(answered, protocol, proxy.idle_timeout, &state.stop);
     };
     answered.body = inflate::undone(&mut answered.headers, answered.body);
@@ -151,10 +183,11 @@ pub(super) async fn answer(
         weaving.let_pass();
         return back(answered, protocol, proxy.idle_timeout, &state.stop);
     }
-    if status.is_server_error()
-        && let Some(copy) = weaving.copy(true)
-    {
-        return weaving.of_copy(copy).await;
+    if status.is_server_error() {
+        weaving.brings_nothing(Cause::Status(status.as_u16()));
+        if let Some(copy) = weaving.copy(true) {
+            return weaving.of_copy(copy).await;
+        }
     }
     let patience = patience_at_stop(&answered.headers);
     let mut headers = answered.headers;
@@ -173,6 +206,41 @@ async fn without_page(weaving: Option<Weaving<'_>>, answer: Response) -> Respons
         Some(weaving) => weaving.fails(answer).await,
         None => answer,
     }
+}
+
+/// Renews the copy of a document behind the back of the reader who has been shown it: for nobody in
+/// particular, so nothing that tells who has asked goes with it.
+fn renew(
+    state: &ServerState,
+    edition: &Arc<Edition>,
+    index: usize,
+    mut renewal: Wanted,
+    sent: &OriginRequest,
+) {
+    let (composer, edition) = (Arc::clone(&state.composer), Arc::clone(edition));
+    let mut asked = OriginRequest::get(sent.target.clone(), sent.headers.clone());
+    asked.headers.remove(COOKIE);
+    renewal.ask_about_copy(&composer, &mut asked.headers);
+    state.tasks.spawn(async move {
+        let proxy = &edition.site.proxies[index];
+        let answered = edition.fetcher.pass(proxy.origin, asked);
+        let Ok(Ok(mut answered)) = timeout(proxy.timeout, answered).await else {
+            return;
+        };
+        strip_hop_by_hop(&mut answered.headers);
+        let status = answered.status;
+        if status == StatusCode::NOT_MODIFIED {
+            renewal.renewed(&composer, &answered.headers);
+            return;
+        }
+        let body = inflate::undone(&mut answered.headers, answered.body);
+        let language = proxy.markup.unwrap_or(Language::Esi);
+        if is_woven(&edition.site, language, status, &answered.headers) {
+            let body = idle_bounded(body, proxy.idle_timeout).boxed();
+            // it is read to its end where it is to be kept, whoever reads it
+            drop(renewal.keep(&composer, status, &answered.headers, body));
+        }
+    });
 }
 
 /// Passes everything both ways until either side ends it, or both have been silent for so long.

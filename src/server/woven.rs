@@ -20,6 +20,7 @@ use http::header::{
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
+use crate::cache::State;
 use crate::cache::surrogate::Surrogate;
 use crate::compose::weave::document::{Kept, Wanted};
 use crate::compose::weave::{self, Base, Document, NoHead};
@@ -31,6 +32,7 @@ use crate::layout::markup::{Asked, HeadChange, Limits, Machine};
 use crate::layout::ssi::Ssi;
 use crate::layout::tailor::Tailor;
 use crate::plan::request;
+use crate::report::Cause;
 use crate::site::markup::{Language, Marked};
 use crate::site::{Proxy, Site};
 use crate::telemetry::access::Kind;
@@ -61,15 +63,15 @@ static NOT_OF_THE_PAGE: [HeaderName; 12] = [
     HeaderName::from_static("edge-control"),
 ];
 
-/// What would make the answer a part, or none: a page is made of the whole document.
-static ASKS_FOR_LESS: [HeaderName; 7] = [
+/// What would make the answer a part, or none: a page is made of the whole document. Where something is to
+/// be done, conditions are about that, and reach the origin.
+static ASKS_FOR_LESS: [HeaderName; 6] = [
     RANGE,
     IF_RANGE,
     IF_MATCH,
     IF_NONE_MATCH,
     IF_MODIFIED_SINCE,
     IF_UNMODIFIED_SINCE,
-    ACCEPT_ENCODING,
 ];
 
 /// A woven page is made anew for each reader, and may lack what could not be had.
@@ -208,15 +210,54 @@ impl<'a> Weaving<'a> {
         })
     }
 
-    /// The copy of the document, if it may be used: a fresh one, or any where `nobody` answers.
+    /// The copy of the document, if it may be used: one that is fresh, or is to be renewed behind the
+    /// reader's back, or any where `nobody` answers.
     pub(super) fn copy(&self, nobody: bool) -> Option<Kept> {
         let kept = self.wanted.as_ref()?.copy(&self.state.composer)?;
-        (kept.is_fresh || nobody).then_some(kept)
+        let is_good = matches!(kept.state, State::Fresh | State::Stale);
+        (is_good || nobody).then_some(kept)
+    }
+
+    /// What another reader asks for at this moment, once it is here; `None` where it is to be asked for.
+    pub(super) async fn shared(&mut self, patience: Duration) -> Option<Kept> {
+        let wanted = self.wanted.as_mut()?;
+        if self.asked.method == Method::HEAD {
+            return None;
+        }
+        let flights_max = self.edition.site.limits.flights_max;
+        let composer = &self.state.composer;
+        wanted.shared(composer, flights_max, patience).await
+    }
+
+    /// Asks whether the copy is right still, if there is one.
+    pub(super) fn ask_about_copy(&mut self, sent: &mut OriginRequest) {
+        if let Some(wanted) = &mut self.wanted
+            && self.asked.method == Method::GET
+        {
+            wanted.ask_about_copy(&self.state.composer, &mut sent.headers);
+        }
+    }
+
+    /// The copy, of which a 304 says that it is right still.
+    pub(super) fn renewed(&mut self, headers: &HeaderMap) -> Option<Kept> {
+        let wanted = self.wanted.as_mut()?;
+        wanted.renewed(&self.state.composer, headers)
+    }
+
+    /// What renews the copy behind the reader's back; `None` if that is under way, or cannot be done.
+    pub(super) fn renewal(&self, time: Duration) -> Option<Wanted> {
+        let composer = &self.state.composer;
+        let mut wanted = self.wanted.as_ref()?.for_nobody(composer);
+        let flights_max = self.edition.site.limits.flights_max;
+        wanted.leads(composer, flights_max, time).then_some(wanted)
     }
 
     /// The page of a copy.
     pub(super) async fn of_copy(self, kept: Kept) -> Response {
-        let came = if kept.is_fresh { "cached" } else { "stale" };
+        let came = match kept.state {
+            State::Fresh => "cached",
+            State::Stale | State::Kept | State::Dead => "stale",
+        };
         let body = stream::once(async move { Ok(kept.body) }).boxed();
         self.page(StatusCode::OK, kept.headers, body, came).await
     }
@@ -239,6 +280,16 @@ impl<'a> Weaving<'a> {
     /// The answer is none of a page's.
     pub(super) fn let_pass(mut self) {
         self.page.document = None;
+        if let Some(wanted) = &mut self.wanted {
+            wanted.is_for_nobody_else(&self.state.composer);
+        }
+    }
+
+    /// Nothing has come of it, for this reason: whoever waits for it hears of that.
+    pub(super) fn brings_nothing(&mut self, cause: Cause) {
+        if let Some(wanted) = &mut self.wanted {
+            wanted.fails(cause);
+        }
     }
 
     /// There is no answer of which a page could be made, and this instead.
@@ -254,17 +305,7 @@ impl<'a> Weaving<'a> {
 
     /// Whether an answer is woven.
     pub(super) fn takes(&self, status: StatusCode, headers: &HeaderMap) -> bool {
-        let has_body = !status.is_informational()
-            && !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        let is_marked = Surrogate::of(headers).holds(self.language.token());
-        has_body
-            && !headers.contains_key(CONTENT_ENCODING)
-            && can_hold_markup(headers)
-            && match self.edition.site.markup.documents {
-                Marked::Never => false,
-                Marked::Marked => is_marked,
-                Marked::Always => true,
-            }
+        is_woven(&self.edition.site, self.language, status, headers)
     }
 
     async fn page(
@@ -319,6 +360,26 @@ impl<'a> Weaving<'a> {
     }
 }
 
+/// Whether an answer is woven that may be in this language.
+pub(super) fn is_woven(
+    site: &Site,
+    language: Language,
+    status: StatusCode,
+    headers: &HeaderMap,
+) -> bool {
+    let has_body = !status.is_informational()
+        && !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let is_marked = Surrogate::of(headers).holds(language.token());
+    has_body
+        && !headers.contains_key(CONTENT_ENCODING)
+        && can_hold_markup(headers)
+        && match site.markup.documents {
+            Marked::Never => false,
+            Marked::Marked => is_marked,
+            Marked::Always => true,
+        }
+}
+
 /// Whether a request is for a page, as far as it says: browsers say for what they fetch something, and
 /// what they would rather have.
 fn asks_for_page(headers: &HeaderMap) -> bool {
@@ -359,9 +420,12 @@ fn machine(language: Language, asked: &Arc<Asked>, site: &Site) -> Box<dyn Machi
 
 /// Asks for the whole document, in a coding that can be undone, and says what can be done with it.
 fn prepare(sent: &mut OriginRequest, language: Language) {
-    for name in &ASKS_FOR_LESS {
-        sent.headers.remove(name);
+    if matches!(sent.method, Method::GET | Method::HEAD) {
+        for name in &ASKS_FOR_LESS {
+            sent.headers.remove(name);
+        }
     }
+    sent.headers.remove(ACCEPT_ENCODING);
     sent.raw = false;
     let mine = format!("marbre=\"{}\"", language.token());
     let lines = sent.headers.get_all(&SURROGATE_CAPABILITY).iter();

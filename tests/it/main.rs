@@ -42,6 +42,7 @@ mod limits;
 mod list_partial;
 mod logs;
 mod markup;
+mod markup_copies;
 mod markup_ssi;
 mod markup_tailor;
 mod markup_told;

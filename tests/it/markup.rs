@@ -668,3 +668,20 @@ async fn a_coding_that_nobody_asked_for_is_undone() {
     let site = site(&cms, "").await;
     site.reader().get("/page").await.is(200, "<p>B</p>");
 }
+
+#[tokio::test]
+async fn a_condition_of_a_change_reaches_the_origin() {
+    let cms = origin().on("/page", status(412)).start().await;
+    let site = site(&cms, "").await;
+    let put = site.reader().request("PUT", "/page");
+    let put = put.header("if-match", "\"7\"").body("text");
+    assert_eq!(site.reader().send(put).await.status, 412);
+    let head = cms.last_head("/page").unwrap().to_ascii_lowercase();
+    assert!(head.contains("if-match: \"7\""), "{head}");
+    let conditions = [("if-match", "\"7\""), ("if-none-match", "*")];
+    cms.on("/page", html("<p>text</p>"));
+    let page = site.reader().get_with("/page", &conditions).await;
+    page.is(200, "<p>text</p>");
+    let head = cms.last_head("/page").unwrap().to_ascii_lowercase();
+    assert!(!head.contains("if-"), "{head}");
+}

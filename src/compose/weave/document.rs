@@ -1,27 +1,43 @@
-//! Documents as they came, kept by the rules of HTTP (shell). Owns which of them are kept, and under
-//! what; what is kept is the document before anything was put into it.
+//! Documents as they came, kept by the rules of HTTP (shell). Owns which of them are kept, under what, who
+//! waits for whom, and how they are renewed; what is kept is the document before anything was put into it.
 //!
 //! Only what its origin gives a lifetime is kept, and only if it is the same for every reader: what
 //! varies with more than the coding is not, nor what came with a cookie for the reader, nor what was
-//! asked for with one unless it says that it is public. Invariant: a document that broke off is never
-//! kept.
+//! asked for with one unless it says that it is public.
+//!
+//! # Who waits for whom
+//!
+//! Of those who ask for the same at the same time one asks, and the others wait for the copy. That it will
+//! be none is known when its head is here: then they ask for themselves, and for a while nobody waits for
+//! others. What is to be a copy is read at its own pace, not at that of the reader who has asked for it.
+//!
+//! Invariants: a document that broke off is never kept; what one reader is sent is never told to others
+//! unless it may be kept.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt as _, stream};
-use http::header::{AGE, AUTHORIZATION, CACHE_CONTROL, COOKIE, DATE, EXPIRES, SET_COOKIE, VARY};
+use http::header::{
+    AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, COOKIE,
+    DATE, ETAG, EXPIRES, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, SET_COOKIE, VARY,
+};
 use http::{HeaderMap, HeaderName, Method, StatusCode};
+use tokio::sync::mpsc;
+use tokio::time::timeout_at;
 
-use crate::cache::entry::Head;
+use crate::cache::entry::{Head, Validators};
 use crate::cache::freshness::{CacheControl, delta_seconds, initial_age, parse_date};
 use crate::cache::surrogate::Surrogate;
 use crate::cache::{Content, Entry, State};
 use crate::clock::Instant;
 use crate::compose::Composer;
+use crate::compose::flight::{self, Came, Landed, Part, Pilot};
 use crate::fetch::origin::BodyStream;
 use crate::fragment::{Freshness, Reach, SourceRequest};
 use crate::layout::parts::Parts;
+use crate::report::Cause;
 
 use super::Base;
 
@@ -34,13 +50,23 @@ const FINGERPRINT: u64 = u64::from_be_bytes(*b"document");
 /// Largest document that is kept.
 const KEPT_MAX: usize = 2 * 1024 * 1024;
 
+/// Pieces of a document that is read faster than its reader takes it; whoever waits for the copy waits for
+/// that reader beyond this. Together they have no more than [`KEPT_MAX`] bytes.
+const PIECES_AHEAD: usize = 4096;
+
+/// The same of one that is too large to be kept, for which nobody waits.
+const PIECES_AHEAD_TOO_LARGE: usize = 4;
+
 /// A request for a document, as far as copies are concerned.
-#[derive(Debug, Clone)]
 pub struct Wanted {
     key: Arc<SourceRequest>,
     /// Whether it tells who asks.
     is_personal: bool,
     began: Instant,
+    /// Where it asks for others too.
+    pilot: Option<Pilot>,
+    /// The copy of which it asks whether it is right still.
+    asked_about: Option<Arc<Entry>>,
 }
 
 /// A copy of a document.
@@ -49,8 +75,32 @@ pub struct Kept {
     pub headers: HeaderMap,
     /// Its body.
     pub body: Bytes,
-    /// Whether it is as good as a new answer.
-    pub is_fresh: bool,
+    /// What it is good for.
+    pub state: State,
+}
+
+impl Kept {
+    fn of(composer: &Composer, entry: &Entry, state: State) -> Option<Self> {
+        let Content::Html(parts) = &entry.content else {
+            return None;
+        };
+        let mut headers = headers_of(entry);
+        let now = composer.clock.moment(composer.clock.now());
+        headers.insert(AGE, entry.age(now).as_secs().into());
+        Some(Self {
+            headers,
+            body: parts.main.clone(),
+            state,
+        })
+    }
+}
+
+fn headers_of(entry: &Entry) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in &entry.head.headers {
+        headers.append(name.clone(), value.clone());
+    }
+    headers
 }
 
 impl Wanted {
@@ -81,63 +131,179 @@ impl Wanted {
             key: Arc::new(key),
             is_personal: headers.contains_key(COOKIE),
             began: composer.clock.now(),
+            pilot: None,
+            asked_about: None,
         })
+    }
+
+    /// The same for nobody in particular, as it is asked behind the back of whoever is shown the copy.
+    #[must_use]
+    pub fn for_nobody(&self, composer: &Composer) -> Self {
+        Self {
+            key: Arc::clone(&self.key),
+            is_personal: false,
+            began: composer.clock.now(),
+            pilot: None,
+            asked_about: None,
+        }
     }
 
     /// The copy, unless it is good for nothing any more.
     pub fn copy(&self, composer: &Composer) -> Option<Kept> {
         let now = composer.clock.moment(composer.clock.now());
         let copy = composer.cache.lookup(&self.key, &Freshness::NONE, now)?;
-        let Content::Html(parts) = &copy.entry.content else {
-            return None;
-        };
-        let mut headers: HeaderMap = HeaderMap::new();
-        for (name, value) in &copy.entry.head.headers {
-            headers.append(name.clone(), value.clone());
+        Kept::of(composer, &copy.entry, copy.state)
+    }
+
+    /// Waits for whoever asks for the same already, for so long at most. `None`: it is to be asked for.
+    pub async fn shared(
+        &mut self,
+        composer: &Arc<Composer>,
+        flights_max: usize,
+        patience: Duration,
+    ) -> Option<Kept> {
+        let until = self.began + patience;
+        loop {
+            match flight::take_part(composer, &self.key, flights_max, patience) {
+                Part::Leads(pilot) => {
+                    // one may have landed since the copy was looked for
+                    let copy = self.copy(composer);
+                    let copy = copy.filter(|kept| kept.state == State::Fresh);
+                    // without a pilot whoever waits looks for it too
+                    self.pilot = copy.is_none().then_some(pilot);
+                    return copy;
+                }
+                Part::Alone => return None,
+                Part::Follows(mut landing) => {
+                    let landed = timeout_at(until, landing.wait_for(Option::is_some)).await;
+                    let landed = landed.map(|landed| landed.map(|landed| landed.clone()));
+                    match landed {
+                        Ok(Ok(Some(Ok(Landed::Entry {
+                            entry,
+                            shared: true,
+                            ..
+                        })))) => return Kept::of(composer, &entry, State::Fresh),
+                        Ok(Ok(_)) => return None,
+                        // whoever has asked is gone: somebody else is to ask
+                        Ok(Err(_)) => {}
+                        Err(_) => return None,
+                    }
+                }
+            }
         }
-        headers.insert(AGE, copy.entry.age(now).as_secs().into());
-        Some(Kept {
-            headers,
-            body: parts.main.clone(),
-            is_fresh: copy.state == State::Fresh,
-        })
+    }
+
+    /// The answer is for whoever has asked: nobody is to wait for the next one.
+    pub fn is_for_nobody_else(&mut self, composer: &Composer) {
+        if let Some(pilot) = self.pilot.take() {
+            pilot.lands(Ok(personal(composer)));
+        }
+    }
+
+    /// There is no answer.
+    pub fn fails(&mut self, cause: Cause) {
+        if let Some(pilot) = self.pilot.take() {
+            pilot.lands(Err(cause));
+        }
+    }
+
+    /// Asks nobody for what another asks for at this moment. Whether it leads.
+    pub fn leads(&mut self, composer: &Arc<Composer>, flights_max: usize, time: Duration) -> bool {
+        match flight::take_part(composer, &self.key, flights_max, time) {
+            Part::Leads(pilot) => self.pilot = Some(pilot),
+            Part::Follows(_) | Part::Alone => return false,
+        }
+        true
+    }
+
+    /// Asks whether the copy is right still, if there is one of which that can be asked.
+    pub fn ask_about_copy(&mut self, composer: &Composer, headers: &mut HeaderMap) {
+        let known = composer.cache.peek(&self.key);
+        let shows = |known: &Arc<Entry>| matches!(known.content, Content::Html(_));
+        let Some(known) = known
+            .filter(shows)
+            .filter(|known| !known.validators.is_empty())
+        else {
+            return;
+        };
+        let Validators {
+            etag,
+            last_modified,
+        } = &known.validators;
+        headers.extend(etag.clone().map(|etag| (IF_NONE_MATCH, etag)));
+        headers.extend(last_modified.clone().map(|at| (IF_MODIFIED_SINCE, at)));
+        self.asked_about = Some(known);
+    }
+
+    /// The copy, of which the origin says by a 304 with these headers that it is right still (RFC 9111,
+    /// 4.3.4); `None` if nobody has asked it that.
+    pub fn renewed(&mut self, composer: &Arc<Composer>, headers: &HeaderMap) -> Option<Kept> {
+        let known = self.asked_about.take()?;
+        let mut merged = headers_of(&known);
+        for name in headers.keys() {
+            let is_of_content = [CONTENT_LENGTH, CONTENT_ENCODING, CONTENT_RANGE].contains(name);
+            if !is_of_content {
+                merged.remove(name);
+                for value in headers.get_all(name) {
+                    merged.append(name.clone(), value.clone());
+                }
+            }
+        }
+        let entry = self.entry(composer, StatusCode::OK, &merged);
+        let Some(mut entry) = entry else {
+            // it is right for this reader, and for no other any more
+            self.is_for_nobody_else(composer);
+            let Content::Html(parts) = &known.content else {
+                return None;
+            };
+            return Some(Kept {
+                headers: merged,
+                body: parts.main.clone(),
+                state: State::Fresh,
+            });
+        };
+        entry.content = known.content.clone();
+        let entry = store(composer, &self.key, entry, self.began);
+        let kept = Kept::of(composer, &entry, State::Fresh);
+        if let Some(pilot) = self.pilot.take() {
+            pilot.lands(Ok(for_all(entry)));
+        }
+        kept
     }
 
     /// The body of the answer, which is kept when it has come to its end, if it may be.
     pub fn keep(
-        self,
+        mut self,
         composer: &Arc<Composer>,
         status: StatusCode,
         headers: &HeaderMap,
         body: BodyStream,
     ) -> BodyStream {
         let Some(entry) = self.entry(composer, status, headers) else {
+            self.is_for_nobody_else(composer);
             return body;
         };
         let keeping = Keeping {
             composer: Arc::clone(composer),
-            wanted: self,
+            key: self.key,
+            began: self.began,
+            pilot: self.pilot,
             entry,
-            so_far: Some(BytesMut::new()),
+            so_far: BytesMut::new(),
         };
-        stream::unfold((body, Some(keeping)), |(mut body, keeping)| async move {
-            let chunk = body.next().await;
-            match (chunk, keeping) {
-                (Some(Ok(chunk)), Some(mut keeping)) => {
-                    keeping.add(&chunk);
-                    Some((Ok(chunk), (body, Some(keeping))))
-                }
-                (Some(chunk), _) => Some((chunk, (body, None))),
-                (None, keeping) => {
-                    if let Some(keeping) = keeping {
-                        keeping.finish();
-                    }
-                    None
-                }
+        let (ahead, pieces) = mpsc::channel(PIECES_AHEAD);
+        composer.tasks.spawn(keeping.read(body, ahead));
+        let pieces = stream::unfold(Some(pieces), |pieces| async move {
+            let mut pieces: mpsc::Receiver<_> = pieces?;
+            match pieces.recv().await {
+                Some(Piece::Of(bytes)) => Some((Ok(bytes), Some(pieces))),
+                Some(Piece::Broken(cause)) => Some((Err(cause), None)),
+                Some(Piece::End) => None,
+                // whoever has read it is gone: this is not its end
+                None => Some((Err(Cause::Panic), None)),
             }
-        })
-        .fuse()
-        .boxed()
+        });
+        pieces.fuse().boxed()
     }
 
     /// What the answer will be as a copy, but for its content; `None` if it may not be one.
@@ -176,7 +342,11 @@ impl Wanted {
         entry.says = says;
         entry.took = took;
         entry.initial_age = initial_age(date, age, took, wall);
-        entry.tags = super::super::flight::work::tags(headers);
+        entry.tags = flight::work::tags(headers);
+        entry.validators = Validators {
+            etag: headers.get(ETAG).cloned(),
+            last_modified: headers.get(LAST_MODIFIED).cloned(),
+        };
         entry.head = Head {
             headers: kept.map(|(n, v)| (n.clone(), v.clone())).collect(),
         };
@@ -186,35 +356,125 @@ impl Wanted {
     }
 }
 
-/// A document that is being kept while it passes.
+fn store(
+    composer: &Composer,
+    key: &Arc<SourceRequest>,
+    entry: Entry,
+    began: Instant,
+) -> Arc<Entry> {
+    let (entry, began) = (entry.compacted(), composer.clock.moment(began));
+    let key = Arc::clone(key);
+    composer
+        .cache
+        .store(key, entry, &Freshness::NONE, Reach::default(), began)
+}
+
+/// What those get who have waited.
+fn for_all(entry: Arc<Entry>) -> Landed {
+    Landed::Entry {
+        entry,
+        shared: true,
+        came: Came::Fetched,
+    }
+}
+
+/// What tells them that it is for one reader only.
+fn personal(composer: &Composer) -> Landed {
+    let now = composer.clock.moment(composer.clock.now());
+    Landed::Entry {
+        entry: Arc::new(Entry::new(NAME, Content::Absent, now)),
+        shared: false,
+        came: Came::Fetched,
+    }
+}
+
+/// What its reader is handed.
+enum Piece {
+    Of(Bytes),
+    Broken(Cause),
+    End,
+}
+
+/// A document that is being kept while it is read.
 struct Keeping {
     composer: Arc<Composer>,
-    wanted: Wanted,
+    key: Arc<SourceRequest>,
+    began: Instant,
+    pilot: Option<Pilot>,
     entry: Entry,
-    /// `None` when it has become too large.
-    so_far: Option<BytesMut>,
+    so_far: BytesMut,
 }
 
 impl Keeping {
-    fn add(&mut self, chunk: &Bytes) {
-        if let Some(so_far) = &mut self.so_far {
-            so_far.extend_from_slice(chunk);
-            if so_far.len() > KEPT_MAX {
-                self.so_far = None;
-            }
+    /// Reads the document to its end, also when its reader has left.
+    async fn read(mut self, mut body: BodyStream, ahead: mpsc::Sender<Piece>) {
+        loop {
+            let last = match body.next().await {
+                Some(Ok(piece)) => {
+                    self.so_far.extend_from_slice(&piece);
+                    let is_read = ahead.send(Piece::Of(piece)).await.is_ok();
+                    if self.so_far.len() > KEPT_MAX {
+                        if let Some(pilot) = self.pilot.take() {
+                            pilot.lands(Ok(personal(&self.composer)));
+                        }
+                        drop(self);
+                        return match is_read {
+                            true => pass(body, ahead).await,
+                            false => {}
+                        };
+                    }
+                    continue;
+                }
+                Some(Err(cause)) => {
+                    if let Some(pilot) = self.pilot.take() {
+                        pilot.lands(Err(cause.clone()));
+                    }
+                    Piece::Broken(cause)
+                }
+                None => {
+                    self.finish();
+                    Piece::End
+                }
+            };
+            // whoever has left needs no end
+            let _ = ahead.send(last).await;
+            return;
         }
     }
 
     fn finish(self) {
-        let Some(so_far) = self.so_far else { return };
         let mut entry = self.entry;
         entry.content = Content::Html(Parts {
-            main: so_far.freeze(),
+            main: self.so_far.freeze(),
             named: Vec::new(),
         });
-        let began = self.composer.clock.moment(self.wanted.began);
-        let entry = entry.compacted();
-        let (cache, key) = (&self.composer.cache, self.wanted.key);
-        cache.store(key, entry, &Freshness::NONE, Reach::default(), began);
+        let entry = store(&self.composer, &self.key, entry, self.began);
+        if let Some(pilot) = self.pilot {
+            pilot.lands(Ok(for_all(entry)));
+        }
+    }
+}
+
+/// Hands over the rest of what is too large to be kept, no faster than it is taken.
+async fn pass(mut body: BodyStream, ahead: mpsc::Sender<Piece>) {
+    loop {
+        let piece = match body.next().await {
+            Some(Ok(piece)) => Piece::Of(piece),
+            Some(Err(cause)) => Piece::Broken(cause),
+            None => Piece::End,
+        };
+        let is_last = !matches!(piece, Piece::Of(_));
+        let Ok(mut places) = ahead
+            .reserve_many(PIECES_AHEAD - PIECES_AHEAD_TOO_LARGE)
+            .await
+        else {
+            return;
+        };
+        if let Some(place) = places.next() {
+            place.send(piece);
+        }
+        if is_last {
+            return;
+        }
     }
 }
