@@ -418,10 +418,10 @@ impl Keeping {
                             pilot.lands(Ok(personal(&self.composer)));
                         }
                         drop(self);
-                        return match is_read {
-                            true => pass(body, ahead).await,
-                            false => {}
-                        };
+                        if is_read {
+                            pass(body, ahead).await;
+                        }
+                        return;
                     }
                     continue;
                 }
