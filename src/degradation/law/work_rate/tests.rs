@@ -79,7 +79,7 @@ fn what_is_given_up_while_the_rate_recovers_is_never_said_to_come_back() {
     let (state, back) = after(&constants, state, &calm(12), 10);
     assert_eq!(back.reason, Reason::Recovering, "{back:?}");
     let (_, fallen) = after(&constants, state, &calm(60), 1);
-    assert!(fallen.theta < back.theta, "{back:?} {fallen:?}");
+    assert!(fallen.admit < back.admit, "{back:?} {fallen:?}");
     assert_eq!(fallen.reason, Reason::Demand, "{fallen:?}");
 }
 
