@@ -221,8 +221,6 @@ async fn faults_end_with_the_budget_and_none_can_be_set_then() {
     )
     .await;
     let dials = newspaper.demo.newspaper().dials();
-    let teller = newspaper.app.teller();
-    let telling = dials.clone().tell(teller);
     let ending = dials.clone().end_when_closed(newspaper.faults.clone());
     let client = unpooled();
     let turn = async |change: &str| {
@@ -286,7 +284,6 @@ async fn faults_end_with_the_budget_and_none_can_be_set_then() {
     let played = async {
         tokio::select! {
             () = playing => {}
-            never = telling => match never {},
             never = ending => match never {},
         }
     };

@@ -1,5 +1,6 @@
 //! The demo newspaper, running: its origins with their dials, and the server in front of them.
 
+use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use marbre::telemetry::slo::FaultGate;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 use super::reader::{Reader, client};
 
@@ -19,6 +21,8 @@ use super::reader::{Reader, client};
 pub(crate) struct Running {
     pub(crate) demo: Demo,
     pub(crate) faults: FaultGate,
+    /// The journal is told of every turn of a dial, as where the program runs.
+    _told: JoinSet<Infallible>,
     pub(crate) app: App,
     _folder: TempDir,
     client: reqwest::Client,
@@ -97,10 +101,13 @@ pub(crate) async fn started_with<'e>(
     })
     .await
     .unwrap_or_else(|error| panic!("the demo does not start:\n{error}"));
+    let mut told = JoinSet::new();
+    told.spawn(demo.newspaper().dials().tell(app.teller()));
     Running {
         demo,
         faults,
         app,
+        _told: told,
         _folder: folder,
         client: client(),
     }
