@@ -3,7 +3,7 @@
 //!
 //! A page that cannot be composed is a value too (see [`Verdict`]): whoever answers the reader
 //! decides what it looks like. Invariant: every page that was started ends in one
-//! [`PageReport`](crate::report::PageReport), also when the reader leaves half-way.
+//! [`PageReport`], also when the reader leaves half-way.
 
 use std::borrow::Cow;
 use std::num::NonZero;
