@@ -12,7 +12,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use jiff::tz::TimeZone;
 
 use super::markup::{Asked, Include, Limits, Machine, Missing, OnFailure, Piece, Step};
@@ -249,10 +249,17 @@ impl Interpreter {
             Token::Text(text) => text.len(),
             Token::Directive(_) | Token::Malformed(_) => DIRECTIVE_BYTES,
         };
-        if block.bytes <= BLOCK_BYTES_MAX {
-            block.tokens.push(token);
-        } else {
+        if block.bytes > BLOCK_BYTES_MAX {
             block.tokens.clear();
+        } else if let (Some(Token::Text(before)), Token::Text(more)) =
+            (block.tokens.last_mut(), &token)
+        {
+            // what a block costs does not depend on where the chunks of the document end
+            let mut joined = BytesMut::from(std::mem::take(before));
+            joined.extend_from_slice(more);
+            *before = joined.freeze();
+        } else {
+            block.tokens.push(token);
         }
         self.block = Some(block);
         None
