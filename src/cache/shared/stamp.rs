@@ -85,7 +85,7 @@ fn digits(number: u64) -> String {
 /// The frame behind the stamp, unless the value is not ours.
 pub(super) fn frame(value: Bytes) -> Option<Bytes> {
     let header = std::str::from_utf8(value.get(..HEADER_BYTES)?).ok()?;
-    let (version, stored_at) = header.strip_prefix(MAGIC)?.split_at(DIGITS + 1);
+    let (version, stored_at) = header.strip_prefix(MAGIC)?.split_at_checked(DIGITS + 1)?;
     let version = version.strip_suffix(':')?;
     let numbered = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     let readable = (numbered(version) || version.bytes().all(|byte| byte == b'-'))
