@@ -168,6 +168,8 @@ fn compile_error(
     let span = error
         .range()
         .unwrap_or_else(|| line_span(text, error.line().unwrap_or(1)));
+    // what ends too soon is said to be wrong behind its end
+    let span = span.start.min(text.len())..span.end.min(text.len());
     let place = Place { file, span };
     let path = cx.found.locate(&place).0.to_owned();
     Diagnostic::error(format!("{path} does not compile")).at(place, message)
