@@ -268,7 +268,7 @@ pub async fn compose<G: Send + 'static>(
     facts: Facts,
     (turn, in_flight): (Turn, G),
 ) -> Composed {
-    let (id, order) = (plan.page, Order::new(composer, &edition, &plan, facts));
+    let (id, order) = (plan.page, Order::new(composer, &edition, &plan, facts).into());
     let wanted = wanted.into();
     let for_crawler = wanted.for_crawler;
     let mut account = Account::new(order, &plan, wanted);
@@ -285,15 +285,18 @@ pub async fn compose<G: Send + 'static>(
     };
     match verdict {
         Verdict::Unavailable => {
-            let (order, page) = (account.order().clone(), edition.site.page(id));
+            let (order, page) = (Arc::clone(account.order()), edition.site.page(id));
             let search = snapshot::find(&order, page, account.started() + page.budget);
-            if let Some(entry) = beside(search, &mut waiting, &mut account).await {
+            let search = beside(search, &mut waiting, &mut account).boxed();
+            if let Some(entry) = search.await {
                 return instead(account, entry);
             }
         }
         Verdict::Refused(StatusCode::NOT_FOUND | StatusCode::GONE) => {
-            let (order, page) = (account.order().clone(), edition.site.page(id));
-            beside(snapshot::withdraw(&order, page), &mut waiting, &mut account).await;
+            let (order, page) = (Arc::clone(account.order()), edition.site.page(id));
+            let withdrawal = snapshot::withdraw(&order, page);
+            let withdrawal = beside(withdrawal, &mut waiting, &mut account).boxed();
+            withdrawal.await;
         }
         Verdict::Page | Verdict::Redirect(..) | Verdict::Refused(_) => {}
     }
@@ -302,9 +305,10 @@ pub async fn compose<G: Send + 'static>(
         gather(&mut waiting, &mut account).await;
     }
     if let Some(policy) = for_crawler.filter(|_| is_page && head::is_reduced(&account)) {
-        let (order, page) = (account.order().clone(), edition.site.page(id));
+        let (order, page) = (Arc::clone(account.order()), edition.site.page(id));
         let search = snapshot::find(&order, page, account.started() + page.budget);
-        if let Some(entry) = beside(search, &mut waiting, &mut account).await {
+        let search = beside(search, &mut waiting, &mut account).boxed();
+        if let Some(entry) = search.await {
             return instead(account, entry);
         }
         if policy == ForCrawlers::Refuse {
@@ -341,7 +345,7 @@ pub async fn snapshot_instead(
     let level = edition.site.ladder.snapshot();
     let plan = plan::nothing(&edition.site, page, level, now);
     let plan = plan.of_request_at(arrived, &edition.site);
-    let order = Order::new(composer, edition, &plan, facts.clone());
+    let order = Arc::new(Order::new(composer, edition, &plan, facts.clone()));
     let entry = snapshot::find(&order, edition.site.page(page), until).await?;
     let mut account = Account::new(order, &plan, wanted.into());
     account.is_planned = false;
@@ -370,7 +374,7 @@ pub fn account_for(
     (plan, wanted, facts): (&Plan, Wanted<'_>, Facts),
     ending: Unbegun,
 ) {
-    let order = Order::new(composer, edition, plan, facts);
+    let order = Arc::new(Order::new(composer, edition, plan, facts));
     let mut account = Account::new(order, plan, wanted);
     account.is_planned = false;
     match ending {
@@ -511,7 +515,7 @@ fn start(plan: Plan, account: &mut Account) -> Waiting {
             }
             Action::StandIn(serve) => {
                 account.order().edition.meters.used(step.fragment.index());
-                let settled = slot::stand_in(account.order().clone(), step.fragment, serve);
+                let settled = slot::stand_in(Arc::clone(account.order()), step.fragment, serve);
                 waiting.push(async move { (member, settled.await) }.boxed());
                 continue;
             }
@@ -521,7 +525,7 @@ fn start(plan: Plan, account: &mut Account) -> Waiting {
         match slot::at_hand(account.order(), step.fragment, &serve, now, moment) {
             Some(settled) => account.settle(member, settled),
             None => {
-                let settled = slot::fill(account.order().clone(), step.fragment, serve, now);
+                let settled = slot::fill(Arc::clone(account.order()), step.fragment, serve, now);
                 waiting.push(async move { (member, settled.await) }.boxed());
             }
         }

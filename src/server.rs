@@ -144,7 +144,7 @@ where
     }
     if request.uri().path().starts_with(route::OWN) {
         let (head, _) = request.into_parts();
-        let answer = block::answer(state, edition, &head).await;
+        let answer = block::answer(state, edition, &head).boxed().await;
         return answered_by(Kind::Block, answer);
     }
     match site.routes.find(request.uri().path()) {
@@ -161,15 +161,15 @@ where
             params,
         } => {
             let request = request.map(Body::new);
-            let answer = proxy::answer(state, who, edition, index, &params, request, asked).await;
-            answered_by(Kind::Proxy, answer)
+            let answer = proxy::answer(state, who, edition, index, &params, request, asked);
+            answered_by(Kind::Proxy, answer.boxed().await)
         }
         Found::Match {
             target: Target::Static(index),
             params,
         } => {
-            let answer = files::answer(&edition, index, &params, request.map(Body::new)).await;
-            answered_by(Kind::Static, answer)
+            let answer = files::answer(&edition, index, &params, request.map(Body::new));
+            answered_by(Kind::Static, answer.boxed().await)
         }
         Found::Match {
             target: Target::Status { as_json },

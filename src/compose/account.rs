@@ -25,7 +25,7 @@ use super::{Order, PageHead, Wanted, story};
 static UNNEEDED: Outcome = Outcome::Omitted(OmitReason::Unneeded);
 
 pub(crate) struct Account {
-    order: Order,
+    order: Arc<Order>,
     page: PageId,
     path: String,
     level: Level,
@@ -53,7 +53,7 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    pub(super) fn new(order: Order, plan: &Plan, wanted: Wanted<'_>) -> Self {
+    pub(super) fn new(order: Arc<Order>, plan: &Plan, wanted: Wanted<'_>) -> Self {
         Self {
             order,
             page: plan.page,
@@ -78,7 +78,7 @@ impl Account {
     }
 
     /// For whom the page is, and what serves it.
-    pub(super) fn order(&self) -> &Order {
+    pub(super) fn order(&self) -> &Arc<Order> {
         &self.order
     }
 

@@ -243,7 +243,7 @@ pub(super) fn may_share(fragment: &Fragment) -> bool {
 /// Waits for the flight of this request, launching it if there is none. Whoever waits goes on without
 /// it at `by`.
 pub(super) async fn obtain(
-    order: &Order,
+    order: &Arc<Order>,
     id: FragmentId,
     request: &Arc<SourceRequest>,
     by: Instant,
@@ -335,7 +335,7 @@ impl Drop for OffTheTable {
 }
 
 /// Renews a copy that is fresh still. Nobody waits for it.
-pub(super) fn renew(order: &Order, id: FragmentId, request: &Arc<SourceRequest>) {
+pub(super) fn renew(order: &Arc<Order>, id: FragmentId, request: &Arc<SourceRequest>) {
     let now = order.composer.clock.now();
     let table = order.composer.flights.table.lock();
     if table.shared.contains_key(request) || table.notes.get(request, now).is_some() {
@@ -365,7 +365,7 @@ enum Found {
 /// it hangs on, a page that comes now must not hang on it too. It goes on, and a new one takes its
 /// place, so there are no more of them than the origin's timeout has room for.
 fn join_or_launch(
-    order: &Order,
+    order: &Arc<Order>,
     id: FragmentId,
     request: &Arc<SourceRequest>,
     by: Instant,
@@ -406,7 +406,7 @@ fn join_or_launch(
 }
 
 fn launch(
-    order: &Order,
+    order: &Arc<Order>,
     id: FragmentId,
     request: &Arc<SourceRequest>,
     mut table: MutexGuard<'_, Table>,
@@ -421,18 +421,16 @@ fn launch(
     table.shared.insert(Arc::clone(request), listed);
     drop(table);
     under_way.listed = Some((Arc::clone(request), receiver.clone()));
-    let work = work::fly(order.clone(), id, Arc::clone(request), by);
+    let work = work::fly(Arc::clone(order), id, Arc::clone(request), by);
     let (composer, request) = (Arc::clone(&order.composer), Arc::clone(request));
-    order.composer.tasks.spawn(async move {
-        let landing = AssertUnwindSafe(work)
-            .catch_unwind()
-            .await
-            .unwrap_or(Err(Cause::Panic));
+    let work = AssertUnwindSafe(work).catch_unwind().map(move |landing| {
+        let landing = landing.unwrap_or(Err(Cause::Panic));
         note(&composer, &request, &landing);
         // off the table before it is told, so that nobody joins a flight that has landed
         drop(under_way);
         sender.send_replace(Some(landing));
     });
+    order.composer.tasks.spawn(work);
     Ok(receiver)
 }
 
@@ -459,21 +457,17 @@ fn note(composer: &Composer, request: &Arc<SourceRequest>, landing: &Landing) {
 /// A flight for one page only. It runs within the page's own task, and becomes a task of its own
 /// when the page goes on without it: its connection is worth keeping, and so may be its answer.
 async fn alone(
-    order: &Order,
+    order: &Arc<Order>,
     id: FragmentId,
     request: &Arc<SourceRequest>,
     by: Instant,
 ) -> Landing {
     let under_way = UnderWay::begin(order)?;
-    let work = work::fly(order.clone(), id, Arc::clone(request), by);
-    let work = async move {
-        let landing = AssertUnwindSafe(work)
-            .catch_unwind()
-            .await
-            .unwrap_or(Err(Cause::Panic));
+    let work = work::fly(Arc::clone(order), id, Arc::clone(request), by);
+    let work = AssertUnwindSafe(work).catch_unwind().map(move |landing| {
         drop(under_way);
-        landing
-    };
+        landing.unwrap_or(Err(Cause::Panic))
+    });
     Adoptable {
         work: Some(work.boxed()),
         tasks: order.composer.tasks.clone(),

@@ -144,10 +144,10 @@ pub async fn block(
     };
     edition.meters.used(step.fragment.index());
     let order = Order::new(composer, &edition, &plan, facts);
-    let order = Order {
+    let order = Arc::new(Order {
         lazy_on: None,
         ..order
-    };
+    });
     let now = composer.clock.moment(plan.started);
     let settled = match slot::at_hand(&order, step.fragment, &serve, plan.started, now) {
         Some(settled) => settled,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use http::StatusCode;
 use tokio::time::timeout_at;
 
@@ -91,12 +92,12 @@ impl Settled {
         }
     }
 
-    fn copy(order: &Order, entry: Arc<Entry>, outcome: Outcome, at: Instant) -> Self {
+    fn copy(order: &Arc<Order>, entry: Arc<Entry>, outcome: Outcome, at: Instant) -> Self {
         let age = Some(entry.age(order.composer.clock.moment(at)));
         Self::entry(entry, outcome, age, at)
     }
 
-    fn landed(order: &Order, landed: Landed, at: Instant) -> Self {
+    fn landed(order: &Arc<Order>, landed: Landed, at: Instant) -> Self {
         match landed {
             Landed::Entry {
                 entry,
@@ -147,7 +148,7 @@ impl Settled {
 
 /// The slot's content if it can be had without waiting. `moment` is that of `now`.
 pub(super) fn at_hand(
-    order: &Order,
+    order: &Arc<Order>,
     id: FragmentId,
     serve: &Serve,
     now: Instant,
@@ -216,7 +217,7 @@ fn beyond_memory(recalled: Recalled, copy: Option<&Copy>) -> Looked {
 }
 
 /// Fills a slot that has no fresh copy in memory.
-pub(super) async fn fill(order: Order, id: FragmentId, serve: Serve, now: Instant) -> Settled {
+pub(super) async fn fill(order: Arc<Order>, id: FragmentId, serve: Serve, now: Instant) -> Settled {
     let mut looked = Looked::default();
     let settled = fill_noting(&order, id, &serve, now, &mut looked).await;
     Settled {
@@ -227,7 +228,7 @@ pub(super) async fn fill(order: Order, id: FragmentId, serve: Serve, now: Instan
 
 /// The same; where a copy was looked for is noted in `looked`.
 async fn fill_noting(
-    order: &Order,
+    order: &Arc<Order>,
     id: FragmentId,
     serve: &Serve,
     now: Instant,
@@ -236,7 +237,7 @@ async fn fill_noting(
     let fragment = order.edition.site.fragment(id);
     let (clock, request) = (order.composer.clock, serve.request(fragment));
     if let Source::Push(_) = fragment.source {
-        return fill_pushed(order, id, serve, looked).await;
+        return fill_pushed(order, id, serve, looked).boxed().await;
     }
     let mut copy = order.composer.copy(request, fragment, now);
     let mut searched = false;
@@ -246,7 +247,8 @@ async fn fill_noting(
     }
     if copy.is_none() && flight::may_share(fragment) {
         let until = serve.source_deadline;
-        (copy, searched) = recalled(order, id, request, until, DISK_TIME, looked).await;
+        let search = recalled(order, id, request, until, DISK_TIME, looked);
+        (copy, searched) = search.boxed().await;
     }
     let until = match copy {
         Some(Copy {
@@ -282,7 +284,10 @@ async fn fill_noting(
     let copy = order.composer.copy(request, fragment, clock.now());
     let copy = match copy {
         // there is nothing better to do any more than to wait for a slow disk
-        None if !searched => patiently_recalled(order, id, request, serve.deadline, looked).await,
+        None if !searched => {
+            let search = patiently_recalled(order, id, request, serve.deadline, looked);
+            search.boxed().await
+        }
         copy => copy,
     };
     match copy {
@@ -290,12 +295,12 @@ async fn fill_noting(
             order.trail.tried(id, report::Rung::Copy, None);
             Settled::copy(order, copy.entry, Outcome::Stale(cause), clock.now())
         }
-        None => fall_back(order, id, serve, cause).await,
+        None => fall_back(order, id, serve, cause).boxed().await,
     }
 }
 
 /// Whether a flight has found nothing in the shared store, and asked the origin then.
-fn has_asked_the_store(order: &Order, fragment: &Fragment, landed: &Landed) -> bool {
+fn has_asked_the_store(order: &Arc<Order>, fragment: &Fragment, landed: &Landed) -> bool {
     let is_fetched = match landed {
         Landed::Entry { came, .. } => matches!(came, Came::Fetched | Came::Part { .. }),
         Landed::NoPage { .. } => true,
@@ -305,12 +310,12 @@ fn has_asked_the_store(order: &Order, fragment: &Fragment, landed: &Landed) -> b
 }
 
 /// Whether the pages of this reader ask for the fragment.
-fn is_asked(order: &Order, id: FragmentId) -> bool {
+fn is_asked(order: &Arc<Order>, id: FragmentId) -> bool {
     order.reader == Reader::NOBODY || order.edition.fetcher.is_asked_by(id, order.reader)
 }
 
 /// Fills a slot whose fragment is switched off: neither its source nor its copies are looked at.
-pub(super) async fn stand_in(order: Order, id: FragmentId, serve: Serve) -> Settled {
+pub(super) async fn stand_in(order: Arc<Order>, id: FragmentId, serve: Serve) -> Settled {
     let settled = fall_back(&order, id, &serve, Cause::Switched).await;
     if matches!(settled.outcome, Outcome::Omitted(_)) {
         return Settled::omitted(OmitReason::Switched, settled.at);
@@ -319,7 +324,7 @@ pub(super) async fn stand_in(order: Order, id: FragmentId, serve: Serve) -> Sett
 }
 
 /// What was pushed is good until something else is: whether it is stale is for the record.
-fn pushed(order: &Order, copy: Copy, at: Instant) -> Settled {
+fn pushed(order: &Arc<Order>, copy: Copy, at: Instant) -> Settled {
     let outcome = match copy.state {
         State::Fresh => Outcome::Cached,
         State::Stale | State::Kept | State::Dead => Outcome::Stale(Cause::NotPushed),
@@ -328,7 +333,7 @@ fn pushed(order: &Order, copy: Copy, at: Instant) -> Settled {
 }
 
 /// Fills a slot whose fragment is pushed and has no copy in memory. Nobody is asked.
-async fn fill_pushed(order: &Order, id: FragmentId, serve: &Serve, looked: &mut Looked) -> Settled {
+async fn fill_pushed(order: &Arc<Order>, id: FragmentId, serve: &Serve, looked: &mut Looked) -> Settled {
     let (clock, fragment) = (order.composer.clock, order.edition.site.fragment(id));
     let request = serve.request(fragment);
     *looked = in_memory(None);
@@ -344,7 +349,7 @@ async fn fill_pushed(order: &Order, id: FragmentId, serve: &Serve, looked: &mut 
 
 /// What is shown where something was pushed and was taken back.
 fn withdrawn(
-    order: &Order,
+    order: &Arc<Order>,
     fragment: &Fragment,
     request: &SourceRequest,
     at: Instant,
@@ -370,7 +375,7 @@ fn withdrawn(
 
 /// The copy that is found beyond memory in time, and whether all of it was searched.
 async fn recalled(
-    order: &Order,
+    order: &Arc<Order>,
     id: FragmentId,
     request: &Arc<SourceRequest>,
     until: Instant,
@@ -392,7 +397,7 @@ async fn recalled(
 
 /// The same where nobody else can be asked: a slow disk may take all the time that there is.
 async fn patiently_recalled(
-    order: &Order,
+    order: &Arc<Order>,
     id: FragmentId,
     request: &Arc<SourceRequest>,
     until: Instant,
@@ -403,7 +408,7 @@ async fn patiently_recalled(
 }
 
 async fn obtain(
-    order: &Order,
+    order: &Arc<Order>,
     id: FragmentId,
     request: &Arc<SourceRequest>,
     until: Instant,
@@ -415,7 +420,7 @@ async fn obtain(
 }
 
 /// The first rung that gives something.
-async fn fall_back(order: &Order, id: FragmentId, serve: &Serve, cause: Cause) -> Settled {
+async fn fall_back(order: &Arc<Order>, id: FragmentId, serve: &Serve, cause: Cause) -> Settled {
     let clock = order.composer.clock;
     for rung in rungs(&order.edition.site, id) {
         match rung {
@@ -471,7 +476,7 @@ fn rungs(site: &Site, id: FragmentId) -> Vec<&Rung> {
 
 /// What a sibling has to show: a fresh copy, an answer in the time that is left, or any copy; or why it
 /// has nothing. One that has nothing to show is no stand-in.
-async fn from_sibling(order: &Order, id: FragmentId, serve: &Serve) -> Result<Settled, String> {
+async fn from_sibling(order: &Arc<Order>, id: FragmentId, serve: &Serve) -> Result<Settled, String> {
     let Some(Sibling {
         request, may_ask, ..
     }) = serve.siblings.iter().find(|s| s.fragment == id)

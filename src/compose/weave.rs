@@ -104,7 +104,7 @@ const UNDER_WAY: usize = 16;
 
 /// What everything that belongs to one page shares.
 struct Loom {
-    order: Order,
+    order: Arc<Order>,
     account: Account,
     spec: Arc<MarkupSpec>,
     language: Language,
@@ -134,8 +134,8 @@ pub async fn weave(
     let now = composer.clock.now();
     let spec = Arc::clone(&edition.site.markup);
     let (base, language) = (document.base.clone(), document.language);
-    let order = Order::of_document(composer, edition, &document);
-    let account = document.account(order.clone());
+    let order = Arc::new(Order::of_document(composer, edition, &document));
+    let account = document.account(Arc::clone(&order));
     let loom = Arc::new(Loom {
         until: now + spec.budget,
         spec,
@@ -206,7 +206,7 @@ pub fn account_for(
     document: &Document,
     status: Option<StatusCode>,
 ) {
-    let account = document.account(Order::of_document(composer, edition, document));
+    let account = document.account(Order::of_document(composer, edition, document).into());
     match status {
         Some(status) => {
             account.head_settled(status);
@@ -217,7 +217,7 @@ pub fn account_for(
 }
 
 impl Document {
-    fn account(&self, order: Order) -> Account {
+    fn account(&self, order: Arc<Order>) -> Account {
         let about = About {
             page: self.page.clone(),
             path: self.path.clone(),

@@ -103,6 +103,11 @@ impl Resolver {
         Self { inner, ttl }
     }
 
+    /// By which it knows how old an address is.
+    pub fn clock(&self) -> Clock {
+        self.inner.clock
+    }
+
     /// The addresses of a name, the one to try first in front; never none. The caller bounds the
     /// time: what it does not wait for comes to whoever asks next.
     pub async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, NameError> {

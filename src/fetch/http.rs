@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
-use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
+use futures::{FutureExt as _, StreamExt, TryStreamExt as _};
 use http::header::{ACCEPT, ACCEPT_ENCODING, HOST, HeaderName, UPGRADE, USER_AGENT};
 use http::uri::{self, Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Response, StatusCode, Uri};
@@ -29,12 +29,14 @@ use crate::report::Cause;
 use crate::site::{Address, OriginSpec, ReplicaSpec};
 
 use super::dns::Resolver;
-use super::origin::{Duplex, Origin, OriginRequest, OriginResponse};
+use super::origin::{BodyStream, Duplex, Origin, OriginRequest, OriginResponse};
 
 mod connect;
 mod decode;
+mod pool;
 
 use connect::{Connector, Tls};
+use pool::{Keep, Pool, Unanswered};
 
 /// All requests to a replica share one HTTP/2 connection: it is pinged this often, also while it is
 /// unused, or one that is dead would swallow them until the system gives it up, minutes later.
@@ -62,7 +64,15 @@ struct Inner {
     base: Base,
     /// Where it is, if that is no host.
     socket: Option<PathBuf>,
-    clients: Clients,
+    usual: Usual,
+    /// Speaks HTTP/1.1: the version that a connection can leave for another protocol.
+    leaving: Client<Connector, Sent>,
+}
+
+/// What makes and keeps the connections for all requests but those that may leave HTTP.
+enum Usual {
+    Http1(Pool),
+    Http2(Box<Client<Connector, Sent>>),
 }
 
 /// What is in front of the target of a request.
@@ -72,17 +82,8 @@ struct Base {
     authority: Authority,
     /// The authority as a header.
     host: HeaderValue,
-}
-
-/// What makes and keeps the connections. Cheap to clone.
-#[derive(Clone)]
-struct Clients {
-    /// For all requests but those that may leave HTTP.
-    usual: Client<Connector, Sent>,
-    /// Speaks HTTP/1.1: the version that a connection can leave for another protocol.
-    leaving: Client<Connector, Sent>,
-    /// Whether the first one speaks HTTP/2.
-    http2: bool,
+    /// The same, to know its redirects from others'.
+    name: Arc<str>,
 }
 
 /// The body of a request.
@@ -90,27 +91,34 @@ type Sent = Either<Empty<Bytes>, StreamBody<BoxStream<'static, Result<Frame<Byte
 
 impl HttpOrigin {
     /// Prepares the connections to each replica, in the order of the declaration; makes none yet.
-    /// Replicas that have a host share their clients.
     pub fn replicas(spec: &OriginSpec, resolver: &Resolver) -> Result<Vec<Arc<dyn Origin>>, Cause> {
         let tls = Tls::of(spec)?;
-        let mut of_hosts: Option<Clients> = None;
         let replica = |replica: &ReplicaSpec| {
             let (url, socket) = match &replica.address {
                 Address::Url(url) => (url.as_str(), None),
                 Address::Unix(path) => (SOCKET_URL, Some(path.as_path())),
             };
-            let clients = match (socket, &of_hosts) {
-                (None, Some(clients)) => clients.clone(),
-                (None, None) => {
-                    let connector = |http2| Connector::by_name(spec, resolver, tls.as_ref(), http2);
-                    of_hosts.insert(Clients::new(spec, connector)).clone()
+            let connector = |http2| match socket {
+                Some(path) => Connector::by_socket(spec, path),
+                None => Connector::by_name(spec, resolver, tls.as_ref(), http2),
+            };
+            let base = Base::of(url)?;
+            let usual = match spec.connections.http2 {
+                true => Usual::Http2(Box::new(in_http2(spec).build(connector(true)))),
+                false => {
+                    let keep = Keep {
+                        time: spec.connections.idle_timeout,
+                        max: spec.connections.idle_max,
+                    };
+                    let place = base.with("/".to_owned())?;
+                    Usual::Http1(Pool::new(connector(false), place, keep, resolver.clock()))
                 }
-                (Some(path), _) => Clients::new(spec, |_| Connector::by_socket(spec, path)),
             };
             let inner = Arc::new(Inner {
-                base: Base::of(url)?,
+                base,
                 socket: socket.map(Path::to_owned),
-                clients,
+                usual,
+                leaving: builder(spec).build(connector(false)),
             });
             Ok(Arc::new(Self { inner }) as Arc<dyn Origin>)
         };
@@ -118,32 +126,7 @@ impl HttpOrigin {
     }
 }
 
-impl Clients {
-    /// With connections from a connector for HTTP/2 or for HTTP/1.1.
-    fn new(spec: &OriginSpec, connector: impl Fn(bool) -> Connector) -> Self {
-        let http2 = spec.connections.http2;
-        let leaving = builder(spec).build(connector(false));
-        let usual = match http2 {
-            true => in_http2(spec).build(connector(true)),
-            false => leaving.clone(),
-        };
-        Self {
-            usual,
-            leaving,
-            http2,
-        }
-    }
-
-    /// The one for a request, and whether it speaks HTTP/2.
-    fn choose(&self, request: &OriginRequest) -> (&Client<Connector, Sent>, bool) {
-        match request.headers.contains_key(UPGRADE) {
-            true => (&self.leaving, false),
-            false => (&self.usual, self.http2),
-        }
-    }
-}
-
-/// What all clients of an origin have in common.
+/// What the clients of an origin have in common that keep their connections by themselves.
 fn builder(spec: &OriginSpec) -> legacy::Builder {
     let mut builder = Client::builder(TokioExecutor::new());
     builder
@@ -174,29 +157,42 @@ impl Base {
             scheme: Scheme::try_from(url.scheme()).map_err(|e| broken(e.to_string()))?,
             authority: Authority::try_from(authority).map_err(|e| broken(e.to_string()))?,
             host: HeaderValue::from_str(authority).map_err(|e| broken(e.to_string()))?,
+            name: Arc::from(authority),
             url,
         })
     }
 
-    /// The whole address of a target. What a URL may not hold is encoded, and its dots are followed,
-    /// where there is any such thing.
+    /// The whole address of a target.
     fn with(&self, target: String) -> Result<Uri, Cause> {
-        let broken = |why: String| Cause::Transport(why);
-        if !is_plain(&target) {
-            let mut url = self.url.clone();
-            let (path, query) = target
-                .split_once('?')
-                .map_or((target.as_str(), None), |(path, query)| (path, Some(query)));
-            url.set_path(path);
-            url.set_query(query);
-            return Uri::try_from(url.as_str()).map_err(|e| broken(e.to_string()));
-        }
-        let target = PathAndQuery::from_maybe_shared(Bytes::from(target));
         let mut parts = uri::Parts::default();
         parts.scheme = Some(self.scheme.clone());
         parts.authority = Some(self.authority.clone());
-        parts.path_and_query = Some(target.map_err(|e| broken(e.to_string()))?);
-        Uri::from_parts(parts).map_err(|e| broken(e.to_string()))
+        parts.path_and_query = Some(self.target(target)?);
+        Uri::from_parts(parts).map_err(|e| Cause::Transport(e.to_string()))
+    }
+
+    /// A target as it goes out. What a URL may not hold is encoded, and its dots are followed, where
+    /// there is any such thing.
+    fn target(&self, target: String) -> Result<PathAndQuery, Cause> {
+        let target = match is_plain(&target) {
+            true => target,
+            false => self.followed(&target),
+        };
+        let target = PathAndQuery::from_maybe_shared(Bytes::from(target));
+        target.map_err(|e| Cause::Transport(e.to_string()))
+    }
+
+    fn followed(&self, target: &str) -> String {
+        let mut url = self.url.clone();
+        let (path, query) = target
+            .split_once('?')
+            .map_or((target, None), |(path, query)| (path, Some(query)));
+        url.set_path(path);
+        url.set_query(query);
+        match url.query() {
+            Some(query) => format!("{}?{query}", url.path()),
+            None => url.path().to_owned(),
+        }
     }
 }
 
@@ -216,17 +212,43 @@ fn is_plain(target: &str) -> bool {
 impl Origin for HttpOrigin {
     fn send(&self, request: OriginRequest) -> BoxFuture<'static, Result<OriginResponse, Cause>> {
         let inner = Arc::clone(&self.inner);
-        async move { inner.send(request).await }.boxed()
+        match request.headers.contains_key(UPGRADE) {
+            true => async move { inner.send_by(&inner.leaving, request, false).await }.boxed(),
+            false => async move { inner.send(request).await }.boxed(),
+        }
     }
 }
 
 impl Inner {
     async fn send(&self, request: OriginRequest) -> Result<OriginResponse, Cause> {
-        let (client, in_http2) = self.clients.choose(&request);
+        let pool = match &self.usual {
+            Usual::Http1(pool) => pool,
+            Usual::Http2(client) => return self.send_by(client, request, true).boxed().await,
+        };
         let is_raw = request.raw;
-        let response = client.request(self.outgoing(request, in_http2)?).await;
+        match pool.send(self.outgoing(request, Form::Target)?).await {
+            Ok(response) => Ok(self.answer(response, is_raw, StreamExt::boxed)),
+            Err(unanswered) => Err(self.explain(cause_of(&unanswered), false)),
+        }
+    }
+
+    async fn send_by(
+        &self,
+        client: &Client<Connector, Sent>,
+        request: OriginRequest,
+        in_http2: bool,
+    ) -> Result<OriginResponse, Cause> {
+        let is_raw = request.raw;
+        let form = match in_http2 {
+            true => Form::Http2,
+            false => Form::Whole,
+        };
+        let response = client.request(self.outgoing(request, form)?).await;
         match response {
-            Ok(response) => Ok(answer(response, self.base.authority.to_string(), is_raw)),
+            Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                Ok(left(response, Arc::clone(&self.base.name)))
+            }
+            Ok(response) => Ok(self.answer(response, is_raw, in_pieces)),
             Err(error) => Err(self.explain(cause(&error), in_http2)),
         }
     }
@@ -244,14 +266,17 @@ impl Inner {
     }
 
     /// The request as it goes out.
-    fn outgoing(&self, request: OriginRequest, in_http2: bool) -> Result<Request<Sent>, Cause> {
+    fn outgoing(&self, request: OriginRequest, form: Form) -> Result<Request<Sent>, Cause> {
         let body = match request.body {
             Some(body) => Either::Right(StreamBody::new(body.map_ok(Frame::data).boxed())),
             None => Either::Left(Empty::new()),
         };
         let mut sent = Request::new(body);
         *sent.method_mut() = request.method;
-        *sent.uri_mut() = self.base.with(request.target)?;
+        *sent.uri_mut() = match form {
+            Form::Target => Uri::from(self.base.target(request.target)?),
+            Form::Whole | Form::Http2 => self.base.with(request.target)?,
+        };
         let mut headers = request.headers;
         headers.entry(ACCEPT).or_insert(ANY_TYPE);
         headers.entry(USER_AGENT).or_insert(AGENT);
@@ -259,7 +284,7 @@ impl Inner {
             headers.entry(ACCEPT_ENCODING).or_insert(decode::UNDERSTOOD);
         }
         // in HTTP/2 it is no header
-        if !in_http2 {
+        if form != Form::Http2 {
             headers
                 .entry(HOST)
                 .or_insert_with(|| self.base.host.clone());
@@ -267,29 +292,42 @@ impl Inner {
         *sent.headers_mut() = headers;
         Ok(sent)
     }
+
+    /// `pieces` gives the body as it comes.
+    fn answer<B>(
+        &self,
+        response: Response<B>,
+        is_raw: bool,
+        pieces: impl FnOnce(B) -> BodyStream,
+    ) -> OriginResponse {
+        let (mut parts, body) = response.into_parts();
+        let body = match is_raw {
+            true => pieces(body),
+            false => decode::undone(&mut parts.headers, pieces(body)),
+        };
+        OriginResponse {
+            status: parts.status,
+            headers: parts.headers,
+            authority: Arc::clone(&self.base.name),
+            body,
+            upgrade: None,
+        }
+    }
 }
 
-fn answer(response: Response<Incoming>, authority: String, is_raw: bool) -> OriginResponse {
-    let status = response.status();
-    if status == StatusCode::SWITCHING_PROTOCOLS {
-        return left(response, authority);
-    }
-    let (mut parts, body) = response.into_parts();
-    let body = match is_raw {
-        true => in_pieces(body),
-        false => decode::undone(&mut parts.headers, body),
-    };
-    OriginResponse {
-        status,
-        headers: parts.headers,
-        authority,
-        body,
-        upgrade: None,
-    }
+/// How a request is addressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// By its target: the connection leads to the origin.
+    Target,
+    /// By its whole address, of which the client makes what goes out.
+    Whole,
+    /// The same, with the host in the address alone.
+    Http2,
 }
 
 /// An answer after which the connection speaks another protocol.
-fn left(mut response: Response<Incoming>, authority: String) -> OriginResponse {
+fn left(mut response: Response<Incoming>, authority: Arc<str>) -> OriginResponse {
     let headers = std::mem::take(response.headers_mut());
     let upgrade = async move {
         let io = hyper::upgrade::on(response).await;
@@ -311,6 +349,18 @@ fn in_pieces(body: Incoming) -> BoxStream<'static, Result<Bytes, Cause>> {
     pieces.map_err(|e| Cause::Truncated(innermost(&e))).boxed()
 }
 
+/// The same, of who keeps its connections by itself.
+fn cause_of(unanswered: &Unanswered) -> Cause {
+    match unanswered {
+        Unanswered::Connect(error) if is_late(&**error) => {
+            Cause::Connect("no connection in time".to_owned())
+        }
+        Unanswered::Connect(error) => Cause::Connect(innermost(&**error)),
+        Unanswered::Transport(error) => Cause::Transport(innermost(error)),
+        Unanswered::Ended => Cause::Transport("the connection has ended".to_owned()),
+    }
+}
+
 /// What a client error means to the chain.
 fn cause(error: &legacy::Error) -> Cause {
     match error.is_connect() {
@@ -321,7 +371,7 @@ fn cause(error: &legacy::Error) -> Cause {
 }
 
 /// Whether it was waited for something for too long.
-fn is_late(error: &legacy::Error) -> bool {
+fn is_late(error: &(dyn Error + 'static)) -> bool {
     let is_timed_out = |io: &io::Error| io.kind() == io::ErrorKind::TimedOut;
     let is_late = |error: &(dyn Error + 'static)| {
         error.is::<Elapsed>() || error.downcast_ref().is_some_and(is_timed_out)

@@ -1,6 +1,8 @@
 //! The single seam to the network. Owns the form of a request to an origin and of its answer;
 //! whatever misbehaves in front of an origin, in tests or on purpose, lives behind this trait.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{BoxStream, StreamExt as _};
@@ -73,7 +75,7 @@ pub struct OriginResponse {
     /// Headers as received.
     pub headers: HeaderMap,
     /// Host and port that answered, to know its redirects from others'.
-    pub authority: String,
+    pub authority: Arc<str>,
     /// The body, with content codings undone unless the request was raw.
     pub body: BodyStream,
     /// The connection itself, after `101 Switching Protocols`.
@@ -87,7 +89,7 @@ impl OriginResponse {
         Self {
             status,
             headers,
-            authority: String::new(),
+            authority: Arc::from(""),
             body,
             upgrade: None,
         }

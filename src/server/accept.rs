@@ -17,6 +17,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
+use futures::FutureExt as _;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -27,7 +28,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::{BoxError, Service, ServiceExt as _};
+use tower::{BoxError, Service};
 
 use crate::clock::Clock;
 use crate::report::Throttle;
@@ -285,12 +286,13 @@ where
     S: Clone + Send + Sync + 'static,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
 {
-    let service = service_fn(move |request| answers.clone().oneshot(request));
+    // whoever answers is always ready: what waits for that would have room for the future twice
+    let service = service_fn(move |request| answers.clone().call(request));
     if is_http2 {
         let streams = Streams::none();
         let service = service_fn(|request| {
             let (stream, answer) = (streams.open(), service.call(request));
-            async move { answer.await.map(|answer| stream.with(answer)) }
+            answer.map(move |answer| answer.map(|answer| stream.with(answer)))
         });
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder
@@ -313,7 +315,8 @@ where
     let stream = Watched::new(stream, Arc::clone(&phase), head, idle);
     let service = service_fn(move |request| {
         let (answering, answer) = (phase.begin(), service.call(request));
-        async move { answer.await.map(|answer| answering.with(answer)) }
+        // not an async block, in which there would be room for the future twice
+        answer.map(move |answer| answer.map(|answer| answering.with(answer)))
     });
     let mut builder = http1::Builder::new();
     builder

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
+use futures::FutureExt as _;
 use http::header::{AGE, ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, LOCATION, USER_AGENT, VARY};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -170,8 +171,8 @@ impl Asked<'_> {
             &facts,
             self.arrived,
             times,
-        )
-        .await;
+        );
+        let found = found.boxed().await;
         if found.is_some() {
             unbegun.begins();
             return found;
@@ -185,7 +186,7 @@ impl Asked<'_> {
         let turn = executor.go_on().await;
         unbegun.begins();
         let text_only = self.edition.site.ladder.text_only();
-        Some(self.compose(params, text_only, turn, place).await)
+        Some(self.compose(params, text_only, turn, place).boxed().await)
     }
 
     fn admission(&self) -> Admission {

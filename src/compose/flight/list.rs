@@ -12,6 +12,8 @@
 //! Invariant: a list with something missing is shown and shared, and never kept: only a list that is
 //! complete takes the place of one that was.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, join_all};
@@ -133,10 +135,10 @@ async fn obtain<'v>(
         false => now + item.timeout,
     };
     // others may wait for the list, whose readers are not this one
-    let order = Order {
+    let order = Arc::new(Order {
         reader: Reader::NOBODY,
         ..order.clone()
-    };
+    });
     let mut facts = Facts::clone(&order.facts);
     let terms = (order.level, &*order.overrides);
     let obtaining = values.iter().map(|value| {
@@ -144,7 +146,7 @@ async fn obtain<'v>(
             .then(|| plan::serve_item(site, item, &facts, terms, now, until));
         let filling = request
             .clone()
-            .map(|serve| fill(order.clone(), list.item, serve, now));
+            .map(|serve| fill(Arc::clone(&order), list.item, serve, now));
         async move {
             let settled = match filling {
                 Some(filling) => Some(filling.await),
@@ -161,7 +163,12 @@ async fn obtain<'v>(
 }
 
 /// Boxed: an item is obtained by a flight, and this is within one.
-fn fill(order: Order, id: FragmentId, serve: Serve, now: Instant) -> BoxFuture<'static, Settled> {
+fn fill(
+    order: Arc<Order>,
+    id: FragmentId,
+    serve: Serve,
+    now: Instant,
+) -> BoxFuture<'static, Settled> {
     let moment = order.composer.clock.moment(now);
     match slot::at_hand(&order, id, &serve, now, moment) {
         Some(settled) => std::future::ready(settled).boxed(),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use http::header::{
     ACCEPT_RANGES, AGE, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LANGUAGE,
     CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, EXPIRES,
@@ -62,7 +63,7 @@ static JSON_CORE_HEADERS: [HeaderName; 2] = [CONTENT_LANGUAGE, SET_COOKIE];
 
 /// Brings what is asked for; a list is to be handed over at `by`.
 pub(super) async fn fly(
-    order: Order,
+    order: Arc<Order>,
     id: FragmentId,
     request: Arc<SourceRequest>,
     by: Instant,
@@ -71,16 +72,19 @@ pub(super) async fn fly(
     let Source::Http { origin, .. } = fragment.source else {
         unreachable!("content that was declared in place is never fetched")
     };
-    let turn = match take_turn(&order, fragment, &request).await {
-        Ok(turn) => turn,
-        Err(newer) => {
-            return Ok(Landed::Entry {
-                entry: newer,
-                shared: true,
-                came: Came::Brought,
-            });
+    let mut turn = None;
+    if takes_turns(&order, fragment) {
+        match take_turn(&order, fragment, &request).boxed().await {
+            Ok(taken) => turn = taken,
+            Err(newer) => {
+                return Ok(Landed::Entry {
+                    entry: newer,
+                    shared: true,
+                    came: Came::Brought,
+                });
+            }
         }
-    };
+    }
     let landing = fetch(&order, id, origin, &request, by).await;
     drop(turn);
     landing
@@ -105,7 +109,13 @@ impl Drop for Ours<'_> {
     }
 }
 
-/// Waits for this node's turn to ask the origin, where nodes share a store. `Err` is what another
+/// Whether nodes share what is fetched, so that one of them is to ask for all.
+fn takes_turns(order: &Order, fragment: &Fragment) -> bool {
+    let is_shared = order.composer.cache.shared().is_some() && fragment.reach.shared;
+    is_shared && super::may_share(fragment)
+}
+
+/// Waits for this node's turn to ask the origin. `Err` is what another
 /// node has brought instead. Nobody is waited for beyond half of the time that a page has for this:
 /// the rest is for asking after all.
 async fn take_turn<'o>(
@@ -114,9 +124,6 @@ async fn take_turn<'o>(
     request: &'o Arc<SourceRequest>,
 ) -> Result<Option<Ours<'o>>, Arc<Entry>> {
     let (composer, reach) = (&order.composer, fragment.reach);
-    if composer.cache.shared().is_none() || !reach.shared || !super::may_share(fragment) {
-        return Ok(None);
-    }
     let began = composer.clock.now();
     let until = began + fragment.timeout / 2;
     let before = composer.cache.peek(request).map(|known| known.stored_at);
@@ -173,7 +180,8 @@ async fn fetch(
             return Ok(no_page(NoPage::Redirect(status, location), &headers));
         }
         Answer::Refused(status, headers) => {
-            withdraw(order, fragment, began, Arc::clone(request), status).await;
+            let withdrawn = withdraw(order, fragment, began, Arc::clone(request), status);
+            withdrawn.boxed().await;
             return Ok(no_page(NoPage::Refused(status), &headers));
         }
         Answer::Absent(headers) => {
@@ -215,7 +223,8 @@ async fn land(
             html?
         }
         Some(list) => {
-            let assembled = list::assemble(order, id, list, request, &body, by).await?;
+            let assembled = list::assemble(order, id, list, request, &body, by);
+            let assembled = assembled.boxed().await?;
             answer.take_over(order, assembled)
         }
     };
@@ -223,7 +232,8 @@ async fn land(
         return match fragment.priority {
             Priority::Core => {
                 let status = StatusCode::NOT_FOUND;
-                withdraw(order, fragment, began, Arc::clone(request), status).await;
+                let withdrawn = withdraw(order, fragment, began, Arc::clone(request), status);
+                withdrawn.boxed().await;
                 Ok(no_page(NoPage::Refused(status), &headers))
             }
             Priority::Essential => Err(Cause::Empty),

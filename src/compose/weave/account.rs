@@ -27,7 +27,7 @@ const TIMED_MAX: usize = 32;
 
 /// What is known of a woven page.
 pub(super) struct Account {
-    order: Order,
+    order: Arc<Order>,
     /// The route of the proxy: what the page is called.
     page: String,
     path: String,
@@ -86,7 +86,7 @@ pub(super) struct About {
 }
 
 impl Account {
-    pub(super) fn new(order: Order, about: About) -> Self {
+    pub(super) fn new(order: Arc<Order>, about: About) -> Self {
         let About {
             page,
             path,

@@ -102,12 +102,12 @@ async fn ask(
     let plan = planned(&action, now);
     let settled = match action {
         Action::Omit(reason) => Settled::omitted(reason, now),
-        Action::StandIn(serve) => slot::stand_in(order.clone(), id, serve).await,
+        Action::StandIn(serve) => slot::stand_in(Arc::clone(order), id, serve).await,
         Action::Serve(serve) => {
             let moment = order.composer.clock.moment(now);
             match slot::at_hand(order, id, &serve, now, moment) {
                 Some(settled) => settled,
-                None => slot::fill(order.clone(), id, serve, now).await,
+                None => slot::fill(Arc::clone(order), id, serve, now).await,
             }
         }
     };

@@ -97,7 +97,7 @@ impl Connector {
 }
 
 /// Why there is no connection.
-type Failure = Box<dyn Error + Send + Sync>;
+pub(super) type Failure = Box<dyn Error + Send + Sync>;
 
 impl Service<Uri> for Connector {
     type Response = Stream;

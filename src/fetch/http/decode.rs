@@ -3,32 +3,28 @@
 
 use std::convert::Infallible;
 
-use bytes::Bytes;
 use futures::FutureExt as _;
-use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
+use futures::stream::{StreamExt as _, TryStreamExt as _};
 use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, HeaderValue, Request, Response};
-use http_body_util::BodyDataStream;
-use hyper::body::Incoming;
+use http_body::Frame;
+use http_body_util::{BodyDataStream, StreamBody};
 use tower::{Service as _, service_fn};
 use tower_http::decompression::Decompression;
 
 use crate::report::Cause;
 
-use super::{in_pieces, innermost};
+use super::{BodyStream, chain, innermost};
 
 /// What is asked for where the caller asks for nothing.
 pub(super) const UNDERSTOOD: HeaderValue = HeaderValue::from_static("zstd,gzip,br");
 
 /// The body without its coding; the headers are those of what comes out.
-pub(super) fn undone(
-    headers: &mut HeaderMap,
-    body: Incoming,
-) -> BoxStream<'static, Result<Bytes, Cause>> {
+pub(super) fn undone(headers: &mut HeaderMap, body: BodyStream) -> BodyStream {
     if !headers.contains_key(CONTENT_ENCODING) {
-        return in_pieces(body);
+        return body;
     }
-    let mut coded = Response::new(body);
+    let mut coded = Response::new(StreamBody::new(body.map_ok(Frame::data)));
     *coded.headers_mut() = std::mem::take(headers);
     // what undoes codings is made to stand around a client: this one has answered already
     let mut coded = Some(coded);
@@ -42,6 +38,11 @@ pub(super) fn undone(
     *headers = parts.headers;
     let pieces = BodyDataStream::new(body);
     pieces
-        .map_err(|error| Cause::Truncated(innermost(&*error)))
+        .map_err(|error| {
+            // what has become of the body is known better than that it cannot be decoded any more
+            let cause = chain(&*error).find_map(|error| error.downcast_ref::<Cause>());
+            let undecoded = || Cause::Truncated(innermost(&*error));
+            cause.cloned().unwrap_or_else(undecoded)
+        })
         .boxed()
 }
