@@ -232,12 +232,12 @@ impl App {
             tracing::warn!("{warnings}");
         }
         let (clock, tasks, stop) = (Clock::start(), TaskTracker::new(), CancellationToken::new());
-        let tally = Arc::new(Tally::new(clock));
         let cache = open_cache(&site, &settings, clock, &tasks, &stop).await?;
         let metrics = Arc::new(Metrics::new(&site));
+        let tally = Arc::new(Tally::new(clock).beside(metrics.at_hand()));
         let journal = open_journal(&settings, clock).await;
         let objectives = slo::Keeping::open(&site, &settings, clock, options.faults).await;
-        let pulse = Arc::new(Pulse::default());
+        let pulse = Arc::new(Pulse::default().beside(metrics.at_hand()));
         let is_observed = settings.is_observed;
         let mut observers: Vec<Arc<dyn Observer>> = vec![
             Arc::clone(&tally) as _,

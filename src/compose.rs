@@ -268,7 +268,10 @@ pub async fn compose<G: Send + 'static>(
     facts: Facts,
     (turn, in_flight): (Turn, G),
 ) -> Composed {
-    let (id, order) = (plan.page, Order::new(composer, &edition, &plan, facts).into());
+    let (id, order) = (
+        plan.page,
+        Order::new(composer, &edition, &plan, facts).into(),
+    );
     let wanted = wanted.into();
     let for_crawler = wanted.for_crawler;
     let mut account = Account::new(order, &plan, wanted);

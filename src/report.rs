@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::clock::Moment;
 use crate::degradation::Level;
 
+mod blocks;
 mod event;
 mod looked;
 mod outcome;
@@ -20,6 +21,7 @@ mod told;
 mod trail;
 mod worth;
 
+pub use blocks::{Blocks, Make, Sum};
 pub use event::{BreakerState, Event, OriginChange, SloChange, SwitchChange};
 pub use looked::{Found, Looked, Tier};
 pub use outcome::{Cause, OmitReason, Outcome};
@@ -104,7 +106,7 @@ pub struct PageReport<'p> {
     /// How old the snapshot is that was served, if the core had nothing else.
     pub snapshot: Option<Duration>,
     /// One entry a fragment.
-    pub fragments: Vec<FragmentReport<'p>>,
+    pub fragments: Blocks<'p>,
     /// What was asked of origins, in the order in which it was begun. What other pages have asked and
     /// this one has waited for is theirs.
     pub attempts: Vec<AttemptReport<'p>>,
@@ -114,7 +116,8 @@ impl PageReport<'_> {
     /// The same, to keep.
     pub fn into_owned(self) -> PageReport<'static> {
         let own = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
-        let fragments = self.fragments.into_iter().map(|fragment| FragmentReport {
+        let fragments = self.fragments.into_entries().into_iter();
+        let fragments = fragments.map(|fragment| FragmentReport {
             name: own(fragment.name),
             outcome: Cow::Owned(fragment.outcome.into_owned()),
             ..fragment
@@ -135,10 +138,7 @@ impl PageReport<'_> {
 
     /// From the request to when all that it was made of was there, however slowly it was then read.
     pub fn took(&self) -> Duration {
-        let slots = self.fragments.iter();
-        let slots = slots.filter(|f| !f.outcome.is_unneeded());
-        let settled = slots.map(|fragment| fragment.duration).max();
-        self.head_after.max(settled.unwrap_or_default())
+        self.head_after.max(self.fragments.sum().settled)
     }
 
     /// Whether its reader got an error page, or an answer that broke off.
@@ -148,8 +148,7 @@ impl PageReport<'_> {
 
     /// Whether every block that anybody waited for was there.
     pub fn is_complete(&self) -> bool {
-        let whole = |f: &FragmentReport<'_>| f.outcome.is_whole() || f.outcome.is_unneeded();
-        self.status == 200 && self.snapshot.is_none() && self.fragments.iter().all(whole)
+        self.status == 200 && self.snapshot.is_none() && self.fragments.sum().is_complete
     }
 }
 

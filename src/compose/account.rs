@@ -14,7 +14,8 @@ use crate::fragment::facts::Facts;
 use crate::fragment::{Fragment, SourceRequest};
 use crate::plan::Plan;
 use crate::report::{
-    Afforded, Cause, FragmentReport, Looked, Observer, OmitReason, Outcome, PageReport, Story,
+    Afforded, Blocks, Cause, FragmentReport, Looked, Observer, OmitReason, Outcome, PageReport,
+    Story, Sum,
 };
 use crate::site::{Page, PageId};
 
@@ -186,24 +187,45 @@ impl Account {
 
     fn close(&mut self) {
         let members = std::mem::take(&mut self.members);
+        let sum = self.sum(&members);
         if self.status != 0 && !self.is_turned_away {
-            let (took, target) = (self.took(&members), self.declared().target);
+            let took = self.head_after.max(sum.settled);
+            let target = self.declared().target;
             self.order.edition.meters.times.record(took, target);
         }
         if self.order.observers().is_empty() && self.witness.is_none() {
             return;
         }
-        let report = self.report(&members);
+        let ended = self.order.composer.clock.now();
+        let make = || self.blocks(&members, ended);
+        let report = self.report(Blocks::new(sum, &make), ended);
         let witness = self.witness.as_ref();
         self.order.tell(witness, &report, || self.story(&report));
     }
 
-    /// From the request to when all that it was made of was there, however slowly it was then read.
-    fn took(&self, members: &[Option<Settled>]) -> Duration {
-        let settled = members.iter().flatten();
-        let needed = settled.filter(|settled| !settled.outcome.is_unneeded());
-        let last = needed.map(|settled| settled.at.saturating_duration_since(self.arrived));
-        self.head_after.max(last.max().unwrap_or_default())
+    /// What the members come to together.
+    fn sum(&self, members: &[Option<Settled>]) -> Sum {
+        let site = &self.order.edition.site;
+        // most are settled in the same moment
+        let (mut last, mut after) = (self.arrived, Duration::ZERO);
+        let declared = self.declared().members.iter();
+        let told = declared.zip(members).map(|(member, settled)| {
+            let value = site.fragment(member.fragment).value;
+            let Some(settled) = settled else {
+                return (&UNNEEDED, value, Looked::default(), Duration::ZERO);
+            };
+            if settled.at != last {
+                last = settled.at;
+                after = last.saturating_duration_since(self.arrived);
+            }
+            (&settled.outcome, value, settled.looked, after)
+        });
+        let sum = Sum::of(told);
+        Sum {
+            // nobody's page
+            at_hand: sum.at_hand.filter(|_| !self.order.is_rehearsal),
+            ..sum
+        }
     }
 
     /// Name, outcome and duration of each member that is settled.
@@ -240,8 +262,12 @@ impl Account {
         story::story(&self.order, page, report)
     }
 
-    fn report<'r>(&'r self, members: &'r [Option<Settled>]) -> PageReport<'r> {
-        let ended = self.order.composer.clock.now();
+    /// An entry for each member.
+    fn blocks<'r>(
+        &'r self,
+        members: &'r [Option<Settled>],
+        ended: Instant,
+    ) -> Vec<FragmentReport<'r>> {
         let after = |at: Instant| at.saturating_duration_since(self.arrived);
         let (site, page) = (&self.order.edition.site, self.declared());
         let trace = &self.order.trace;
@@ -263,6 +289,11 @@ impl Account {
                 span_id: trace.slot(slot),
             }
         });
+        fragments.collect()
+    }
+
+    fn report<'r>(&'r self, fragments: Blocks<'r>, ended: Instant) -> PageReport<'r> {
+        let (page, trace) = (self.declared(), &self.order.trace);
         PageReport {
             page: Cow::Borrowed(&page.name),
             path: Cow::Borrowed(&self.path),
@@ -275,10 +306,10 @@ impl Account {
             is_rehearsal: self.order.is_rehearsal,
             status: self.status,
             head_after: self.head_after,
-            duration: after(ended),
+            duration: ended.saturating_duration_since(self.arrived),
             finished: self.finished,
             snapshot: self.snapshot,
-            fragments: fragments.collect(),
+            fragments,
             attempts: self.order.attempts(self.arrived),
         }
     }

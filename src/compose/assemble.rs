@@ -29,7 +29,7 @@ use std::task::{Context, Poll};
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::mpsc;
-use xxhash_rust::xxh3::Xxh3Default;
+use xxhash_rust::xxh3::xxh3_128;
 
 use crate::cache::{Content, Entry};
 use crate::layout::parts::Parts;
@@ -134,26 +134,30 @@ impl PageBody {
     /// A hash of all that will be written, where all of it is at hand and nothing is written yet. A copy
     /// counts by a hash of its own, which is made once for all pages that it is on.
     pub(super) fn digest(&self) -> Option<u128> {
-        let mut hasher = Xxh3Default::new();
         if let Some(entry) = &self.snapshot {
-            hasher.update(&html(entry));
-            return Some(hasher.digest128());
+            return Some(xxh3_128(&html(entry)));
         }
         if self.settling.is_some() || self.next > 0 {
             return None;
         }
-        for piece in self.pieces() {
+        let pieces = self.pieces();
+        let mut digests = Vec::with_capacity((pieces.len() + 1) * size_of::<u128>());
+        digests.extend(self.account.declared().literals.to_le_bytes());
+        for piece in pieces {
+            if let Piece::Literal(_) = piece {
+                continue;
+            }
             match self.copy(piece) {
                 Some((entry, part)) => {
-                    hasher.update(&entry.digest().to_le_bytes());
-                    hasher.update(part.unwrap_or_default().as_bytes());
+                    digests.extend(entry.digest().to_le_bytes());
+                    digests.extend(part.unwrap_or_default().as_bytes());
                 }
-                None => hasher.update(&self.written(piece)?),
+                None => digests.extend(xxh3_128(&self.written(piece)?).to_le_bytes()),
             }
             // so that nothing runs into the next
-            hasher.update(&[0xff]);
+            digests.push(0xff);
         }
-        Some(hasher.digest128())
+        Some(xxh3_128(&digests))
     }
 
     /// The copy that a piece is taken from, and which part of it.

@@ -74,11 +74,14 @@ const STORED_LINK: &str = "x-amz-meta-link";
 /// What is of use of the links of an answer that is no core: its hints, and its stylesheets, which are
 /// written before it where a document's language wants that.
 pub(super) fn only(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
-    let mut found = Links::default();
     let values = match headers.contains_key(LINK) {
         true => headers.get_all(LINK),
         false => headers.get_all(STORED_LINK),
     };
+    if values.iter().next().is_none() {
+        return Vec::new();
+    }
+    let mut found = Links::default();
     for value in values {
         found.add_hints(value);
         let styles = links(value).filter(|link| stylesheet(link).is_some());

@@ -333,7 +333,12 @@ fn pushed(order: &Arc<Order>, copy: Copy, at: Instant) -> Settled {
 }
 
 /// Fills a slot whose fragment is pushed and has no copy in memory. Nobody is asked.
-async fn fill_pushed(order: &Arc<Order>, id: FragmentId, serve: &Serve, looked: &mut Looked) -> Settled {
+async fn fill_pushed(
+    order: &Arc<Order>,
+    id: FragmentId,
+    serve: &Serve,
+    looked: &mut Looked,
+) -> Settled {
     let (clock, fragment) = (order.composer.clock, order.edition.site.fragment(id));
     let request = serve.request(fragment);
     *looked = in_memory(None);
@@ -476,7 +481,11 @@ fn rungs(site: &Site, id: FragmentId) -> Vec<&Rung> {
 
 /// What a sibling has to show: a fresh copy, an answer in the time that is left, or any copy; or why it
 /// has nothing. One that has nothing to show is no stand-in.
-async fn from_sibling(order: &Arc<Order>, id: FragmentId, serve: &Serve) -> Result<Settled, String> {
+async fn from_sibling(
+    order: &Arc<Order>,
+    id: FragmentId,
+    serve: &Serve,
+) -> Result<Settled, String> {
     let Some(Sibling {
         request, may_ask, ..
     }) = serve.siblings.iter().find(|s| s.fragment == id)

@@ -266,10 +266,14 @@ async fn read(mut body: BodyStream, length: Option<usize>, max: usize) -> Result
 
 /// Without a byte order mark, and certainly UTF-8: the page says that it is.
 fn text(body: Bytes) -> Result<Bytes, Cause> {
-    match std::str::from_utf8(&body) {
-        Err(error) => Err(Cause::Unreadable(error.to_string())),
-        Ok(text) if text.starts_with('\u{feff}') => Ok(body.slice('\u{feff}'.len_utf8()..)),
-        Ok(_) => Ok(body),
+    let text = match simdutf8::basic::from_utf8(&body) {
+        Ok(text) => text,
+        // where it ends is known to the slower one
+        Err(_) => std::str::from_utf8(&body).map_err(|e| Cause::Unreadable(e.to_string()))?,
+    };
+    match text.starts_with('\u{feff}') {
+        true => Ok(body.slice('\u{feff}'.len_utf8()..)),
+        false => Ok(body),
     }
 }
 

@@ -88,8 +88,17 @@ impl Trace {
 
     /// The `traceparent` to send with one attempt, whose span is `span_id`.
     pub fn traceparent(&self, span_id: u64) -> String {
-        let (trace, flags) = (self.trace_id.max(1), u8::from(self.sampled));
-        format!("00-{trace:032x}-{:016x}-{flags:02x}", span_id.max(1))
+        // one for each request to an origin: put together by hand
+        let mut text = String::with_capacity("00-".len() + 32 + "-".len() + 16 + "-00".len());
+        text.push_str("00-");
+        push_hex(&mut text, &self.trace_id.max(1).to_be_bytes());
+        text.push('-');
+        push_hex(&mut text, &span_id.max(1).to_be_bytes());
+        text.push_str(match self.sampled {
+            true => "-01",
+            false => "-00",
+        });
+        text
     }
 
     /// The same, sampled also if it is of this share of all traces.
@@ -105,6 +114,21 @@ impl Trace {
         let member = u64::try_from(member).unwrap_or(u64::MAX).wrapping_add(1);
         let id = self.span_id ^ member.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         id.max(1)
+    }
+}
+
+/// A trace as it is told: 32 hexadecimal digits.
+pub fn told(trace_id: u128) -> String {
+    let mut text = String::with_capacity(32);
+    push_hex(&mut text, &trace_id.to_be_bytes());
+    text
+}
+
+fn push_hex(text: &mut String, bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for byte in bytes {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 0xf)]));
     }
 }
 

@@ -89,23 +89,22 @@ impl PageReport<'_> {
     /// snapshot is a whole page. What was never read to its end, and what is no page (a redirect, a
     /// page that there is not), has no value either way.
     pub fn value(&self, mut lost: impl FnMut(Loss, f64)) -> f64 {
-        let all = || self.fragments.iter().map(|block| block.value).sum();
+        let sum = self.fragments.sum();
         match (self.finished, self.snapshot, self.status) {
-            (true, Some(_), _) => all(),
+            (true, Some(_), _) => sum.value,
             (true, None, 500..) => {
-                lost(Loss::UNAVAILABLE, all());
+                lost(Loss::UNAVAILABLE, sum.value);
                 0.0
             }
             (true, None, 200) => {
-                let mut served = 0.0;
-                for block in &self.fragments {
-                    match block.outcome.got() {
-                        Got::Shown => served += block.value,
-                        Got::Lost(loss) => lost(loss, block.value),
-                        Got::Instead | Got::Void => {}
+                if sum.is_lost {
+                    for block in &self.fragments {
+                        if let Got::Lost(loss) = block.outcome.got() {
+                            lost(loss, block.value);
+                        }
                     }
                 }
-                served
+                sum.shown
             }
             _ => 0.0,
         }

@@ -17,6 +17,7 @@ use crate::compose::{
 };
 use crate::degradation::{Admission, Level, Mode, Turn};
 use crate::fragment::facts::Facts;
+use crate::fragment::trace;
 use crate::plan::{self, Plan, request};
 use crate::report::Afforded;
 use crate::site::{ForCrawlers, PageId, Site};
@@ -399,7 +400,7 @@ fn add_headers(headers: &mut HeaderMap, head: PageHead, level: HeaderValue) {
 /// What a page says of how it was made.
 pub(super) fn tell(headers: &mut HeaderMap, level: HeaderValue, trace_id: u128, timing: String) {
     headers.insert(LEVEL, level);
-    let trace = HeaderValue::try_from(format!("{trace_id:032x}"));
+    let trace = HeaderValue::try_from(trace::told(trace_id));
     headers.insert(TRACE, trace.expect("a trace is hexadecimal digits"));
     if let Ok(timing) = HeaderValue::try_from(timing) {
         headers.insert(SERVER_TIMING, timing);

@@ -44,6 +44,8 @@ pub struct Page {
     pub members: Vec<Member>,
     /// What is written, in document order.
     pub pieces: Vec<Piece>,
+    /// A hash of all that is written as it is.
+    pub literals: u128,
     /// Which of these may come late, where any may.
     pub deferral: Option<Deferral>,
     /// When its snapshots are taken and how long they are good.

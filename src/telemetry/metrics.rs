@@ -4,6 +4,7 @@
 //! Invariants: a page waits for no lock to be counted, and nothing is allocated for it; and a name that
 //! the present site does not declare has no series.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -19,6 +20,7 @@ use crate::site::Site;
 use crate::telemetry::amount::Amount;
 use crate::telemetry::named::Named;
 
+mod at_hand;
 mod histogram;
 pub mod name;
 mod otlp;
@@ -26,11 +28,12 @@ mod reading;
 mod series;
 mod text;
 
+pub use at_hand::AtHand;
 pub use name::{Metric, series_max};
 pub use reading::Reading;
 pub use text::Format;
 
-use histogram::Histogram;
+use histogram::{Counted, Histogram};
 use name::{COMPLETENESS, DELIVERIES, RESULTS, SHED};
 use otlp::Otlp;
 use series::Series;
@@ -40,6 +43,7 @@ use text::Text;
 #[derive(Debug, Default)]
 pub struct Metrics {
     table: ArcSwap<Table>,
+    at_hand: Arc<AtHand>,
     reloads: [AtomicU64; RESULTS.len()],
     purges: AtomicU64,
     sent: Sent,
@@ -108,6 +112,12 @@ impl Metrics {
             attempts: rows(&before.attempts, site.origins.iter().map(|o| &o.name)),
         };
         self.table.store(Arc::new(table));
+        self.at_hand.declare(site);
+    }
+
+    /// What is counted page by page and not block by block.
+    pub fn at_hand(&self) -> Arc<AtHand> {
+        Arc::clone(&self.at_hand)
     }
 
     /// Where the access log counts the records that it loses.
@@ -139,7 +149,7 @@ impl Metrics {
         reading.write(to);
         let table = self.table.load();
         table.write_pages(to);
-        table.write_fragments(to);
+        table.write_fragments(&self.at_hand.by_fragment(), to);
         to.begin(Metric::AttemptDuration);
         for (name, row) in table.attempts.sorted() {
             to.histogram(Metric::AttemptDuration, &[name], &row.counted());
@@ -209,11 +219,17 @@ impl Table {
         }
     }
 
-    fn write_fragments(&self, to: &mut dyn Series) {
+    fn write_fragments(&self, at_hand: &BTreeMap<String, Counted>, to: &mut dyn Series) {
+        let was_at_hand = |name: &str| at_hand.get(name).map_or(0.0, |of| of.count() as f64);
         to.begin(Metric::FragmentOutcomes);
         for (name, row) in self.fragments.sorted() {
             for (outcome, count) in Outcome::LABELS.into_iter().zip(&row.outcomes) {
-                to.number(Metric::FragmentOutcomes, &[name, outcome], read(count));
+                let more = match outcome == Outcome::Cached.label() {
+                    true => was_at_hand(name),
+                    false => 0.0,
+                };
+                let values = [name, outcome];
+                to.number(Metric::FragmentOutcomes, &values, read(count) + more);
             }
         }
         to.begin(Metric::FragmentTroubles);
@@ -233,13 +249,21 @@ impl Table {
             for (tier, counts) in Tier::ALL.into_iter().zip(&row.lookups) {
                 for (found, count) in Found::ALL.into_iter().zip(counts) {
                     let values = [name.as_str(), tier.label(), found.label()];
-                    to.number(Metric::CacheLookups, &values, read(count));
+                    let more = match (tier, found) {
+                        (Tier::Memory, Found::Fresh) => was_at_hand(name),
+                        _ => 0.0,
+                    };
+                    to.number(Metric::CacheLookups, &values, read(count) + more);
                 }
             }
         }
         to.begin(Metric::FragmentDuration);
         for (name, row) in self.fragments.sorted() {
-            to.histogram(Metric::FragmentDuration, &[name], &row.duration.counted());
+            let mut counted = row.duration.counted();
+            if let Some(more) = at_hand.get(name) {
+                counted.add(more);
+            }
+            to.histogram(Metric::FragmentDuration, &[name], &counted);
         }
     }
 }
@@ -320,6 +344,10 @@ impl Observer for Metrics {
         // a page of the site before may end after a reload that has taken its name away
         if let Some(row) = table.pages.get(&report.page) {
             row.count(report);
+        }
+        if report.fragments.sum().at_hand.is_some() {
+            self.at_hand.count(report);
+            return;
         }
         for fragment in &report.fragments {
             if let Some(row) = table.fragments.at(fragment.place, &fragment.name) {

@@ -5,6 +5,7 @@
 //! looked at to see a level counts as nothing that a reader got.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use crate::report::{Event, FragmentReport, Observer, OmitReason, Outcome, PageReport};
+use crate::telemetry::metrics::AtHand;
 use crate::telemetry::named::Named;
 
 use super::Beat;
@@ -31,6 +33,8 @@ pub struct Pulse {
     left: AtomicU64,
     durations: Box<[AtomicU64]>,
     blocks: ArcSwap<Named<Counters>>,
+    /// What somebody else counts of the same pages, and how much of it was told.
+    at_hand: Option<(Arc<AtHand>, Mutex<BTreeMap<String, u64>>)>,
 }
 
 /// The counters of one block.
@@ -73,11 +77,20 @@ impl Default for Pulse {
             left: zero(),
             durations: (0..DURATIONS).map(|_| zero()).collect(),
             blocks: ArcSwap::default(),
+            at_hand: None,
         }
     }
 }
 
 impl Pulse {
+    /// The same, with `at_hand` counting the blocks of pages that had all of theirs at hand.
+    pub fn beside(self, at_hand: Arc<AtHand>) -> Self {
+        Self {
+            at_hand: Some((at_hand, Mutex::default())),
+            ..self
+        }
+    }
+
     /// What happened since the last turn, which everything is counted from again.
     pub fn turn(&self, at_ms: u64, span: Duration) -> (Beat, BTreeMap<String, BlockBeat>) {
         let take = |counter: &AtomicU64| counter.swap(0, Ordering::Relaxed);
@@ -104,7 +117,17 @@ impl Pulse {
             };
             (name.clone(), block)
         });
-        (beat, blocks.collect())
+        let mut blocks: BTreeMap<_, _> = blocks.collect();
+        if let Some((at_hand, told)) = &self.at_hand {
+            let now = at_hand.counts();
+            let before = std::mem::replace(&mut *told.lock(), now.clone());
+            for (name, count) in now {
+                let since = count.saturating_sub(before.get(&name).copied().unwrap_or_default());
+                let block: &mut BlockBeat = blocks.entry(name).or_default();
+                block.shown += since;
+            }
+        }
+        (beat, blocks)
     }
 
     fn count_block(&self, known: &Named<Counters>, fragment: &FragmentReport<'_>) {
@@ -164,9 +187,11 @@ impl Observer for Pulse {
             _ => {}
         }
         count(&self.durations[place(report.duration)]);
-        let known = self.blocks.load();
-        for fragment in &report.fragments {
-            self.count_block(&known, fragment);
+        if report.fragments.sum().at_hand.is_none() || self.at_hand.is_none() {
+            let known = self.blocks.load();
+            for fragment in &report.fragments {
+                self.count_block(&known, fragment);
+            }
         }
     }
 

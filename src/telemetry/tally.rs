@@ -4,6 +4,7 @@
 //! Invariant: a complete page waits for no lock here, unless it is the first with its fragment.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
@@ -17,6 +18,7 @@ use crate::report::{
     BreakerState, Cause, Event, FragmentReport, Observer, OriginChange, Outcome, PageReport,
     SloChange, SwitchChange, Throttle,
 };
+use crate::telemetry::metrics::AtHand;
 use crate::telemetry::named::Named;
 
 use super::access::visible;
@@ -34,6 +36,8 @@ pub struct Tally {
     left: AtomicU64,
     pushed: AtomicU64,
     rows: ArcSwap<Rows>,
+    /// What somebody else counts of the same pages.
+    at_hand: Option<Arc<AtHand>>,
     latest: Mutex<Latest>,
     complaints: Throttle,
 }
@@ -105,15 +109,29 @@ impl Tally {
             left: zero(),
             pushed: zero(),
             rows: ArcSwap::default(),
+            at_hand: None,
             latest: Mutex::default(),
             complaints: Throttle::default(),
+        }
+    }
+
+    /// The same, with `at_hand` counting the blocks of pages that had all of theirs at hand.
+    pub fn beside(self, at_hand: Arc<AtHand>) -> Self {
+        Self {
+            at_hand: Some(at_hand),
+            ..self
         }
     }
 
     /// The counts now.
     pub fn state(&self) -> TallyState {
         let rows = self.rows.load();
-        let fragments = rows.iter().map(|(name, row)| (name.clone(), row.state()));
+        let known = rows.iter().map(|(name, row)| (name.clone(), row.state()));
+        let mut fragments: BTreeMap<_, _> = known.collect();
+        for (name, count) in self.at_hand.iter().flat_map(|at_hand| at_hand.counts()) {
+            let outcomes: &mut BTreeMap<_, _> = fragments.entry(name).or_default();
+            *outcomes.entry(Outcome::Cached.label()).or_default() += count;
+        }
         let latest = self.latest.lock();
         TallyState {
             pages: self.pages.load(Ordering::Relaxed),
@@ -122,7 +140,7 @@ impl Tally {
             snapshots: self.snapshots.load(Ordering::Relaxed),
             left: self.left.load(Ordering::Relaxed),
             pushed: self.pushed.load(Ordering::Relaxed),
-            fragments: fragments.collect(),
+            fragments,
             incomplete: latest.incomplete.iter().rev().cloned().collect(),
             events: latest.events.iter().rev().cloned().collect(),
         }
@@ -232,11 +250,13 @@ fn is_good(change: &OriginChange) -> bool {
 impl Observer for Tally {
     fn page(&self, report: &PageReport<'_>) {
         self.pages.fetch_add(1, Ordering::Relaxed);
-        let rows = self.rows.load();
-        for fragment in &report.fragments {
-            match rows.at(fragment.place, &fragment.name) {
-                Some(row) => row.count(&fragment.outcome),
-                None => self.count_new(fragment),
+        if report.fragments.sum().at_hand.is_none() || self.at_hand.is_none() {
+            let rows = self.rows.load();
+            for fragment in &report.fragments {
+                match rows.at(fragment.place, &fragment.name) {
+                    Some(row) => row.count(&fragment.outcome),
+                    None => self.count_new(fragment),
+                }
             }
         }
         if let Some(incomplete) = self.count(report) {

@@ -54,6 +54,9 @@ static MARKS: [HeaderName; 2] = [
     HeaderName::from_static("edge-control"),
 ];
 
+static SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
+static CACHE_TAG: HeaderName = HeaderName::from_static("cache-tag");
+
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
@@ -431,11 +434,11 @@ impl<'f> Answered<'f> {
 }
 
 pub(in crate::compose) fn tags(headers: &HeaderMap) -> Tags {
-    let lines = |name: &'static str| {
+    let lines = |name: &HeaderName| {
         let lines = headers.get_all(name).iter();
         lines.filter_map(|value| value.to_str().ok())
     };
-    Tags::parse(lines("surrogate-key"), lines("cache-tag"))
+    Tags::parse(lines(&SURROGATE_KEY), lines(&CACHE_TAG))
 }
 
 /// `Vary: *` says that the answer depends on what no cache can know (RFC 9111, 4.1). Whatever else
@@ -584,7 +587,8 @@ fn request_headers(
     known: Option<&Validators>,
     span_id: u64,
 ) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(6 + request.headers.len());
+    // with those that every request has when it goes out
+    let mut headers = HeaderMap::with_capacity(12 + request.headers.len());
     if let Some(etag) = known.and_then(|known| known.etag.clone()) {
         headers.insert(IF_NONE_MATCH, etag);
     }
@@ -713,17 +717,12 @@ fn returned(headers: &HeaderMap) -> Head {
 }
 
 fn picked(names: &[HeaderName], headers: &HeaderMap) -> Head {
-    let lines = |name: &HeaderName| {
-        let name = name.clone();
-        headers
-            .get_all(&name)
-            .iter()
-            .map(move |value| (name.clone(), value.clone()))
-            .collect::<Vec<_>>()
-    };
-    Head {
-        headers: names.iter().flat_map(lines).collect(),
+    let mut found = Vec::new();
+    for name in names {
+        let lines = headers.get_all(name).iter();
+        found.extend(lines.map(|value| (name.clone(), value.clone())));
     }
+    Head { headers: found }
 }
 
 /// The answer as HTML; `None` if the template says that there is nothing to show.

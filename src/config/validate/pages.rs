@@ -79,12 +79,26 @@ fn page(
         target,
         optional_time,
         members: compiled.members,
+        literals: literals(&compiled.pieces),
         pieces: compiled.pieces,
         deferral,
         snapshots: snapshots(entry, written),
         cache: page_cache::page_cache(entry, &written.cache, cx),
         vary: None,
     })
+}
+
+/// A hash of the text and of where in it the slots are.
+fn literals(pieces: &[Piece]) -> u128 {
+    let mut hasher = Xxh3::new();
+    for piece in pieces {
+        if let Piece::Literal(text) = piece {
+            hasher.update(text);
+        }
+        // so that nothing runs into the next
+        hasher.update(&[0xff]);
+    }
+    hasher.digest128()
 }
 
 /// What the page varies with is known when all fragments are.

@@ -48,6 +48,25 @@ pub(super) struct Counted {
     pub(super) examples: [Option<Example>; COUNTS],
 }
 
+impl Counted {
+    /// How many there are.
+    pub(super) fn count(&self) -> u64 {
+        self.up_to[COUNTS - 1]
+    }
+
+    /// Adds others to them.
+    pub(super) fn add(&mut self, more: &Self) {
+        self.sum += more.sum;
+        for (bucket, up_to) in more.up_to.iter().enumerate() {
+            self.up_to[bucket] += up_to;
+            let at = |example: &Option<Example>| example.map(|example| example.at);
+            if at(&more.examples[bucket]) > at(&self.examples[bucket]) {
+                self.examples[bucket] = more.examples[bucket];
+            }
+        }
+    }
+}
+
 impl Histogram {
     /// Counts one, and remembers the trace that it belongs to, and when it was, if that is known.
     pub(super) fn add(&self, took: Duration, of: Option<(u128, Moment)>) {
