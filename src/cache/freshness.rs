@@ -56,8 +56,10 @@ impl Lifetime {
         if percent == 0 || chance == 0 {
             return self;
         }
-        let share = f64::from(percent) / 100.0 * f64::from(chance) / 255.0;
-        self.ttl -= self.ttl.mul_f64(share.clamp(0.0, 1.0)).min(self.ttl);
+        // in whole numbers: this is looked at for every block of every page
+        let parts = u32::from(percent.min(100)) * u32::from(chance);
+        let sooner = self.ttl.checked_mul(parts).unwrap_or(Duration::MAX) / (100 * 255);
+        self.ttl = self.ttl.saturating_sub(sooner);
         self
     }
 

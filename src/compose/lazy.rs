@@ -184,6 +184,7 @@ mod tests {
             optional_time: None,
             members: Vec::new(),
             pieces: Vec::new(),
+            literals: 0,
             deferral: None,
             snapshots: Snapshots {
                 every: Duration::ZERO,

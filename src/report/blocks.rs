@@ -153,6 +153,8 @@ impl fmt::Debug for Blocks<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use super::*;
     use crate::report::{Cause, OmitReason, example};
 
@@ -201,17 +203,17 @@ mod tests {
 
     #[test]
     fn entries_are_made_once_and_only_when_they_are_read() {
-        let calls = std::sync::atomic::AtomicU32::new(0);
-        let whole = example::page(200, &[("a", 1.0, Outcome::Fetched)], 5);
+        let calls = AtomicU32::new(0);
+        let page = example::page(200, &[("a", 1.0, Outcome::Fetched)], 5);
         let make = || {
-            calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            whole.fragments.to_vec()
+            calls.fetch_add(1, Ordering::Relaxed);
+            page.fragments.to_vec()
         };
-        let blocks = Blocks::new(*whole.fragments.sum(), &make);
+        let blocks = Blocks::new(*page.fragments.sum(), &make);
         assert!(blocks.sum().is_complete);
-        assert_eq!(calls.load(std::sync::atomic::Ordering::Relaxed), 0);
+        assert_eq!(calls.load(Ordering::Relaxed), 0);
         assert_eq!((blocks.len(), &*blocks[0].name), (1, "a"));
-        assert_eq!(blocks, whole.fragments);
-        assert_eq!(calls.load(std::sync::atomic::Ordering::Relaxed), 1);
+        assert_eq!(blocks[..], page.fragments[..]);
+        assert_eq!(calls.load(Ordering::Relaxed), 1);
     }
 }

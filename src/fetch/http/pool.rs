@@ -250,6 +250,8 @@ impl Line {
 pub(super) struct Body {
     /// `None` when nothing more comes.
     under_way: Option<(Incoming, Line)>,
+    /// Why not, until it is told.
+    failed: Option<Cause>,
     pool: Arc<Shared>,
 }
 
@@ -257,6 +259,7 @@ impl Body {
     fn new(incoming: Incoming, line: Line, pool: &Arc<Shared>) -> Self {
         Self {
             under_way: Some((incoming, line)),
+            failed: None,
             pool: Arc::clone(pool),
         }
     }
@@ -278,8 +281,9 @@ impl Stream for Body {
     type Item = Result<Bytes, Cause>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Some((incoming, line)) = &mut self.under_way else {
-            return Poll::Ready(None);
+        let this = &mut *self;
+        let Some((incoming, line)) = &mut this.under_way else {
+            return Poll::Ready(this.failed.take().map(Err));
         };
         let mut frame = |quiet: &mut Context<'_>| Pin::new(&mut *incoming).poll_frame(quiet);
         loop {
@@ -295,14 +299,17 @@ impl Stream for Body {
                     Err(_) => continue,
                 },
                 Some(None) => {
-                    self.end();
+                    this.end();
                     return Poll::Ready(None);
                 }
                 Some(Some(Err(error))) => innermost(&error),
                 None => "the connection has ended".to_owned(),
             };
-            self.under_way = None;
-            return Poll::Ready(Some(Err(Cause::Truncated(cause))));
+            this.under_way = None;
+            this.failed = Some(Cause::Truncated(cause));
+            // told a turn later: whoever passes the body on has written then what came before
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
     }
 }
