@@ -252,7 +252,12 @@ impl App {
             Arc::clone(&metrics) as _,
             Arc::clone(&objectives.slos) as _,
         ];
-        observers.extend(options.supervisor.clone().map(|told| told as Arc<dyn Observer>));
+        observers.extend(
+            options
+                .supervisor
+                .clone()
+                .map(|told| told as Arc<dyn Observer>),
+        );
         let exports = Exports::new(Arc::clone(&metrics), clock);
         let recent = Arc::new(Recent::new(settings.recent.clone(), clock));
         observers.push(Arc::clone(&recent) as _);

@@ -120,7 +120,10 @@ fn the_unit_gives_the_program_what_it_says_it_needs() {
     // the packaged site keeps what it must where the service may write
     let site: toml::Table = read("site/fragments.toml").parse().unwrap();
     assert_eq!(key("StateDirectory"), ["marbre"]);
-    assert_eq!(site["server"]["state_dir"].as_str(), Some("/var/lib/marbre"));
+    assert_eq!(
+        site["server"]["state_dir"].as_str(),
+        Some("/var/lib/marbre")
+    );
     // a stop is not cut short: the grace, the disk, the operators, and the collectors
     let stop = parse_duration(&key("TimeoutStopSec")[0].replace("min", "m")).unwrap();
     assert!(stop.as_secs() >= default_grace() + 20, "{stop:?}");
@@ -128,7 +131,10 @@ fn the_unit_gives_the_program_what_it_says_it_needs() {
     for command in [key("ExecStart"), key("ExecReload")].concat() {
         if let Some(arguments) = command.strip_prefix("/usr/bin/marbre ") {
             let verb = arguments.split(' ').next().unwrap();
-            let helped = Command::new(BINARY).args([verb, "--help"]).output().unwrap();
+            let helped = Command::new(BINARY)
+                .args([verb, "--help"])
+                .output()
+                .unwrap();
             is_content(&helped);
         }
     }
@@ -145,7 +151,13 @@ fn default_grace() -> u64 {
 async fn the_packaged_site_serves_a_page() {
     let folder = tempfile::tempdir().unwrap();
     let site = read("site/fragments.toml");
-    serves(&folder, &site, "site/templates/layouts/front.html", "layouts/front.html").await;
+    serves(
+        &folder,
+        &site,
+        "site/templates/layouts/front.html",
+        "layouts/front.html",
+    )
+    .await;
 }
 
 async fn serves(folder: &TempDir, site: &str, layout: &str, place: &str) {
@@ -173,15 +185,19 @@ fn the_rules_are_what_the_program_writes_of_the_demo() {
     is_content(&told);
     let written = String::from_utf8(told.stdout).unwrap();
     let path = deploy("prometheus/rules.yaml");
-    if std::env::var_os("MARBRE_WRITE_DOCS").is_some() {
+    if std::env::var_os("MARBRE_REWRITE").is_some() {
         std::fs::write(&path, &written).unwrap();
     }
     let kept = std::fs::read_to_string(&path).unwrap();
     assert!(
         kept == written,
-        "MARBRE_WRITE_DOCS=1 cargo test --test it packaging writes deploy/prometheus/rules.yaml anew"
+        "MARBRE_REWRITE=1 cargo test --test it packaging writes deploy/prometheus/rules.yaml anew"
     );
-    is_content(&promtool(&["check", "rules", "rules.yaml"], "", &deploy("prometheus")));
+    is_content(&promtool(
+        &["check", "rules", "rules.yaml"],
+        "",
+        &deploy("prometheus"),
+    ));
     let scrape = ["check", "config", "--syntax-only", "scrape.yaml"];
     is_content(&promtool(&scrape, "", &deploy("prometheus")));
 }
@@ -233,9 +249,14 @@ fn every_selector_selects_the_pods_and_every_named_port_is_one() {
     for spread in spreads {
         wanted(&spread["labelSelector"]["matchLabels"]);
     }
-    let over = spreads.iter().map(|spread| spread["topologyKey"].as_str().unwrap());
+    let over = spreads
+        .iter()
+        .map(|spread| spread["topologyKey"].as_str().unwrap());
     let over: Vec<&str> = over.collect();
-    assert_eq!(over, ["topology.kubernetes.io/zone", "kubernetes.io/hostname"]);
+    assert_eq!(
+        over,
+        ["topology.kubernetes.io/zone", "kubernetes.io/hostname"]
+    );
     let scaled = &manifest("HorizontalPodAutoscaler", "marbre")["spec"]["scaleTargetRef"];
     for key in ["apiVersion", "kind"] {
         assert_eq!(scaled[key], deployment[key]);
@@ -253,22 +274,36 @@ fn the_container_is_nobody_and_can_change_nothing_but_its_state() {
     let pod = &deployment["spec"]["template"]["spec"];
     let container = &pod["containers"][0];
     assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
-    assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+    assert_eq!(
+        pod["securityContext"]["seccompProfile"]["type"],
+        "RuntimeDefault"
+    );
     assert_eq!(pod["automountServiceAccountToken"], false);
     let security = &container["securityContext"];
     assert_eq!(security["allowPrivilegeEscalation"], false);
     assert_eq!(security["readOnlyRootFilesystem"], true);
     assert_eq!(security["capabilities"]["drop"][0], "ALL");
-    for (what, kinds) in [("requests", &["cpu", "memory"][..]), ("limits", &["memory"])] {
+    for (what, kinds) in [
+        ("requests", &["cpu", "memory"][..]),
+        ("limits", &["memory"]),
+    ] {
         for kind in kinds {
-            assert!(container["resources"][what][kind].is_string(), "{what} {kind}");
+            assert!(
+                container["resources"][what][kind].is_string(),
+                "{what} {kind}"
+            );
         }
     }
     // the image is made for the same nobody
     let user = format!("USER {0}:{0}", pod["securityContext"]["runAsUser"]);
-    assert!(read("Containerfile").lines().any(|line| line == user), "{user}");
+    assert!(
+        read("Containerfile").lines().any(|line| line == user),
+        "{user}"
+    );
     let token = &container["env"].as_array().unwrap().iter();
-    let token = token.clone().find(|env| env["name"] == "MARBRE_ADMIN_TOKEN");
+    let token = token
+        .clone()
+        .find(|env| env["name"] == "MARBRE_ADMIN_TOKEN");
     assert!(token.unwrap()["valueFrom"]["secretKeyRef"].is_object());
 }
 
@@ -284,7 +319,10 @@ fn a_pod_that_stops_has_the_time_that_it_needs() {
     let grace = parse_duration(grace).unwrap().as_secs();
     // 20 s for the disk, the collectors, and what operators are being told
     assert!(total >= sleep.as_u64().unwrap() + grace + 20, "{total} s");
-    assert!(sleep.as_u64().unwrap() > 0, "readers are sent elsewhere first");
+    assert!(
+        sleep.as_u64().unwrap() > 0,
+        "readers are sent elsewhere first"
+    );
 }
 
 fn text(value: &Value) -> &str {
@@ -312,7 +350,10 @@ async fn the_probes_ask_where_the_mounted_site_answers() {
     let file = folder.path().join("fragments.toml");
     let check = |file: &Path| {
         let mut command = Command::new(BINARY);
-        command.arg("check").arg(file).env("MARBRE_ADMIN_TOKEN", TOKEN);
+        command
+            .arg("check")
+            .arg(file)
+            .env("MARBRE_ADMIN_TOKEN", TOKEN);
         command.output().unwrap()
     };
     is_content(&check(&file));
@@ -346,7 +387,11 @@ async fn the_probes_ask_where_the_mounted_site_answers() {
     // the check of the container file
     let ready = |admin: String| {
         let mut command = Command::new(BINARY);
-        command.arg("ready").env("MARBRE_ADMIN", admin).output().unwrap()
+        command
+            .arg("ready")
+            .env("MARBRE_ADMIN", admin)
+            .output()
+            .unwrap()
     };
     let answer = ready(format!("http://{}", program.admin));
     is_content(&answer);
@@ -377,7 +422,10 @@ fn the_autoscaler_asks_for_what_is_recorded_and_measured() {
     assert!(recorded.any(|name| name == series), "{series} is recorded");
     let of_pods = text(&metrics[1]["pods"]["metric"]["name"]);
     assert_eq!(adapter["rules"][0]["name"]["as"], of_pods);
-    assert!(Metric::ALL.iter().any(|metric| metric.name() == of_pods), "{of_pods}");
+    assert!(
+        Metric::ALL.iter().any(|metric| metric.name() == of_pods),
+        "{of_pods}"
+    );
 }
 
 #[test]
@@ -387,8 +435,10 @@ fn the_container_file_is_as_it_should_be() {
     let file = read("Containerfile");
     // what is copied is there, and reaches the builder
     let ignored = std::fs::read_to_string(repository().join(".dockerignore")).unwrap();
-    let sent: BTreeSet<&str> =
-        ignored.lines().filter_map(|line| line.strip_prefix('!')).collect();
+    let sent: BTreeSet<&str> = ignored
+        .lines()
+        .filter_map(|line| line.strip_prefix('!'))
+        .collect();
     let mut copied = BTreeSet::new();
     for line in file.lines().filter(|line| line.starts_with("COPY ")) {
         let mut words: Vec<&str> = line.split(' ').skip(1).collect();
@@ -408,11 +458,19 @@ fn the_container_file_is_as_it_should_be() {
     // time zones are in the program: the image has none
     let manifest = std::fs::read_to_string(repository().join("Cargo.toml")).unwrap();
     let manifest: toml::Table = manifest.parse().unwrap();
-    let jiff = manifest["dependencies"]["jiff"]["features"].as_array().unwrap();
-    assert!(jiff.iter().any(|feature| feature.as_str() == Some("tzdb-bundle-always")));
+    let jiff = manifest["dependencies"]["jiff"]["features"]
+        .as_array()
+        .unwrap();
+    assert!(
+        jiff.iter()
+            .any(|feature| feature.as_str() == Some("tzdb-bundle-always"))
+    );
     // and it is built by a compiler that knows the language it is written in
     let compiler = manifest["package"]["rust-version"].as_str().unwrap();
-    assert!(file.contains(&format!("FROM rust:{compiler}-")), "{compiler}");
+    assert!(
+        file.contains(&format!("FROM rust:{compiler}-")),
+        "{compiler}"
+    );
 }
 
 #[test]
@@ -423,7 +481,11 @@ fn the_package_holds_what_there_is() {
     let made = tempfile::tempdir().unwrap();
     let marbre = |arguments: &[&str]| {
         let mut command = Command::new(BINARY);
-        let told = command.args(arguments).current_dir(made.path()).output().unwrap();
+        let told = command
+            .args(arguments)
+            .current_dir(made.path())
+            .output()
+            .unwrap();
         is_content(&told);
         told.stdout
     };
@@ -444,7 +506,12 @@ fn the_package_holds_what_there_is() {
     }
     let unit = package["systemd-units"]["unit-name"].as_str().unwrap();
     let scripts = package["systemd-units"]["unit-scripts"].as_str().unwrap();
-    assert!(repository().join(scripts).join(format!("{unit}.service")).exists());
+    assert!(
+        repository()
+            .join(scripts)
+            .join(format!("{unit}.service"))
+            .exists()
+    );
     for script in ["deb", "release", "debian/postrm"] {
         let mut shell = Command::new("bash");
         is_silent(&shell.arg("-n").arg(deploy(script)).output().unwrap());
@@ -452,12 +519,24 @@ fn the_package_holds_what_there_is() {
 
     // a page for each command, which groff can set without a complaint
     let helped = String::from_utf8(marbre(&["--help"])).unwrap();
-    let commands = helped.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let commands = helped
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1);
     let commands = commands.take_while(|line| !line.is_empty());
     let commands = commands.filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
-    let commands: Vec<&str> = commands.filter(|name| !["", "help"].contains(name)).collect();
-    assert!(commands.contains(&"serve") && commands.contains(&"completions"), "{helped}");
-    for page in commands.iter().map(|name| format!("marbre-{name}")).chain(["marbre".into()]) {
+    let commands: Vec<&str> = commands
+        .filter(|name| !["", "help"].contains(name))
+        .collect();
+    assert!(
+        commands.contains(&"serve") && commands.contains(&"completions"),
+        "{helped}"
+    );
+    for page in commands
+        .iter()
+        .map(|name| format!("marbre-{name}"))
+        .chain(["marbre".into()])
+    {
         let mut groff = Command::new("groff");
         groff.args(["-man", "-Tutf8", "-ww", "-z"]);
         let path = made.path().join("man").join(format!("{page}.1"));
@@ -473,6 +552,12 @@ fn the_package_holds_what_there_is() {
         }
         std::fs::write(&path, script).unwrap();
         let mut command = Command::new(shell);
-        is_silent(&command.arg("-n").arg(path).output().expect("tests/run installs it"));
+        is_silent(
+            &command
+                .arg("-n")
+                .arg(path)
+                .output()
+                .expect("tests/run installs it"),
+        );
     }
 }

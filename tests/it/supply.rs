@@ -180,22 +180,34 @@ fn the_bill_of_materials_is_what_is_locked_and_linked() {
         told(command.env("CARGO_NET_OFFLINE", "true"))
     };
     let text = list(repository());
-    assert_eq!(text, list(repository()), "the same lock gives the same text");
+    assert_eq!(
+        text,
+        list(repository()),
+        "the same lock gives the same text"
+    );
     let bill: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(bill["bomFormat"], "CycloneDX");
     assert_eq!(bill["specVersion"], "1.5");
     let program = &bill["metadata"]["component"];
-    assert_eq!(program["purl"], concat!("pkg:cargo/marbre@", env!("CARGO_PKG_VERSION")));
+    assert_eq!(
+        program["purl"],
+        concat!("pkg:cargo/marbre@", env!("CARGO_PKG_VERSION"))
+    );
     assert_eq!(program["licenses"][0]["expression"], "MIT OR Apache-2.0");
 
     let lock: toml::Table = lock().parse().unwrap();
     let locked = lock["package"].as_array().unwrap().iter();
     let text = |package: &toml::Value, key: &str| {
-        package.get(key).map(|value| value.as_str().unwrap().to_owned())
+        package
+            .get(key)
+            .map(|value| value.as_str().unwrap().to_owned())
     };
     let checksums: BTreeMap<_, _> = locked
         .map(|package| {
-            let known = (text(package, "name").unwrap(), text(package, "version").unwrap());
+            let known = (
+                text(package, "name").unwrap(),
+                text(package, "version").unwrap(),
+            );
             (known, text(package, "checksum"))
         })
         .collect();
@@ -213,7 +225,10 @@ fn the_bill_of_materials_is_what_is_locked_and_linked() {
     let mut expected = needed();
     expected.retain(|(name, _)| name != "marbre");
     let differences: Vec<_> = listed.symmetric_difference(&expected).collect();
-    assert!(differences.is_empty(), "not what `cargo tree` says: {differences:?}");
+    assert!(
+        differences.is_empty(),
+        "not what `cargo tree` says: {differences:?}"
+    );
 
     let dependencies = bill["dependencies"].as_array().unwrap();
     let known: BTreeSet<&str> = dependencies

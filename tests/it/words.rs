@@ -61,9 +61,14 @@ struct Document {
 
 /// All of them: the README, what is at its side, and everything in `docs/`.
 fn documents() -> Vec<Document> {
-    let mut paths: Vec<PathBuf> = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "deploy/README.md"]
-        .map(|name| repository().join(name))
-        .to_vec();
+    let mut paths: Vec<PathBuf> = [
+        "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "deploy/README.md",
+    ]
+    .map(|name| repository().join(name))
+    .to_vec();
     let mut folders = vec![repository().join("docs")];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
@@ -146,7 +151,12 @@ fn every_block_says_what_it_is() {
             };
             is_run = block.language == "sh" && reason.is_none();
             if !is_known {
-                let Block { line, language, what, .. } = block;
+                let Block {
+                    line,
+                    language,
+                    what,
+                    ..
+                } = block;
                 wrong.push(format!("{}:{line}: `{language} {what}`", document.name));
             }
         }
@@ -163,7 +173,10 @@ fn every_block_says_what_it_is() {
 fn every_command_that_is_named_is_one() {
     let helped = Command::new(BINARY).arg("--help").output().unwrap();
     let helped = String::from_utf8(helped.stdout).unwrap();
-    let commands = helped.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let commands = helped
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1);
     let commands = commands.take_while(|line| !line.is_empty());
     let commands = commands.filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
     let commands: BTreeSet<&str> = commands.filter(|name| !name.is_empty()).collect();
@@ -222,7 +235,9 @@ fn every_link_leads_somewhere() {
 /// What a heading is called in an address.
 fn anchor_of(heading: &str) -> String {
     let text = heading.trim_start_matches('#').trim().to_lowercase();
-    let kept = text.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+    let kept = text
+        .chars()
+        .filter(|c| c.is_alphanumeric() || " -_".contains(*c));
     kept.map(|c| if c == ' ' { '-' } else { c }).collect()
 }
 
@@ -333,7 +348,11 @@ fn every_declaration_is_accepted() {
     let (mut refused, mut seen) = (Vec::new(), 0);
     for document in documents() {
         let mut last = toml::Table::new();
-        for block in document.blocks.iter().filter(|block| block.language == "toml") {
+        for block in document
+            .blocks
+            .iter()
+            .filter(|block| block.language == "toml")
+        {
             let over = || -> toml::Table {
                 let parsed = block.text.parse();
                 parsed.unwrap_or_else(|why| panic!("{}:{}: {why}", document.name, block.line))
@@ -347,7 +366,10 @@ fn every_declaration_is_accepted() {
                     site
                 }
                 "part" => {
-                    copy(&repository().join("templates"), &folder.path().join("templates"));
+                    copy(
+                        &repository().join("templates"),
+                        &folder.path().join("templates"),
+                    );
                     copy(&repository().join("docs"), &folder.path().join("docs"));
                     let mut site = demo.clone();
                     lay(&mut site, over());
@@ -403,18 +425,22 @@ impl Ports {
 }
 
 /// A demo beside the document.
-struct Demo {
+pub(crate) struct Demo {
     child: Child,
-    ports: [String; 2],
+    /// Of the newspaper, and of the operators.
+    pub(crate) ports: [String; 2],
 }
 
 impl Demo {
-    fn start(folder: &Path) -> Self {
+    pub(crate) fn start(folder: &Path) -> Self {
         let mut command = Command::new(BINARY);
         command.args(["demo", "--free-ports"]).current_dir(folder);
         let piped = command.stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = piped.spawn().unwrap();
-        let address = Regex::new(r"the newspaper +http://127.0.0.1:(\d+)/|for operators +http://127.0.0.1:(\d+)/").unwrap();
+        let address = Regex::new(
+            r"the newspaper +http://127.0.0.1:(\d+)/|for operators +http://127.0.0.1:(\d+)/",
+        )
+        .unwrap();
         let mut ports = Vec::new();
         for line in BufReader::new(child.stdout.take().unwrap()).lines() {
             let line = line.unwrap();
@@ -452,7 +478,10 @@ fn script(document: &Document, ports: &mut Ports) -> String {
                 "mkdir -p \"$(dirname '{name}')\"\ncat > '{name}' <<'END OF FILE'\n{text}END OF FILE\n"
             ),
             (_, Some(("append", name))) => {
-                write!(script, "cat >> '{name}' <<'END OF FILE'\n{text}END OF FILE\n")
+                write!(
+                    script,
+                    "cat >> '{name}' <<'END OF FILE'\n{text}END OF FILE\n"
+                )
             }
             ("sh", None) if ["run", "demo"].contains(&block.what.as_str()) => write!(
                 script,
@@ -466,7 +495,9 @@ fn script(document: &Document, ports: &mut Ports) -> String {
 
 /// What the shell itself says of its jobs is no output of a command.
 fn without_jobs(told: &str) -> String {
-    let job = Regex::new(r"(?m)^\[\d+\][+-]? .*\n|^.*line \d+: +\d+ (Killed|Terminated|Stopped).*\n").unwrap();
+    let job =
+        Regex::new(r"(?m)^\[\d+\][+-]? .*\n|^.*line \d+: +\d+ (Killed|Terminated|Stopped).*\n")
+            .unwrap();
     job.replace_all(told, "").into_owned()
 }
 
@@ -487,10 +518,21 @@ fn is_printed(expected: &str, told: &str) -> bool {
 #[test]
 fn what_is_printed_is_compared_line_by_line() {
     let told = "one\ntwo 2\nthree\nfour\n";
-    for expected in ["one\ntwo 2\nthree\nfour\n", "one\ntwo …\n…\n", "…\nthree\nfour\n", "…\n"] {
+    for expected in [
+        "one\ntwo 2\nthree\nfour\n",
+        "one\ntwo …\n…\n",
+        "…\nthree\nfour\n",
+        "…\n",
+    ] {
         assert!(is_printed(expected, told), "{expected}");
     }
-    for expected in ["one\n", "one\n…\nthree\n", "two 2\n…\n", "one\ntwo\n…\n", ""] {
+    for expected in [
+        "one\n",
+        "one\n…\nthree\n",
+        "two 2\n…\n",
+        "one\ntwo\n…\n",
+        "",
+    ] {
         assert!(!is_printed(expected, told), "{expected}");
     }
 }
@@ -514,7 +556,10 @@ fn follow(name: &str) {
         }
     }
     let script = script(&document, &mut ports);
-    let ran = document.blocks.iter().filter(|block| block.language == "sh");
+    let ran = document
+        .blocks
+        .iter()
+        .filter(|block| block.language == "sh");
     let ran = ran.filter(|block| ["run", "demo"].contains(&block.what.as_str()));
     assert!(ran.count() > 0, "{name} has nothing to be run");
     std::fs::write(folder.path().join("script"), &script).unwrap();
@@ -531,7 +576,10 @@ fn follow(name: &str) {
         .env("TZ", "UTC")
         .env("NO_COLOR", "1")
         .env("PYTHONUNBUFFERED", "1")
-        .env("MARBRE_ADMIN", format!("http://127.0.0.1:{}", ports.of("8081")))
+        .env(
+            "MARBRE_ADMIN",
+            format!("http://127.0.0.1:{}", ports.of("8081")),
+        )
         .env("REPOSITORY", repository())
         .env_remove("RUST_LOG")
         .stdin(Stdio::null());
@@ -567,9 +615,12 @@ fn follow(name: &str) {
 /// Where the store of `tests/run` is Valkey, it answers to the other's name.
 fn stand_in_for_the_store(bin: &Path) {
     let named = std::env::var("MARBRE_TEST_STORE").ok();
-    let script = "for name in \"$1\" redis-server valkey-server; do command -v \"$name\" && exit; done";
+    let script =
+        "for name in \"$1\" redis-server valkey-server; do command -v \"$name\" && exit; done";
     let mut which = Command::new("sh");
-    which.args(["-c", script, "sh"]).arg(named.unwrap_or_else(|| "redis-server".to_owned()));
+    which
+        .args(["-c", script, "sh"])
+        .arg(named.unwrap_or_else(|| "redis-server".to_owned()));
     let found = String::from_utf8(which.output().unwrap().stdout).unwrap();
     let found = found.trim();
     assert!(!found.is_empty(), "tests/run installs a store");
