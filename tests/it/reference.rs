@@ -152,7 +152,11 @@ fn kind(node: &Value) -> String {
 
 fn section(page: &mut String, table: &Table<'_>, level: usize) {
     let Table { heading, node } = table;
-    let _ = writeln!(page, "\n{} `{heading}`\n", "#".repeat(level));
+    let heading = match heading.starts_with('[') {
+        true => format!("`{heading}`"),
+        false => heading.clone(),
+    };
+    let _ = writeln!(page, "\n{} {heading}\n", "#".repeat(level));
     if !text(node, "description").is_empty() {
         let _ = writeln!(page, "{}\n", text(node, "description"));
     }
@@ -222,7 +226,7 @@ fn every_key_of_a_declaration_is_in_the_reference() {
     section(
         &mut page,
         &Table {
-            heading: "at the top".to_owned(),
+            heading: "At the top".to_owned(),
             node: &plain,
         },
         2,
@@ -431,12 +435,8 @@ async fn every_address_for_operators_is_in_the_reference() {
                     true => String::new(),
                     false => format!(" ({})", kinds.join(", ")),
                 };
-                let _ = writeln!(
-                    page,
-                    "| {status} | {}{} |",
-                    cell(text(answer, "description")),
-                    cell(&kinds)
-                );
+                let said = format!("{}{kinds}", text(answer, "description"));
+                let _ = writeln!(page, "| {status} | {} |", cell(&said));
             }
         }
     }
@@ -448,7 +448,13 @@ async fn every_address_for_operators_is_in_the_reference() {
 fn helped(page: &mut String, command: &[&str]) {
     let mut asked = Command::new(BINARY);
     asked.args(command).arg("--help").env("NO_COLOR", "1");
-    for variable in ["MARBRE_ADMIN", "MARBRE_ADMIN_TOKEN", "MARBRE_LOG"] {
+    // what a shell may have set would be shown, or change where lines end
+    for variable in [
+        "MARBRE_ADMIN",
+        "MARBRE_ADMIN_TOKEN",
+        "MARBRE_LOG",
+        "COLUMNS",
+    ] {
         asked.env_remove(variable);
     }
     let told = asked.output().unwrap();

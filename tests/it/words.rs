@@ -7,7 +7,7 @@
 //! | block | |
 //! |---|---|
 //! | `sh run` | is run, after those before it and by the same shell; a command that fails ends it |
-//! | `sh demo` | the same beside a running demo, whose ports stand for 8080 and 8081 |
+//! | `sh demo` | the same beside a running demo, whose ports stand for 8080 and 8081, among its files |
 //! | `text prints` | is what the block before it has printed; `…` stands for anything, alone in a line for any lines |
 //! | `toml file=NAME`, `html file=NAME` | is written to that file, before what follows is run |
 //! | `toml append=NAME` | is written to its end |
@@ -181,7 +181,7 @@ fn every_command_that_is_named_is_one() {
     let commands = commands.filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
     let commands: BTreeSet<&str> = commands.filter(|name| !name.is_empty()).collect();
     assert!(commands.contains("serve"), "{helped}");
-    let named = Regex::new(r"(?m)(?:^|`|\$\()marbre ([a-z-]+)").unwrap();
+    let named = Regex::new(r"(?m)(?:^|`|\$\()marbre ([a-z][a-z-]+)").unwrap();
     let mut seen = BTreeSet::new();
     for document in documents() {
         for found in named.captures_iter(&document.text) {
@@ -370,7 +370,6 @@ fn every_declaration_is_accepted() {
                         &repository().join("templates"),
                         &folder.path().join("templates"),
                     );
-                    copy(&repository().join("docs"), &folder.path().join("docs"));
                     let mut site = demo.clone();
                     lay(&mut site, over());
                     site
@@ -498,7 +497,8 @@ fn without_jobs(told: &str) -> String {
     let job =
         Regex::new(r"(?m)^\[\d+\][+-]? .*\n|^.*line \d+: +\d+ (Killed|Terminated|Stopped).*\n")
             .unwrap();
-    job.replace_all(told, "").into_owned()
+    // the lines of a head end as HTTP has it
+    job.replace_all(told, "").replace('\r', "")
 }
 
 /// Whether this was printed, `…` standing for anything.
@@ -549,6 +549,16 @@ fn follow(name: &str) {
     stand_in_for_the_store(&bin);
     let mut ports = Ports::new();
     let is_beside_demo = document.blocks.iter().any(|block| block.what == "demo");
+    if is_beside_demo {
+        for name in ["templates", "tests/scenarios"] {
+            copy(&repository().join(name), &home.join(name));
+        }
+        std::fs::copy(
+            repository().join("fragments.toml"),
+            home.join("fragments.toml"),
+        )
+        .unwrap();
+    }
     let demo = is_beside_demo.then(|| Demo::start(&home));
     if let Some(demo) = &demo {
         for (port, found) in ["8080", "8081"].iter().zip(&demo.ports) {
@@ -658,4 +668,8 @@ followed! {
     rehearsing_an_election_night_does_what_it_says "docs/how-to/rehearse-an-election-night.md"
     running_several_nodes_does_what_it_says "docs/how-to/run-several-nodes.md"
     pushing_does_what_it_says "docs/push-and-purge.md"
+    levels_do_what_they_say "docs/levels.md"
+    operating_does_what_it_says "docs/operators.md"
+    simulating_does_what_it_says "docs/simulation.md"
+    installing_does_what_it_says "deploy/README.md"
 }
