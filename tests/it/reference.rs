@@ -152,11 +152,11 @@ fn kind(node: &Value) -> String {
 
 fn section(page: &mut String, table: &Table<'_>, level: usize) {
     let Table { heading, node } = table;
-    let heading = match heading.starts_with('[') {
+    let shown = match heading.starts_with('[') {
         true => format!("`{heading}`"),
         false => heading.clone(),
     };
-    let _ = writeln!(page, "\n{} {heading}\n", "#".repeat(level));
+    let _ = writeln!(page, "\n{} {shown}\n", "#".repeat(level));
     if !text(node, "description").is_empty() {
         let _ = writeln!(page, "{}\n", text(node, "description"));
     }

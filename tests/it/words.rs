@@ -242,6 +242,25 @@ fn anchor_of(heading: &str) -> String {
 }
 
 #[test]
+fn every_file_that_is_named_is_there() {
+    let named = "`((?:tests|src|deploy|docs|benches|fuzz|templates)/[A-Za-z0-9_./-]+)`";
+    let named = Regex::new(named).unwrap();
+    let mut seen = 0;
+    for document in documents() {
+        for found in named.captures_iter(&document.text) {
+            let path = &found[1];
+            assert!(
+                repository().join(path).exists(),
+                "{}: {path}",
+                document.name
+            );
+            seen += 1;
+        }
+    }
+    assert!(seen > 50, "{seen} files were found");
+}
+
+#[test]
 fn every_document_is_in_the_index() {
     let index = document("docs/README.md").text;
     for document in documents() {
