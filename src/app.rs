@@ -47,9 +47,11 @@ mod govern;
 pub mod journal;
 mod learned;
 mod slo;
+mod supervisor;
 
 use govern::Governing;
 use learned::{KnownRate, Learned, LearnedFile};
+pub use supervisor::Supervisor;
 
 /// How long a stopped server lets operators finish what they are being told.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -83,6 +85,8 @@ pub struct Options {
     pub emulated_work: Option<Emulation>,
     /// Whoever sets faults on purpose asks here whether they may: a spent error budget closes it.
     pub faults: FaultGate,
+    /// Whoever waits to be told that the server is ready.
+    pub supervisor: Option<Arc<Supervisor>>,
 }
 
 impl Options {
@@ -98,6 +102,7 @@ impl Options {
             admin_routes: None,
             emulated_work: None,
             faults: FaultGate::default(),
+            supervisor: None,
         }
     }
 }
@@ -172,6 +177,7 @@ struct Core {
     metrics: Arc<Metrics>,
     objectives: slo::Keeping,
     switches: Arc<Switchboard>,
+    supervisor: Option<Arc<Supervisor>>,
     tasks: TaskTracker,
     stop: CancellationToken,
     watched: Mutex<Vec<PathBuf>>,
@@ -246,6 +252,12 @@ impl App {
             Arc::clone(&metrics) as _,
             Arc::clone(&objectives.slos) as _,
         ];
+        observers.extend(
+            options
+                .supervisor
+                .clone()
+                .map(|told| told as Arc<dyn Observer>),
+        );
         let exports = Exports::new(Arc::clone(&metrics), clock);
         let recent = Arc::new(Recent::new(settings.recent.clone(), clock));
         observers.push(Arc::clone(&recent) as _);
@@ -321,6 +333,7 @@ impl App {
             metrics: Arc::clone(&metrics),
             objectives: objectives.clone(),
             switches: Arc::clone(&switches),
+            supervisor: options.supervisor.clone(),
             tasks: tasks.clone(),
             stop: stop.clone(),
             watched: Mutex::new(watched),
@@ -433,7 +446,13 @@ impl App {
             admin_tasks.clone(),
             admin_stop.clone(),
         ));
-        tasks.spawn(Arc::clone(&core).follow_changes(stop.clone()));
+        if let Some(supervisor) = options.supervisor {
+            // a server that finishes its pages is alive
+            admin_tasks.spawn(supervisor.keep_alive(admin_stop.clone()));
+        }
+        // from here on a hangup is heard, and does not end the process
+        let changes = config::watch::Changes::new();
+        tasks.spawn(Arc::clone(&core).follow_changes(changes, stop.clone()));
         governing
             .begin(&tasks, stop.clone())
             .map_err(StartError::Thread)?;
@@ -700,6 +719,9 @@ impl Core {
 
     fn reload_now(&self, signed: Signature) -> Result<Vec<String>, String> {
         let _one_at_a_time = self.reloading.lock();
+        if let Some(supervisor) = &self.supervisor {
+            supervisor.reloading(self.composer.clock());
+        }
         let result = self.swap();
         self.tell(&match &result {
             Ok(changes) => Event::Reloaded {
@@ -756,8 +778,11 @@ impl Core {
     }
 
     /// Reloads on every change of a file and on every SIGHUP, until `stop`.
-    async fn follow_changes(self: Arc<Self>, stop: CancellationToken) {
-        let (mut changes, warnings) = config::watch::Changes::new();
+    async fn follow_changes(
+        self: Arc<Self>,
+        (mut changes, warnings): (config::watch::Changes, Vec<String>),
+        stop: CancellationToken,
+    ) {
         warnings
             .iter()
             .for_each(|warning| tracing::warn!("{warning}"));

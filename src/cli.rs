@@ -8,7 +8,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::telemetry::{self, LogFormat};
 
@@ -17,8 +17,10 @@ mod check;
 mod demo;
 mod explain;
 mod journal;
+mod manual;
 mod operator;
 mod output;
+mod ready;
 mod rehearsal;
 mod render;
 mod serve;
@@ -64,8 +66,14 @@ enum Command {
     Simulate(simulate::Simulate),
     /// Write the site into a folder that any web server can serve.
     Snapshot(snapshot::Snapshot),
+    /// Ask a running server whether it serves pages; the exit code says it too.
+    Ready(ready::Ready),
     /// Print the JSON schema of fragments.toml, for editors.
     Schema,
+    /// Print this as a manual page.
+    Man(manual::Man),
+    /// Print what a shell needs to complete commands and options.
+    Completions(manual::Completions),
     /// Serve the demo newspaper with its own origins (the default).
     Demo(demo::Demo),
 }
@@ -103,6 +111,9 @@ pub fn run() -> ExitCode {
         Command::Journal(journal) => journal.run(),
         Command::Simulate(simulate) => simulate.run(),
         Command::Snapshot(snapshot) => snapshot.run(),
+        Command::Ready(ready) => ready.run(),
+        Command::Man(man) => man.run(Arguments::command()),
+        Command::Completions(completions) => completions.run(Arguments::command()),
         Command::Schema => {
             output::json(&crate::config::schema());
             ExitCode::SUCCESS

@@ -58,6 +58,13 @@ impl Clock {
         used.try_into().ok()
     }
 
+    /// The time of the machine that never goes back, since some moment before this process, as other
+    /// processes on the machine read it too; `None` where the system does not tell.
+    pub fn monotonic(&self) -> Option<Duration> {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        now.try_into().ok()
+    }
+
     /// How long this clock has been running at `now`.
     pub fn uptime(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.started)

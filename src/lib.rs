@@ -120,6 +120,7 @@
 //! | Variant | a content as it is sent compressed, made once and kept with it | encoding |
 //! | Story | a page in full: what was planned, tried and asked, for whoever wants to know | |
 //! | Record | one request and its answer, as a line of the access log | entry |
+//! | Supervisor | whoever has started the process and waits for its word, such as systemd | init, manager |
 
 #![forbid(unsafe_code)]
 

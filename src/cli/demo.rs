@@ -13,7 +13,7 @@ use crate::telemetry::slo::FaultGate;
 
 use super::output;
 use super::rehearsal::{Incident, Rehearsal};
-use super::serve::{refuse, until_stopped};
+use super::serve::{asked_to_stop, refuse, until_stopped};
 
 #[derive(Args, Default)]
 pub(super) struct Demo {
@@ -62,7 +62,7 @@ impl Demo {
             let ending = demo.newspaper().dials().end_when_closed(gate);
             let timing = demo.newspaper().dials().end_in_time();
             let code = tokio::select! {
-                code = until_stopped(app) => code,
+                code = until_stopped(app, asked_to_stop()) => code,
                 never = telling => match never {},
                 never = ending => match never {},
                 never = timing => match never {},

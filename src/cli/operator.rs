@@ -29,6 +29,18 @@ impl Operator<'_> {
         url: Url,
         body: Option<&Value>,
     ) -> Result<Value, String> {
+        let text = self.ask_text(method, url, body).await?;
+        let read = serde_json::from_str(&text);
+        read.map_err(|_| format!("what answers at {} is no marbre server", self.admin))
+    }
+
+    /// The same where the answer is not JSON.
+    pub(super) async fn ask_text(
+        &self,
+        method: Method,
+        url: Url,
+        body: Option<&Value>,
+    ) -> Result<String, String> {
         // the first caller installs it; later calls find it installed
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder()
@@ -63,8 +75,7 @@ impl Operator<'_> {
                 text => text.to_owned(),
             });
         }
-        let read = serde_json::from_str(&text);
-        read.map_err(|_| format!("what answers at {} is no marbre server", self.admin))
+        Ok(text)
     }
 }
 

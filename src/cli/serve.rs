@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
 
-use crate::app::{App, Options, StartError};
+use crate::app::{App, Options, StartError, Supervisor};
 use crate::degradation::Level;
 
 use super::{File, output};
@@ -35,17 +36,34 @@ impl Serve {
             level: Level::new(self.level),
             listen: self.listen,
             admin_listen: self.admin_listen,
+            supervisor: supervisor(),
             ..Options::new(self.declaration.unwrap_or(self.file.file))
         };
         super::run_async(async {
+            // before whoever waits is told that it serves: what is asked from then on is heard
+            let stopping = asked_to_stop();
             let app = match App::start(options).await {
                 Ok(app) => app,
                 Err(error) => return refuse(&error),
             };
             output::message(&format!("pages      {}://{}/", app.scheme(), app.address));
             output::message(&format!("operators  http://{}/", app.admin_address));
-            until_stopped(app).await
+            until_stopped(app, stopping).await
         })
+    }
+}
+
+/// Whoever has started this process and waits for its word. One that cannot be told is no reason not to
+/// serve.
+fn supervisor() -> Option<Arc<Supervisor>> {
+    match Supervisor::of(&|name| std::env::var(name).ok()) {
+        Ok(supervisor) => supervisor.map(Arc::new),
+        Err(error) => {
+            output::message(&format!(
+                "warning: whoever waits for this server cannot be told of it: NOTIFY_SOCKET: {error}"
+            ));
+            None
+        }
     }
 }
 
@@ -67,8 +85,8 @@ pub(super) fn refuse(error: &StartError) -> ExitCode {
 }
 
 /// Serves until the process is asked to stop; a second request ends it at once.
-pub(super) async fn until_stopped(app: App) -> ExitCode {
-    asked_to_stop().await;
+pub(super) async fn until_stopped(app: App, stopping: impl Future<Output = ()>) -> ExitCode {
+    stopping.await;
     tokio::select! {
         // the log says how that goes
         _ = app.stop() => ExitCode::SUCCESS,
@@ -76,12 +94,15 @@ pub(super) async fn until_stopped(app: App) -> ExitCode {
     }
 }
 
-pub(super) async fn asked_to_stop() {
+/// Ends when the process is asked to stop, from now on. Must be called within a runtime.
+pub(super) fn asked_to_stop() -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).expect("SIGTERM can be handled");
     let mut interrupt = signal(SignalKind::interrupt()).expect("SIGINT can be handled");
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
     }
 }
