@@ -4,7 +4,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3Default;
 
@@ -21,6 +21,8 @@ pub const CLOCKS_APART: Duration = Duration::from_secs(5);
 /// What a core fragment says about the page's head.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Head {
+    /// The status of its answer, where that came with content: 200, or another of its class.
+    pub status: StatusCode,
     /// Response headers that the reader gets.
     pub headers: Vec<(HeaderName, HeaderValue)>,
 }
@@ -275,6 +277,7 @@ mod tests {
         Entry {
             head: Head {
                 headers: vec![(LINK, link)],
+                ..Head::default()
             },
             ..Entry::new("block", content, Moment::default())
         }

@@ -199,8 +199,13 @@ async fn land(
     by: Instant,
 ) -> Landing {
     let fragment = order.edition.site.fragment(id);
-    let Content { headers, body } = content;
+    let Content {
+        status,
+        headers,
+        body,
+    } = content;
     let mut answer = Answered::new(order, fragment, &headers, began);
+    answer.entry.head.status = status;
     answer.lives_as_told(request);
     let html = match &fragment.list {
         None => {
@@ -619,9 +624,9 @@ pub(in crate::compose) fn head(fragment: &Fragment, headers: &HeaderMap) -> Head
         return match fragment.takes_json() {
             true => Head::default(),
             false => {
-                let Head { headers: mut said } = picked(&MARKS, headers);
-                said.extend(hints::only(headers));
-                Head { headers: said }
+                let mut said = picked(&MARKS, headers);
+                said.headers.extend(hints::only(headers));
+                said
             }
         };
     }
@@ -699,6 +704,7 @@ fn returned(headers: &HeaderMap) -> Head {
     let lines = headers.iter().filter(|(name, _)| is_of_page(name));
     Head {
         headers: lines.map(|(n, v)| (n.clone(), v.clone())).collect(),
+        ..Head::default()
     }
 }
 
@@ -713,6 +719,7 @@ fn picked(names: &[HeaderName], headers: &HeaderMap) -> Head {
     };
     Head {
         headers: names.iter().flat_map(lines).collect(),
+        ..Head::default()
     }
 }
 

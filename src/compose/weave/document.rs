@@ -349,6 +349,7 @@ impl Wanted {
         };
         entry.head = Head {
             headers: kept.map(|(n, v)| (n.clone(), v.clone())).collect(),
+            ..Head::default()
         };
         // "nothing" has no afterlife: whether it is worth it is asked of what it will be
         entry.content = Content::Html(Parts::default());

@@ -175,7 +175,14 @@ fn styles(loom: &Loom, settled: &Settled) -> Option<Bytes> {
 /// What the include that decides about the page says of its head.
 fn decide(loom: &Loom, settled: &Settled, returns_headers: bool) {
     match &settled.content {
-        Fill::Entry(entry) => loom.change_head(changes(&entry.head, returns_headers)),
+        Fill::Entry(entry) => {
+            let mut changes = changes(&entry.head, returns_headers);
+            // a template may itself be that of a 404
+            if entry.head.status != StatusCode::OK {
+                changes.push(HeadChange::Status(entry.head.status));
+            }
+            loom.change_head(changes);
+        }
         Fill::NoPage(NoPage::Redirect(status, location), head) => {
             let mut changes = changes(head, returns_headers);
             changes.push(HeadChange::Redirect(location.clone()));
