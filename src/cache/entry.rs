@@ -101,7 +101,7 @@ pub struct Entry {
     pub purged: bool,
     /// When a copy for the same request was last written beyond memory.
     pub written_at: Moment,
-    /// As it is sent compressed.
+    /// As it is sent compressed, and what it was read as.
     pub coded: Coded,
     /// A hash of its content, once somebody has asked for it.
     pub digest: Digest,

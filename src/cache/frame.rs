@@ -224,7 +224,9 @@ pub fn decode(frame: &[u8]) -> Result<Decoded, FrameError> {
         headers.push((name, value(text)?));
     }
     let status = meta.status.map(StatusCode::from_u16).transpose();
-    let status = status.map_err(|error| unreadable(&error))?.unwrap_or_default();
+    let status = status
+        .map_err(|error| unreadable(&error))?
+        .unwrap_or_default();
     let optional = |text: Option<String>| text.as_deref().map(value).transpose();
     let entry = Entry {
         fragment: Arc::from(meta.fragment),

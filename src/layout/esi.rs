@@ -21,7 +21,7 @@ use http::{HeaderName, HeaderValue, Method};
 use crate::fragment::quantity;
 
 use super::markup::{
-    Asked, HeaderEdit, Include, Limits, Machine, Missing, OnFailure, Piece, Problem, Step,
+    Asked, HeaderEdit, Include, Limits, Machine, Missing, OnFailure, Piece, Problem, Step, Tokens,
 };
 
 mod evaluate;
@@ -98,6 +98,9 @@ struct Source {
     lexer: Lexer,
     /// How many elements were open when it began.
     below: usize,
+    /// How many were too deep. Were those counted on that it leaves open, what follows it would be read
+    /// otherwise after two rounds of a loop than after one.
+    too_deep: usize,
     /// The rounds that are to come.
     repeat: Option<Repeat>,
     /// The variables and functions that are valid again when it has ended.
@@ -163,6 +166,7 @@ impl Esi {
         let document = Source {
             lexer: Lexer::new(limits.value_bytes),
             below: 0,
+            too_deep: 0,
             repeat: None,
             restored: None,
         };
@@ -275,7 +279,7 @@ impl Esi {
             Token::End => self.end_of_source(),
             Token::Text(text) => self.text(text),
             Token::Variable(raw) => self.variable_token(raw),
-            Token::Open(tag) => self.open(tag),
+            Token::Open(tag) => self.open(&tag),
             Token::Close { name, .. } => self.close(&name),
         }
         true
@@ -318,10 +322,10 @@ impl Esi {
         self.frames.push(frame);
     }
 
-    fn open(&mut self, tag: Tag) {
+    fn open(&mut self, tag: &Tag) {
         if let Some(Frame::Include(..)) = self.frames.last() {
             if tag.name == "param" {
-                return self.param(&tag);
+                return self.param(tag);
             }
             self.close_innermost();
         }
@@ -331,22 +335,22 @@ impl Esi {
             return;
         }
         match tag.name.as_str() {
-            "include" => self.include(&tag),
+            "include" => self.include(tag),
             "remove" if !tag.is_empty => self.silence("remove"),
-            "vars" => self.open_vars(&tag),
+            "vars" => self.open_vars(tag),
             "choose" if !tag.is_empty => self.deepen(Frame::Choose { is_decided: false }),
-            "when" | "otherwise" => self.branch(&tag),
+            "when" | "otherwise" => self.branch(tag),
             "try" if !tag.is_empty => self.deepen(Frame::Try {
                 attempt: None,
                 except: Vec::new(),
             }),
-            "attempt" | "except" => self.open_part_of_try(&tag),
-            "assign" => self.assign(&tag),
-            "foreach" => self.foreach(&tag),
-            "function" => self.collect_as(&tag, |name| What::Function(name.to_owned()), "name"),
-            "inline" => self.collect_as(&tag, |name| What::Inline(name.to_owned()), "name"),
+            "attempt" | "except" => self.open_part_of_try(tag),
+            "assign" => self.assign(tag),
+            "foreach" => self.foreach(tag),
+            "function" => self.collect_as(tag, |name| What::Function(name.to_owned()), "name"),
+            "inline" => self.collect_as(tag, |name| What::Inline(name.to_owned()), "name"),
             "text" if !tag.is_empty => self.begin_collecting("text", What::Text),
-            "eval" => self.eval(&tag),
+            "eval" => self.eval(tag),
             "break" if !self.is_silent() => self.leave_loop(),
             "return" if !self.is_silent() && !self.arguments.is_empty() => {
                 let value = tag.attribute("value").map(str::to_owned);
@@ -553,7 +557,7 @@ impl Esi {
             Token::Text(raw) | Token::Variable(raw) => (raw, false),
             Token::Open(tag) => {
                 collected.depth += usize::from(tag.name == collected.element && !tag.is_empty);
-                (tag.raw, false)
+                (tag.raw.clone(), false)
             }
             Token::Close { name, raw } if name == collected.element => {
                 let ends = collected.depth == 0;
@@ -594,6 +598,7 @@ impl Esi {
             What::Loop { items, item } => self.run(Source {
                 lexer: Lexer::whole(Bytes::new(), self.limits.value_bytes),
                 below: self.frames.len(),
+                too_deep: self.too_deep,
                 repeat: Some(Repeat {
                     body: raw,
                     item,
@@ -616,12 +621,13 @@ impl Esi {
         let Some(source) = self.sources.last_mut() else {
             return;
         };
-        let below = source.below;
+        let (below, too_deep) = (source.below, source.too_deep);
         let next = source.repeat.as_mut().and_then(|repeat| {
             let value = repeat.items.next()?;
             Some((repeat.item.clone(), repeat.body.clone(), value))
         });
         self.close_down_to(below);
+        self.too_deep = too_deep;
         let Some((item, body, value)) = next else {
             self.leave_source();
             return;
@@ -634,8 +640,12 @@ impl Esi {
     }
 
     fn leave_source(&mut self) {
-        let below = self.sources.last().map_or(0, |source| source.below);
+        let Some(source) = self.sources.last() else {
+            return;
+        };
+        let (below, too_deep) = (source.below, source.too_deep);
         self.close_down_to(below);
+        self.too_deep = too_deep;
         let restored = self.sources.pop().and_then(|source| source.restored);
         if let Some((variables, functions)) = restored {
             self.variables = variables;
@@ -672,6 +682,7 @@ impl Esi {
         self.sources.push(Source {
             lexer: Lexer::whole(body, self.limits.value_bytes),
             below: 0,
+            too_deep: 0,
             repeat: None,
             restored: None,
         });
@@ -921,6 +932,12 @@ impl Machine for Esi {
         }
     }
 
+    fn take_whole(&mut self, document: Bytes, tokens: &Arc<Tokens>) {
+        if let Some(source) = self.sources.first_mut() {
+            source.lexer.take_whole(document, tokens, self.limits);
+        }
+    }
+
     fn finish(&mut self) {
         if let Some(document) = self.sources.first_mut() {
             document.lexer.finish();
@@ -948,6 +965,7 @@ impl Machine for Esi {
             Ok(content) => self.run(Source {
                 lexer: Lexer::whole(content, self.limits.value_bytes),
                 below: self.frames.len(),
+                too_deep: self.too_deep,
                 repeat: None,
                 restored: is_apart.then(apart),
             }),
