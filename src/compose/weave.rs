@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 use std::future::pending;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -22,12 +23,14 @@ use http::StatusCode;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::cache::{Content, Entry};
 use crate::clock::Instant;
 use crate::degradation::{Level, Overrides, Reader};
 use crate::fetch::origin::BodyStream;
+use crate::fragment::FragmentId;
 use crate::fragment::facts::Facts;
 use crate::layout::markup::{HeadChange, Include, Machine, Missing, OnFailure, Piece, Step};
-use crate::report::{Afforded, Cause, Observer};
+use crate::report::{Afforded, Cause, Looked, Observer, Outcome};
 use crate::site::MarkupSpec;
 use crate::site::markup::{Language, Marked};
 
@@ -75,6 +78,31 @@ pub struct Document {
     pub afforded: Afforded,
     /// Who is told of this page besides those who are told of all.
     pub witness: Option<Arc<dyn Observer>>,
+    /// How long its origin may take.
+    pub timeout: Duration,
+    /// What it has come to itself, once that is known.
+    pub had: Option<Had>,
+}
+
+/// What a document has come to, before anything was put into it.
+#[derive(Debug, Clone)]
+pub struct Had {
+    /// Where it is from, or why there is none.
+    pub outcome: Outcome,
+    /// Where a copy was looked for.
+    pub looked: Looked,
+    /// How old the copy is that was used.
+    pub age: Option<Duration>,
+    /// When that was known.
+    pub at: Instant,
+}
+
+/// The text of a document.
+pub enum Text {
+    /// It arrives.
+    Arrives(BodyStream),
+    /// It is here: a copy.
+    Kept(Arc<Entry>),
 }
 
 /// A document whose head is settled.
@@ -128,14 +156,30 @@ pub async fn weave(
     composer: &Arc<Composer>,
     edition: &Arc<Edition>,
     document: Document,
-    machine: Box<dyn Machine>,
-    (status, body): (StatusCode, BodyStream),
+    mut machine: Box<dyn Machine>,
+    (status, text): (StatusCode, Text),
 ) -> Result<Woven, NoHead> {
     let now = composer.clock.now();
     let spec = Arc::clone(&edition.site.markup);
     let (base, language) = (document.base.clone(), document.language);
     let order = Order::of_document(composer, edition, &document);
-    let account = document.account(order.clone());
+    let target = edition.site.degradation.target;
+    let target = target.map_or(spec.budget, |target| target.min(spec.budget));
+    let account = document.account(order.clone(), Some(target));
+    let block = block_of(edition, &base);
+    edition.meters.weaving();
+    if let Some(block) = block {
+        edition.meters.included(block.index());
+        edition.meters.used(block.index());
+    }
+    let (body, copy) = match text {
+        Text::Arrives(body) => (Some(body), None),
+        Text::Kept(entry) => {
+            let was_read = entry.coded.tokens().are_known();
+            machine.take_whole(text_of(&entry), entry.coded.tokens());
+            (None, Some(entry).filter(|_| !was_read))
+        }
+    };
     let loom = Arc::new(Loom {
         until: now + spec.budget,
         spec,
@@ -163,7 +207,10 @@ pub async fn weave(
         loom,
         base: Arc::new(base),
         machine,
-        body: Some(body),
+        block,
+        work: Duration::ZERO,
+        copy,
+        body,
         waiting: VecDeque::new(),
         waiting_bytes: 0,
         asking: None,
@@ -206,7 +253,7 @@ pub fn account_for(
     document: &Document,
     status: Option<StatusCode>,
 ) {
-    let account = document.account(Order::of_document(composer, edition, document));
+    let account = document.account(Order::of_document(composer, edition, document), None);
     match status {
         Some(status) => {
             account.head_settled(status);
@@ -217,15 +264,34 @@ pub fn account_for(
 }
 
 impl Document {
-    fn account(&self, order: Order) -> Account {
+    /// Its account; `target` is what it should take, if it is woven.
+    fn account(&self, order: Order, target: Option<Duration>) -> Account {
+        let block = block_of(&order.edition, &self.base);
         let about = About {
             page: self.page.clone(),
             path: self.path.clone(),
+            document: block.zip(self.had.clone()),
+            timeout: self.timeout,
+            source: self.base.path().to_owned(),
+            target,
             arrived: self.arrived,
             afforded: self.afforded,
             witness: self.witness.clone(),
         };
         Account::new(order, about)
+    }
+}
+
+/// What a document is on its page.
+fn block_of(edition: &Edition, base: &Base) -> Option<FragmentId> {
+    let blocks = &edition.site.markup.blocks;
+    *blocks.get(base.origin.index())?
+}
+
+fn text_of(copy: &Entry) -> Bytes {
+    match &copy.content {
+        Content::Html(parts) => parts.main.clone(),
+        Content::Absent | Content::Withdrawn => Bytes::new(),
     }
 }
 
@@ -380,6 +446,12 @@ struct Weaver {
     loom: Arc<Loom>,
     base: Arc<Base>,
     machine: Box<dyn Machine>,
+    /// What the document is on its page.
+    block: Option<FragmentId>,
+    /// How long it was worked at.
+    work: Duration,
+    /// The copy that it is, if nobody has read that before.
+    copy: Option<Arc<Entry>>,
     /// What has not arrived yet.
     body: Option<BodyStream>,
     waiting: VecDeque<Thread>,
@@ -399,14 +471,17 @@ struct Weaver {
 impl Weaver {
     async fn run(mut self) {
         let out = self.out.clone();
-        let last = tokio::select! {
+        let done = tokio::select! {
             biased;
             // the reader has left: what is under way for him alone ends with this
-            () = out.closed() => return,
-            done = self.weave() => match done {
-                Ok(()) => Sent::End,
-                Err(cause) => Sent::Cut(cause),
-            },
+            () = out.closed() => None,
+            done = self.weave() => Some(done),
+        };
+        self.count();
+        let last = match done {
+            Some(Ok(())) => Sent::End,
+            Some(Err(cause)) => Sent::Cut(cause),
+            None => return,
         };
         if let Some(head) = self.head.take() {
             let changes = std::mem::take(&mut self.changes);
@@ -421,9 +496,24 @@ impl Weaver {
         let _ = out.send(last).await;
     }
 
+    /// Counts what was done, and what it has made of a copy.
+    fn count(&self) {
+        let order = &self.loom.order;
+        if let Some(block) = self.block {
+            order.edition.meters.worked(block.index(), self.work);
+        }
+        if let Some(copy) = &self.copy {
+            order.composer.cache.weigh(copy);
+        }
+    }
+
     async fn weave(&mut self) -> Result<(), Cause> {
+        let clock = self.loom.order.composer.clock;
         loop {
-            self.read()?;
+            let began = clock.now();
+            let read = self.read();
+            self.work += clock.now().saturating_duration_since(began);
+            read?;
             if self.wants_more && self.has_room() && self.take_what_is_here()? {
                 continue;
             }

@@ -227,6 +227,9 @@ fn renew(
         let Ok(Ok(mut answered)) = timeout(proxy.timeout, answered).await else {
             return;
         };
+        if let Some(Some(block)) = edition.site.markup.blocks.get(proxy.origin.index()) {
+            edition.meters.fetched(block.index());
+        }
         strip_hop_by_hop(&mut answered.headers);
         let status = answered.status;
         if status == StatusCode::NOT_MODIFIED {

@@ -114,7 +114,11 @@ async fn a_page_has_the_status_of_its_primary() {
 
 #[tokio::test]
 async fn a_template_of_a_page_that_is_not_there_keeps_its_status() {
-    let lost = Reply::headed(404, &[("content-type", "text/html")], b"<fragment src=/sorry primary/>");
+    let lost = Reply::headed(
+        404,
+        &[("content-type", "text/html")],
+        b"<fragment src=/sorry primary/>",
+    );
     let cms = origin()
         .on("/page", lost)
         .on("/sorry", html("sorry"))

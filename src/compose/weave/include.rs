@@ -98,7 +98,10 @@ async fn ask(
     }
     let terms = (order.level, &*order.overrides);
     let action = plan::include(site, id, Arc::new(request), &facts, terms, now, until);
-    order.edition.meters.used(id.index());
+    order.edition.meters.included(id.index());
+    if !matches!(action, Action::Omit(_)) {
+        order.edition.meters.used(id.index());
+    }
     let plan = planned(&action, now);
     let settled = match action {
         Action::Omit(reason) => Settled::omitted(reason, now),
@@ -111,7 +114,7 @@ async fn ask(
             }
         }
     };
-    loom.account.settle(id, plan, &settled);
+    loom.account.settle(id, (now, plan), &settled);
     if include.is_primary {
         decide(loom, &settled, include.returns_headers);
     }
@@ -244,7 +247,12 @@ fn identify(
         }
     }
     let undeclared = |id: usize| {
-        let mut all = loom.spec.undeclared.iter().chain(&loom.spec.primary);
+        let spec = &loom.spec;
+        let mut all = spec
+            .undeclared
+            .iter()
+            .chain(&spec.primary)
+            .chain(&spec.blocks);
         all.any(|known| *known == Some(FragmentId(id)))
     };
     for (index, fragment) in site.fragments.iter().enumerate() {
