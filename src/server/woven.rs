@@ -24,6 +24,7 @@ use crate::compose::weave::document::{Kept, Wanted};
 use crate::compose::weave::{self, Base, Document, Had, NoHead, Text};
 use crate::compose::{Composer, Edition};
 use crate::degradation::{Admission, Level, Mode};
+use crate::fetch::hop;
 use crate::fetch::origin::{BodyStream, OriginRequest};
 use crate::fragment::FragmentId;
 use crate::layout::esi::Esi;
@@ -564,16 +565,8 @@ fn change_head(changes: Vec<HeadChange>, headers: &mut HeaderMap) {
 
 /// What is about the connection, the length or who may keep it is not the document's to say.
 fn may_be_added(name: &HeaderName) -> bool {
-    let is_fixed = [
-        "connection",
-        "transfer-encoding",
-        "upgrade",
-        "trailer",
-        "keep-alive",
-        "content-encoding",
-        "cache-control",
-    ];
-    !is_fixed.contains(&name.as_str()) && !NOT_OF_THE_PAGE.contains(name)
+    let is_fixed = [CONTENT_ENCODING, CACHE_CONTROL].contains(name);
+    !is_fixed && !hop::is_of_one_connection(name.as_str()) && !NOT_OF_THE_PAGE.contains(name)
 }
 
 fn respond(status: StatusCode, headers: HeaderMap, body: Body) -> Response {

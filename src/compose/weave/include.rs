@@ -13,6 +13,7 @@ use crate::compose::flight::NoPage;
 use crate::compose::flight::work::core_gives;
 use crate::compose::hints;
 use crate::compose::slot::{self, Fill, Settled};
+use crate::fetch::hop;
 use crate::fragment::facts::Facts;
 use crate::fragment::source::TargetTemplate;
 use crate::fragment::{Fragment, FragmentId, SourceRequest};
@@ -334,25 +335,22 @@ fn default_request(
 /// What the lifetime is called that a document gives an include.
 pub(in crate::compose) const TTL: &str = "ttl";
 
-/// Headers that no document changes: they say who is asked, and in how many bytes.
-const NOT_ITS_OWN: [&str; 13] = [
+/// Headers that no document changes, besides those that belong to one connection: they say who is asked, and
+/// in how many bytes.
+const NOT_ITS_OWN: [&str; 6] = [
     "host",
-    "connection",
     "content-length",
-    "transfer-encoding",
-    "te",
-    "trailer",
-    "upgrade",
     "expect",
     "accept-encoding",
     "range",
-    "proxy-authorization",
-    "keep-alive",
     "x-forwarded-for",
 ];
 
 fn apply(edit: &HeaderEdit, headers: &mut Vec<(String, String)>) {
-    let may = |name: &HeaderName| !NOT_ITS_OWN.contains(&name.as_str());
+    let may = |name: &HeaderName| {
+        let name = name.as_str();
+        !NOT_ITS_OWN.contains(&name) && !hop::is_of_one_connection(name)
+    };
     match edit {
         HeaderEdit::Append(name, value) | HeaderEdit::Set(name, value) if may(name) => {
             let Ok(value) = value.to_str() else { return };
