@@ -23,7 +23,8 @@ use crate::site::markup::{Language, Marked};
 
 use super::account::planned;
 use super::address::{self, Address, Base};
-use super::{Loom, Rope, missing, weave_nested};
+use super::jobs::weave_nested;
+use super::{Loom, Rope, missing};
 
 /// What an include has brought.
 struct Obtained {
