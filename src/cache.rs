@@ -295,7 +295,7 @@ impl Cache {
         true
     }
 
-    /// Counts the variants of a copy that have been made by now.
+    /// Counts what has been made of a copy by now: its variants, its tokens.
     pub fn weigh(&self, entry: &Entry) {
         let Some(key) = entry.coded.key() else { return };
         let _one_at_a_time = self.storing.lock();

@@ -36,6 +36,7 @@ mod door;
 mod exchange;
 mod guards;
 mod health;
+pub mod hop;
 pub mod http;
 pub mod inflate;
 mod latency;

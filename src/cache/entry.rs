@@ -4,7 +4,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_128};
 
@@ -21,6 +21,8 @@ pub const CLOCKS_APART: Duration = Duration::from_secs(5);
 /// What a core fragment says about the page's head.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Head {
+    /// The status of its answer, where that came with content: 200, or another of its class.
+    pub status: StatusCode,
     /// Response headers that the reader gets.
     pub headers: Vec<(HeaderName, HeaderValue)>,
 }
@@ -99,7 +101,7 @@ pub struct Entry {
     pub purged: bool,
     /// When a copy for the same request was last written beyond memory.
     pub written_at: Moment,
-    /// As it is sent compressed.
+    /// As it is sent compressed, and what it was read as.
     pub coded: Coded,
     /// A hash of its content, once somebody has asked for it.
     pub digest: Digest,
@@ -280,6 +282,7 @@ mod tests {
         Entry {
             head: Head {
                 headers: vec![(LINK, link)],
+                ..Head::default()
             },
             ..Entry::new("block", content, Moment::default())
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -86,6 +86,9 @@ struct Meta {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     named: Vec<(String, usize)>,
     zstd: bool,
+    /// 200 is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     head: Vec<(String, String)>,
     stored_at: Moment,
@@ -151,6 +154,7 @@ pub fn encode(request: &SourceRequest, entry: &Entry, reach: Reach) -> Vec<u8> {
             .map(|(name, html)| (name.clone(), html.len()))
             .collect(),
         zstd: compressed.is_some(),
+        status: (entry.head.status != StatusCode::OK).then_some(entry.head.status.as_u16()),
         head: entry
             .head
             .headers
@@ -219,11 +223,15 @@ pub fn decode(frame: &[u8]) -> Result<Decoded, FrameError> {
         let name: HeaderName = name.parse().map_err(|error| unreadable(&error))?;
         headers.push((name, value(text)?));
     }
+    let status = meta.status.map(StatusCode::from_u16).transpose();
+    let status = status
+        .map_err(|error| unreadable(&error))?
+        .unwrap_or_default();
     let optional = |text: Option<String>| text.as_deref().map(value).transpose();
     let entry = Entry {
         fragment: Arc::from(meta.fragment),
         content,
-        head: Head { headers },
+        head: Head { status, headers },
         stored_at: meta.stored_at,
         initial_age: meta.initial_age,
         took: meta.took,
@@ -326,6 +334,7 @@ mod tests {
         let content = Content::Html(Parts::split(Bytes::from(html.to_owned())));
         Entry {
             head: Head {
+                status: StatusCode::CREATED,
                 headers: vec![(LINK, HeaderValue::from_bytes(b"</\xe9>").unwrap())],
             },
             initial_age: Duration::from_millis(1500),

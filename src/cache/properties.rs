@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::LINK;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::entry::{Content, Entry, Head};
 use super::frame::{self, Decoded};
@@ -72,6 +72,7 @@ fn said_by(input: &[u8]) -> Decoded {
     entry.written_at = at;
     entry.head = Head {
         headers: value.iter().map(|value| (LINK, value.clone())).collect(),
+        status: StatusCode::from_u16(200 + input.len() as u16 % 100).unwrap_or_default(),
     };
     entry.validators.etag = value;
     entry.tags = Tags::new(text.split(BORDER as char));

@@ -97,13 +97,17 @@ pub(super) fn stylesheets(value: &HeaderValue) -> impl Iterator<Item = String> {
     links(value).filter_map(stylesheet)
 }
 
-/// The links of a line, with stylesheets as hints to fetch them.
+/// The links of a line, with stylesheets as hints to fetch them; `None` where no link can be read in it.
 pub(super) fn preloading(value: &HeaderValue) -> Option<HeaderValue> {
     let links = links(value).map(|link| match stylesheet(link) {
         Some(target) => format!("<{target}>; rel=\"preload\"; as=\"style\"; nopush"),
         None => link.to_owned(),
     });
-    HeaderValue::try_from(links.collect::<Vec<_>>().join(", ")).ok()
+    let links: Vec<String> = links.collect();
+    match links.is_empty() {
+        true => None,
+        false => HeaderValue::try_from(links.join(", ")).ok(),
+    }
 }
 
 fn stylesheet(link: &str) -> Option<String> {
@@ -274,6 +278,14 @@ mod tests {
             only,
             [(LINK, HeaderValue::from_static("</a.css>; rel=stylesheet"))]
         );
+    }
+
+    #[test]
+    fn a_line_without_a_link_that_can_be_read_is_not_made_an_empty_one() {
+        for line in ["</\u{e9}.css>; rel=stylesheet", " , ", ""] {
+            let value = HeaderValue::from_bytes(line.as_bytes()).unwrap();
+            assert_eq!(preloading(&value), None, "{line}");
+        }
     }
 
     #[test]

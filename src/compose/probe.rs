@@ -365,10 +365,16 @@ fn targets(site: &Site) -> Vec<Target> {
         Source::Http { origin, .. } => Some((origin, fragment.priority.grade())),
         Source::Push(_) | Source::Ready(_) => None,
     };
+    // a document is what its proxy asks for
+    let blocks = &site.markup.blocks;
+    let is_document = |place: usize| blocks.contains(&Some(FragmentId(place)));
     let fragments = site.fragments.iter().enumerate();
+    let fragments = fragments.filter(|(place, _)| !is_document(*place));
     let targets = fragments.filter_map(|(index, fragment)| {
         let (origin, grade) = asked(fragment)?;
-        let of_same = site.fragments.iter().filter_map(asked);
+        let of_same = site.fragments.iter().zip(0..);
+        let of_same = of_same.filter(|(_, place)| !is_document(*place));
+        let of_same = of_same.filter_map(|(fragment, _)| asked(fragment));
         let is_alone = of_same.filter(|of| *of == (origin, grade)).count() == 1;
         let target = Target {
             id: FragmentId(index),

@@ -134,6 +134,7 @@ pub(super) fn consider(account: &Account, body: impl Fn() -> Option<Bytes>) {
     let entry = Entry {
         head: Head {
             headers: account.headers().to_vec(),
+            ..Head::default()
         },
         tags: Tags::merged(account.entries().map(|entry| &entry.tags)),
         made_of: account.made_of(),

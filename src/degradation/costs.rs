@@ -11,6 +11,15 @@
 //! all that it does, and shared out among the few exchanges that there are it would make each of them a
 //! hundred times as dear as it is, when the crowd comes in the morning. So what is used while there are
 //! no exchanges is taken off, and nothing is learned of exchanges while there are few.
+//!
+//! # Pages that documents are woven into
+//!
+//! What is on a declared page is known beforehand, what is on a woven one only by what its document asks
+//! for. So of a woven page is learned how often it was to show each fragment, what was given up included:
+//! were it only counted while it is shown, giving it up would make it look cheap. The document is a
+//! fragment too, which each of these pages shows and none gives up. What stands inside an include that is
+//! given up is not seen: where included documents are read as markup, that makes such an include look
+//! cheaper than it is for as long as it is given up by everybody.
 
 use std::time::Duration;
 
@@ -99,11 +108,16 @@ pub struct CostBook {
     blocks: Vec<BlockCost>,
     /// Of each list the fragment that its items are.
     items: Vec<Option<usize>>,
+    /// Of each declared page how many were asked for,
     mix: Vec<f64>,
+    /// and how many were woven.
+    woven: f64,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
 struct BlockCost {
+    /// How often woven pages of the present mix were to show it.
+    woven: f64,
     work: Ratio,
     job: Ratio,
     fetches: Ratio,
@@ -118,7 +132,12 @@ impl CostBook {
         let known = |name: &String| {
             let (shape, book) = before?;
             let place = shape.names.iter().position(|known| known == name)?;
-            book.blocks.get(place).copied()
+            let block = book.blocks.get(place).copied()?;
+            // of the mix of pages before nothing is known any more
+            Some(BlockCost {
+                woven: 0.0,
+                ..block
+            })
         };
         Self {
             page: before.map(|(_, book)| book.page).unwrap_or_default(),
@@ -133,6 +152,7 @@ impl CostBook {
                 .collect(),
             items: shape.items.clone(),
             mix: vec![0.0; shape.pages.len()],
+            woven: 0.0,
         }
     }
 
@@ -142,7 +162,7 @@ impl CostBook {
         let kept = |time: Duration| (-span.as_secs_f64() / time.as_secs_f64()).exp();
         let work: u64 = seen.page_work + seen.blocks.iter().map(|b| b.work).sum::<u64>();
         let fetches: u64 = seen.blocks.iter().map(|block| block.fetches).sum();
-        let exchanges = (seen.composed + fetches) as f64;
+        let exchanges = (seen.composed + seen.woven + fetches) as f64;
         let work = ms(work);
         let costs = kept(COST_TIME);
         let unseen = cpu.map(|cpu| self.unseen(cpu, work, exchanges, span, costs));
@@ -170,6 +190,10 @@ impl CostBook {
         let mix = kept(MIX_TIME);
         for (known, pages) in self.mix.iter_mut().zip(&seen.pages) {
             *known = *known * mix + *pages as f64;
+        }
+        self.woven = self.woven * mix + seen.woven as f64;
+        for (known, block) in self.blocks.iter_mut().zip(&seen.blocks) {
+            known.woven = known.woven * mix + block.woven as f64;
         }
         inflation
     }
@@ -232,8 +256,9 @@ impl CostBook {
         let steps: Vec<f64> = steps.collect();
         let all: f64 = (0..shape.names.len()).map(cost).sum();
         let optional_ms = steps.iter().sum::<f64>();
+        let own = self.page.value() * (1.0 - self.woven_share()) + self.exchange.value();
         let costs = Costs {
-            base_ms: self.page.value() + self.exchange.value() + (all - optional_ms).max(0.0),
+            base_ms: own + (all - optional_ms).max(0.0),
             optional_ms,
         };
         (costs, steps)
@@ -251,13 +276,27 @@ impl CostBook {
     /// Of each fragment how often a page shows it.
     fn shares(&self, shape: &Shape) -> Vec<f64> {
         let mut shares = vec![0.0; shape.names.len()];
-        let all: f64 = self.mix.iter().sum();
+        let all = self.pages();
+        let share = |count: f64| if all > 0.0 { count / all } else { 0.0 };
         for (page, known) in shape.pages.iter().zip(&self.mix) {
             for place in page {
-                shares[*place] += if all > 0.0 { known / all } else { 0.0 };
+                shares[*place] += share(*known);
             }
         }
+        for (shown, block) in shares.iter_mut().zip(&self.blocks) {
+            *shown += share(block.woven);
+        }
         shares
+    }
+
+    /// All pages of the present mix.
+    fn pages(&self) -> f64 {
+        self.mix.iter().sum::<f64>() + self.woven
+    }
+
+    fn woven_share(&self) -> f64 {
+        let all = self.pages();
+        if all > 0.0 { self.woven / all } else { 0.0 }
     }
 }
 
@@ -287,11 +326,12 @@ mod tests {
             uses,
             fetches: uses,
             work,
-            items: 0,
             jobs: uses,
+            ..BlockCounted::default()
         };
         Counted {
             pages: pages.to_vec(),
+            woven: 0,
             composed: all,
             page_jobs: 2 * all,
             page_work: all * 1_000_000,
@@ -393,7 +433,7 @@ mod tests {
             work: 2_000_000,
             items: 20,
             jobs: 2,
-            fetches: 0,
+            ..BlockCounted::default()
         };
         let item = BlockCounted {
             uses: 20,
@@ -404,12 +444,49 @@ mod tests {
         let seen = Counted {
             pages: vec![2],
             composed: 2,
-            page_jobs: 0,
-            page_work: 0,
             blocks: vec![list, item],
+            ..Counted::default()
         };
         book.learn(&seen, None, TICK);
         assert!((book.block(0) - 6.0).abs() < 1e-9, "1 and ten times 0.5");
+    }
+
+    #[test]
+    fn a_woven_page_costs_what_its_document_asks_for_also_while_that_is_given_up() {
+        // of no declared page: a document, which is core, and what it includes
+        let shape = Shape {
+            pages: vec![vec![0]],
+            steps: vec![vec![2]],
+            names: ["article", "document", "menu"].map(str::to_owned).to_vec(),
+            items: vec![None; 3],
+        };
+        let block = |woven, uses, ms: u64| BlockCounted {
+            woven,
+            uses,
+            jobs: uses,
+            work: uses * ms * 1_000_000,
+            ..BlockCounted::default()
+        };
+        // three woven pages with two menus each, for one declared
+        let seen = |menus| Counted {
+            pages: vec![1],
+            woven: 3,
+            composed: 1,
+            page_jobs: 1,
+            page_work: 4_000_000,
+            blocks: vec![block(0, 1, 8), block(3, 3, 2), block(6, menus, 5)],
+        };
+        let mut book = CostBook::new(&shape, None);
+        book.learn(&seen(6), None, TICK);
+        for menus in [6, 0] {
+            for _ in 0..200 {
+                book.learn(&seen(menus), None, TICK);
+            }
+            let (costs, steps) = book.costs(&shape, &[]);
+            assert!((steps[0] - 7.5).abs() < 1e-9, "1.5 menus a page: {steps:?}");
+            let base = (4.0 + 8.0 + 3.0 * 2.0) / 4.0;
+            assert!((costs.base_ms - base).abs() < 1e-9, "{costs:?}");
+        }
     }
 
     #[test]

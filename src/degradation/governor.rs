@@ -130,7 +130,7 @@ impl Governor {
         } = seen;
         let inflation = self.costs.learn(&counted, cpu, span);
         let (costs, steps) = self.costs.costs(&self.shape, &charges);
-        let arrivals = counted.pages.iter().sum::<u64>();
+        let arrivals = counted.pages.iter().sum::<u64>() + counted.woven;
         let sample = Sample {
             span,
             arrivals: u32::try_from(arrivals).unwrap_or(u32::MAX),
@@ -142,7 +142,8 @@ impl Governor {
         let state = self.state.clone().freeze(overrides.is_frozen);
         let (state, decision) = self.law.step(state, &sample);
         self.state = state;
-        let Relief { phi, cut } = self.relieve(&asked, counted.composed, span);
+        let pages = counted.composed + counted.woven;
+        let Relief { phi, cut } = self.relieve(&asked, pages, span);
         let theta_cut = Cut::at(decision.theta, &steps);
         let decision = Decision {
             reason: match cut.given_up > theta_cut.given_up {

@@ -10,6 +10,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Meters {
     pages: Vec<AtomicU64>,
+    woven: AtomicU64,
     composed: AtomicU64,
     /// Times that a page was planned or assembled.
     page_jobs: AtomicU64,
@@ -22,6 +23,7 @@ pub struct Meters {
 
 #[derive(Debug, Default)]
 struct BlockMeter {
+    woven: AtomicU64,
     uses: AtomicU64,
     fetches: AtomicU64,
     items: AtomicU64,
@@ -35,6 +37,8 @@ struct BlockMeter {
 pub struct Counted {
     /// Requests of each page, however they were answered.
     pub pages: Vec<u64>,
+    /// Pages that documents were woven into.
+    pub woven: u64,
     /// Pages that were composed.
     pub composed: u64,
     /// Times that a page was planned or assembled.
@@ -48,6 +52,9 @@ pub struct Counted {
 /// What was counted of one fragment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct BlockCounted {
+    /// Times that a woven page was to show it, whether or not that was given up: what is on such a page
+    /// is declared nowhere, and is learned from this.
+    pub woven: u64,
     /// Slots that were to show it.
     pub uses: u64,
     /// Times that its origin was asked.
@@ -65,6 +72,7 @@ impl Meters {
     pub fn new(pages: usize, fragments: usize) -> Self {
         Self {
             pages: (0..pages).map(|_| AtomicU64::new(0)).collect(),
+            woven: AtomicU64::new(0),
             composed: AtomicU64::new(0),
             page_jobs: AtomicU64::new(0),
             page_work: AtomicU64::new(0),
@@ -76,6 +84,16 @@ impl Meters {
     /// A page was asked for.
     pub fn arrived(&self, page: usize) {
         self.pages[page].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A document is being woven into a page.
+    pub fn weaving(&self) {
+        self.woven.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A woven page is to show a fragment, unless it is given up.
+    pub fn included(&self, fragment: usize) {
+        self.blocks[fragment].woven.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A page is being composed.
@@ -122,6 +140,7 @@ impl Meters {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Counted {
             pages: self.pages.iter().map(read).collect(),
+            woven: read(&self.woven),
             composed: read(&self.composed),
             page_jobs: read(&self.page_jobs),
             page_work: read(&self.page_work),
@@ -129,6 +148,7 @@ impl Meters {
                 .blocks
                 .iter()
                 .map(|block| BlockCounted {
+                    woven: read(&block.woven),
                     uses: read(&block.uses),
                     fetches: read(&block.fetches),
                     items: read(&block.items),
@@ -152,11 +172,13 @@ impl Counted {
         let blocks = self.blocks.iter().zip(&earlier.blocks);
         Self {
             pages: pages.map(|(now, then)| now - then).collect(),
+            woven: self.woven - earlier.woven,
             composed: self.composed - earlier.composed,
             page_jobs: self.page_jobs - earlier.page_jobs,
             page_work: self.page_work - earlier.page_work,
             blocks: blocks
                 .map(|(now, then)| BlockCounted {
+                    woven: now.woven - then.woven,
                     uses: now.uses - then.uses,
                     fetches: now.fetches - then.fetches,
                     items: now.items - then.items,
@@ -257,11 +279,14 @@ mod tests {
         meters.arrived(1);
         meters.composing();
         meters.page_worked(Duration::from_micros(3));
+        meters.weaving();
+        meters.included(0);
         meters.used(0);
         meters.fetched(0);
         meters.worked(0, Duration::from_micros(5));
         let since = meters.counted().since(&before);
         let block = BlockCounted {
+            woven: 1,
             uses: 1,
             fetches: 1,
             items: 0,
@@ -270,6 +295,7 @@ mod tests {
         };
         let expected = Counted {
             pages: vec![0, 1],
+            woven: 1,
             composed: 1,
             page_jobs: 1,
             page_work: 3000,

@@ -60,6 +60,8 @@ pub enum Answer {
 /// A usable body and its headers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Content {
+    /// 200, or another of its class that comes with content.
+    pub status: StatusCode,
     /// Headers as received.
     pub headers: HeaderMap,
     /// The whole body, decoded.
@@ -134,7 +136,9 @@ async fn check(mut response: OriginResponse, expect: &Expect<'_>) -> Result<Answ
     let verdict = expect.without_content == WithoutContent::Verdict;
     let absence = expect.without_content == WithoutContent::Absence;
     match status.as_u16() {
-        200..=203 => {}
+        // what nobody knows by name is what its class says (RFC 9110, 15); 206 and 226 are parts and
+        // differences, for which nobody has asked
+        200..=203 | 207..=225 | 227..=299 => {}
         204 | 404 | 410 if absence => return Ok(Answer::Absent(response.headers)),
         204 | 205 if expect.without_content == WithoutContent::Blank => {
             return Ok(Answer::Absent(response.headers));
@@ -167,6 +171,7 @@ async fn check(mut response: OriginResponse, expect: &Expect<'_>) -> Result<Answ
         .and_then(|v| v.to_str().ok()?.parse().ok());
     let body = read(response.body, length, size_max).await?;
     Ok(Answer::Content(Content {
+        status,
         headers: response.headers,
         body: sound(body, expect.limits)?,
     }))

@@ -13,25 +13,23 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderName, HeaderValue, Method};
-
-use crate::fragment::quantity;
 
 use super::markup::{
-    Asked, HeaderEdit, Include, Limits, Machine, Missing, OnFailure, Piece, Problem, Step,
+    Asked, Include, Limits, Machine, Missing, OnFailure, Piece, Problem, Step, Tokens,
 };
 
 mod evaluate;
 mod expression;
 pub mod fixed;
 mod functions;
+mod includes;
 mod md5;
 mod patterns;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod properties;
+mod running;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -40,14 +38,10 @@ mod variables;
 
 use evaluate::Place;
 use expression::parse_key;
-use functions::ITEMS_MAX;
 use patterns::Patterns;
+use running::{Collected, Source, What};
 use tokens::{Lexer, Tag, Token};
-use value::{Author, Value};
-use variables::pairs_of;
-
-/// Text that an element collects, such as the body of a loop.
-const COLLECTED_MAX: usize = 1024 * 1024;
+use value::Value;
 
 /// Bytes that `attempt`, `except` and `assign` may hold back: nothing of them leaves before their end.
 const HELD_MAX: usize = 4 * 1024 * 1024;
@@ -93,23 +87,6 @@ pub struct Esi {
     is_ended: bool,
 }
 
-/// Where tokens come from.
-struct Source {
-    lexer: Lexer,
-    /// How many elements were open when it began.
-    below: usize,
-    /// The rounds that are to come.
-    repeat: Option<Repeat>,
-    /// The variables and functions that are valid again when it has ended.
-    restored: Option<(BTreeMap<String, Value>, BTreeMap<String, Bytes>)>,
-}
-
-struct Repeat {
-    body: Bytes,
-    item: String,
-    items: std::vec::IntoIter<Value>,
-}
-
 /// An element that is open.
 enum Frame {
     Vars,
@@ -139,30 +116,13 @@ enum Frame {
     Collect(Box<Collected>),
 }
 
-/// An element whose content is kept as it is.
-struct Collected {
-    element: String,
-    what: What,
-    /// Elements of the same name inside it.
-    depth: usize,
-    raw: BytesMut,
-}
-
-/// What becomes of a collected content.
-enum What {
-    Loop { items: Vec<Value>, item: String },
-    Function(String),
-    Text,
-    Inline(String),
-    Nothing,
-}
-
 impl Esi {
     /// A document that answers this request.
     pub fn new(asked: Arc<Asked>, limits: Limits, is_escaping: bool) -> Self {
         let document = Source {
             lexer: Lexer::new(limits.value_bytes),
             below: 0,
+            too_deep: 0,
             repeat: None,
             restored: None,
         };
@@ -275,7 +235,7 @@ impl Esi {
             Token::End => self.end_of_source(),
             Token::Text(text) => self.text(text),
             Token::Variable(raw) => self.variable_token(raw),
-            Token::Open(tag) => self.open(tag),
+            Token::Open(tag) => self.open(&tag),
             Token::Close { name, .. } => self.close(&name),
         }
         true
@@ -318,10 +278,10 @@ impl Esi {
         self.frames.push(frame);
     }
 
-    fn open(&mut self, tag: Tag) {
+    fn open(&mut self, tag: &Tag) {
         if let Some(Frame::Include(..)) = self.frames.last() {
             if tag.name == "param" {
-                return self.param(&tag);
+                return self.param(tag);
             }
             self.close_innermost();
         }
@@ -331,22 +291,22 @@ impl Esi {
             return;
         }
         match tag.name.as_str() {
-            "include" => self.include(&tag),
+            "include" => self.include(tag),
             "remove" if !tag.is_empty => self.silence("remove"),
-            "vars" => self.open_vars(&tag),
+            "vars" => self.open_vars(tag),
             "choose" if !tag.is_empty => self.deepen(Frame::Choose { is_decided: false }),
-            "when" | "otherwise" => self.branch(&tag),
+            "when" | "otherwise" => self.branch(tag),
             "try" if !tag.is_empty => self.deepen(Frame::Try {
                 attempt: None,
                 except: Vec::new(),
             }),
-            "attempt" | "except" => self.open_part_of_try(&tag),
-            "assign" => self.assign(&tag),
-            "foreach" => self.foreach(&tag),
-            "function" => self.collect_as(&tag, |name| What::Function(name.to_owned()), "name"),
-            "inline" => self.collect_as(&tag, |name| What::Inline(name.to_owned()), "name"),
+            "attempt" | "except" => self.open_part_of_try(tag),
+            "assign" => self.assign(tag),
+            "foreach" => self.foreach(tag),
+            "function" => self.collect_as(tag, |name| What::Function(name.to_owned()), "name"),
+            "inline" => self.collect_as(tag, |name| What::Inline(name.to_owned()), "name"),
             "text" if !tag.is_empty => self.begin_collecting("text", What::Text),
-            "eval" => self.eval(&tag),
+            "eval" => self.eval(tag),
             "break" if !self.is_silent() => self.leave_loop(),
             "return" if !self.is_silent() && !self.arguments.is_empty() => {
                 let value = tag.attribute("value").map(str::to_owned);
@@ -489,207 +449,10 @@ impl Esi {
         self.set(name, changed);
     }
 
-    fn foreach(&mut self, tag: &Tag) {
-        if tag.is_empty {
-            return;
-        }
-        if self.is_silent() {
-            return self.begin_collecting("foreach", What::Nothing);
-        }
-        let collection = tag.attribute("collection").map(str::to_owned);
-        let item = tag.attribute("item").unwrap_or("item").to_owned();
-        let items = match collection.and_then(|collection| self.value_of(&collection)) {
-            Some(Value::List(items)) => items,
-            Some(Value::Dictionary(entries)) => entries
-                .into_iter()
-                .map(|(key, value)| {
-                    let key = Value::Text(key, value.author());
-                    Value::List(vec![key, value])
-                })
-                .collect(),
-            Some(Value::Text(query, Author::ReaderQuery)) => pairs_of(&query)
-                .take(ITEMS_MAX)
-                .map(|(key, value)| Value::List(vec![Value::readers(key), Value::readers(value)]))
-                .collect(),
-            Some(Value::Undefined) | None => Vec::new(),
-            Some(one) => vec![one],
-        };
-        self.begin_collecting("foreach", What::Loop { items, item });
-    }
-
-    fn collect_as(&mut self, tag: &Tag, what: impl FnOnce(&str) -> What, name: &str) {
-        if tag.is_empty {
-            return;
-        }
-        let what = match tag.attribute(name) {
-            Some(name) if !self.is_silent() => what(name),
-            Some(_) | None => What::Nothing,
-        };
-        self.begin_collecting(&tag.name, what);
-    }
-
-    fn begin_collecting(&mut self, element: &str, what: What) {
-        let collected = Collected {
-            element: element.to_owned(),
-            what,
-            depth: 0,
-            raw: BytesMut::new(),
-        };
-        self.enter(Frame::Collect(Box::new(collected)));
-    }
-
-    /// Keeps a token of an element whose content is run later, or not at all.
-    fn collect(&mut self, token: Token) -> bool {
-        let Some(Frame::Collect(collected)) = self.frames.last_mut() else {
-            return true;
-        };
-        let (raw, ends) = match token {
-            Token::More => return false,
-            Token::End => {
-                self.frames.pop();
-                self.end_of_source();
-                return true;
-            }
-            Token::Text(raw) | Token::Variable(raw) => (raw, false),
-            Token::Open(tag) => {
-                collected.depth += usize::from(tag.name == collected.element && !tag.is_empty);
-                (tag.raw, false)
-            }
-            Token::Close { name, raw } if name == collected.element => {
-                let ends = collected.depth == 0;
-                collected.depth = collected.depth.saturating_sub(1);
-                (raw, ends)
-            }
-            Token::Close { raw, .. } => (raw, false),
-        };
-        if !ends {
-            if collected.raw.len() + raw.len() <= COLLECTED_MAX {
-                collected.raw.extend_from_slice(&raw);
-            } else {
-                collected.what = What::Nothing;
-            }
-            return true;
-        }
-        if let Some(Frame::Collect(collected)) = self.frames.pop() {
-            self.collected(*collected);
-        }
-        true
-    }
-
-    fn collected(&mut self, collected: Collected) {
-        let raw = collected.raw.freeze();
-        match collected.what {
-            What::Nothing => {}
-            What::Text => self.text(raw),
-            What::Function(name) => {
-                if self.functions.len() < NAMES_MAX {
-                    self.functions.insert(name, raw);
-                }
-            }
-            What::Inline(name) => {
-                if self.inlines.len() < NAMES_MAX {
-                    self.inlines.insert(name, raw);
-                }
-            }
-            What::Loop { items, item } => self.run(Source {
-                lexer: Lexer::whole(Bytes::new(), self.limits.value_bytes),
-                below: self.frames.len(),
-                repeat: Some(Repeat {
-                    body: raw,
-                    item,
-                    items: items.into_iter(),
-                }),
-                restored: None,
-            }),
-        }
-    }
-
-    /// Runs something in the place of the document, unless that is too deep.
-    fn run(&mut self, source: Source) {
-        if self.sources.len() < self.limits.nesting {
-            self.sources.push(source);
-        }
-    }
-
-    /// A source is used up: its next round, or what is under it.
-    fn end_of_source(&mut self) {
-        let Some(source) = self.sources.last_mut() else {
-            return;
-        };
-        let below = source.below;
-        let next = source.repeat.as_mut().and_then(|repeat| {
-            let value = repeat.items.next()?;
-            Some((repeat.item.clone(), repeat.body.clone(), value))
-        });
-        self.close_down_to(below);
-        let Some((item, body, value)) = next else {
-            self.leave_source();
-            return;
-        };
-        self.set(&item, value);
-        let lexer = Lexer::whole(body, self.limits.value_bytes);
-        if let Some(source) = self.sources.last_mut() {
-            source.lexer = lexer;
-        }
-    }
-
-    fn leave_source(&mut self) {
-        let below = self.sources.last().map_or(0, |source| source.below);
-        self.close_down_to(below);
-        let restored = self.sources.pop().and_then(|source| source.restored);
-        if let Some((variables, functions)) = restored {
-            self.variables = variables;
-            self.functions = functions;
-        }
-        if self.sources.is_empty() && self.arguments.is_empty() {
-            self.is_ended = true;
-        }
-    }
-
-    /// `break`: the innermost loop ends.
-    fn leave_loop(&mut self) {
-        let Some(at) = self.sources.iter().rposition(|s| s.repeat.is_some()) else {
-            return;
-        };
-        while self.sources.len() > at {
-            self.leave_source();
-        }
-    }
-
     /// Closes what was left open.
     fn close_down_to(&mut self, below: usize) {
         while self.frames.len() > below {
             self.close_innermost();
-        }
-    }
-
-    /// Runs a function to its end, and gives what it returns, or what it writes.
-    fn run_apart(&mut self, body: Bytes) -> Value {
-        let sources = std::mem::take(&mut self.sources);
-        let frames = std::mem::take(&mut self.frames);
-        let sinks = std::mem::replace(&mut self.sinks, vec![Vec::new()]);
-        let too_deep = std::mem::take(&mut self.too_deep);
-        self.sources.push(Source {
-            lexer: Lexer::whole(body, self.limits.value_bytes),
-            below: 0,
-            repeat: None,
-            restored: None,
-        });
-        while !self.sources.is_empty() && self.returned.is_none() {
-            self.advance();
-        }
-        self.close_down_to(0);
-        let written = std::mem::take(&mut self.sinks);
-        self.sources = sources;
-        self.frames = frames;
-        self.sinks = sinks;
-        self.too_deep = too_deep;
-        match self.returned.take() {
-            Some(value) => value,
-            None => {
-                let text = text_of(written.into_iter().flatten());
-                self.bounded(Value::own(text))
-            }
         }
     }
 
@@ -776,148 +539,18 @@ impl Esi {
             | None => {}
         }
     }
-
-    fn include(&mut self, tag: &Tag) {
-        if self.is_silent() {
-            return;
-        }
-        let Some(src) = tag.attribute("src").filter(|src| !src.trim().is_empty()) else {
-            return;
-        };
-        let src = self.filled(src, Place::Address);
-        if let Some(content) = self.inlines.get(&src).cloned() {
-            return self.push(Piece::Text(content));
-        }
-        let include = self.included(tag, src);
-        if tag.is_empty {
-            self.push_include(include);
-        } else {
-            self.enter(Frame::Include(Box::new(include), BytesMut::new()));
-        }
-    }
-
-    fn included(&mut self, tag: &Tag, src: String) -> Include {
-        let alt = tag.attribute("alt").map(str::to_owned);
-        let alt = alt.map(|alt| self.filled(&alt, Place::Address));
-        let on_failure = match tag.attribute("onerror") {
-            Some("continue") => OnFailure::LeaveOut,
-            Some(_) | None => OnFailure::Fail,
-        };
-        let entity = tag.attribute("entity").map(str::to_owned);
-        let body = entity.map(|entity| match self.value_of(&entity) {
-            Some(value) => Bytes::from(value.text()),
-            None => Bytes::from(self.filled(&entity, Place::Data)),
-        });
-        Include {
-            src,
-            alt: alt.filter(|alt| !alt.trim().is_empty()),
-            on_failure,
-            max_wait: tag.attribute("maxwait").and_then(max_wait),
-            ttl: match tag.attribute("no-store") {
-                Some("on") => Some(Duration::ZERO),
-                Some(_) | None => tag.attribute("ttl").and_then(quantity_of_time),
-            },
-            method: tag.attribute("method").and_then(method),
-            body,
-            headers: self.header_edits(tag),
-            is_markup: match tag.attribute("dca") {
-                Some("esi") => Some(true),
-                Some("none") => Some(false),
-                Some(_) | None => None,
-            },
-            offset: tag.offset,
-            ..Include::default()
-        }
-    }
-
-    fn header_edits(&mut self, tag: &Tag) -> Vec<HeaderEdit> {
-        let mut edits = Vec::new();
-        for (attribute, value) in tag.attributes.clone() {
-            // Akamai's names, and Fastly's, which end in `s`
-            let attribute = attribute.strip_suffix('s').unwrap_or(&attribute);
-            let is_removed = attribute == "removeheader";
-            if !is_removed && !matches!(attribute, "appendheader" | "setheader") {
-                continue;
-            }
-            let value = match self.value_of(&value) {
-                Some(value) => value.text(),
-                None => self.filled(&value, Place::Data),
-            };
-            if is_removed {
-                let names = value.split(',').filter_map(|name| name.trim().parse().ok());
-                edits.extend(names.map(HeaderEdit::Remove));
-                continue;
-            }
-            let (name, value) = value.split_once(':').unwrap_or((&value, ""));
-            let (name, value) = (
-                name.trim().parse::<HeaderName>(),
-                HeaderValue::try_from(value.trim()),
-            );
-            let (Ok(name), Ok(value)) = (name, value) else {
-                continue;
-            };
-            edits.push(match attribute {
-                "appendheader" => HeaderEdit::Append(name, value),
-                _ => HeaderEdit::Set(name, value),
-            });
-        }
-        edits
-    }
-
-    /// Adds to the query of the include that is open.
-    fn param(&mut self, tag: &Tag) {
-        if let Some(Frame::Include(_, blanks)) = self.frames.last_mut() {
-            blanks.clear();
-        }
-        let (Some(name), Some(value)) = (tag.attribute("name"), tag.attribute("value")) else {
-            return;
-        };
-        let (name, value) = (name.to_owned(), value.to_owned());
-        let value = match self.value_of(&value) {
-            Some(value) => value.text(),
-            None => self.filled(&value, Place::Data),
-        };
-        let max = self.limits.value_bytes;
-        if let Some(Frame::Include(include, _)) = self.frames.last_mut()
-            && include.src.len() + name.len() + value.len() < max
-        {
-            let sign = if include.src.contains('?') { '&' } else { '?' };
-            let encoded = |text: &str| value::in_address("?", text, Author::Reader);
-            include.src.push(sign);
-            include.src += &encoded(&name);
-            include.src.push('=');
-            include.src += &encoded(&value);
-        }
-    }
-
-    fn push_include(&mut self, include: Include) {
-        // a function gives a value, and cannot wait for anybody
-        if self.arguments.is_empty() {
-            self.push(Piece::Include(Box::new(include)));
-        }
-    }
-
-    /// Content that is part of this document, with its variables, and has to be here first.
-    fn eval(&mut self, tag: &Tag) {
-        if self.is_silent() || !self.arguments.is_empty() {
-            return;
-        }
-        let Some(src) = tag.attribute("src").filter(|src| !src.trim().is_empty()) else {
-            return;
-        };
-        let src = self.filled(src, Place::Address);
-        let mut include = self.included(tag, src);
-        let is_apart = include.is_markup == Some(true);
-        include.is_markup = Some(false);
-        self.asks = Some((include.on_failure.clone(), is_apart));
-        self.ready.push_back(Step::Ask(Box::new(include)));
-    }
 }
 
 impl Machine for Esi {
     fn feed(&mut self, chunk: Bytes) {
         if let Some(document) = self.sources.first_mut() {
             document.lexer.feed(chunk);
+        }
+    }
+
+    fn take_whole(&mut self, document: Bytes, tokens: &Arc<Tokens>) {
+        if let Some(source) = self.sources.first_mut() {
+            source.lexer.take_whole(document, tokens, self.limits);
         }
     }
 
@@ -948,6 +581,7 @@ impl Machine for Esi {
             Ok(content) => self.run(Source {
                 lexer: Lexer::whole(content, self.limits.value_bytes),
                 below: self.frames.len(),
+                too_deep: self.too_deep,
                 repeat: None,
                 restored: is_apart.then(apart),
             }),
@@ -992,21 +626,4 @@ fn text_of(pieces: impl IntoIterator<Item = Piece>) -> String {
         }
     }
     String::from_utf8_lossy(&text).into_owned()
-}
-
-/// Akamai counts `maxwait` in milliseconds; a unit may follow.
-fn max_wait(text: &str) -> Option<Duration> {
-    match text.trim().parse() {
-        Ok(milliseconds) => Some(Duration::from_millis(milliseconds)),
-        Err(_) => quantity_of_time(text),
-    }
-}
-
-fn quantity_of_time(text: &str) -> Option<Duration> {
-    quantity::parse_duration(text.trim()).ok()
-}
-
-fn method(text: &str) -> Option<Method> {
-    let method = text.trim().to_ascii_uppercase().parse().ok()?;
-    (method != Method::GET).then_some(method)
 }

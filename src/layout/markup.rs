@@ -7,19 +7,28 @@
 //! chunks that it is fed have no influence on what comes out.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
+mod tokens;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod trial;
 pub(super) mod work;
+
+pub use tokens::Tokens;
+pub(super) use tokens::{Kept, Tape};
 
 /// A document in a markup language, read as it arrives.
 pub trait Machine: Send {
     /// Takes the next chunk of the document. Chunks that come before the last ones are used up are kept.
     fn feed(&mut self, chunk: Bytes);
+
+    /// Takes a document that is here as a whole, in the place of all chunks and of their end. It is read
+    /// only if it was not read before: what it was read as is kept in `tokens`, which are its own.
+    fn take_whole(&mut self, document: Bytes, tokens: &Arc<Tokens>);
 
     /// There is no more of the document.
     fn finish(&mut self);

@@ -15,7 +15,9 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use jiff::tz::TimeZone;
 
-use super::markup::{Asked, Include, Limits, Machine, Missing, OnFailure, Piece, Step};
+use super::markup::{
+    Asked, Include, Limits, Machine, Missing, OnFailure, Piece, Step, Tape, Tokens,
+};
 
 mod condition;
 mod dates;
@@ -48,6 +50,7 @@ pub struct Ssi {
     scanner: Scanner,
     chunks: VecDeque<Bytes>,
     is_finished: bool,
+    tape: Tape<Token>,
     interpreter: Interpreter,
     /// What is said before the document goes on.
     pending: Option<Step>,
@@ -74,6 +77,7 @@ impl Ssi {
             scanner: Scanner::default(),
             chunks: VecDeque::new(),
             is_finished: false,
+            tape: Tape::None,
             interpreter,
             pending: None,
             awaited: None,
@@ -81,6 +85,19 @@ impl Ssi {
     }
 
     fn token(&mut self) -> Option<Token> {
+        if self.tape.is_played() {
+            return self.tape.play();
+        }
+        let token = self.read();
+        match &token {
+            Some(token) => self.tape.record(token),
+            None if self.is_finished => self.tape.end(),
+            None => {}
+        }
+        token
+    }
+
+    fn read(&mut self) -> Option<Token> {
         while let Some(chunk) = self.chunks.front_mut() {
             if let Some(token) = self.scanner.next(chunk) {
                 return Some(token);
@@ -97,6 +114,14 @@ impl Ssi {
 impl Machine for Ssi {
     fn feed(&mut self, chunk: Bytes) {
         self.chunks.push_back(chunk);
+    }
+
+    fn take_whole(&mut self, document: Bytes, tokens: &Arc<Tokens>) {
+        self.tape = Tape::of(&document, tokens, self.interpreter.limits);
+        if !self.tape.is_played() {
+            self.feed(document);
+        }
+        self.finish();
     }
 
     fn finish(&mut self) {

@@ -9,11 +9,14 @@
 //! neither completed nor corrected.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::markup::{Include, Limits, Machine, Missing, OnFailure, Piece, Problem, Step};
+use super::markup::{
+    Include, Limits, Machine, Missing, OnFailure, Piece, Problem, Step, Tape, Tokens,
+};
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod properties;
@@ -27,6 +30,7 @@ pub struct Tailor {
     limits: Limits,
     chunks: VecDeque<Bytes>,
     is_finished: bool,
+    tape: Tape<Token>,
     /// What is said before the document goes on.
     pending: VecDeque<Step>,
     /// The fragments that stand at the end of the body.
@@ -49,6 +53,7 @@ impl Tailor {
             limits,
             chunks: VecDeque::new(),
             is_finished: false,
+            tape: Tape::None,
             pending: VecDeque::new(),
             late: Vec::new(),
             has_primary: false,
@@ -59,6 +64,19 @@ impl Tailor {
     }
 
     fn token(&mut self) -> Option<Token> {
+        if self.tape.is_played() {
+            return self.tape.play();
+        }
+        let token = self.read();
+        match &token {
+            Some(token) => self.tape.record(token),
+            None if self.is_finished => self.tape.end(),
+            None => {}
+        }
+        token
+    }
+
+    fn read(&mut self) -> Option<Token> {
         while let Some(chunk) = self.chunks.front_mut() {
             if let Some(token) = self.reader.next(chunk) {
                 return Some(token);
@@ -86,7 +104,7 @@ impl Tailor {
 
     fn tag(&mut self, tag: &Tag) {
         match &tag.name[..] {
-            b"fragment" => self.fragment(tag, &tag.attributes()),
+            b"fragment" => self.fragment(tag),
             b"/fragment" => {}
             b"slot" | b"/slot" if self.templates == 0 => {}
             b"script" => self.script(tag),
@@ -110,16 +128,16 @@ impl Tailor {
     /// A script, unless its type says that it is a fragment or a slot for the head, where no other
     /// elements may stand.
     fn script(&mut self, tag: &Tag) {
-        let attributes = tag.attributes();
-        match value(&attributes, "type") {
-            Some("fragment") => self.fragment(tag, &attributes),
+        match value(&tag.attributes, "type") {
+            Some("fragment") => self.fragment(tag),
             Some("slot") => {}
             _ => return self.write(tag.text.clone()),
         }
         self.is_in_script = true;
     }
 
-    fn fragment(&mut self, tag: &Tag, attributes: &[(String, String)]) {
+    fn fragment(&mut self, tag: &Tag) {
+        let attributes = &tag.attributes;
         let has = |name| value(attributes, name).is_some();
         let is_primary = has("primary") && !self.has_primary;
         self.has_primary |= is_primary;
@@ -162,6 +180,14 @@ impl Tailor {
 impl Machine for Tailor {
     fn feed(&mut self, chunk: Bytes) {
         self.chunks.push_back(chunk);
+    }
+
+    fn take_whole(&mut self, document: Bytes, tokens: &Arc<Tokens>) {
+        self.tape = Tape::of(&document, tokens, self.limits);
+        if !self.tape.is_played() {
+            self.feed(document);
+        }
+        self.finish();
     }
 
     fn finish(&mut self) {
@@ -376,6 +402,23 @@ mod tests {
         trial::hostile_documents_cost_by_their_length(&units, cost);
         let machine = || Box::new(Tailor::new(limits)) as Box<dyn Machine>;
         trial::hostile_documents_take_steps_by_their_length(&units, machine);
+    }
+
+    #[test]
+    fn a_copy_is_read_once() {
+        let document =
+            Bytes::from("<p>a<fragment src=\"/1\" timeout=5>b</fragment><fragment src=/2");
+        let tokens = Arc::default();
+        let read = || {
+            let mut machine = Tailor::new(Limits::default());
+            machine.take_whole(document.clone(), &tokens);
+            let steps = std::iter::from_fn(|| Some(machine.next()).filter(|s| *s != Step::End));
+            let steps: Vec<Step> = steps.collect();
+            (steps, machine.reader.work.bytes())
+        };
+        let (steps, looked_at) = read();
+        assert!(looked_at > 0 && tokens.are_known());
+        assert_eq!(read(), (steps, 0));
     }
 
     proptest! {

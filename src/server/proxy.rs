@@ -15,8 +15,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::{self, Stream};
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
@@ -29,8 +28,8 @@ use tokio_util::sync::CancellationToken;
 use crate::cache::State;
 use crate::compose::Edition;
 use crate::compose::weave::document::Wanted;
-use crate::fetch::inflate;
 use crate::fetch::origin::{BodyStream, Duplex, OriginRequest, OriginResponse};
+use crate::fetch::{hop, inflate};
 use crate::report::Cause;
 use crate::site::Proxy;
 use crate::site::markup::Language;
@@ -46,18 +45,6 @@ use super::{ServerState, error_page};
 const SILENCE_AT_STOP: Duration = Duration::from_secs(1);
 const EVENT_STREAM: &[u8] = b"text/event-stream";
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-
-static HOP_BY_HOP: [HeaderName; 9] = [
-    CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
 
 pub(super) async fn answer(
     state: &ServerState,
@@ -144,7 +131,7 @@ pub(super) async fn answer(
     if answered.status == StatusCode::NOT_MODIFIED
         && let Some(asking) = &mut weaving
     {
-        strip_hop_by_hop(&mut answered.headers);
+        hop::strip(&mut answered.headers);
         let renewed = asking.renewed(&answered.headers);
         if let Some(copy) = renewed
             && let Some(weaving) = weaving.take()
@@ -191,7 +178,7 @@ pub(super) async fn answer(
     }
     let patience = patience_at_stop(&answered.headers);
     let mut headers = answered.headers;
-    strip_hop_by_hop(&mut headers);
+    hop::strip(&mut headers);
     let body = idle_bounded(answered.body, proxy.idle_timeout).boxed();
     let body = match patience {
         Some(patience) => until_stop(body, state.stop.clone(), patience).boxed(),
@@ -227,7 +214,10 @@ fn renew(
         let Ok(Ok(mut answered)) = timeout(proxy.timeout, answered).await else {
             return;
         };
-        strip_hop_by_hop(&mut answered.headers);
+        if let Some(Some(block)) = edition.site.markup.blocks.get(proxy.origin.index()) {
+            edition.meters.fetched(block.index());
+        }
+        hop::strip(&mut answered.headers);
         let status = answered.status;
         if status == StatusCode::NOT_MODIFIED {
             renewal.renewed(&composer, &answered.headers);
@@ -321,7 +311,7 @@ fn forward(
     upload: Upload,
 ) -> OriginRequest {
     let mut headers = parts.headers;
-    strip_hop_by_hop(&mut headers);
+    hop::strip(&mut headers);
     // HTTP/2 may send each cookie by itself, HTTP/1.1 may not (RFC 9113, 8.2.3)
     join(&mut headers, COOKIE, b"; ");
     if let Some(protocol) = protocol {
@@ -408,19 +398,6 @@ fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
         .then(|| protocol.clone())
 }
 
-fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    for name in HOP_BY_HOP.iter().chain(&named) {
-        headers.remove(name);
-    }
-}
-
 fn back(
     answered: OriginResponse,
     protocol: Option<HeaderValue>,
@@ -436,7 +413,7 @@ fn back(
     let mut response = Response::new(body);
     *response.status_mut() = answered.status;
     *response.headers_mut() = answered.headers;
-    strip_hop_by_hop(response.headers_mut());
+    hop::strip(response.headers_mut());
     if answered.status == StatusCode::SWITCHING_PROTOCOLS {
         let headers = response.headers_mut();
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));

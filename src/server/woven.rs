@@ -10,8 +10,6 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
-use futures::StreamExt as _;
-use futures::stream;
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH,
     CONTENT_RANGE, CONTENT_TYPE, COOKIE, ETAG, EXPIRES, HOST, IF_MATCH, IF_MODIFIED_SINCE,
@@ -23,16 +21,18 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use crate::cache::State;
 use crate::cache::surrogate::Surrogate;
 use crate::compose::weave::document::{Kept, Wanted};
-use crate::compose::weave::{self, Base, Document, NoHead};
+use crate::compose::weave::{self, Base, Document, Had, NoHead, Text};
 use crate::compose::{Composer, Edition};
 use crate::degradation::{Admission, Level, Mode};
+use crate::fetch::hop;
 use crate::fetch::origin::{BodyStream, OriginRequest};
+use crate::fragment::FragmentId;
 use crate::layout::esi::Esi;
 use crate::layout::markup::{Asked, HeadChange, Limits, Machine};
 use crate::layout::ssi::Ssi;
 use crate::layout::tailor::Tailor;
 use crate::plan::request;
-use crate::report::Cause;
+use crate::report::{Cause, Found, Looked, OmitReason, Outcome, Tier};
 use crate::site::markup::{Language, Marked};
 use crate::site::{Proxy, Site};
 use crate::telemetry::access::Kind;
@@ -46,6 +46,9 @@ use super::{ServerState, error_page};
 
 const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 const SURROGATE_CONTROL: HeaderName = HeaderName::from_static("surrogate-control");
+
+/// What `Server-Timing` calls a document.
+const DOCUMENT: &str = "document";
 
 /// What is about the document, and not about the page that is made of it.
 static NOT_OF_THE_PAGE: [HeaderName; 12] = [
@@ -89,6 +92,10 @@ pub(super) struct Weaving<'a> {
     language: Language,
     asked: Arc<Asked>,
     page: Begun,
+    /// What the document is on its page.
+    block: Option<FragmentId>,
+    /// Why nothing has come of the request for it, if nothing has.
+    failed_with: Option<Cause>,
     wanted: Option<Wanted>,
     debugging: Debugging,
     answered: Option<&'a Arc<Answered>>,
@@ -157,9 +164,11 @@ impl<'a> Weaving<'a> {
             host: host.map(str::to_owned),
             is_secure: client.is_secure,
         };
-        let origin = &site.origin(proxy.origin).name;
-        let wanted = Wanted::new(&state.composer, origin, &base, &sent.method, &headers);
         let spec = &site.markup;
+        let block = spec.blocks.get(proxy.origin.index()).copied().flatten();
+        let name = block.map_or(DOCUMENT, |block| site.fragment(block).name.as_str());
+        let named = (site.origin(proxy.origin).name.as_str(), name);
+        let wanted = Wanted::new(&state.composer, named, &base, &sent.method, &headers);
         let scheme = base.scheme();
         let mut with_host = headers.clone();
         if let Some(host) = base.host.as_ref().and_then(|h| h.parse().ok()) {
@@ -181,6 +190,8 @@ impl<'a> Weaving<'a> {
             is_rehearsal: reading.rehearsal.is_some(),
             afforded: afforded(&mode),
             witness: answered.map(|answered| Arc::clone(answered) as _),
+            timeout: proxy.timeout,
+            had: None,
         };
         let asked = Asked {
             method: head.method.clone(),
@@ -204,6 +215,8 @@ impl<'a> Weaving<'a> {
                 document: Some(document),
                 is_page: asks_for_page(&headers),
             },
+            block,
+            failed_with: None,
             wanted,
             debugging,
             answered,
@@ -241,7 +254,18 @@ impl<'a> Weaving<'a> {
     /// The copy, of which a 304 says that it is right still.
     pub(super) fn renewed(&mut self, headers: &HeaderMap) -> Option<Kept> {
         let wanted = self.wanted.as_mut()?;
-        wanted.renewed(&self.state.composer, headers)
+        let renewed = wanted.renewed(&self.state.composer, headers);
+        if renewed.is_some() {
+            self.count_request();
+        }
+        renewed
+    }
+
+    /// The origin was asked for the document.
+    fn count_request(&self) {
+        if let Some(block) = self.block {
+            self.edition.meters.fetched(block.index());
+        }
     }
 
     /// What renews the copy behind the reader's back; `None` if that is under way, or cannot be done.
@@ -253,13 +277,32 @@ impl<'a> Weaving<'a> {
     }
 
     /// The page of a copy.
-    pub(super) async fn of_copy(self, kept: Kept) -> Response {
-        let came = match kept.state {
-            State::Fresh => "cached",
-            State::Stale | State::Kept | State::Dead => "stale",
+    pub(super) async fn of_copy(mut self, kept: Kept) -> Response {
+        let (outcome, found) = match kept.state {
+            State::Fresh => (Outcome::Cached, Found::Fresh),
+            State::Stale | State::Kept | State::Dead => {
+                // without a failure it is being renewed, and not waited for
+                let why = self.failed_with.take().unwrap_or(Cause::Timeout);
+                (Outcome::Stale(why), Found::Stale)
+            }
         };
-        let body = stream::once(async move { Ok(kept.body) }).boxed();
-        self.page(StatusCode::OK, kept.headers, body, came).await
+        let looked = Looked::default().with(Tier::Memory, found);
+        self.has(outcome, looked, Some(kept.age));
+        let text = Text::Kept(kept.entry);
+        self.page(StatusCode::OK, kept.headers, text).await
+    }
+
+    /// This has come of the document.
+    fn has(&mut self, outcome: Outcome, looked: Looked, age: Option<Duration>) {
+        let at = self.state.composer.clock().now();
+        if let Some(document) = &mut self.page.document {
+            document.had = Some(Had {
+                outcome,
+                looked,
+                age,
+                at,
+            });
+        }
     }
 
     /// The page of an answer.
@@ -269,12 +312,22 @@ impl<'a> Weaving<'a> {
         headers: HeaderMap,
         body: BodyStream,
     ) -> Response {
+        self.count_request();
+        let looked = match self.wanted {
+            Some(_) => Looked::default().with(Tier::Memory, Found::Nothing),
+            None => Looked::default(),
+        };
+        let outcome = match self.failed_with.take() {
+            Some(cause) => Outcome::Omitted(OmitReason::Failed(cause)),
+            None => Outcome::Fetched,
+        };
+        self.has(outcome, looked, None);
         let is_head = self.asked.method == Method::HEAD;
         let body = match self.wanted.take().filter(|_| !is_head) {
             Some(wanted) => wanted.keep(&self.state.composer, status, &headers, body),
             None => body,
         };
-        self.page(status, headers, body, "fetched").await
+        self.page(status, headers, Text::Arrives(body)).await
     }
 
     /// The answer is none of a page's.
@@ -287,6 +340,7 @@ impl<'a> Weaving<'a> {
 
     /// Nothing has come of it, for this reason: whoever waits for it hears of that.
     pub(super) fn brings_nothing(&mut self, cause: Cause) {
+        self.failed_with = Some(cause.clone());
         if let Some(wanted) = &mut self.wanted {
             wanted.fails(cause);
         }
@@ -298,6 +352,10 @@ impl<'a> Weaving<'a> {
             self.page.document = None;
             return instead;
         }
+        if let Some(cause) = self.failed_with.take() {
+            let failed = Outcome::Omitted(OmitReason::Failed(cause));
+            self.has(failed, Looked::default(), None);
+        }
         self.page.ends(Some(instead.status()));
         instead.extensions_mut().insert(Kind::Page);
         self.tell(instead).await
@@ -308,13 +366,7 @@ impl<'a> Weaving<'a> {
         is_woven(&self.edition.site, self.language, status, headers)
     }
 
-    async fn page(
-        mut self,
-        status: StatusCode,
-        mut headers: HeaderMap,
-        body: BodyStream,
-        came: &'static str,
-    ) -> Response {
+    async fn page(mut self, status: StatusCode, mut headers: HeaderMap, text: Text) -> Response {
         let (composer, site) = (&self.state.composer, &self.edition.site);
         headers_of_page(self.language, &mut headers);
         let document = self.page.document.take();
@@ -324,7 +376,9 @@ impl<'a> Weaving<'a> {
         let level = document.level;
         let waited = composer.clock().now();
         let waited = waited.saturating_duration_since(document.arrived);
-        let mut timing = format!("document;dur={:.1};desc={came}", millis(waited));
+        let came = document.had.as_ref().map(|had| had.outcome.label());
+        let came = came.unwrap_or("fetched");
+        let mut timing = format!("{DOCUMENT};dur={:.1};desc={came}", millis(waited));
         if self.asked.method == Method::HEAD {
             let trace_id = document.facts.trace.trace_id;
             weave::account_for(composer, &self.edition, &document, Some(status));
@@ -333,7 +387,7 @@ impl<'a> Weaving<'a> {
             return self.tell(respond(status, headers, Body::empty())).await;
         }
         let machine = machine(self.language, &self.asked, site);
-        let answer = (status, body);
+        let answer = (status, text);
         let woven = weave::weave(composer, &self.edition, document, machine, answer).await;
         let response = match woven {
             Ok(woven) => {
@@ -511,16 +565,8 @@ fn change_head(changes: Vec<HeadChange>, headers: &mut HeaderMap) {
 
 /// What is about the connection, the length or who may keep it is not the document's to say.
 fn may_be_added(name: &HeaderName) -> bool {
-    let is_fixed = [
-        "connection",
-        "transfer-encoding",
-        "upgrade",
-        "trailer",
-        "keep-alive",
-        "content-encoding",
-        "cache-control",
-    ];
-    !is_fixed.contains(&name.as_str()) && !NOT_OF_THE_PAGE.contains(name)
+    let is_fixed = [CONTENT_ENCODING, CACHE_CONTROL].contains(name);
+    !is_fixed && !hop::is_of_one_connection(name.as_str()) && !NOT_OF_THE_PAGE.contains(name)
 }
 
 fn respond(status: StatusCode, headers: HeaderMap, body: Body) -> Response {

@@ -57,6 +57,8 @@ pub struct MarkupSpec {
     pub undeclared: Vec<Option<FragmentId>>,
     /// The same for an include that decides about its page: it is a core fragment.
     pub primary: Vec<Option<FragmentId>>,
+    /// What a document itself is on its page, by its origin: a core fragment, which nobody asks for as such.
+    pub blocks: Vec<Option<FragmentId>>,
     /// What includes of these addresses show, whichever origin they are of.
     pub declared: Vec<(TargetTemplate, FragmentId)>,
     /// Other hosts that documents may name, by scheme and authority, and the origins that they are.

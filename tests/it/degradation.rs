@@ -251,6 +251,42 @@ async fn blocks_go_in_the_declared_order_and_come_back() {
     page.is(200, FULL);
 }
 
+/// No page is declared: what there is to give up is in the documents of a proxy.
+#[tokio::test]
+async fn woven_pages_give_their_includes_up_and_get_them_back() {
+    let cms = origins().await;
+    cms.on(
+        "/x",
+        html("<p>text</p><esi:include src=\"/related\"/><esi:include src=\"/ads\"/>"),
+    );
+    let site = newsroom()
+        .weaving("esi", &cms)
+        .optional("related", 60, "cms:/related")
+        .optional("ads", 10, "cms:/ads")
+        .degradation(LOADED)
+        .work(costly)
+        .start()
+        .await;
+    let pages = load(&site, |page| !page.body.contains("<i>ads</i>")).await;
+    for page in &pages {
+        assert_eq!(page.status, 200);
+        assert!(page.body.starts_with("<p>text</p>"), "{page:?}");
+    }
+    let seen = ticks(&site).await;
+    let is_short = |tick: &Value| tick["theta"].as_f64() < Some(1.0);
+    assert!(seen.iter().any(is_short), "{seen:#?}");
+    // of the page 30 ms can be given up; its document cannot, and no work of it is emulated
+    let is_known = |tick: &Value| {
+        tick["optional_ms"].as_f64() >= Some(20.0) && tick["base_ms"].as_f64() > Some(0.0)
+    };
+    assert!(seen.iter().any(is_known), "{seen:#?}");
+    site.state_when("law that gives nothing up", |state| {
+        state["law"]["theta"] == 1.0
+    })
+    .await;
+    site.reader().get("/x").await.is(200, FULL);
+}
+
 async fn ticks(site: &Newsroom) -> Vec<Value> {
     let lines = site.admin_text("/samples?since=0").await;
     let lines = lines.lines();

@@ -624,6 +624,55 @@ async fn a_page_as_symfony_writes_it_is_served_unchanged() {
     assert_eq!(cms.targets(), ["/start", fragment]);
 }
 
+/// As sites behind Varnish write them, where all HTML is processed and so is what it includes: what a browser
+/// would see without ESI is taken out, addresses are relative or have the site's own host.
+#[tokio::test]
+async fn a_page_as_sites_behind_varnish_write_it_is_served_unchanged() {
+    let cms = origin()
+        .on("/news/date.cgi", html("<time>12:00</time>\n"))
+        .on(
+            "/inc/header.html",
+            html("<nav><esi:include src=\"menu.html\"/></nav>")
+                .header("cache-control", "max-age=60"),
+        )
+        .on("/inc/menu.html", html("<b>menu</b>"))
+        .on("/inc/footer.html?y=1&z=2", html("<footer/>"))
+        .on("/gone", status(404))
+        .start()
+        .await;
+    let site = site(&cms, "nested = \"always\"").await;
+    let document = format!(
+        "<html><body>\n<esi:include src=\"/inc/header.html\"/>\n<esi:remove>\n<a href=\"/nav\">Navigation</a>\n\
+         </esi:remove>\n<!--esi\n<p>It is <esi:include src='date.cgi'/></p>\n-->\n<!-- <esi:include src=\"/no\"/> -->\n\
+         <esi:comment text=\"the end\"/><esi:include src=\"{}/inc/footer.html?y=1&amp;z=2\"/>\n\
+         <esi:include src=\"/gone\"/></body></html>\n",
+        site.url()
+    );
+    cms.on(
+        "/news/today.html",
+        html(document).header("cache-control", "s-maxage=300"),
+    );
+    for _ in 0..3 {
+        site.reader().get("/news/today.html").await.is(
+            200,
+            "<html><body>\n<nav><b>menu</b></nav>\n\n\n<p>It is <time>12:00</time>\n</p>\n\n\
+             <!-- <esi:include src=\"/no\"/> -->\n<footer/>\n</body></html>\n",
+        );
+    }
+    let asked = cms.targets();
+    let times = |target: &str| asked.iter().filter(|asked| *asked == target).count();
+    assert_eq!(
+        (times("/news/today.html"), times("/no")),
+        (1, 0),
+        "{asked:?}"
+    );
+    assert_eq!(
+        (times("/inc/header.html"), times("/news/date.cgi")),
+        (1, 3),
+        "{asked:?}"
+    );
+}
+
 #[tokio::test]
 async fn a_layout_from_a_file_may_hold_includes() {
     let cms = origin()

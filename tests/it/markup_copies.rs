@@ -225,3 +225,65 @@ async fn a_document_is_kept_apart_for_each_address_of_the_site() {
     assert!(reader.bytes(asked("one.example")).await.contains("one"));
     assert_eq!(cms.hits("/page"), 2);
 }
+
+#[tokio::test]
+async fn a_copy_that_was_read_before_says_to_each_reader_what_is_for_them() {
+    let body = "<esi:vars>$(HTTP_USER_AGENT)</esi:vars><esi:choose><esi:when test=\"$(HTTP_COOKIE{a})=='1'\">\
+                one<esi:include src=\"/b\"/></esi:when><esi:otherwise>other</esi:otherwise></esi:choose>";
+    let cms = origin()
+        .on("/page", kept(body, "public, max-age=600"))
+        .on("/b", kept("B", "max-age=600"))
+        .start()
+        .await;
+    let site = site(&cms).await;
+    // the first is woven while it arrives, the second reads the copy, and the others take what that has read
+    for (agent, cookie, is) in [
+        ("x", "a=1", "xoneB"),
+        ("y", "a=2", "yother"),
+        ("z", "a=1", "zoneB"),
+        ("", "b=1", "other"),
+        ("x", "a=1", "xoneB"),
+    ] {
+        let headers = [("user-agent", agent), ("cookie", cookie)];
+        site.reader().get_with("/page", &headers).await.is(200, is);
+    }
+    assert_eq!(cms.hits("/page"), 1);
+}
+
+#[tokio::test]
+async fn what_a_copy_was_read_as_counts_as_bytes_of_the_cache_once() {
+    let cms = origin()
+        .on(
+            "/page",
+            kept("<p>a</p><esi:include src=\"/b\"/>", "max-age=600"),
+        )
+        .on("/b", kept("B", "max-age=600"))
+        .start()
+        .await;
+    let site = site(&cms).await;
+    let bytes = async || {
+        let (_, text) = Operator::of(&site).get("/metrics").await;
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("marbre_cache_bytes{tier=\"memory\"} "));
+        line.unwrap_or_else(|| panic!("{text}"))
+            .parse::<f64>()
+            .unwrap()
+    };
+    site.reader().get("/page").await.is(200, "<p>a</p>B");
+    let woven_as_it_came = bytes().await;
+    let mut read = woven_as_it_came;
+    // whoever reads the copy first counts it when its page is done
+    let counted = timeout(PATIENCE, async {
+        while read <= woven_as_it_came {
+            site.reader().get("/page").await.is(200, "<p>a</p>B");
+            read = bytes().await;
+        }
+    });
+    assert!(counted.await.is_ok(), "{woven_as_it_came} and {read} bytes");
+    for _ in 0..3 {
+        site.reader().get("/page").await.is(200, "<p>a</p>B");
+    }
+    assert_eq!(bytes().await, read);
+    assert_eq!(cms.hits("/page"), 1);
+}

@@ -73,6 +73,64 @@ async fn the_first_primary_decides_wherever_it_stands() {
 }
 
 #[tokio::test]
+async fn a_page_has_the_status_of_its_primary() {
+    let page = "<i>h</i><fragment src=/article primary return-headers></fragment>";
+    let cms = origin()
+        .on("/page", html(page))
+        .on("/plain", html("plain"))
+        .start()
+        .await;
+    let site = site(&cms).await;
+    let reader = site.reader();
+    // 299 is known to nobody, and is of their class
+    for code in [200, 201, 202, 203, 207, 208, 299] {
+        let target = format!("/article{code}");
+        cms.on(
+            "/page",
+            html(page.replace("/article", &target)).header("cache-control", "no-cache"),
+        );
+        let headers = [("cache-control", "max-age=60"), ("x-made", "yes")];
+        cms.on(&target, Reply::headed(code, &headers, b"text"));
+        // of an answer, and then of its copy
+        for _ in 0..2 {
+            let answer = reader.get("/page").await;
+            answer.is(code, "<i>h</i>text");
+            assert_eq!(answer.header("x-made"), Some("yes"), "{code}");
+        }
+        let asked = cms.targets().into_iter().filter(|t| *t == target);
+        assert_eq!(asked.count(), 1, "{code}");
+    }
+    // what has no content, or is a part that nobody has asked for, is no primary
+    for code in [204, 205, 206, 226] {
+        let target = format!("/article{code}");
+        cms.on(&target, Reply::headed(code, &[], b""));
+        cms.on("/page", html(page.replace("/article", &target)));
+        assert_eq!(reader.get("/page").await.status, 502, "{code}");
+        let spare = format!("<fragment src={target} fallback-src=/plain primary></fragment>");
+        cms.on("/spare", html(spare));
+        reader.get("/spare").await.is(200, "plain");
+    }
+}
+
+#[tokio::test]
+async fn a_template_of_a_page_that_is_not_there_keeps_its_status() {
+    let lost = Reply::headed(
+        404,
+        &[("content-type", "text/html")],
+        b"<fragment src=/sorry primary/>",
+    );
+    let cms = origin()
+        .on("/page", lost)
+        .on("/sorry", html("sorry"))
+        .start()
+        .await;
+    let site = site(&cms).await;
+    site.reader().get("/page").await.is(404, "sorry");
+    cms.on("/sorry", Reply::headed(410, &[], b""));
+    assert_eq!(site.reader().get("/page").await.status, 410);
+}
+
+#[tokio::test]
 async fn the_stylesheets_of_a_fragment_stand_before_it() {
     let page = "<fragment src=/a></fragment><fragment src=/stored async></fragment><fragment src=/article primary></fragment>";
     let cms = origin()

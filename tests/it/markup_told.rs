@@ -90,6 +90,66 @@ async fn woven_pages_are_counted_by_what_became_of_them() {
 }
 
 #[tokio::test]
+async fn the_document_is_a_block_of_its_page() {
+    let cms = cms().await;
+    cms.on(
+        "/kept",
+        html("<esi:include src=\"/menu\"/>").header("cache-control", "max-age=600"),
+    );
+    let site = draft(&cms).start().await;
+    let reader = site.reader();
+    for _ in 0..3 {
+        reader.get("/kept").await.is(200, "MENU");
+    }
+    cms.on("/dead", raw("").then_close());
+    assert_eq!(reader.get("/dead").await.status, 502);
+    for (outcome, times) in [("fetched", 1.0), ("cached", 2.0), ("failed", 1.0)] {
+        let labels = format!("fragment=\"document-cms\",outcome=\"{outcome}\"");
+        let series = format!("marbre_fragment_outcomes_total{{{labels}}}");
+        assert_eq!(counted(&site, &series).await, times, "{outcome}");
+    }
+    let trouble = "marbre_fragment_troubles_total{fragment=\"document-cms\",cause=\"transport\"}";
+    assert_eq!(counted(&site, trouble).await, 1.0);
+    // it can be purged by that name
+    let (code, said) = Operator::of(&site)
+        .ask("POST", "/purge?fragment=document-cms&hard=true", "", &[])
+        .await;
+    assert_eq!(code, 200, "{said}");
+    reader.get("/kept").await.is(200, "MENU");
+    let asked = cms.targets().into_iter().filter(|target| target == "/kept");
+    assert_eq!(asked.count(), 2);
+}
+
+/// Each of them once, and nothing that was no page.
+#[tokio::test]
+async fn the_law_is_told_of_woven_pages() {
+    let cms = cms().await;
+    cms.on("/image", typed("image/png", "x"));
+    let site = draft(&cms).start().await;
+    let reader = site.reader();
+    let (mut asked, mut arrivals, mut last) = (0, 0, Value::Null);
+    let told = timeout(PATIENCE, async {
+        // the first may have come before the first tick, or before the watch for changes was begun
+        while arrivals < 20 {
+            reader.get("/whole").await.is(200, "MENU");
+            asked += 1;
+            for _ in 0..3 {
+                reader.get("/image").await;
+            }
+            let ticks = site.admin_text("/samples?since=0").await;
+            let ticks = ticks.lines().map(serde_json::from_str::<Value>);
+            let ticks: Vec<Value> = ticks.map(Result::unwrap).collect();
+            let counted = ticks.iter().map(|tick| tick["arrivals"].as_u64().unwrap());
+            arrivals = counted.sum::<u64>();
+            last = ticks.last().cloned().unwrap_or_default();
+        }
+    });
+    assert!(told.await.is_ok(), "{arrivals} of {asked}: {last}");
+    assert!(arrivals <= asked, "{arrivals} of {asked}");
+    assert!(last["base_ms"].as_f64() > Some(0.0), "{last}");
+}
+
+#[tokio::test]
 async fn a_page_that_breaks_off_is_one_that_its_reader_did_not_get() {
     let cms = cms().await;
     let cut = "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 900\r\n\r\n<p>half";
@@ -126,7 +186,14 @@ async fn a_woven_page_says_how_it_was_made() {
         (&story["path"], &story["complete"]),
         (&"/page".into(), &false.into())
     );
-    assert_eq!(story["blocks"][1]["says"], "failed (status 500)", "{told}");
+    // the document is a block like those that it includes
+    let document = &story["blocks"][0];
+    assert_eq!(document["fragment"], "document-cms", "{told}");
+    assert_eq!(
+        (&document["priority"], &document["says"]),
+        (&"core".into(), &"fetched".into())
+    );
+    assert_eq!(story["blocks"][2]["says"], "failed (status 500)", "{told}");
 
     let clock = Clock::start();
     let until = clock.moment(clock.now()).after(Duration::from_secs(60));
@@ -137,6 +204,7 @@ async fn a_woven_page_says_how_it_was_made() {
     assert_eq!(body, "<b>1</b>MENU");
     for said in [
         "page /{*rest} (/{*rest}), /page",
+        "document-cms",
         "status 200, not complete; level 0",
         "include-cms",
         "failed (status 500)",

@@ -8,11 +8,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::FutureExt as _;
 use http::header::{
-    ACCEPT_RANGES, AGE, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LANGUAGE,
-    CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, EXPIRES,
-    IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, LINK, LOCATION, PRAGMA, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, SERVER, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VARY, VIA,
-    WARNING, WWW_AUTHENTICATE,
+    ACCEPT_RANGES, AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH,
+    CONTENT_LOCATION, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, EXPIRES, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, LAST_MODIFIED, LINK, LOCATION, PRAGMA, SERVER, SET_COOKIE, VARY, VIA, WARNING,
+    WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use memchr::memmem;
@@ -26,7 +25,7 @@ use crate::clock::{Instant, Moment};
 use crate::compose::weave::TTL;
 use crate::compose::{Composer, Order, hints};
 use crate::degradation::Job;
-use crate::fetch::{self, Answer, Ask, Content, Expect, Fetched, Terms, WithoutContent};
+use crate::fetch::{self, Answer, Ask, Content, Expect, Fetched, Terms, WithoutContent, hop};
 use crate::fragment::{Fragment, FragmentId, OriginId, Priority, Source, SourceRequest, Tags};
 use crate::layout::parts::Parts;
 use crate::render::{self, RenderError};
@@ -210,8 +209,13 @@ async fn land(
     by: Instant,
 ) -> Landing {
     let fragment = order.edition.site.fragment(id);
-    let Content { headers, body } = content;
+    let Content {
+        status,
+        headers,
+        body,
+    } = content;
     let mut answer = Answered::new(order, fragment, &headers, began);
+    answer.entry.head.status = status;
     answer.lives_as_told(request);
     let html = match &fragment.list {
         None => {
@@ -633,9 +637,9 @@ pub(in crate::compose) fn head(fragment: &Fragment, headers: &HeaderMap) -> Head
         return match fragment.takes_json() {
             true => Head::default(),
             false => {
-                let Head { headers: mut said } = picked(&MARKS, headers);
-                said.extend(hints::only(headers));
-                Head { headers: said }
+                let mut said = picked(&MARKS, headers);
+                said.headers.extend(hints::only(headers));
+                said
             }
         };
     }
@@ -655,18 +659,9 @@ pub(in crate::compose) fn core_gives(name: &HeaderName) -> bool {
     CORE_HEADERS.contains(name)
 }
 
-/// What a document may let the include that decides about it give the page. What is about the
-/// connection, the exchange, the content or how long that is good is not about the page.
-static NOT_OF_THE_PAGE: [HeaderName; 36] = [
-    CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
+/// What a document may not let the include that decides about it give the page, besides what belongs to
+/// one connection: what is about the exchange, the content or how long that is good is not about the page.
+static NOT_OF_THE_PAGE: [HeaderName; 27] = [
     VIA,
     DATE,
     SERVER,
@@ -697,22 +692,15 @@ static NOT_OF_THE_PAGE: [HeaderName; 36] = [
 ];
 
 fn returned(headers: &HeaderMap) -> Head {
-    let named = headers.get_all(CONNECTION).iter();
-    let named = named.filter_map(|value| value.to_str().ok());
-    let named: Vec<&str> = named
-        .flat_map(|line| line.split(','))
-        .map(str::trim)
-        .collect();
+    let mut headers = headers.clone();
+    hop::strip(&mut headers);
     let is_of_page = |name: &HeaderName| {
-        !NOT_OF_THE_PAGE.contains(name)
-            && !name.as_str().starts_with("marbre-")
-            && !named
-                .iter()
-                .any(|hop| hop.eq_ignore_ascii_case(name.as_str()))
+        !NOT_OF_THE_PAGE.contains(name) && !name.as_str().starts_with("marbre-")
     };
     let lines = headers.iter().filter(|(name, _)| is_of_page(name));
     Head {
         headers: lines.map(|(n, v)| (n.clone(), v.clone())).collect(),
+        ..Head::default()
     }
 }
 
@@ -722,7 +710,10 @@ fn picked(names: &[HeaderName], headers: &HeaderMap) -> Head {
         let lines = headers.get_all(name).iter();
         found.extend(lines.map(|value| (name.clone(), value.clone())));
     }
-    Head { headers: found }
+    Head {
+        headers: found,
+        ..Head::default()
+    }
 }
 
 /// The answer as HTML; `None` if the template says that there is nothing to show.

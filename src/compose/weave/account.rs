@@ -1,4 +1,4 @@
-//! The account of a woven page: what each of its includes has come to. Owns its memory, which is bounded,
+//! The account of a woven page: what its document and each of its includes have come to. Owns its memory, which is bounded,
 //! and the report that is made of it at the end, for those who read the reports of pages.
 //!
 //! Invariant: it is closed once, by whoever comes first: the page that has ended, or the reader who has
@@ -19,6 +19,8 @@ use crate::plan::Action;
 use crate::plan::explain::StepExplanation;
 use crate::report::{Afforded, FragmentReport, Looked, Observer, Outcome, PageReport};
 
+use super::Had;
+
 /// Includes of one page that are told of.
 const TOLD_MAX: usize = 512;
 
@@ -33,6 +35,12 @@ pub(super) struct Account {
     path: String,
     arrived: Instant,
     budget: Duration,
+    /// What it should take, if that is to be measured.
+    target: Option<Duration>,
+    /// What its document is on it, and has come to, if that was known.
+    document: Option<Told>,
+    /// The path that its origin was asked for.
+    source: String,
     afforded: Afforded,
     witness: Option<Arc<dyn Observer>>,
     /// `None` once it is closed.
@@ -55,6 +63,8 @@ struct Told {
     outcome: Outcome,
     looked: Looked,
     age: Option<Duration>,
+    /// When it was asked for, and when it was settled.
+    asked: Instant,
     at: Instant,
 }
 
@@ -80,6 +90,11 @@ pub(super) struct KnownByNow {
 pub(super) struct About {
     pub(super) page: String,
     pub(super) path: String,
+    pub(super) document: Option<(FragmentId, Had)>,
+    /// How long the document's origin may take, and the path that it was asked for.
+    pub(super) timeout: Duration,
+    pub(super) source: String,
+    pub(super) target: Option<Duration>,
     pub(super) arrived: Instant,
     pub(super) afforded: Afforded,
     pub(super) witness: Option<Arc<dyn Observer>>,
@@ -90,27 +105,43 @@ impl Account {
         let About {
             page,
             path,
+            document,
+            timeout,
+            source,
+            target,
             arrived,
             afforded,
             witness,
         } = about;
+        let document = document.map(|(fragment, had)| Told {
+            fragment,
+            plan: (SERVE, timeout),
+            outcome: had.outcome,
+            looked: had.looked,
+            age: had.age,
+            asked: arrived,
+            at: had.at,
+        });
         Self {
             budget: order.edition.site.markup.budget,
             order,
             page,
             path,
             arrived,
+            target,
+            document,
+            source,
             afforded,
             witness,
             open: Mutex::new(Some(Open::default())),
         }
     }
 
-    /// An include, of which this was [`planned`], has come to something.
+    /// An include, of which this was [`planned`] when it was asked for, has come to something.
     pub(super) fn settle(
         &self,
         fragment: FragmentId,
-        plan: (&'static str, Duration),
+        (asked, plan): (Instant, (&'static str, Duration)),
         settled: &Settled,
     ) {
         if let Some(open) = &mut *self.open.lock()
@@ -122,6 +153,7 @@ impl Account {
                 outcome: settled.outcome.clone(),
                 looked: settled.looked,
                 age: settled.age,
+                asked,
                 at: settled.at,
             });
         }
@@ -156,27 +188,59 @@ impl Account {
             return;
         };
         let order = &self.order;
+        if let (Some(target), Some(_)) = (self.target, open.status)
+            && ending != Ending::Broken
+        {
+            let took = self.took(&open);
+            order.edition.meters.times.record(took, target);
+        }
         if order.observers().is_empty() && self.witness.is_none() {
             return;
         }
         let report = self.report(&open, ending);
         let story = || {
-            let steps = open.includes.iter().map(|told| {
+            let site = &order.edition.site;
+            let says = |told: &Told, target| {
                 let (action, time) = told.plan;
-                let site = &order.edition.site;
-                let says = StepExplanation::new(site, told.fragment, action, "", time);
+                StepExplanation::new(site, told.fragment, action, target, time)
+            };
+            let document = self.document.iter().map(|told| {
+                let says = StepExplanation {
+                    chain: INSTEAD_OF_A_DOCUMENT.map(str::to_owned).to_vec(),
+                    ..says(told, &self.source)
+                };
                 (told.fragment, says)
             });
+            let includes = open.includes.iter();
+            let includes = includes.map(|told| (told.fragment, says(told, "")));
+            let steps = document.chain(includes);
             let terms = (self.budget, self.afforded);
             story::of_woven(order, terms, steps.collect(), &report)
         };
         order.tell(self.witness.as_ref(), &report, story);
     }
 
+    /// How long it took to obtain what it is made of. What its document asks for later than the head has
+    /// left counts from when it does: until then whoever sends the document, or reads the page, may have
+    /// taken their time.
+    fn took(&self, open: &Open) -> Duration {
+        let head_at = self.arrived + open.head_after;
+        let obtained = open.includes.iter().map(|told| {
+            let late = told.asked.saturating_duration_since(head_at);
+            self.after(told.at).saturating_sub(late)
+        });
+        obtained.fold(open.head_after, Duration::max)
+    }
+
+    /// All that it is made of: the document, then what that includes.
+    fn blocks<'r>(&'r self, open: &'r Open) -> impl Iterator<Item = &'r Told> {
+        self.document.iter().chain(&open.includes)
+    }
+
     fn report<'r>(&'r self, open: &'r Open, ending: Ending) -> PageReport<'r> {
         let (site, trace) = (&self.order.edition.site, &self.order.trace);
-        let includes = open.includes.iter().enumerate();
-        let fragments = includes.map(|(index, told)| {
+        let blocks = self.blocks(open).enumerate();
+        let fragments = blocks.map(|(index, told)| {
             let fragment = site.fragment(told.fragment);
             FragmentReport {
                 name: Cow::Borrowed(&*fragment.name),
@@ -218,6 +282,12 @@ impl Account {
         at.saturating_duration_since(self.arrived)
     }
 }
+
+/// What there is where no document can be had.
+const INSTEAD_OF_A_DOCUMENT: [&str; 2] = ["its copy, if HTTP lets it be shown", "error page"];
+
+/// What is planned for a document, in a word: it is asked for, or its copy is used.
+const SERVE: &str = "serve";
 
 /// What is planned for an include at `now`, for the account.
 pub(super) fn planned(action: &Action, now: Instant) -> (&'static str, Duration) {

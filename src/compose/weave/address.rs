@@ -24,6 +24,11 @@ pub struct Base {
 }
 
 impl Base {
+    /// Its path there, without what its reader may have said in the query.
+    pub fn path(&self) -> &str {
+        self.target.split('?').next().unwrap_or_default()
+    }
+
     /// By what its reader has come.
     pub fn scheme(&self) -> &'static str {
         match self.is_secure {
@@ -208,6 +213,7 @@ mod tests {
         MarkupSpec {
             undeclared: Vec::new(),
             primary: Vec::new(),
+            blocks: Vec::new(),
             declared: Vec::new(),
             hosts: vec![
                 ("http://cms:8000".to_owned(), OriginId(0)),

@@ -41,9 +41,6 @@ use crate::report::Cause;
 
 use super::Base;
 
-/// What such copies are called.
-const NAME: &str = "document";
-
 /// Told from everything that fragments keep, whose keys are hashes of what is declared.
 const FINGERPRINT: u64 = u64::from_be_bytes(*b"document");
 
@@ -59,6 +56,8 @@ const PIECES_AHEAD_TOO_LARGE: usize = 4;
 
 /// A request for a document, as far as copies are concerned.
 pub struct Wanted {
+    /// What it is on its page, by name: what the copy is of.
+    name: Arc<str>,
     key: Arc<SourceRequest>,
     /// Whether it tells who asks.
     is_personal: bool,
@@ -73,23 +72,26 @@ pub struct Wanted {
 pub struct Kept {
     /// Its headers, as they came, with its age.
     pub headers: HeaderMap,
-    /// Its body.
-    pub body: Bytes,
+    /// The copy itself, of something to show.
+    pub entry: Arc<Entry>,
+    /// How old it is.
+    pub age: Duration,
     /// What it is good for.
     pub state: State,
 }
 
 impl Kept {
-    fn of(composer: &Composer, entry: &Entry, state: State) -> Option<Self> {
-        let Content::Html(parts) = &entry.content else {
+    fn of(composer: &Composer, entry: Arc<Entry>, state: State) -> Option<Self> {
+        let Content::Html(_) = &entry.content else {
             return None;
         };
-        let mut headers = headers_of(entry);
-        let now = composer.clock.moment(composer.clock.now());
-        headers.insert(AGE, entry.age(now).as_secs().into());
+        let mut headers = headers_of(&entry);
+        let age = entry.age(composer.clock.moment(composer.clock.now()));
+        headers.insert(AGE, age.as_secs().into());
         Some(Self {
             headers,
-            body: parts.main.clone(),
+            entry,
+            age,
             state,
         })
     }
@@ -104,10 +106,11 @@ fn headers_of(entry: &Entry) -> HeaderMap {
 }
 
 impl Wanted {
-    /// The request that `origin` would be sent; `None` if no copy is an answer to it.
+    /// The request that `origin` would be sent, of what is called `name` on its page; `None` if no copy
+    /// is an answer to it.
     pub fn new(
         composer: &Composer,
-        origin: &str,
+        (origin, name): (&str, &str),
         base: &Base,
         method: &Method,
         headers: &HeaderMap,
@@ -128,6 +131,7 @@ impl Wanted {
             params: Vec::new(),
         };
         Some(Self {
+            name: name.into(),
             key: Arc::new(key),
             is_personal: headers.contains_key(COOKIE),
             began: composer.clock.now(),
@@ -140,6 +144,7 @@ impl Wanted {
     #[must_use]
     pub fn for_nobody(&self, composer: &Composer) -> Self {
         Self {
+            name: Arc::clone(&self.name),
             key: Arc::clone(&self.key),
             is_personal: false,
             began: composer.clock.now(),
@@ -152,7 +157,7 @@ impl Wanted {
     pub fn copy(&self, composer: &Composer) -> Option<Kept> {
         let now = composer.clock.moment(composer.clock.now());
         let copy = composer.cache.lookup(&self.key, &Freshness::NONE, now)?;
-        Kept::of(composer, &copy.entry, copy.state)
+        Kept::of(composer, copy.entry, copy.state)
     }
 
     /// Waits for whoever asks for the same already, for so long at most. `None`: it is to be asked for.
@@ -182,7 +187,7 @@ impl Wanted {
                             entry,
                             shared: true,
                             ..
-                        })))) => return Kept::of(composer, &entry, State::Fresh),
+                        })))) => return Kept::of(composer, entry, State::Fresh),
                         Ok(Ok(_)) => return None,
                         // whoever has asked is gone: somebody else is to ask
                         Ok(Err(_)) => {}
@@ -196,7 +201,7 @@ impl Wanted {
     /// The answer is for whoever has asked: nobody is to wait for the next one.
     pub fn is_for_nobody_else(&mut self, composer: &Composer) {
         if let Some(pilot) = self.pilot.take() {
-            pilot.lands(Ok(personal(composer)));
+            pilot.lands(Ok(personal(composer, &self.name)));
         }
     }
 
@@ -253,18 +258,19 @@ impl Wanted {
         let Some(mut entry) = entry else {
             // it is right for this reader, and for no other any more
             self.is_for_nobody_else(composer);
-            let Content::Html(parts) = &known.content else {
-                return None;
-            };
             return Some(Kept {
                 headers: merged,
-                body: parts.main.clone(),
+                entry: known,
+                age: Duration::ZERO,
                 state: State::Fresh,
             });
         };
+        entry = entry.compacted();
+        // the same bytes, and what was made of them
         entry.content = known.content.clone();
+        entry.coded = known.coded.clone();
         let entry = store(composer, &self.key, entry, self.began);
-        let kept = Kept::of(composer, &entry, State::Fresh);
+        let kept = Kept::of(composer, Arc::clone(&entry), State::Fresh);
         if let Some(pilot) = self.pilot.take() {
             pilot.lands(Ok(for_all(entry)));
         }
@@ -338,7 +344,8 @@ impl Wanted {
         let took = now.saturating_duration_since(self.began);
         let age = text(AGE).and_then(delta_seconds);
         let kept = headers.iter().filter(|(name, _)| **name != AGE);
-        let mut entry = Entry::new(NAME, Content::Absent, composer.clock.moment(now));
+        let now = composer.clock.moment(now);
+        let mut entry = Entry::new(Arc::clone(&self.name), Content::Absent, now);
         entry.says = says;
         entry.took = took;
         entry.initial_age = initial_age(date, age, took, wall);
@@ -349,6 +356,7 @@ impl Wanted {
         };
         entry.head = Head {
             headers: kept.map(|(n, v)| (n.clone(), v.clone())).collect(),
+            ..Head::default()
         };
         // "nothing" has no afterlife: whether it is worth it is asked of what it will be
         entry.content = Content::Html(Parts::default());
@@ -362,7 +370,7 @@ fn store(
     entry: Entry,
     began: Instant,
 ) -> Arc<Entry> {
-    let (entry, began) = (entry.compacted(), composer.clock.moment(began));
+    let began = composer.clock.moment(began);
     let key = Arc::clone(key);
     composer
         .cache
@@ -379,10 +387,10 @@ fn for_all(entry: Arc<Entry>) -> Landed {
 }
 
 /// What tells them that it is for one reader only.
-fn personal(composer: &Composer) -> Landed {
+fn personal(composer: &Composer, name: &Arc<str>) -> Landed {
     let now = composer.clock.moment(composer.clock.now());
     Landed::Entry {
-        entry: Arc::new(Entry::new(NAME, Content::Absent, now)),
+        entry: Arc::new(Entry::new(Arc::clone(name), Content::Absent, now)),
         shared: false,
         came: Came::Fetched,
     }
@@ -415,7 +423,7 @@ impl Keeping {
                     let is_read = ahead.send(Piece::Of(piece)).await.is_ok();
                     if self.so_far.len() > KEPT_MAX {
                         if let Some(pilot) = self.pilot.take() {
-                            pilot.lands(Ok(personal(&self.composer)));
+                            pilot.lands(Ok(personal(&self.composer, &self.entry.fragment)));
                         }
                         drop(self);
                         if is_read {
@@ -448,7 +456,7 @@ impl Keeping {
             main: self.so_far.freeze(),
             named: Vec::new(),
         });
-        let entry = store(&self.composer, &self.key, entry, self.began);
+        let entry = store(&self.composer, &self.key, entry.compacted(), self.began);
         if let Some(pilot) = self.pilot {
             pilot.lands(Ok(for_all(entry)));
         }

@@ -13,6 +13,7 @@ use crate::compose::flight::NoPage;
 use crate::compose::flight::work::core_gives;
 use crate::compose::hints;
 use crate::compose::slot::{self, Fill, Settled};
+use crate::fetch::hop;
 use crate::fragment::facts::Facts;
 use crate::fragment::source::TargetTemplate;
 use crate::fragment::{Fragment, FragmentId, SourceRequest};
@@ -22,7 +23,8 @@ use crate::site::markup::{Language, Marked};
 
 use super::account::planned;
 use super::address::{self, Address, Base};
-use super::{Loom, Rope, missing, weave_nested};
+use super::jobs::weave_nested;
+use super::{Loom, Rope, missing};
 
 /// What an include has brought.
 struct Obtained {
@@ -98,7 +100,10 @@ async fn ask(
     }
     let terms = (order.level, &*order.overrides);
     let action = plan::include(site, id, Arc::new(request), &facts, terms, now, until);
-    order.edition.meters.used(id.index());
+    order.edition.meters.included(id.index());
+    if !matches!(action, Action::Omit(_)) {
+        order.edition.meters.used(id.index());
+    }
     let plan = planned(&action, now);
     let settled = match action {
         Action::Omit(reason) => Settled::omitted(reason, now),
@@ -111,7 +116,7 @@ async fn ask(
             }
         }
     };
-    loom.account.settle(id, plan, &settled);
+    loom.account.settle(id, (now, plan), &settled);
     if include.is_primary {
         decide(loom, &settled, include.returns_headers);
     }
@@ -175,7 +180,14 @@ fn styles(loom: &Loom, settled: &Settled) -> Option<Bytes> {
 /// What the include that decides about the page says of its head.
 fn decide(loom: &Loom, settled: &Settled, returns_headers: bool) {
     match &settled.content {
-        Fill::Entry(entry) => loom.change_head(changes(&entry.head, returns_headers)),
+        Fill::Entry(entry) => {
+            let mut changes = changes(&entry.head, returns_headers);
+            // a template may itself be that of a 404
+            if entry.head.status != StatusCode::OK {
+                changes.push(HeadChange::Status(entry.head.status));
+            }
+            loom.change_head(changes);
+        }
         Fill::NoPage(NoPage::Redirect(status, location), head) => {
             let mut changes = changes(head, returns_headers);
             changes.push(HeadChange::Redirect(location.clone()));
@@ -237,7 +249,12 @@ fn identify(
         }
     }
     let undeclared = |id: usize| {
-        let mut all = loom.spec.undeclared.iter().chain(&loom.spec.primary);
+        let spec = &loom.spec;
+        let mut all = spec
+            .undeclared
+            .iter()
+            .chain(&spec.primary)
+            .chain(&spec.blocks);
         all.any(|known| *known == Some(FragmentId(id)))
     };
     for (index, fragment) in site.fragments.iter().enumerate() {
@@ -319,25 +336,22 @@ fn default_request(
 /// What the lifetime is called that a document gives an include.
 pub(in crate::compose) const TTL: &str = "ttl";
 
-/// Headers that no document changes: they say who is asked, and in how many bytes.
-const NOT_ITS_OWN: [&str; 13] = [
+/// Headers that no document changes, besides those that belong to one connection: they say who is asked, and
+/// in how many bytes.
+const NOT_ITS_OWN: [&str; 6] = [
     "host",
-    "connection",
     "content-length",
-    "transfer-encoding",
-    "te",
-    "trailer",
-    "upgrade",
     "expect",
     "accept-encoding",
     "range",
-    "proxy-authorization",
-    "keep-alive",
     "x-forwarded-for",
 ];
 
 fn apply(edit: &HeaderEdit, headers: &mut Vec<(String, String)>) {
-    let may = |name: &HeaderName| !NOT_ITS_OWN.contains(&name.as_str());
+    let may = |name: &HeaderName| {
+        let name = name.as_str();
+        !NOT_ITS_OWN.contains(&name) && !hop::is_of_one_connection(name)
+    };
     match edit {
         HeaderEdit::Append(name, value) | HeaderEdit::Set(name, value) if may(name) => {
             let Ok(value) = value.to_str() else { return };

@@ -6,6 +6,13 @@ use super::Context;
 use crate::config::diagnose::Diagnostic;
 use crate::config::file::{self, At};
 use crate::config::read::Entry;
+use crate::fetch::hop;
+
+/// Why a header that belongs to one connection is not forwarded.
+const OF_ONE_CONNECTION: (&str, &str) = (
+    "this header belongs to one connection",
+    "remove it: marbre sets it for its own connections",
+);
 
 /// Why a header is not forwarded.
 const REFUSED: [(&[&str], &str, &str); 4] = [
@@ -20,22 +27,9 @@ const REFUSED: [(&[&str], &str, &str); 4] = [
         "the origin is asked by the host of its own URL",
     ),
     (
-        &[
-            "connection",
-            "keep-alive",
-            "proxy-authenticate",
-            "proxy-authorization",
-            "proxy-connection",
-            "te",
-            "trailer",
-            "transfer-encoding",
-            "upgrade",
-            "content-length",
-            "expect",
-            "http2-settings",
-        ],
-        "this header belongs to one connection",
-        "remove it: marbre sets it for its own connections",
+        &["content-length", "expect", "http2-settings"],
+        OF_ONE_CONNECTION.0,
+        OF_ONE_CONNECTION.1,
     ),
     (
         &[
@@ -54,6 +48,9 @@ const REFUSED: [(&[&str], &str, &str); 4] = [
 
 /// Why a header, by lower-case name, must not reach an origin, and what to do instead.
 pub(super) fn refusal(name: &str) -> Option<(&'static str, &'static str)> {
+    if hop::is_of_one_connection(name) {
+        return Some(OF_ONE_CONNECTION);
+    }
     let refused = REFUSED.iter().find(|(names, ..)| names.contains(&name));
     refused.map(|(_, why, help)| (*why, *help))
 }

@@ -1,6 +1,7 @@
 //! `[markup]` → what documents may include. Owns the hosts that they may name, and the fragments that
 //! stand for what nobody has declared: one for each origin that documents may include from, so that
-//! these includes have a cache, a breaker, a deadline and a place in the ladder like all others.
+//! these includes have a cache, a breaker, a deadline and a place in the ladder like all others; and one
+//! for the documents of each origin, so that these are accounted for like all other blocks.
 
 use std::collections::BTreeSet;
 use std::hash::{Hash as _, Hasher as _};
@@ -42,31 +43,41 @@ pub(super) fn markup(
         origin_names.get(&proxy.origin)
     });
     let mut included: BTreeSet<usize> = of_documents.collect();
+    let with_documents = included.clone();
     if !included.is_empty() {
         included.extend(named);
     }
     let mut undeclared = vec![None; origins.len()];
     let mut primary = undeclared.clone();
+    let mut blocks = undeclared.clone();
     let is_fetched = *written.undeclared == Undeclared::Fetch;
     let names = origins.iter().map(|o| o.as_ref().map(|o| o.name.clone()));
     let names: Vec<Option<String>> = names.collect();
-    for index in included.into_iter().filter(|_| is_fetched) {
+    for index in included {
         let Some(Some(origin)) = names.get(index) else {
             continue;
         };
-        undeclared[index] = Some(FragmentId(fragments.len()));
-        let priority = written.priority.0;
         let origin = (OriginId(index), origin.as_str());
-        fragments.push(include_of(declared, origin, priority, &forward_headers));
-        if may_have_primary(declared) {
-            primary[index] = Some(FragmentId(fragments.len()));
-            let core = Priority::Core;
-            fragments.push(include_of(declared, origin, core, &forward_headers));
+        let mut stand_for = |what, priority| {
+            let id = FragmentId(fragments.len());
+            let fragment = standing_for(declared, (what, origin), priority, &forward_headers);
+            fragments.push(fragment);
+            Some(id)
+        };
+        if with_documents.contains(&index) {
+            blocks[index] = stand_for("document", Priority::Core);
+        }
+        if is_fetched {
+            undeclared[index] = stand_for("include", written.priority.0);
+            if may_have_primary(declared) {
+                primary[index] = stand_for("primary", Priority::Core);
+            }
         }
     }
     MarkupSpec {
         undeclared,
         primary,
+        blocks,
         declared: patterns,
         hosts,
         documents: match *written.documents {
@@ -347,18 +358,14 @@ fn origin_of(host: &Host, at: &Place, names: &Names, cx: &mut Context<'_>) -> Op
     origins::origin(&entry, &body, names, cx)
 }
 
-fn include_of(
+/// What stands for all of a kind that nobody declares, of one origin.
+fn standing_for(
     declared: &Declared,
-    (origin, origin_name): (OriginId, &str),
+    (what, (origin, origin_name)): (&str, (OriginId, &str)),
     priority: Priority,
     forward_headers: &[String],
 ) -> Option<Fragment> {
     let written = &declared.markup;
-    let what = if priority.is_core() {
-        "primary"
-    } else {
-        "include"
-    };
     let mut name = format!("{what}-{origin_name}");
     while declared.fragments.iter().any(|entry| entry.name == name) {
         name.push_str("-x");

@@ -62,10 +62,17 @@ fn document(limits: Limits) -> Esi {
     Esi::new(Arc::new(asked), limits, true)
 }
 
+/// A document that answers a request which says nothing of its reader.
+fn of_nobody(limits: Limits) -> Esi {
+    Esi::new(Arc::new(trial::asked("", &[])), limits, true)
+}
+
 /// What holds of every document; its chunks end where [`trial::BORDER`] is.
 pub(crate) fn hold(input: &[u8]) {
     for limits in [TIGHT, SHORT] {
         let (written, _) = trial::run_in_any_chunks(|| machine(limits), input, &ANSWERS);
+        let other = || Box::new(of_nobody(limits)) as Box<dyn Machine>;
+        trial::kept_tokens_make_no_difference(other, || machine(limits), input, &ANSWERS);
         let written_max = (input.len() + limits.steps as usize) * WRITTEN_BY_STEP_MAX;
         assert!(written.unwrap_or_default().len() <= written_max);
         trial::costs_by_its_length(input, |chunks| cost(chunks, limits.value_bytes));

@@ -2,7 +2,12 @@
 
 use proptest::prelude::*;
 
+use std::sync::Arc;
+
+use bytes::Bytes;
+
 use super::properties::{ANSWERS, cost, hold, machine};
+use super::tokens::{Lexer, Token};
 use crate::layout::markup::{Limits, trial};
 
 fn run_chunks(chunks: &[&[u8]], limits: Limits) -> (Result<String, String>, Vec<String>) {
@@ -585,6 +590,33 @@ const PARTS: [&str; 40] = [
     "é<p>",
     "<esi:text>",
 ];
+
+#[test]
+fn what_a_loop_leaves_open_too_deep_does_not_count_after_it() {
+    let deep = "<esi:choose><esi:when test=\"1\">".repeat(32);
+    for items in ["[]", "[1]", "[1,2,3]"] {
+        let document = format!(
+            "{deep}<esi:foreach collection=\"{items}\"><esi:vars></esi:foreach>[</esi:when>no</esi:choose>]"
+        );
+        assert_eq!(run(&document), "[]", "{items}");
+    }
+}
+
+#[test]
+fn a_copy_is_read_once() {
+    let document = Bytes::from("a<esi:vars>$(x)</esi:vars><!-- c --><esi:include src=\"/a\"/>b");
+    let tokens = Arc::default();
+    let read = || {
+        let mut lexer = Lexer::new(1000);
+        lexer.take_whole(document.clone(), &tokens, Limits::default());
+        let tokens = std::iter::from_fn(|| Some(lexer.next(true)).filter(|t| *t != Token::End));
+        let read: Vec<Token> = tokens.collect();
+        (read, lexer.work.bytes())
+    };
+    let (first, looked_at) = read();
+    assert!(looked_at > 0 && first.len() > 5 && tokens.are_known());
+    assert_eq!(read(), (first, 0));
+}
 
 fn document() -> impl Strategy<Value = String> {
     prop::collection::vec(prop::sample::select(PARTS.to_vec()), 0..24).prop_map(|p| p.concat())

@@ -9,10 +9,12 @@
 //! unfinished token remembers how far it was read; text is given as slices of the chunks.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
 use crate::layout::markup::work::Work;
+use crate::layout::markup::{Kept, Limits, Tape, Tokens};
 
 /// What a document is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +22,7 @@ pub(super) enum Token {
     /// Everything that is not ESI.
     Text(Bytes),
     /// `<esi:name …>` or `<esi:name …/>`.
-    Open(Tag),
+    Open(Arc<Tag>),
     /// `</esi:name>`.
     Close { name: String, raw: Bytes },
     /// `$(…)` or `$name(…)`, where variables are read.
@@ -54,6 +56,25 @@ impl Tag {
     }
 }
 
+impl Kept for Token {
+    fn heap(&self, apart: impl Fn(&Bytes) -> usize) -> usize {
+        match self {
+            Self::Text(text) | Self::Variable(text) => apart(text),
+            Self::Close { name, raw } => name.len() + apart(raw),
+            Self::Open(tag) => {
+                let pair = |(name, value): &(String, String)| name.len() + value.len();
+                let attributes = tag.attributes.iter();
+                size_of::<Tag>()
+                    + tag.name.len()
+                    + size_of_val(&tag.attributes[..])
+                    + attributes.map(pair).sum::<usize>()
+                    + apart(&tag.raw)
+            }
+            Self::More | Self::End => 0,
+        }
+    }
+}
+
 /// Reads tokens from chunks.
 pub(super) struct Lexer {
     /// Fed, and not begun.
@@ -74,6 +95,7 @@ pub(super) struct Lexer {
     opaque: Option<&'static [u8]>,
     is_finished: bool,
     token_max: usize,
+    tape: Tape<Token>,
     pub(super) work: Work,
 }
 
@@ -129,6 +151,7 @@ impl Lexer {
             opaque: None,
             is_finished: false,
             token_max,
+            tape: Tape::None,
             work: Work::default(),
         }
     }
@@ -141,6 +164,15 @@ impl Lexer {
         lexer
     }
 
+    /// Takes a document that is here, in the place of all that is fed.
+    pub(super) fn take_whole(&mut self, text: Bytes, tokens: &Arc<Tokens>, limits: Limits) {
+        self.tape = Tape::of(&text, tokens, limits);
+        if !self.tape.is_played() {
+            self.feed(text);
+        }
+        self.finish();
+    }
+
     pub(super) fn feed(&mut self, chunk: Bytes) {
         if !chunk.is_empty() {
             self.chunks.push_back(chunk);
@@ -151,8 +183,24 @@ impl Lexer {
         self.is_finished = true;
     }
 
-    /// The next token; variables are told from text only where they are read.
+    /// The next token; variables are told from text only where they are read, which may not depend on
+    /// anything but the tokens before.
     pub(super) fn next(&mut self, reads_variables: bool) -> Token {
+        if self.tape.is_played() {
+            return self.tape.play().unwrap_or(Token::End);
+        }
+        let token = self.read(reads_variables);
+        match token {
+            Token::More => {}
+            Token::End => self.tape.end(),
+            Token::Text(_) | Token::Open(_) | Token::Close { .. } | Token::Variable(_) => {
+                self.tape.record(&token);
+            }
+        }
+        token
+    }
+
+    fn read(&mut self, reads_variables: bool) -> Token {
         loop {
             if let Some(token) = self.refill() {
                 return token;
@@ -446,13 +494,13 @@ fn tag(raw: Bytes, offset: u64) -> Token {
     let is_empty = trimmed.ends_with(b"/");
     let inside = trimmed.strip_suffix(b"/").unwrap_or(trimmed);
     let attributes = attributes(inside);
-    Token::Open(Tag {
+    Token::Open(Arc::new(Tag {
         name,
         attributes,
         is_empty,
         raw,
         offset,
-    })
+    }))
 }
 
 /// Names and values, as they were meant: what cannot be an attribute is passed over.

@@ -1,10 +1,12 @@
 //! Documents from text to text, for the tests of the languages: includes are answered from a table. Owns
 //! what is to hold of every language, however its documents are cut; no rule of any one of them.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 
-use super::{Asked, Include, Machine, Missing, OnFailure, Piece, Step};
+use super::{Asked, Include, Machine, Missing, OnFailure, Piece, Step, Tokens};
 
 /// A request for `/page?query` with these headers.
 pub(crate) fn asked(query: &str, headers: &[(&'static str, &'static str)]) -> Asked {
@@ -80,6 +82,41 @@ pub(crate) fn run_in_any_chunks(
         assert_same(&in_turn, &whole, &format!("{count} chunks in turn"));
     }
     whole
+}
+
+/// Whoever is given a document as `first` has read it gets what they would have got without that.
+pub(crate) fn kept_tokens_make_no_difference(
+    first: impl Fn() -> Box<dyn Machine>,
+    other: impl Fn() -> Box<dyn Machine>,
+    input: &[u8],
+    answers: &[(&str, &str)],
+) {
+    let document = pieces(input).concat();
+    let copy = Bytes::from(document.clone());
+    let tokens = Arc::default();
+    for (machine, answers, how) in [
+        (
+            &first as &dyn Fn() -> Box<dyn Machine>,
+            &[][..],
+            "read first",
+        ),
+        (&other, answers, "read before"),
+    ] {
+        let anew = run(machine(), [&document[..]], answers);
+        let of_copy = run_whole(machine(), &copy, &tokens, answers);
+        assert_same(&of_copy, &anew, how);
+    }
+}
+
+/// What comes of a document that is here as a whole, as [`run`] says it.
+pub(crate) fn run_whole(
+    mut machine: Box<dyn Machine>,
+    document: &Bytes,
+    tokens: &Arc<Tokens>,
+    answers: &[(&str, &str)],
+) -> (Result<Vec<u8>, String>, Vec<String>) {
+    machine.take_whole(document.clone(), tokens);
+    run(machine, [], answers)
 }
 
 fn assert_same(

@@ -9,6 +9,7 @@ use std::sync::{Arc, LazyLock};
 use bytes::{Buf, Bytes};
 use memchr::memmem::Finder;
 
+use crate::layout::markup::Kept;
 use crate::layout::markup::work::Work;
 
 /// What begins a directive.
@@ -34,6 +35,22 @@ pub(super) enum Token {
     Directive(Arc<Directive>),
     /// One that is not; its command as far as it was read.
     Malformed(Arc<Directive>),
+}
+
+impl Kept for Token {
+    fn heap(&self, apart: impl Fn(&Bytes) -> usize) -> usize {
+        match self {
+            Self::Text(text) => apart(text),
+            Self::Directive(directive) | Self::Malformed(directive) => {
+                let pair = |(name, value): &(Vec<u8>, Vec<u8>)| name.len() + value.len();
+                let parameters = directive.parameters.iter();
+                size_of::<Directive>()
+                    + directive.command.len()
+                    + size_of_val(&directive.parameters[..])
+                    + parameters.map(pair).sum::<usize>()
+            }
+        }
+    }
 }
 
 /// `<!--#command name="value" … -->`.

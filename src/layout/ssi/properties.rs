@@ -52,6 +52,8 @@ pub(crate) fn hold(input: &[u8]) {
     for limits in [TIGHT, SHORT] {
         let machine = || machine("a=1&b=xy&l=fr", limits);
         let (written, _) = trial::run_in_any_chunks(machine, input, &ANSWERS);
+        let other = || self::machine("", limits);
+        trial::kept_tokens_make_no_difference(other, machine, input, &ANSWERS);
         let written = written.expect("no page fails by its directives");
         let paid_for = limits.steps as usize * 64;
         assert!(written.len() <= (input.len() + paid_for) * WRITTEN_BY_BYTE_MAX);

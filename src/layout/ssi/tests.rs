@@ -376,6 +376,23 @@ fn work_grows_with_the_document() {
     trial::hostile_documents_take_steps_by_their_length(&units, machine);
 }
 
+#[test]
+fn a_copy_is_read_once() {
+    let document =
+        Bytes::from("a<!--#echo var=\"arg_a\" -->b<!--#x<!--#include virtual=\"/a\" -->");
+    let tokens = Arc::default();
+    let read = |query: &str| {
+        let asked = Arc::new(trial::asked(query, &[]));
+        let mut ssi = Ssi::new(asked, Limits::default(), TimeZone::UTC);
+        ssi.take_whole(document.clone(), &tokens);
+        let steps = std::iter::from_fn(|| Some(ssi.next()).filter(|step| *step != Step::End));
+        (steps.count(), ssi.scanner.work.bytes())
+    };
+    let (steps, looked_at) = read("a=1");
+    assert!(looked_at > 0 && tokens.are_known());
+    assert_eq!(read("a=2"), (steps, 0));
+}
+
 proptest! {
     #[test]
     fn what_holds_of_every_document(pieces in prop::collection::vec(prop::sample::select(vec![

@@ -4,8 +4,11 @@
 //! Invariants: each byte is looked at once, wherever chunks end; all tokens together are the document,
 //! byte for byte; they are slices of it, except for a tag that chunks cut.
 
+use std::sync::Arc;
+
 use bytes::{Buf, Bytes};
 
+use crate::layout::markup::Kept;
 use crate::layout::markup::work::Work;
 
 /// Elements whose content is text for a browser, so that no tag in it is one.
@@ -36,7 +39,7 @@ const TOLD: [&[u8]; 7] = [
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Token {
     Text(Bytes),
-    Tag(Tag),
+    Tag(Arc<Tag>),
 }
 
 /// A tag that matters, from `<` to `>`.
@@ -46,15 +49,26 @@ pub(super) struct Tag {
     pub name: Vec<u8>,
     /// All of it, as it is written.
     pub text: Bytes,
+    /// Names in small letters, and values with their character references resolved.
+    pub attributes: Vec<(String, String)>,
     /// Where it begins in the document.
     pub offset: u64,
 }
 
-impl Tag {
-    /// The attributes: names in small letters, character references in values resolved.
-    pub(super) fn attributes(&self) -> Vec<(String, String)> {
-        let inside = self.text.get(1 + self.name.len()..).unwrap_or_default();
-        attributes(inside)
+impl Kept for Token {
+    fn heap(&self, apart: impl Fn(&Bytes) -> usize) -> usize {
+        match self {
+            Self::Text(text) => apart(text),
+            Self::Tag(tag) => {
+                let pair = |(name, value): &(String, String)| name.len() + value.len();
+                let attributes = tag.attributes.iter();
+                size_of::<Tag>()
+                    + tag.name.len()
+                    + size_of_val(&tag.attributes[..])
+                    + attributes.map(pair).sum::<usize>()
+                    + apart(&tag.text)
+            }
+        }
     }
 }
 
@@ -289,11 +303,14 @@ impl Reader {
         self.advance(chunk, rest);
         let raw = RAW.iter().position(|name| **name == self.name[..]);
         self.at = raw.map_or(At::Text, At::Raw);
-        let tag = Token::Tag(Tag {
-            name: std::mem::take(&mut self.name),
+        let name = std::mem::take(&mut self.name);
+        let inside = text.get(1 + name.len()..).unwrap_or_default();
+        let tag = Token::Tag(Arc::new(Tag {
+            attributes: attributes(inside),
+            name,
             text,
             offset,
-        });
+        }));
         match before {
             None => tag,
             Some(before) => {
@@ -507,7 +524,7 @@ mod tests {
     fn attributes_in_any_dress() {
         let found = |text: &str| match &tokens([text.as_bytes()])[..] {
             [Token::Tag(tag)] => {
-                let list = tag.attributes();
+                let list = tag.attributes.clone();
                 let list: Vec<_> = list
                     .iter()
                     .map(|(name, value)| format!("{name}={value}"))
