@@ -20,7 +20,9 @@ mod told;
 mod trail;
 mod worth;
 
-pub use event::{BreakerState, Event, OriginChange, SloChange, SwitchChange};
+pub use event::{
+    BreakerState, Event, FaultChange, FaultEnd, OriginChange, SloChange, SwitchChange,
+};
 pub use looked::{Found, Looked, Tier};
 pub use outcome::{Cause, OmitReason, Outcome};
 pub use signature::Signature;

@@ -25,6 +25,7 @@ use crate::clock::{Instant, Moment};
 use crate::compose::weave::TTL;
 use crate::compose::{Composer, Order, hints};
 use crate::degradation::Job;
+use crate::fetch::origin::Whom;
 use crate::fetch::{self, Answer, Ask, Content, Expect, Fetched, Terms, WithoutContent};
 use crate::fragment::{Fragment, FragmentId, OriginId, Priority, Source, SourceRequest, Tags};
 use crate::layout::parts::Parts;
@@ -114,7 +115,8 @@ async fn take_turn<'o>(
     request: &'o Arc<SourceRequest>,
 ) -> Result<Option<Ours<'o>>, Arc<Entry>> {
     let (composer, reach) = (&order.composer, fragment.reach);
-    if composer.cache.shared().is_none() || !reach.shared || !super::may_share(fragment) {
+    let is_ours = order.drawn.is_some() || !super::may_share(fragment);
+    if composer.cache.shared().is_none() || !reach.shared || is_ours {
         return Ok(None);
     }
     let began = composer.clock.now();
@@ -319,7 +321,8 @@ impl<'f> Answered<'f> {
             fragment,
             entry,
             began: clock.moment(began),
-            shared: shared && !undeclared,
+            // what may have been spoiled for one page on purpose is for no other
+            shared: shared && !undeclared && !order.is_drawn_for(fragment),
             missing: (0, 0),
         }
     }
@@ -541,6 +544,10 @@ async fn ask(
         target: &request.target,
         headers: &|span_id| request_headers(order, request, json, known, span_id),
         trail: &order.trail,
+        whom: Whom {
+            fragment: Some(&fragment.name),
+            faults: order.drawn.as_ref().map_or(&[], |drawn| &drawn.faults),
+        },
     };
     let now = order.composer.clock.now();
     let terms = Terms {
