@@ -12,7 +12,7 @@
 //! |---|---|---|
 //! | 7 | [`cli`] | people |
 //! | 6 | [`app`] [`demo`] | wiring: `app` is the only place that knows everyone |
-//! | 5 | [`server`] [`admin`] [`simulate`] | HTTP in, HTTP out; rehearsal without either |
+//! | 5 | [`server`] [`admin`] [`simulate`] [`experiment`] | HTTP in, HTTP out; rehearsal without either |
 //! | 4 | [`compose`] [`config`] [`telemetry`] [`switchboard`] [`chaos`] | put together |
 //! | 3 | [`plan`] [`cache`] [`fetch`] [`render`] | the verbs |
 //! | 2 | [`site`] [`report`] | the whole declared site; the account of a page |
@@ -146,6 +146,7 @@ pub mod switchboard;
 pub mod telemetry;
 
 pub mod admin;
+pub mod experiment;
 pub mod server;
 pub mod simulate;
 

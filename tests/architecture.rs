@@ -14,7 +14,7 @@ const FLOORS: [&[&str]; 8] = [
     &["site", "report"],
     &["plan", "cache", "fetch", "render"],
     &["compose", "config", "telemetry", "switchboard", "chaos"],
-    &["server", "admin", "simulate"],
+    &["server", "admin", "simulate", "experiment"],
     &["app", "demo"],
     &["cli", "main", "fuzzing"],
 ];
@@ -78,6 +78,7 @@ const PURE: &[&str] = &[
     "fetch/window.rs",
     "render",
     "chaos/faults.rs",
+    "experiment",
     "chaos/wanted.rs",
     "config/validate",
     "config/diagnose",

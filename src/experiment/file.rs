@@ -300,7 +300,11 @@ impl Reading<'_> {
         if let Some(Traffic { paths, .. }) = &traffic
             && paths.iter().any(|path| !path.starts_with('/'))
         {
-            self.wrong(whole, "a path begins with `/`", "one of its `paths` does not");
+            self.wrong(
+                whole,
+                "a path begins with `/`",
+                "one of its `paths` does not",
+            );
         }
         Some(Experiment {
             title,
@@ -321,7 +325,10 @@ impl Reading<'_> {
             Complete::All => Measure::Full,
         });
         let within = written.within.as_ref().map(|at| Measure::Within(at.0));
-        let block = written.block.as_ref().map(|at| Measure::Block(at.to_string()));
+        let block = written
+            .block
+            .as_ref()
+            .map(|at| Measure::Block(at.to_string()));
         let said: Vec<Measure> = [complete, within, block].into_iter().flatten().collect();
         let Ok([measure]) = <[Measure; 1]>::try_from(said) else {
             let place = self.place_or(&written.share, whole);
@@ -360,7 +367,11 @@ impl Reading<'_> {
         if let Some(name) = &written.fault {
             let mut wanted = written.set.as_ref().map(Set::wanted).unwrap_or_default();
             owner.clone_into(&mut wanted.owner);
-            reason.chars().take(280).collect::<String>().clone_into(&mut wanted.reason);
+            reason
+                .chars()
+                .take(280)
+                .collect::<String>()
+                .clone_into(&mut wanted.reason);
             wanted.r#for = lasts.map(crate::fragment::quantity::show_duration);
             let place = self.place(name);
             if written.set.is_some()
@@ -379,7 +390,11 @@ impl Reading<'_> {
         if let Some(pages) = &written.read {
             let place = self.place(pages);
             if !has_readers {
-                self.wrong(place.clone(), "there are no readers to ask", "declare `[traffic]`");
+                self.wrong(
+                    place.clone(),
+                    "there are no readers to ask",
+                    "declare `[traffic]`",
+                );
             }
             said.push((Action::Read(**pages), place));
         }
@@ -512,15 +527,27 @@ end = "media-hangs"
     fn an_experiment_is_what_it_says() {
         let read = read("e.toml", GOOD).unwrap_or_else(|found| panic!("{found}"));
         assert_eq!(read.title, "The media service hangs");
-        assert_eq!(read.steady[1].measure, Measure::Within(Duration::from_secs(2)));
+        assert_eq!(
+            read.steady[1].measure,
+            Measure::Within(Duration::from_secs(2))
+        );
         assert_eq!(read.steady[1].phases, [Phase::During]);
         let steps: Vec<String> = read.steps.iter().map(ToString::to_string).collect();
         assert_eq!(
             steps,
-            ["fault media-hangs begins", "20 pages are asked for", "fault media-hangs ends"]
+            [
+                "fault media-hangs begins",
+                "20 pages are asked for",
+                "fault media-hangs ends"
+            ]
         );
-        let Action::Begin(_, wanted) = &read.steps[0].action else { panic!() };
-        assert_eq!((wanted.owner.as_str(), wanted.r#for.as_deref()), ("newsroom-platform", Some("1m")));
+        let Action::Begin(_, wanted) = &read.steps[0].action else {
+            panic!()
+        };
+        assert_eq!(
+            (wanted.owner.as_str(), wanted.r#for.as_deref()),
+            ("newsroom-platform", Some("1m"))
+        );
     }
 
     #[test]
@@ -528,9 +555,21 @@ end = "media-hangs"
         for (right, wrong, said) in [
             ("complete = \"core\"", "", "what must hold is one thing"),
             ("complete = \"core\"", "complete = \"most\"", "most"),
-            ("read = 20", "read = 20\nwait = \"1s\"", "a step is one thing"),
-            ("harm = \"hang\"", "harm = \"hang\", status = 500", "`status`"),
-            ("end = \"media-hangs\"", "end = \"other\"", "no step begins this fault"),
+            (
+                "read = 20",
+                "read = 20\nwait = \"1s\"",
+                "a step is one thing",
+            ),
+            (
+                "harm = \"hang\"",
+                "harm = \"hang\", status = 500",
+                "`status`",
+            ),
+            (
+                "end = \"media-hangs\"",
+                "end = \"other\"",
+                "no step begins this fault",
+            ),
             ("paths = [\"/\"]", "paths = [\"x\"]", "begins with `/`"),
             ("for = \"1m\"", "", "for how long"),
             ("[traffic]\npaths = [\"/\"]\npages = 20", "", "no readers"),

@@ -77,7 +77,9 @@ mod tests {
     use super::*;
 
     fn at(text: &str) -> Moment {
-        Moment::of(std::time::SystemTime::from(text.parse::<Timestamp>().unwrap()))
+        Moment::of(std::time::SystemTime::from(
+            text.parse::<Timestamp>().unwrap(),
+        ))
     }
 
     #[test]
@@ -96,7 +98,14 @@ mod tests {
         }
         let some: Hours = "tue,sat 10:00-12:00".parse().unwrap();
         assert!(some.holds(at("2026-11-28T10:00:00Z"), &TimeZone::UTC));
-        for wrong in ["", "mon", "mon 9", "thu-mon 09:00-10:00", "mon 10:00-09:00", "day 09:00-10:00"] {
+        for wrong in [
+            "",
+            "mon",
+            "mon 9",
+            "thu-mon 09:00-10:00",
+            "mon 10:00-09:00",
+            "day 09:00-10:00",
+        ] {
             assert!(wrong.parse::<Hours>().is_err(), "{wrong}");
         }
     }

@@ -11,7 +11,11 @@ use super::{Experiment, Outcome, Phase, Seen, Told, Verdict, judge};
 /// The report.
 pub fn markdown(experiment: &Experiment, told: &Told) -> String {
     let verdict = judge(experiment, told);
-    let mut text = format!("# Experiment: {}\n\n**{}**", experiment.title, verdict.says());
+    let mut text = format!(
+        "# Experiment: {}\n\n**{}**",
+        experiment.title,
+        verdict.says()
+    );
     if let Outcome::Aborted(why) = &told.outcome {
         let _ = write!(text, " {why}");
     }
@@ -41,7 +45,11 @@ pub fn markdown(experiment: &Experiment, told: &Told) -> String {
     match (verdict, told.recovered) {
         (Verdict::Unsteady, _) => {}
         (_, Some(took)) => {
-            let _ = writeln!(text, "- The steady state held again {} after all was rolled back.", seconds(took));
+            let _ = writeln!(
+                text,
+                "- The steady state held again {} after all was rolled back.",
+                seconds(took)
+            );
         }
         (_, None) => {
             text += "- The steady state did not hold again in time after all was rolled back.\n";
@@ -72,21 +80,35 @@ fn lost(text: &mut String, seen: &Seen) {
     let mut rows = Vec::new();
     let counts = [
         (seen.own.unanswered, "were not answered"),
-        (seen.readers.unavailable, "were error pages, without their article"),
+        (
+            seen.readers.unavailable,
+            "were error pages, without their article",
+        ),
         (seen.readers.snapshots, "were from their snapshot"),
-        (seen.readers.degraded, "had blocks missing, or something in their place"),
+        (
+            seen.readers.degraded,
+            "had blocks missing, or something in their place",
+        ),
     ];
     for (count, what) in counts.into_iter().filter(|(count, _)| *count > 0) {
         rows.push(format!("{count}{} {what}", of(count)));
     }
     for (block, causes) in &seen.readers.lost {
         let count: u64 = causes.values().sum();
-        let causes = causes.iter().map(|(cause, count)| format!("{cause} {count}"));
+        let causes = causes
+            .iter()
+            .map(|(cause, count)| format!("{cause} {count}"));
         let causes = causes.collect::<Vec<_>>().join(", ");
-        rows.push(format!("{count}{} did not show {block} ({causes})", of(count)));
+        rows.push(format!(
+            "{count}{} did not show {block} ({causes})",
+            of(count)
+        ));
     }
     if seen.readers.stand_ins > 0 {
-        rows.push(format!("{} blocks had something in their place", seen.readers.stand_ins));
+        rows.push(format!(
+            "{} blocks had something in their place",
+            seen.readers.stand_ins
+        ));
     }
     let value: f64 = seen.readers.value_lost.values().sum();
     if value > 0.0 {

@@ -66,7 +66,8 @@ impl Steady {
     /// Whether it holds. Of no pages nothing does.
     pub fn holds(&self, seen: &Seen) -> bool {
         // what is a whole number of pages is not lost to rounding
-        self.measured(seen).is_some_and(|share| share >= self.share - 1e-9)
+        self.measured(seen)
+            .is_some_and(|share| share >= self.share - 1e-9)
     }
 }
 

@@ -69,7 +69,9 @@ pub fn judge(experiment: &Experiment, told: &Told) -> Verdict {
         Outcome::Aborted(_) => return Verdict::Aborted,
         Outcome::Done => {}
     }
-    let holds = Phase::ALL.iter().all(|phase| holds(experiment, *phase, &told.phases));
+    let holds = Phase::ALL
+        .iter()
+        .all(|phase| holds(experiment, *phase, &told.phases));
     match holds && told.left_behind.is_empty() {
         true => Verdict::Holds,
         false => Verdict::Fails,
@@ -78,7 +80,10 @@ pub fn judge(experiment: &Experiment, told: &Told) -> Verdict {
 
 /// Whether all that must hold in this part does.
 pub fn holds(experiment: &Experiment, phase: Phase, phases: &Phases) -> bool {
-    let due = experiment.steady.iter().filter(|s| s.phases.contains(&phase));
+    let due = experiment
+        .steady
+        .iter()
+        .filter(|s| s.phases.contains(&phase));
     let nothing = Seen::default();
     let seen = phases.get(&phase).unwrap_or(&nothing);
     due.into_iter().all(|steady| steady.holds(seen))
