@@ -203,8 +203,7 @@ impl Chaos {
             }
             let why = Signature::because("another takes its place");
             told.extend(self.stop(&mut held, &name, FaultEnd::Replaced, why));
-            let until = self.now().after(spec.lasts);
-            told.push(self.start(&held, spec, until, false));
+            told.push(self.start(&held, spec, None));
             replaced
         };
         self.tell(told);
@@ -363,20 +362,22 @@ impl Chaos {
                 if is_there || is_refused || running.len() >= FAULTS_MAX {
                     continue;
                 }
-                let window = spec.window.expect("what is due has a window");
-                told.push(self.start(&held, spec, window.until, true));
+                let window = spec.window;
+                told.push(self.start(&held, spec, window));
             }
         }
         self.tell(told);
     }
 
-    fn start(&self, held: &Held, spec: FaultSpec, until: Moment, is_by_clock: bool) -> Event {
+    /// Begins a fault, by hand or in a window of the clock.
+    fn start(&self, held: &Held, spec: FaultSpec, window: Option<Window>) -> Event {
         let now = self.clock.now();
         let hosts = match (&spec.target, spec.harm) {
             (Target::Origin(name), Harm::Dns) => held.hosts.get(name).cloned(),
             _ => None,
         };
         let began = self.clock.moment(now);
+        let until = window.map_or(began.after(spec.lasts), |window| window.until);
         let event = Event::Chaos {
             name: spec.name.clone(),
             on: spec.target.to_string(),
@@ -396,7 +397,7 @@ impl Chaos {
             since: now,
             began,
             until,
-            is_by_clock,
+            is_by_clock: window.is_some(),
             hosts: hosts.unwrap_or_default(),
             pages: AtomicU64::new(0),
             requests: AtomicU64::new(0),

@@ -338,13 +338,16 @@ impl Written {
         }
         let mut span = |key, value: Option<Duration>, default: Option<Duration>| {
             let value = value.or(default);
-            let is_fit = value.is_some_and(|value| !value.is_zero() && value <= DELAY_MAX);
-            if !is_fit {
-                let most = show_duration(DELAY_MAX);
-                wrong.push(unsound(
-                    key,
-                    format!("expected 1ms to {most}, such as \"800ms\""),
-                ));
+            match value {
+                None => {
+                    let why = format!("say how much later answers come: `{key} = \"800ms\"`");
+                    wrong.push(unsound(key, why));
+                }
+                Some(value) if value.is_zero() || value > DELAY_MAX => {
+                    let most = show_duration(DELAY_MAX);
+                    wrong.push(unsound(key, format!("expected 1ms to {most}")));
+                }
+                Some(_) => {}
             }
             value.unwrap_or_default()
         };

@@ -73,8 +73,13 @@ impl Origins {
     }
 
     fn site(&self) -> Draft {
+        self.site_of("0s")
+    }
+
+    /// Whose answers are fresh for so long.
+    fn site_of(&self, ttl: &str) -> Draft {
         // time enough for a machine that does much else
-        let more = "timeout = \"1500ms\"\nttl = \"0s\"\nkeep = \"1h\"";
+        let more = &format!("timeout = \"1500ms\"\nttl = \"{ttl}\"\nkeep = \"1h\"");
         let instead = format!("{more}\nfallback = [\"inline:<nav>reserve</nav>\"]");
         newsroom()
             .origin("cms", &self.cms)
@@ -224,7 +229,8 @@ on_origins! {
 async fn on_the_shared_store(name: &str) {
     let (origins, store) = (Origins::start().await, Valkey::start());
     let shared = format!("[shared]\nvalkey = \"{}\"\ntimeout = \"50ms\"", store.url());
-    let site = origins.site().toml(&shared).start().await;
+    // each page asks the store, and then the origins
+    let site = origins.site_of("1ms").toml(&shared).start().await;
     site.state_when("store", |state| state["shared"]["reading"] == true)
         .await;
     let (url, admin, of) = (site.url(), site.admin_url(), name.to_owned());

@@ -24,6 +24,7 @@ pub struct Fault {
     /// What goes wrong: answers come later ("latency", or "slow-start" for a cold one), are errors ("error"),
     /// end half-way ("cut"), come a byte at a time ("drip"), hold no text ("garbage") or never come
     /// ("hang"); connections are refused ("refuse") or reset ("reset"); hosts have no addresses ("dns").
+    #[schemars(example = &"hang")]
     pub harm: At<Harm>,
     /// Of "latency" and "slow-start": how much later.
     #[schemars(extend("x-range" = ["1ms", "10m"]), example = &"800ms")]

@@ -143,9 +143,11 @@ fn times(
             }
             let place = lasts.as_ref().map(|at| entry.at(at));
             let place = place.or_else(|| from.as_ref().or(until.as_ref()).map(|at| entry.at(at)));
-            let label = match place {
-                Some(_) => "it ends in one of two ways",
-                None => "it has no end",
+            let label = match (lasts, from, until) {
+                (Some(_), ..) => "it ends in one of two ways",
+                (None, Some(_), None) => "it has no `until`",
+                (None, None, Some(_)) => "it has no `from`",
+                (None, ..) => "it has no end",
             };
             let finding = Diagnostic::error(format!("when does fault `{}` end?", entry.name))
                 .at(place.unwrap_or_else(|| entry.place.clone()), label);
