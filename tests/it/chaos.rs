@@ -27,7 +27,12 @@ fn draft(cms: &Origin, more: &str) -> Draft {
             "[origins.cms]\nurls = [\"{}\"]\ntimeout = \"60s\"\nretry.attempts = 1\nbreaker.enabled = false",
             cms.url()
         ))
-        .core("article", "cms:/article")
+        .fragment(
+            "article",
+            "\"core\"",
+            "cms:/article",
+            "ttl = \"0s\"\ntimeout = \"20s\"",
+        )
         .fragment("block", "40", "cms:/block", "ttl = \"0s\"\nkeep = \"0s\"\ntimeout = \"20s\"")
         .page_within("page", "/{path}", "[article][block]", "25s")
         .toml(more)
@@ -250,9 +255,9 @@ async fn a_preview_says_what_would_be_hit_and_sets_nothing() {
 #[tokio::test]
 async fn a_share_of_the_pages_has_it_and_no_other_page_sees_anything_of_it() {
     let cms = cms().await;
-    let kept = "[fragments.kept]\npriority = 50\nsource = \"cms:/block\"\nttl = \"1h\"\n";
+    let kept = "[fragments.kept]\npriority = 50\nsource = \"cms:/block\"\nttl = \"1h\"\ntimeout = \"20s\"\n";
     let site = draft(&cms, kept)
-        .page("kept", "/kept/{path}", "[article][kept]")
+        .page_within("kept", "/kept/{path}", "[article][kept]", "25s")
         .start()
         .await;
     let (operator, reader) = (Operator::of(&site), site.regular());
@@ -466,8 +471,13 @@ async fn a_name_that_cannot_be_looked_up_costs_nothing_where_its_addresses_are_k
         .toml(&format!(
             "[origins.cms]\nurls = [\"{url}\"]\ndns_ttl = \"1s\""
         ))
-        .core("article", "cms:/article")
-        .page("page", "/", "[article]")
+        .fragment(
+            "article",
+            "\"core\"",
+            "cms:/article",
+            "ttl = \"0s\"\ntimeout = \"20s\"",
+        )
+        .page_within("page", "/", "[article]", "25s")
         .start()
         .await;
     let (operator, reader) = (Operator::of(&site), site.regular());

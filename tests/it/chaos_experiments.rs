@@ -79,7 +79,7 @@ impl Origins {
     /// Whose answers are fresh for so long.
     fn site_of(&self, ttl: &str) -> Draft {
         // time enough for a machine that does much else
-        let more = &format!("timeout = \"1500ms\"\nttl = \"{ttl}\"\nkeep = \"1h\"");
+        let more = &format!("timeout = \"4s\"\nttl = \"{ttl}\"\nkeep = \"1h\"");
         let instead = format!("{more}\nfallback = [\"inline:<nav>reserve</nav>\"]");
         newsroom()
             .origin("cms", &self.cms)
@@ -92,7 +92,7 @@ impl Origins {
                 "article",
                 "/articles/{slug}",
                 "[header][article][related]",
-                "8s",
+                "20s",
             )
             .without_snapshots()
     }
