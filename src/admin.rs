@@ -19,6 +19,7 @@ use http::uri::Authority;
 use http::{HeaderMap, Method, StatusCode};
 use tokio_util::sync::CancellationToken;
 
+use crate::chaos::Chaos;
 use crate::clock::Moment;
 use crate::compose::{Composer, Edition};
 use crate::degradation::{Lag, Mode};
@@ -29,6 +30,7 @@ use crate::telemetry::metrics::name::PAGES_SHED;
 use crate::telemetry::{Journal, Metrics, Recent, Samples, Slos, Tally};
 
 mod api;
+mod chaos;
 mod copies;
 mod dashboard;
 mod journal;
@@ -69,6 +71,8 @@ pub struct AdminState {
     pub edition: Arc<ArcSwap<Edition>>,
     /// What operators have decided.
     pub switches: Arc<Switchboard>,
+    /// Faults that are set on purpose.
+    pub chaos: Arc<Chaos>,
     /// What pages are planned by.
     pub mode: Arc<ArcSwap<Mode>>,
     /// What the law was told and has answered.

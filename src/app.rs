@@ -25,6 +25,7 @@ use crate::admin::{self, AdminState, Live, Sessions};
 use crate::cache::Cache;
 use crate::cache::disk::{self, Disk};
 use crate::cache::shared::{self, Shared, SharedError};
+use crate::chaos::{Chaos, Faulty};
 use crate::clock::Clock;
 use crate::compose::{Composer, Edition, probe};
 use crate::config::{self, Diagnostics, Loaded};
@@ -200,15 +201,19 @@ pub struct World {
     pub means: Means,
     /// What knows the addresses of origins. The next reload may come while no name can be looked up.
     pub names: Resolver,
+    /// What goes wrong on purpose.
+    pub chaos: Arc<Chaos>,
 }
 
 impl World {
     /// Nothing known of anybody.
     pub fn new(clock: Clock, observers: Vec<Arc<dyn Observer>>) -> Self {
+        let chaos = Arc::new(Chaos::new(clock, observers.clone()));
         Self {
-            means: Means::new(clock, observers),
             // of a tracker of its own: a look-up that stalls would hold a server that stops
-            names: Resolver::new(dns::system(), clock, TaskTracker::new()),
+            names: Resolver::new(chaos.disturbing(dns::system()), clock, TaskTracker::new()),
+            means: Means::new(clock, observers),
+            chaos,
         }
     }
 }
@@ -216,7 +221,11 @@ impl World {
 /// A site and its connections, taking over from `previous` what has not changed.
 pub fn edition(site: Site, previous: Option<&Edition>, world: &World) -> Result<Edition, Cause> {
     let previous = previous.map(|edition| &edition.fetcher);
-    let connect = |spec: &OriginSpec| connect(spec, &world.names);
+    let connect = |spec: &OriginSpec| {
+        let replicas = connect(spec, &world.names)?.into_iter();
+        let faulty = |replica| Arc::new(Faulty::new(&spec.name, replica, &world.chaos)) as _;
+        Ok(replicas.map(faulty).collect())
+    };
     let fetcher = Fetcher::new(&site, previous, &world.means, connect)?;
     Ok(Edition::new(site, fetcher))
 }
@@ -238,7 +247,6 @@ impl App {
             tracing::warn!("{warnings}");
         }
         let (clock, tasks, stop) = (Clock::start(), TaskTracker::new(), CancellationToken::new());
-        let cache = open_cache(&site, &settings, clock, &tasks, &stop).await?;
         let metrics = Arc::new(Metrics::new(&site));
         let tally = Arc::new(Tally::new(clock).beside(metrics.at_hand()));
         let journal = open_journal(&settings, clock).await;
@@ -280,6 +288,11 @@ impl App {
             observers = observers.into_iter().map(muted).collect();
         }
         let world = World::new(clock, observers.clone());
+        let chaos = Arc::clone(&world.chaos);
+        // it is told what readers are promised, and tells the others what it does
+        observers.push(Arc::clone(&chaos) as _);
+        let around = (clock, &tasks, &stop, Arc::clone(&chaos));
+        let cache = open_cache(&site, &settings, around).await?;
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         let cores = site.degradation.workers.unwrap_or(cores);
         let executor = Executor::new(cores, clock, Arc::clone(&world.means.lag));
@@ -298,6 +311,8 @@ impl App {
         let mode = Arc::new(ArcSwap::from_pointee(govern::first(&edition.load().site)));
         let switches = open_switches(&settings, &composer, &mode).await;
         switches.declare(&edition.load().site.schedules);
+        chaos.forbid(objectives.slos.gate().closed());
+        chaos.declare(&edition.load().site);
         // what the others have decided is in force with the first page, if they can be asked
         let _ = timeout(FIRST_WORD, switches.exchange()).await;
         if options.level > Level::FULL {
@@ -352,6 +367,7 @@ impl App {
             tasks: tasks.clone(),
             stop: stop.clone(),
             noticed: server::Noticed::default(),
+            chaos: Arc::clone(&chaos),
             pages: Arc::clone(&pages),
             header_bytes_max: settings.header_bytes_max,
             body_bytes_max: settings.body_bytes_max,
@@ -385,6 +401,7 @@ impl App {
             look: journal::around,
             followers: Arc::default(),
             switches: Arc::clone(&switches),
+            chaos: Arc::clone(&chaos),
             mode,
             samples,
             tally,
@@ -460,6 +477,12 @@ impl App {
         tasks.spawn(async move { lag.measure(clock, measuring).await });
         tasks.spawn(tend(Arc::clone(&core.composer), stop.clone()));
         tasks.spawn(switches.tend(stop.clone()));
+        tasks.spawn(follow_gate(
+            objectives.slos.gate().clone(),
+            Arc::clone(&chaos),
+            stop.clone(),
+        ));
+        tasks.spawn(chaos.tend(stop.clone()));
         let (composer, board) = (Arc::clone(&core.composer), Arc::clone(&core.switches));
         tasks.spawn(follow_nodes(composer, board, stop.clone()));
         let (summing, look) = (Arc::clone(&journal), looking.clone());
@@ -595,9 +618,7 @@ fn pages_in_flight_max(settings: &ServerSettings) -> usize {
 async fn open_cache(
     site: &Site,
     settings: &ServerSettings,
-    clock: Clock,
-    tasks: &TaskTracker,
-    stop: &CancellationToken,
+    (clock, tasks, stop, chaos): (Clock, &TaskTracker, &CancellationToken, Arc<Chaos>),
 ) -> Result<Cache, StartError> {
     let mut cache = Cache::new(site.limits.cache_bytes_max);
     if let Some(folder) = &settings.state_dir {
@@ -613,7 +634,7 @@ async fn open_cache(
         cache = opened.await.expect("opening a disk does not panic");
     }
     if let Some(shared) = &settings.shared {
-        let store = connect_shared(shared, clock, tasks, stop);
+        let store = connect_shared(shared, clock, tasks, stop, Some(chaos));
         cache = cache.with_shared(store.map_err(StartError::Shared)?);
         // what was purged while this node was down is not to be shown first and taken back then
         let _ = timeout(FIRST_WORD, cache.exchange_purges(clock)).await;
@@ -650,13 +671,15 @@ pub fn connect_shared(
     clock: Clock,
     tasks: &TaskTracker,
     stop: &CancellationToken,
+    chaos: Option<Arc<Chaos>>,
 ) -> Result<Arc<Shared>, SharedError> {
     let settings = shared::Settings {
         url: settings.url.clone(),
         prefix: settings.prefix.clone(),
         timeout: settings.timeout,
     };
-    Shared::connect(settings, clock, tasks, stop.clone()).map(Arc::new)
+    let upset = chaos.map(|chaos| chaos as Arc<dyn shared::Upset>);
+    Shared::connect_upset(settings, clock, tasks, stop.clone(), upset).map(Arc::new)
 }
 
 /// Between two looks at what must be on disk.
@@ -668,6 +691,18 @@ async fn tend(composer: Arc<Composer>, stop: CancellationToken) {
         let now = composer.clock().moment(composer.clock().now());
         composer.cache().tend(now).await;
     }
+}
+
+/// No fault is set on purpose while what is promised to readers leaves no room for it.
+async fn follow_gate(gate: FaultGate, chaos: Arc<Chaos>, stop: CancellationToken) {
+    let following = async {
+        loop {
+            chaos.forbid(Some(gate.closes().await));
+            gate.opens().await;
+            chaos.forbid(None);
+        }
+    };
+    stop.run_until_cancelled::<_>(following).await;
 }
 
 /// Acts on what other nodes tell.
@@ -773,6 +808,7 @@ impl Core {
         self.metrics.declare(&edition.site);
         self.objectives.declare(&edition.site);
         self.switches.declare(&edition.site.schedules);
+        self.world.chaos.declare(&edition.site);
         self.edition.store(Arc::new(edition));
         Ok(changes)
     }

@@ -13,6 +13,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use crate::telemetry::{self, LogFormat};
 
 mod alerts;
+mod chaos;
 mod check;
 mod demo;
 mod explain;
@@ -57,6 +58,8 @@ enum Command {
     Render(render::Render),
     /// Switch blocks off and on, hold the level, stretch ttls, on a running server.
     Switch(switch::Switch),
+    /// Make things go wrong on purpose on a running server, and see what comes of it.
+    Chaos(chaos::Chaos),
     /// Print a token that somebody may be given for a while.
     Token(token::Token),
     /// Print what has happened to a site, or the draft of a post-mortem.
@@ -107,6 +110,7 @@ pub fn run() -> ExitCode {
         Command::Explain(explain) => explain.run(),
         Command::Render(render) => render.run(),
         Command::Switch(switch) => switch.run(),
+        Command::Chaos(chaos) => chaos.run(),
         Command::Token(token) => token.run(),
         Command::Journal(journal) => journal.run(),
         Command::Simulate(simulate) => simulate.run(),

@@ -22,8 +22,9 @@ use crate::cache::{Cache, Copy, Entry};
 use crate::clock::{Clock, Instant};
 use crate::degradation::{Executor, Job, Lag, Level, Meters, Overrides, Reader, Turn};
 use crate::fetch::Fetcher;
+use crate::fetch::origin::Drawn;
 use crate::fragment::facts::Facts;
-use crate::fragment::{Fragment, Source, SourceRequest, Trace};
+use crate::fragment::{Fragment, FragmentId, Source, SourceRequest, Trace};
 use crate::plan::{self, Action, Plan};
 use crate::report::{Afforded, Attempt, AttemptReport, Observer, PageReport, Story, Trail};
 use crate::site::{ForCrawlers, PageId, Site};
@@ -210,6 +211,8 @@ pub(crate) struct Order {
     pub(crate) is_frugal: bool,
     /// Whether the page is at a level that its reader has chosen.
     pub(crate) is_rehearsal: bool,
+    /// The faults that it was drawn for and others were not.
+    pub(crate) drawn: Option<Arc<Drawn>>,
     /// The page whose slots may tell the browser to ask again; `None` where it has just done so, or
     /// where nobody will answer.
     pub(crate) lazy_on: Option<PageId>,
@@ -227,6 +230,8 @@ pub struct Wanted<'w> {
     pub takes_late_slots: bool,
     /// What is to take its place if something of it is given up, where a crawler asks.
     pub for_crawler: Option<ForCrawlers>,
+    /// The faults that it was drawn for and others were not.
+    pub drawn: Option<Arc<Drawn>>,
 }
 
 impl<'w> From<&'w str> for Wanted<'w> {
@@ -237,6 +242,7 @@ impl<'w> From<&'w str> for Wanted<'w> {
             witness: None,
             takes_late_slots: false,
             for_crawler: None,
+            drawn: None,
         }
     }
 }
@@ -268,13 +274,14 @@ pub async fn compose<G: Send + 'static>(
     facts: Facts,
     (turn, in_flight): (Turn, G),
 ) -> Composed {
-    let (id, order) = (
-        plan.page,
-        Order::new(composer, &edition, &plan, facts).into(),
-    );
     let wanted = wanted.into();
+    let order = Order {
+        drawn: wanted.drawn.clone(),
+        ..Order::new(composer, &edition, &plan, facts)
+    };
+    let id = plan.page;
     let for_crawler = wanted.for_crawler;
-    let mut account = Account::new(order, &plan, wanted);
+    let mut account = Account::new(Arc::new(order), &plan, wanted);
     let mut waiting = start(plan, &mut account);
     edition.meters.composing();
     edition.meters.page_worked(turn.end(Job::Plan).await);
@@ -416,8 +423,19 @@ impl Order {
             reader: Reader::NOBODY,
             is_frugal: false,
             is_rehearsal: false,
+            drawn: None,
             lazy_on: None,
         }
+    }
+
+    /// Whether a fault hits this fragment on this page and not on others.
+    pub(crate) fn is_drawn_for(&self, fragment: &Fragment) -> bool {
+        let Some(drawn) = &self.drawn else {
+            return false;
+        };
+        let site = &self.edition.site;
+        let is_it = |id: &FragmentId| std::ptr::eq(site.fragment(*id), fragment);
+        drawn.fragments.iter().any(is_it)
     }
 
     /// What is asked of origins on behalf of a page that came in at `arrived`.

@@ -12,8 +12,8 @@
 //! |---|---|---|
 //! | 7 | [`cli`] | people |
 //! | 6 | [`app`] [`demo`] | wiring: `app` is the only place that knows everyone |
-//! | 5 | [`server`] [`admin`] [`simulate`] | HTTP in, HTTP out; rehearsal without either |
-//! | 4 | [`compose`] [`config`] [`telemetry`] [`switchboard`] | put together |
+//! | 5 | [`server`] [`admin`] [`simulate`] [`experiment`] | HTTP in, HTTP out; rehearsal without either |
+//! | 4 | [`compose`] [`config`] [`telemetry`] [`switchboard`] [`chaos`] | put together |
 //! | 3 | [`plan`] [`cache`] [`fetch`] [`render`] | the verbs |
 //! | 2 | [`site`] [`report`] | the whole declared site; the account of a page |
 //! | 1 | [`layout`] [`degradation`] | the two ideas with a theory of their own |
@@ -140,12 +140,14 @@ pub mod fetch;
 pub mod plan;
 pub mod render;
 
+pub mod chaos;
 pub mod compose;
 pub mod config;
 pub mod switchboard;
 pub mod telemetry;
 
 pub mod admin;
+pub mod experiment;
 pub mod server;
 pub mod simulate;
 

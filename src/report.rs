@@ -22,7 +22,9 @@ mod trail;
 mod worth;
 
 pub use blocks::{Blocks, Make, Sum};
-pub use event::{BreakerState, Event, OriginChange, SloChange, SwitchChange};
+pub use event::{
+    BreakerState, Event, FaultChange, FaultEnd, OriginChange, SloChange, SwitchChange,
+};
 pub use looked::{Found, Looked, Tier};
 pub use outcome::{Cause, OmitReason, Outcome};
 pub use signature::Signature;

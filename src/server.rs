@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{BoxError, Service, service_fn};
 
+use crate::chaos::Chaos;
 use crate::compose::{Composer, Edition};
 use crate::degradation::Mode;
 use crate::report::Throttle;
@@ -30,6 +31,7 @@ use crate::telemetry::access::Kind;
 pub mod accept;
 mod answered;
 mod block;
+mod chaos;
 mod coding;
 mod conditional;
 mod debug;
@@ -71,6 +73,8 @@ pub struct ServerState {
     pub access: Option<Arc<AccessLog>>,
     /// What readers were told last of how the site is.
     pub noticed: Noticed,
+    /// Faults that are set on purpose.
+    pub chaos: Arc<Chaos>,
     /// Pages being composed.
     pub pages: Arc<InFlight>,
     /// Largest request head, in bytes.

@@ -22,6 +22,7 @@ use crate::fragment::source::Variable;
 use crate::fragment::{Fragment, FragmentId, OriginId};
 
 pub mod availability;
+pub mod chaos;
 pub mod crawlers;
 pub mod debug;
 pub mod degradation;
@@ -84,6 +85,8 @@ pub struct Site {
     pub degradation: DegradationSpec,
     /// What is set by the clock.
     pub schedules: Vec<Schedule>,
+    /// Faults that can be set, or are by the clock.
+    pub faults: Vec<chaos::FaultSpec>,
     /// Whose clock local times are read by.
     pub zone: TimeZone,
     /// The compiled templates; [`render`](crate::render) runs them.

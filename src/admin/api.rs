@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::cache::CacheStats;
 use crate::cache::disk::DiskState;
 use crate::cache::shared::SharedState;
+use crate::chaos::State as Faults;
 use crate::fetch::state::{BlockState, OriginState};
 use crate::fragment::OriginId;
 use crate::plan::{self, explain::Explanation, request};
@@ -68,6 +69,11 @@ pub(super) const INDEX: &str = "marbre admin; a browser shows the dashboard here
     \x20                          and for later \"from\": \"2026-11-03T20:00\", \"until\": \"2026-11-04T02:00\"\n\
      PUT  /switches/schedule/NAME  skip what the site schedules, this time\n\
      DELETE /switches/ADDRESS   take it back; ?by=who\n\
+     GET  /chaos                what goes wrong on purpose, until when, and who, JSON\n\
+     PUT  /chaos/NAME           set a fault: {\"origin\": \"media\", \"harm\": \"hang\", \"for\": \"5m\",\n\
+    \x20                          \"owner\": \"who\", \"reason\": \"why\"}; ?preview=true only says what it would hit\n\
+     DELETE /chaos/NAME         end it; ?by=who&reason=why\n\
+     GET  /readers              what readers got since the start, JSON\n\
      GET  /explain?path=/…      what a page would do, JSON; &level=N at another level\n\
      GET  /trace/ID             how a recent page was made, JSON; ID is what its Marbre-Trace says\n\
      POST /reload               read fragments.toml again; ?by=who&reason=why\n\
@@ -92,6 +98,8 @@ pub(super) struct StateAnswer {
     level: LevelState,
     /// What operators have decided.
     switches: Switches,
+    /// What goes wrong on purpose.
+    chaos: Faults,
     /// What the law was told last, and has answered.
     law: Option<Tick>,
     /// The copies in memory.
@@ -137,6 +145,7 @@ pub(super) async fn state(State(state): Shared) -> Response {
         stopping: state.stop.is_cancelled(),
         level: level::level_state(&state),
         switches: state.switches.state(site),
+        chaos: state.chaos.state(),
         law: state.samples.last(),
         cache: state.composer.cache().stats(),
         disk: state.composer.cache().disk().map(|disk| disk.state()),

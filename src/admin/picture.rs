@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::chaos::State as Faults;
 use crate::degradation::law::Reason;
 use crate::degradation::{Level, Mode};
 use crate::fetch::state::{BlockState, BreakerReport, OriginState};
@@ -50,6 +51,8 @@ pub(super) struct Picture {
     origins: Vec<Origin>,
     /// What operators have decided.
     switches: Switches,
+    /// What goes wrong on purpose.
+    chaos: Faults,
     /// Whether what is promised to readers is kept.
     slo: slo::All,
 }
@@ -194,6 +197,7 @@ pub(super) fn take(state: &AdminState, counted: Counted<'_>) -> Picture {
         blocks,
         origins,
         switches,
+        chaos: state.chaos.state(),
         slo: slo::All::of(state),
     }
 }

@@ -90,6 +90,7 @@ impl Observer for Supervisor {
             | Event::Origin { .. }
             | Event::Pushed
             | Event::Fault { .. }
+            | Event::Chaos { .. }
             | Event::Certificates(_)
             | Event::Slo { .. } => return,
         };

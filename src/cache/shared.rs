@@ -42,6 +42,7 @@ mod trouble;
 mod writer;
 
 pub use address::BadAddress;
+pub use link::Upset;
 pub use stamp::Stamp;
 
 use address::Address;
@@ -219,6 +220,21 @@ impl Shared {
         tasks: &TaskTracker,
         stop: CancellationToken,
     ) -> Result<Self, SharedError> {
+        Self::connect_upset(settings, clock, tasks, stop, None)
+    }
+
+    /// The same with something that makes it misbehave on purpose.
+    ///
+    /// # Errors
+    ///
+    /// Only where the address or the prefix cannot be read.
+    pub fn connect_upset(
+        settings: Settings,
+        clock: Clock,
+        tasks: &TaskTracker,
+        stop: CancellationToken,
+        upset: Option<Arc<dyn Upset>>,
+    ) -> Result<Self, SharedError> {
         // the first caller installs it; later calls find it installed
         let _ = rustls::crypto::ring::default_provider().install_default();
         let address = Arc::new(Address::read(&settings.url)?);
@@ -234,7 +250,15 @@ impl Shared {
                 heartbeat,
             };
             let (address, troubles) = (Arc::clone(&address), Arc::clone(&troubles));
-            let link = Arc::new(Link::new(usage, address, keys.probe(), clock, troubles));
+            let upset = upset.clone();
+            let link = Arc::new(Link::new(
+                usage,
+                address,
+                keys.probe(),
+                clock,
+                troubles,
+                upset,
+            ));
             tasks.spawn(Arc::clone(&link).keep(stop.clone()));
             link
         };

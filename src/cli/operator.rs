@@ -22,6 +22,16 @@ pub(super) struct Operator<'a> {
 }
 
 impl Operator<'_> {
+    /// Whether something answers there, and well.
+    pub(super) async fn is_well(&self, url: Url) -> Result<(), String> {
+        let answer = client()?.get(url).send().await;
+        let answer = answer.map_err(|error| told(&error))?;
+        match answer.status().is_success() {
+            true => Ok(()),
+            false => Err(answer.status().to_string()),
+        }
+    }
+
     /// What the server answers, or why it does not do what it is asked.
     pub(super) async fn ask(
         &self,
@@ -41,14 +51,7 @@ impl Operator<'_> {
         url: Url,
         body: Option<&Value>,
     ) -> Result<String, String> {
-        // the first caller installs it; later calls find it installed
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder()
-            .no_proxy()
-            .redirect(Policy::none())
-            .timeout(PATIENCE)
-            .build()
-            .map_err(|error| told(&error))?;
+        let client = client()?;
         let mut asking = client.request(method, url.clone());
         if let Some(token) = self.token {
             asking = asking.bearer_auth(token);
@@ -77,6 +80,17 @@ impl Operator<'_> {
         }
         Ok(text)
     }
+}
+
+fn client() -> Result<Client, String> {
+    // the first caller installs it; later calls find it installed
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder()
+        .no_proxy()
+        .redirect(Policy::none())
+        .timeout(PATIENCE)
+        .build()
+        .map_err(|error| told(&error))
 }
 
 /// The address of this path at a server, which may be given without a scheme.

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 
 use crate::clock::Clock;
 use crate::fragment::quantity::{parse_duration, show_duration};
-use crate::site::debug::LIFE_MAX;
+use crate::site::debug::{self, LIFE_MAX};
 
 use super::{File, explain, output};
 
@@ -28,11 +28,23 @@ enum What {
         #[arg(long = "for", default_value = "1h", value_name = "TIME")]
         life: String,
     },
+    /// Print a token by which pages have the faults that are set for whoever has one: send it as the
+    /// header `Marbre-Chaos`.
+    Chaos {
+        #[command(flatten)]
+        file: File,
+        /// How long it is good for, 7 days at most.
+        #[arg(long = "for", default_value = "1h", value_name = "TIME")]
+        life: String,
+    },
 }
 
 impl Token {
     pub(super) fn run(self) -> ExitCode {
-        let What::Debug { file, life } = self.what;
+        let (file, life, is_debug) = match self.what {
+            What::Debug { file, life } => (file, life, true),
+            What::Chaos { file, life } => (file, life, false),
+        };
         let life = match self::life(&life) {
             Ok(life) => life,
             Err(why) => {
@@ -54,11 +66,19 @@ impl Token {
         };
         let clock = Clock::start();
         let end = clock.moment(clock.now()).after(life);
+        let lasts = show_duration(life);
+        if !is_debug {
+            output::result(&format!("{}\n", secret.token_for(debug::CHAOS, end)));
+            output::message(&format!(
+                "good for {lasts}; send it as `Marbre-Chaos: TOKEN`"
+            ));
+            return ExitCode::SUCCESS;
+        }
         output::result(&format!("{}\n", secret.token(end)));
         output::message(&format!(
             "good for {}; send it as `Marbre-Debug: TOKEN`, with `Accept: application/json` for JSON in \
              the page's place",
-            show_duration(life)
+            lasts
         ));
         ExitCode::SUCCESS
     }

@@ -248,7 +248,8 @@ pub(super) async fn obtain(
     request: &Arc<SourceRequest>,
     by: Instant,
 ) -> Landing {
-    if !may_share(order.edition.site.fragment(id)) {
+    let fragment = order.edition.site.fragment(id);
+    if !may_share(fragment) || order.is_drawn_for(fragment) {
         return alone(order, id, request, by).await;
     }
     let (mut landing, leads) = match join_or_launch(order, id, request, by)? {

@@ -400,6 +400,7 @@ fn order(composer: &Arc<Composer>, edition: &Arc<Edition>) -> Order {
         overrides: Arc::default(),
         is_frugal: true,
         is_rehearsal: false,
+        drawn: None,
         lazy_on: None,
     }
 }

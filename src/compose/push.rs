@@ -125,6 +125,7 @@ impl Composer {
                 reader: Reader::NOBODY,
                 is_frugal: false,
                 is_rehearsal: false,
+                drawn: None,
             };
             let request = SourceRequest {
                 params: brought.params.clone(),

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::values::{show_duration, show_size};
 use crate::degradation::switches::schedule::{Schedule, When};
 use crate::fragment::{Fragment, Rung, RungKind, Source};
+use crate::site::chaos::FaultSpec;
 use crate::site::markup::Language;
 use crate::site::{
     BreakerPolicy, OriginSpec, Page, Proxy, RetryPolicy, Role, Site, SloSpec, StaticFolder,
@@ -43,6 +44,8 @@ pub fn diff(old: &Site, new: &Site) -> Vec<String> {
         by_name,
         schedule,
     );
+    let by_name = |f: &FaultSpec| f.name.clone();
+    lines.each("fault", &old.faults, &new.faults, by_name, fault);
     let by_name = |p: &Page| p.name.clone();
     lines.each("page", &old.pages, &new.pages, by_name, |a, b, out| {
         page((old, a), (new, b), out)
@@ -73,6 +76,18 @@ pub fn diff(old: &Site, new: &Site) -> Vec<String> {
         },
     );
     lines.0
+}
+
+fn fault(old: &FaultSpec, new: &FaultSpec, out: &mut Changes) {
+    let from = |fault: &FaultSpec| fault.window.map(|window| window.from.to_string());
+    let from = |fault: &FaultSpec| from(fault).unwrap_or_else(|| "by hand".to_owned());
+    out.value("does", old.says(), new.says());
+    out.value("begins", from(old), from(new));
+    out.time("for", old.lasts, new.lasts);
+    out.value("pages_max", old.pages_max, new.pages_max);
+    out.flag("stop_on", &old.stop_on, &new.stop_on);
+    out.value("owner", &old.owner, &new.owner);
+    out.value("reason", &old.reason, &new.reason);
 }
 
 fn schedule(old: &Schedule, new: &Schedule, out: &mut Changes) {

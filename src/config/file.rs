@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 
 mod at;
+mod chaos;
 mod degradation;
 mod entries;
 mod laws;
@@ -25,6 +26,7 @@ mod telemetry;
 mod words;
 
 pub use at::At;
+pub use chaos::Fault;
 pub use degradation::{Degradation, LadderStep, LawName, Mode};
 pub use entries::{Fragment, Page, Proxy, Static};
 pub use laws::{Constant, Constants, Tunable};
@@ -49,7 +51,7 @@ pub use words::{ByteSize, Name, Priority, TimeSpan};
 #[schemars(default, deny_unknown_fields, title = "fragments.toml")]
 pub struct File {
     /// Other files of this site, relative to this one, with `*` in the last component. They may
-    /// hold origins, fragments, pages, objectives, schedules, proxies and static folders.
+    /// hold origins, fragments, pages, objectives, schedules, faults, proxies and static folders.
     #[schemars(example = ["sections/*.toml"])]
     pub include: Vec<At<String>>,
     /// Where readers connect, and what they may cost. Taken at start; a reload does not change it.
@@ -81,6 +83,8 @@ pub struct File {
     pub slo: BTreeMap<Name, Slo>,
     /// Switches that begin and end by the clock, such as for an election night.
     pub schedules: BTreeMap<Name, Schedule>,
+    /// Faults that can be set on purpose, to see what comes of them.
+    pub chaos: BTreeMap<Name, Fault>,
     /// Paths that are passed through to an origin.
     pub proxy: Vec<Proxy>,
     /// Folders that are served.

@@ -80,6 +80,7 @@ pub(super) struct Declared {
     pub(super) pages: Vec<Entry<file::Page>>,
     pub(super) slos: Vec<Entry<file::Slo>>,
     pub(super) schedules: Vec<Entry<file::Schedule>>,
+    pub(super) faults: Vec<Entry<file::Fault>>,
     pub(super) proxies: Vec<Entry<file::Proxy>>,
     pub(super) statics: Vec<Entry<file::Static>>,
     /// How many files there are.
@@ -171,6 +172,7 @@ fn empty(main: FileId) -> Declared {
         pages: Vec::new(),
         slos: Vec::new(),
         schedules: Vec::new(),
+        faults: Vec::new(),
         proxies: Vec::new(),
         statics: Vec::new(),
         files: 1,
@@ -240,6 +242,7 @@ impl Merge<'_> {
         let pages = self.named("pages", take("pages"), file, &removed);
         let slos = self.named("slo", take("slo"), file, &removed);
         let schedules = self.named("schedules", take("schedules"), file, &removed);
+        let faults = self.named("chaos", take("chaos"), file, &removed);
         let proxies = self.listed("proxy", take("proxy"), file);
         let statics = self.listed("static", take("static"), file);
         self.declared.origins.extend(origins);
@@ -247,6 +250,7 @@ impl Merge<'_> {
         self.declared.pages.extend(pages);
         self.declared.slos.extend(slos);
         self.declared.schedules.extend(schedules);
+        self.declared.faults.extend(faults);
         self.declared.proxies.extend(proxies);
         self.declared.statics.extend(statics);
         includes
@@ -265,7 +269,7 @@ impl Merge<'_> {
                 Diagnostic::error(format!("`{name}` belongs in the main file"))
                     .at(place, "not in an included file")
                     .help(
-                        "included files hold origins, fragments, pages, objectives, schedules, proxies and static folders",
+                        "included files hold origins, fragments, pages, objectives, schedules, faults, proxies and static folders",
                     ),
             );
         }

@@ -22,6 +22,7 @@ use crate::site::{
 };
 
 mod assets;
+mod chaos;
 mod declared;
 mod degradation;
 mod fallbacks;
@@ -117,6 +118,8 @@ pub(super) fn validate(
     let zone = schedules::site_zone(declared, cx);
     Names::new("schedule", &declared.schedules, cx);
     let schedules = schedules::schedules(declared, &zone, cx);
+    Names::new("fault", &declared.faults, cx);
+    let faults = chaos::faults(declared, &zone, cx);
 
     if cx.found.has_errors() {
         return None;
@@ -139,8 +142,9 @@ pub(super) fn validate(
         zone,
     };
     let mut made = site.finish(limits).zip(server);
-    if let Some((site, _)) = &mut made {
+    if let Some((site, server)) = &mut made {
         schedules::settle(schedules, site, cx);
+        chaos::settle(faults, server.shared.is_some(), site, cx);
     }
     if made.is_none() {
         let message = "marbre lost a part of the site without saying why";
@@ -215,6 +219,7 @@ impl Built {
             },
             degradation: self.degradation?,
             schedules: Vec::new(),
+            faults: Vec::new(),
             zone: self.zone,
             templates: self.engine,
             error_page: self.site.error_page,

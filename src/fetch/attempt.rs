@@ -11,7 +11,7 @@ use crate::fragment::Limits;
 use crate::report::{Cause, Trail};
 
 use super::inflate;
-use super::origin::{BodyStream, Origin, OriginRequest, OriginResponse};
+use super::origin::{BodyStream, Origin, OriginRequest, OriginResponse, Whom};
 
 /// Redirects followed within one attempt; a service that needs more is misconfigured.
 const REDIRECTS_MAX: usize = 3;
@@ -77,6 +77,8 @@ pub struct Ask<'a> {
     pub headers: &'a (dyn Fn(u64) -> HeaderMap + Sync),
     /// Who is told of each attempt.
     pub trail: &'a Trail,
+    /// For whom.
+    pub whom: Whom<'a>,
 }
 
 /// No usable answer.
@@ -104,21 +106,18 @@ pub(super) async fn run(
     span_id: u64,
 ) -> Result<Answer, Refusal> {
     let verdict = expect.without_content == WithoutContent::Verdict;
-    let mut response = origin
-        .send(OriginRequest::get(
-            ask.target.to_owned(),
-            (ask.headers)(span_id),
-        ))
-        .await?;
+    let send = |target: String| {
+        let request = OriginRequest::get(target, (ask.headers)(span_id));
+        origin.send_for(request, ask.whom)
+    };
+    let mut response = send(ask.target.to_owned()).await?;
     if verdict || !leads_elsewhere(response.status) {
         return check(response, expect).await;
     }
     let mut target = ask.target.to_owned();
     for _ in 0..REDIRECTS_MAX {
         target = same_host_target(&response, &target)?;
-        response = origin
-            .send(OriginRequest::get(target.clone(), (ask.headers)(span_id)))
-            .await?;
+        response = send(target.clone()).await?;
         if !leads_elsewhere(response.status) {
             return check(response, expect).await;
         }

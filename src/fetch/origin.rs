@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::io::InspectReader;
 
+use crate::fragment::FragmentId;
 use crate::report::Cause;
 
 /// One replica of a named service, which can be asked.
@@ -18,6 +19,34 @@ pub trait Origin: Send + Sync {
     /// Sends a request and gives the head of the answer, its body still to come. Dropping the
     /// future or the body abandons the exchange.
     fn send(&self, request: OriginRequest) -> BoxFuture<'static, Result<OriginResponse, Cause>>;
+
+    /// The same for somebody, where it makes a difference for whom: it does for what misbehaves on
+    /// purpose.
+    fn send_for(
+        &self,
+        request: OriginRequest,
+        _whom: Whom<'_>,
+    ) -> BoxFuture<'static, Result<OriginResponse, Cause>> {
+        self.send(request)
+    }
+}
+
+/// For whom something is asked.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Whom<'a> {
+    /// The fragment, if it is for one.
+    pub fragment: Option<&'a str>,
+    /// The faults that its page was drawn for.
+    pub faults: &'a [Arc<str>],
+}
+
+/// The faults that a page was drawn for and others were not.
+#[derive(Debug, Clone, Default)]
+pub struct Drawn {
+    /// Their names.
+    pub faults: Vec<Arc<str>>,
+    /// What of the page they hit.
+    pub fragments: Vec<FragmentId>,
 }
 
 /// What an origin is asked.

@@ -4,6 +4,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use crate::degradation::{Decision, Level, Sample, Switch};
 use crate::fragment::Grade;
 
@@ -89,6 +92,17 @@ pub enum Event {
         /// Who has turned it.
         signed: Signature,
     },
+    /// A fault has been set on purpose, or is over.
+    Chaos {
+        /// Its name.
+        name: String,
+        /// What is made sick: `origin media`.
+        on: String,
+        /// What has become of it.
+        change: FaultChange,
+        /// Who has set it, or ended it, and why.
+        signed: Signature,
+    },
     /// The certificates that readers are shown have changed; or they cannot be renewed, and why: those
     /// before are shown.
     Certificates(Result<(), String>),
@@ -99,6 +113,61 @@ pub enum Event {
         /// What has become of its error budget.
         change: SloChange,
     },
+}
+
+/// What has become of a fault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FaultChange {
+    /// It is in force.
+    Begun {
+        /// What goes wrong with what, for whom.
+        says: String,
+        /// For how long.
+        lasts: Duration,
+        /// After so many pages it ends.
+        pages_max: u64,
+    },
+    /// It is over.
+    Ended {
+        /// How it came to its end.
+        how: FaultEnd,
+        /// Pages that have had it.
+        pages: u64,
+        /// Requests that it has hit.
+        requests: u64,
+    },
+}
+
+/// How a fault came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultEnd {
+    /// Its time was over.
+    Over,
+    /// Somebody has ended it.
+    Ended,
+    /// Another one of the same name has begun.
+    Replaced,
+    /// As many pages as may have had it.
+    Full,
+    /// What is promised to readers left no room for it.
+    Aborted,
+    /// The site does not declare it any more.
+    Undeclared,
+}
+
+impl FaultEnd {
+    /// One word.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Over => "over",
+            Self::Ended => "ended",
+            Self::Replaced => "replaced",
+            Self::Full => "full",
+            Self::Aborted => "aborted",
+            Self::Undeclared => "undeclared",
+        }
+    }
 }
 
 /// What has become of the error budget of an objective.

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::degradation::Decision;
 use crate::fragment::quantity::show_duration;
 
-use super::{Event, SloChange, SwitchChange};
+use super::{Event, FaultChange, SloChange, SwitchChange};
 
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -100,6 +100,33 @@ impl fmt::Display for Event {
             Self::Fault { origin, signed, .. } => {
                 write!(f, "origin {origin} is made healthy again{signed}")
             }
+            Self::Chaos {
+                name,
+                change,
+                signed,
+                on,
+            } => match change {
+                FaultChange::Begun {
+                    says,
+                    lasts,
+                    pages_max,
+                } => {
+                    let lasts = show_duration(*lasts);
+                    write!(
+                        f,
+                        "fault {name} is set on purpose: {says}, for {lasts} or {pages_max} pages{signed}"
+                    )
+                }
+                FaultChange::Ended {
+                    how,
+                    pages,
+                    requests,
+                } => write!(
+                    f,
+                    "fault {name} on {on} is over ({}), {pages} pages and {requests} requests have had it{signed}",
+                    how.label()
+                ),
+            },
             Self::Certificates(Ok(())) => {
                 f.write_str("[server.tls]: the certificates have changed and are shown")
             }

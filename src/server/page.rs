@@ -15,7 +15,8 @@ use crate::clock::{Clock, Instant};
 use crate::compose::{
     self, BodyCoding, Composed, Edition, PageBody, PageHead, Unbegun, Verdict, Wanted,
 };
-use crate::degradation::{Admission, Level, Mode, Turn};
+use crate::degradation::{Admission, Level, Mode, Reader, Turn};
+use crate::fetch::origin::Drawn;
 use crate::fragment::facts::Facts;
 use crate::fragment::trace;
 use crate::plan::{self, Plan, request};
@@ -24,6 +25,7 @@ use crate::site::{ForCrawlers, PageId, Site};
 
 use super::accept::Who;
 use super::answered::Asked as Answered;
+use super::chaos;
 use super::conditional::{self, Known, entity_tag};
 use super::debug::Debugging;
 use super::in_flight::{PagePlace, Shed};
@@ -85,11 +87,13 @@ async fn page(
         return refused;
     }
     edition.meters.arrived(id.index());
+    let reading = reading(site, who, head, state.composer.clock());
     let page = Asked {
         state,
         edition: &edition,
         mode: state.mode.load_full(),
-        reading: reading(site, who, head, state.composer.clock()),
+        drawn: drawn(state, site, id, head, reading.reader),
+        reading,
         id,
         head,
         arrived: state.composer.clock().now(),
@@ -122,12 +126,27 @@ fn reading(site: &Site, who: &Who, head: &Parts, clock: Clock) -> Reading {
     who_reads(&site.degradation, &head.headers, client, now)
 }
 
+/// The faults that this page has and others have not.
+fn drawn(
+    state: &ServerState,
+    site: &Site,
+    id: PageId,
+    head: &Parts,
+    reader: Reader,
+) -> Option<Arc<Drawn>> {
+    let clock = state.composer.clock();
+    let is_signed = || chaos::is_signed(site, &head.headers, clock.moment(clock.now()));
+    let page = (site.page(id), head.uri.path());
+    state.chaos.draw(site, page, reader, is_signed)
+}
+
 /// A page that is asked for.
 struct Asked<'a> {
     state: &'a ServerState,
     edition: &'a Arc<Edition>,
     mode: Arc<Mode>,
     reading: Reading,
+    drawn: Option<Arc<Drawn>>,
     id: PageId,
     head: &'a Parts,
     arrived: Instant,
@@ -242,6 +261,7 @@ impl Asked<'_> {
             witness: self.answered.map(|answered| Arc::clone(answered) as _),
             takes_late_slots: late::shows_late_slots(&self.head.headers),
             for_crawler: self.for_crawler(),
+            drawn: self.drawn.clone(),
         }
     }
 }
@@ -332,13 +352,16 @@ impl Asked<'_> {
         };
         let level = level_header(&self.mode, site, head.level, &head.off);
         add_headers(response.headers_mut(), head, level);
+        if let Some(drawn) = &self.drawn {
+            chaos::mark(response.headers_mut(), drawn);
+        }
         response
     }
 
     fn keeping(&self, head: &PageHead) -> Keeping {
-        match self.reading.rehearsal {
-            Some(_) => Keeping::Nobody,
-            None => Keeping::of(&self.edition.site.page(self.id).cache, head),
+        match (self.reading.rehearsal, &self.drawn) {
+            (Some(_), _) | (None, Some(_)) => Keeping::Nobody,
+            (None, None) => Keeping::of(&self.edition.site.page(self.id).cache, head),
         }
     }
 

@@ -36,6 +36,7 @@ use crate::site::markup::Language;
 
 use super::accept::Who;
 use super::answered::Asked as Answered;
+use super::chaos::CHAOS;
 use super::debug::DEBUG;
 use super::reader::REHEARSE;
 use super::woven::{Weaving, is_woven};
@@ -324,6 +325,7 @@ fn forward(
     // a token is for this server
     headers.remove(DEBUG);
     headers.remove(REHEARSE);
+    headers.remove(CHAOS);
     // HTTP/1.0 may leave the host out: what a reader claims does not take its place
     headers.remove(FORWARDED_HOST);
     headers.extend(host.map(|host| (FORWARDED_HOST, host)));

@@ -11,8 +11,11 @@ use ring::hmac;
 
 use crate::clock::Moment;
 
-/// What a token of this form begins with.
+/// What a token begins with by which a page says how it was made.
 const FORM: &str = "d1";
+
+/// What one begins with by which a page has the faults that are set for whoever has such a token.
+pub const CHAOS: &str = "c1";
 
 /// The longest that a token may be good for.
 pub const LIFE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -50,7 +53,12 @@ impl DebugSecret {
 
     /// A token that is good until then.
     pub fn token(&self, end: Moment) -> String {
-        let signed = format!("{FORM}.{}", end.micros() / 1_000_000);
+        self.token_for(FORM, end)
+    }
+
+    /// The same of another form: for another purpose it is good for nothing.
+    pub fn token_for(&self, form: &str, end: Moment) -> String {
+        let signed = format!("{form}.{}", end.micros() / 1_000_000);
         let signature = hmac::sign(&self.key, signed.as_bytes());
         let digits = signature.as_ref().iter().map(|byte| format!("{byte:02x}"));
         format!("{signed}.{}", digits.collect::<String>())
@@ -58,11 +66,16 @@ impl DebugSecret {
 
     /// Until when a token is good, if it is good now.
     pub fn check(&self, token: &str, now: Moment) -> Result<Moment, DebugRefused> {
+        self.check_for(FORM, token, now)
+    }
+
+    /// The same of a token of another form.
+    pub fn check_for(&self, form: &str, token: &str, now: Moment) -> Result<Moment, DebugRefused> {
         let (signed, signature) = token.rsplit_once('.').ok_or(DebugRefused::Wrong)?;
         let signature = unhex(signature).ok_or(DebugRefused::Wrong)?;
         hmac::verify(&self.key, signed.as_bytes(), &signature).map_err(|_| DebugRefused::Wrong)?;
         let end = signed
-            .strip_prefix(FORM)
+            .strip_prefix(form)
             .and_then(|rest| rest.strip_prefix('.'));
         let end: u64 = end
             .and_then(|end| end.parse().ok())
@@ -120,6 +133,13 @@ mod tests {
         let other = DebugSecret::new("another secret, as long");
         assert_eq!(other.check(&token, NOW), Err(DebugRefused::Wrong));
         assert_eq!(format!("{secret:?}"), "DebugSecret(…)");
+        let of_faults = secret.token_for(CHAOS, NOW.after(HOUR));
+        assert!(secret.check_for(CHAOS, &of_faults, NOW).is_ok());
+        assert_eq!(secret.check(&of_faults, NOW), Err(DebugRefused::Wrong));
+        assert_eq!(
+            secret.check_for(CHAOS, &token, NOW),
+            Err(DebugRefused::Wrong)
+        );
     }
 
     #[test]

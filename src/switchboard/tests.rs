@@ -45,6 +45,7 @@ impl Listener {
             | Event::Stopped(_)
             | Event::Pushed
             | Event::Fault { .. }
+            | Event::Chaos { .. }
             | Event::Certificates(_)
             | Event::Slo { .. } => panic!("{event:?}"),
         });

@@ -31,7 +31,7 @@ mod writer;
 
 pub use entry::{Entry, Kind, NoKind, What};
 pub use folder::{Found, Settings};
-pub use summary::{Around, Summary};
+pub use summary::{Around, Readers, Summary};
 
 use pending::Pending;
 use summary::Counters;
@@ -60,6 +60,8 @@ pub struct Journal {
     /// `None`: it is nowhere but in memory.
     writer: Option<Writer>,
     counters: Counters,
+    /// A number that no other run has.
+    run: u64,
     pending: Mutex<Pending>,
     is_after_crash: bool,
 }
@@ -99,6 +101,8 @@ impl Journal {
             feed: broadcast::Sender::new(BEHIND_MAX),
             writer: settings.map(|settings| Writer::start(settings, clock)),
             counters: Counters::new(),
+            // JSON numbers are whole up to 2^53 everywhere
+            run: fastrand::u64(1..1 << 53),
             pending: Mutex::new(Pending::new(now)),
         };
         if found.damaged > 0 {
@@ -165,6 +169,11 @@ impl Journal {
             ..due.counted.summary(due.until.since(due.since), around)
         };
         Some(Entry::new(now, &summary.says(), What::Tally(summary)))
+    }
+
+    /// What readers got since the start.
+    pub fn readers(&self) -> Readers {
+        self.counters.counted().readers(self.run)
     }
 
     /// Sums up what readers got, as often as is worth it, until `stop`; `look` says how things are.

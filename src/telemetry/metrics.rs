@@ -370,6 +370,7 @@ impl Observer for Metrics {
             | Event::Stopped(_)
             | Event::Pushed
             | Event::Fault { .. }
+            | Event::Chaos { .. }
             | Event::Certificates(_)
             | Event::Slo { .. } => return,
         };

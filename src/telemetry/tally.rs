@@ -331,6 +331,7 @@ impl Observer for Tally {
                 return;
             }
             Event::Fault { origin, .. } => tracing::warn!(origin, "{text}"),
+            Event::Chaos { name, on, .. } => tracing::warn!(fault = name, on, "{text}"),
             Event::Certificates(Ok(())) => tracing::info!("{text}"),
             Event::Certificates(Err(_)) => tracing::error!("{text}"),
             Event::Slo { objective, change } => match change {

@@ -4,6 +4,7 @@ import { Charts } from "./charts.js";
 import { decide, takeBack, dialled } from "./decide.js";
 import { frames } from "./frames.js";
 import { readJournal } from "./journal.js";
+import { faults } from "./faults.js";
 import { promises } from "./promises.js";
 
 const WORDS = { fine: "Readers are fine", reduced: "Readers get less", hurt: "Readers are hurt" };
@@ -178,6 +179,7 @@ function show(told) {
   rows(find("blocks-rows"), told.blocks, ({ name }) => name, blockRow);
   rows(find("origins-rows"), told.origins, ({ name }) => name, originRow);
   decisions(told);
+  faults(told);
   promises(told);
   charts.add(told.now);
   document.body.dataset.at = told.now.at_ms;

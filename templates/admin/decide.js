@@ -155,6 +155,52 @@ const KINDS = {
       };
     },
   },
+  fault: {
+    title: () => "Make something go wrong",
+    what: () => [
+      make("label", { for: "decide-on" }, "On"),
+      make("select", { id: "decide-on" },
+        ...picture().origins.map(({ name }) => make("option", { value: `origin ${name}` }, `the origin ${name}`)),
+        ...picture().blocks.filter(({ origin }) => origin).map(({ name }) => make("option", { value: `fragment ${name}` }, `the block ${name}`)),
+        make("option", { value: "store" }, "the shared store")),
+      make("label", { for: "decide-harm" }, "What goes wrong"),
+      make("select", { id: "decide-harm" }, ...HARMS.map(([name, text]) => make("option", { value: name }, `${name}: ${text}`))),
+      make("label", { for: "decide-latency" }, "Of latency and slow-start: delay, ms"), make("input", { id: "decide-latency", type: "number", min: 1, max: 600000, value: 800, required: true }),
+      make("label", { for: "decide-share" }, "For how many percent of the pages"), make("input", { id: "decide-share", type: "number", min: 0.01, max: 100, step: "any", value: 10, required: true }),
+      make("label", { for: "decide-most" }, "At most so many pages"), make("input", { id: "decide-most", type: "number", min: 1, max: 1000000000, value: 1000, required: true }),
+    ],
+    effect: () => {
+      const set = readFault();
+      const hit = picture().blocks.filter((block) => (set.origin ? block.origin === set.origin : set.fragment ? block.name === set.fragment : block.origin)).map(({ name }) => name);
+      const whose = set.share ? `${Number((set.share * 100).toFixed(2))} % of the pages have` : "Every page has";
+      return `${whose} it until ${until()}, ${set.pages_max} at most: ${set.harm} on ${set.origin ?? set.fragment ?? "the shared store"}, which ${names(hit)} come${hit.length === 1 ? "s" : ""} from. Copies that are fresh are shown as ever.${pages()}`;
+    },
+    async act() {
+      const set = readFault();
+      const name = `desk-${set.harm}-${set.origin ?? set.fragment ?? "store"}`;
+      const done = await ask("PUT", `/chaos/${name}`, { ...set, owner: value("decide-owner"), reason: value("decide-reason"), for: value("decide-for") });
+      return faultSet(name, done);
+    },
+  },
+  begin: {
+    title: ({ one }) => `Begin the fault ${one.name}`,
+    what: () => [],
+    effect: ({ one }) => `${one.says}, until ${until()}.${pages()}`,
+    async act({ one }) {
+      const done = await ask("PUT", `/chaos/${one.name}`, { owner: value("decide-owner"), reason: value("decide-reason"), for: value("decide-for") });
+      return faultSet(one.name, done);
+    },
+  },
+  calm: {
+    title: ({ one }) => `End the fault ${one.name}`,
+    ends: false,
+    what: () => [],
+    effect: ({ one }) => `At once this is no longer so: ${one.says}. It would have ended in ${span(one.left_s)}.`,
+    async act({ one }) {
+      const { ended } = await ask("DELETE", `/chaos/${one.name}?${signed()}`);
+      return { text: `${one.name} is over.`, undo: () => ask("PUT", `/chaos/${one.name}`, ended.fault) };
+    },
+  },
   skip: {
     title: ({ name, one }) => (one.state === "begun" ? `End ${name} now` : `Skip ${name} this time`),
     ends: false,
@@ -182,6 +228,27 @@ const KINDS = {
 };
 
 const TROUBLES = [["hang", "accepts and never answers"], ["cut", "breaks off half-way"], ["drip", "a byte a second"], ["off", "refuses connections"]];
+
+const HARMS = [["latency", "answers come later"], ["error", "answers are a 503"], ["refuse", "no connection"], ["reset", "the connection is reset"], ["hang", "no answer"], ["cut", "answers end half-way"], ["drip", "a byte a second"], ["garbage", "answers hold no text"], ["slow-start", "late at first"], ["dns", "its hosts are not found"]];
+
+function readFault() {
+  const [kind, name] = value("decide-on").split(" ");
+  const harm = value("decide-harm");
+  const share = Math.min(1, number("decide-share") / 100);
+  return {
+    ...(kind === "store" ? { store: true } : { [kind]: name }),
+    harm,
+    ...(harm === "latency" || harm === "slow-start" ? { latency: `${number("decide-latency")}ms` } : {}),
+    // these are nobody's in particular
+    ...(share < 1 && kind !== "store" && harm !== "dns" ? { share } : {}),
+    pages_max: number("decide-most"),
+  };
+}
+
+const faultSet = (name, { set, replaced }) => ({
+  text: `Done: ${set.says}, until ${until()}.`,
+  undo: () => (replaced ? ask("PUT", `/chaos/${name}`, replaced.fault) : ask("DELETE", `/chaos/${name}?${signed("taken back")}`)),
+});
 
 const readDial = () => ({
   latency_ms: number("decide-latency"), error: number("decide-error"),

@@ -513,6 +513,43 @@ async fn a_turned_dial_is_seen_on_the_block_and_its_cause_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_fault_is_set_seen_ended_and_taken_back() {
+    let newspaper = started(0, |name, key, value| match (name, key) {
+        // what is asked for again and again is to be asked of its origin
+        ("fragments.slideshow", "ttl" | "grace" | "keep") => "20ms",
+        (origin, "timeout") if origin.starts_with("origins") => "20s",
+        (_, "budget" | "target") => "20s",
+        (_, "timeout") => "15s",
+        _ => value,
+    })
+    .await;
+    let page = format!("http://{}/", newspaper.app.admin_address);
+    let mut ask = person(&page, "faults.js");
+    ask.env("BROWSER_STRICT", "1");
+    let told = beside_readers(&newspaper, &WITH_SLIDESHOWS, ask).await;
+    let text = |at: &str| told.pointer(at).unwrap().as_str().unwrap().to_owned();
+    assert!(
+        text("/none").contains("nothing goes wrong on purpose"),
+        "{told}"
+    );
+    let effect = text("/set/effect");
+    assert!(
+        effect.starts_with("Every page has it until") && effect.contains("latency on slideshow"),
+        "{told}"
+    );
+    assert!(
+        text("/fault").contains("Léa: do pages do without it?"),
+        "{told}"
+    );
+    assert_eq!(told["hit"], true, "{told}");
+    assert!(
+        text("/end/effect").contains("fragment slideshow: 5ms later"),
+        "{told}"
+    );
+    assert!(text("/past").contains("Léa: seen enough"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn its_dialogs_are_accessible_on_a_desk_and_on_a_phone_by_day_and_by_night() {
     let (from, until) = night_to_come();
     let newspaper = started(0, |name, key, value| match key {

@@ -18,10 +18,10 @@ use crate::support::{Operator, Press, Program, newsroom};
 const PAGES: u64 = 60;
 
 /// A file system in memory, unmounted with the value.
-struct Tmpfs(PathBuf);
+pub(crate) struct Tmpfs(PathBuf);
 
 impl Tmpfs {
-    fn mount(at: PathBuf, size: &str) -> Self {
+    pub(crate) fn mount(at: PathBuf, size: &str) -> Self {
         std::fs::create_dir_all(&at).unwrap();
         run(
             "mount",

@@ -10,6 +10,8 @@ mod accounts;
 mod admin;
 mod blast_radius;
 mod bulkhead;
+mod chaos;
+mod chaos_experiments;
 mod cli;
 mod coalescing;
 mod compression;

@@ -244,6 +244,9 @@ impl Asked {
 const BROWSER: (&str, &str) = ("accept", "text/html");
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
 
+/// A fault as it is asked for.
+const SLOW: &str = r#"{"origin": "media", "harm": "latency", "latency": "5ms", "spread": 0.4, "share": 0.5, "owner": "desk", "reason": "a test", "for": "5m"}"#;
+
 /// For each operation what is asked, and the status that answers to it, in the order in which it is asked.
 #[rustfmt::skip]
 fn examples() -> Vec<(&'static str, u16, Asked)> {
@@ -320,6 +323,21 @@ fn examples() -> Vec<(&'static str, u16, Asked)> {
         ("clear_switch", 200, to("/switches/floor")),
         ("clear_switch", 400, to("/switches/%FF")),
         ("clear_switch", 404, to("/switches/pin")),
+        ("set_fault", 200, to("/chaos/slow").saying(SLOW)),
+        ("set_fault", 200, to("/chaos/slow").saying(SLOW)),
+        ("set_fault", 200, to("/chaos/other?preview=true").saying(SLOW)),
+        ("set_fault", 400, to("/chaos/slow").saying("{}")),
+        ("set_fault", 404, to("/chaos/slow").saying(SLOW.replace("media", "none"))),
+        ("set_fault", 413, to("/chaos/slow").saying(large(20_000))),
+        ("faults", 200, to("/chaos")),
+        ("fault", 200, to("/chaos/slow")),
+        ("fault", 400, to("/chaos/%FF")),
+        ("fault", 404, to("/chaos/none")),
+        ("end_fault", 200, to("/chaos/slow?by=desk&reason=a+test")),
+        ("end_fault", 400, to("/chaos/slow?by=%0A%00")),
+        ("end_fault", 404, to("/chaos/slow")),
+        ("faults", 200, to("/chaos")),
+        ("readers", 200, to("/readers")),
         ("reload", 200, to("/reload")),
         ("reload", 400, to("/reload?by=%0A%00")),
         ("push_copy", 201, to("/fragments/pushed/pushed/a").with("marbre-version", "7").with("content-type", "text/html").saying("<p>seven</p>")),
@@ -362,7 +380,8 @@ fn examples() -> Vec<(&'static str, u16, Asked)> {
 }
 
 /// What is described and not asked for here, and why.
-const UNPROVOKED: [(&str, u16, &str); 13] = [
+const UNPROVOKED: [(&str, u16, &str); 14] = [
+    ("set_fault", 409, "a spent budget: `chaos.rs`"),
     ("ready", 503, "a server that stops: `admin.rs`"),
     ("sign_in_form", 303, "to be signed in: `dashboard.rs`"),
     (

@@ -1,9 +1,10 @@
 //! What operators decide. Owns these rows of the table.
 
+use crate::chaos::shown::{Shown as Fault, State as Faults};
 use crate::switchboard::{Shown, State as Switches};
 
 use super::super::openapi::{JSON, Operation, TEXT, operation};
-use super::super::{api, level, switches};
+use super::super::{api, chaos, level, switches};
 use super::{Route, guarded};
 
 const SUBJECT: &str = "`block/NAME`, `pin`, `floor`, `cap`, `freeze`, `dry-run` or `ttl`, with `@` and the moment \
@@ -82,6 +83,49 @@ pub(super) fn deciding() -> Vec<Route> {
                     .text(404, "Nothing is set, or there is no such subject."),
             )
             .limited(switches::BODY_BYTES_MAX),
+        guarded("/chaos").get(
+            chaos::all,
+            operation("faults", "What goes wrong on purpose.").json::<Faults>(200, "All of it."),
+        ),
+        guarded("/chaos/{name}")
+            .get(
+                chaos::one,
+                operation("fault", "One fault that is in force.")
+                    .path("name", "Its name.")
+                    .json::<Fault>(200, "What goes wrong.")
+                    .text(400, "The name is no text.")
+                    .text(404, "None of this name is in force."),
+            )
+            .put(
+                chaos::set,
+                operation("set_fault", "Makes something go wrong on purpose, for a while.")
+                    .more(
+                        "Of a fault that the site declares the body says only who, why and for how long. \
+                         What is in force is forgotten by a restart.",
+                    )
+                    .path("name", "Its name; one of the same name ends.")
+                    .query::<bool>("preview", "`true`: only says what it would hit.")
+                    .body::<crate::chaos::Wanted>(JSON, "What, on what, for whom, who, why and for how long.")
+                    .json::<chaos::Done>(200, "It is in force; or what it would hit.")
+                    .text(400, "It cannot be read, or does not go together.")
+                    .text(404, "The site has no such origin, fragment or store.")
+                    .text(
+                        409,
+                        "What is promised to readers leaves no room for it, or there are too many.",
+                    )
+                    .text(413, "The body is larger than 16 KiB."),
+            )
+            .delete(
+                chaos::end,
+                operation("end_fault", "Ends a fault.")
+                    .path("name", "Its name.")
+                    .query::<String>("by", "Who does: for the journal.")
+                    .query::<String>("reason", "Why: for the journal.")
+                    .json::<chaos::Done>(200, "It is over.")
+                    .text(400, "The query is no text, or holds what is too long or cannot be shown.")
+                    .text(404, "None of this name is in force."),
+            )
+            .limited(chaos::BODY_BYTES_MAX),
         guarded("/reload").post(
             api::reload,
             operation("reload", "Reads `fragments.toml` again.")

@@ -2,9 +2,10 @@
 
 use crate::plan::explain::Explanation;
 use crate::telemetry::Beat;
+use crate::telemetry::journal::Readers;
 
 use super::super::openapi::{HTML, operation};
-use super::super::{api, journal, live, metrics, picture, preview, slo, trace};
+use super::super::{api, chaos, journal, live, metrics, picture, preview, slo, trace};
 use super::{Route, guarded};
 
 const NO_SUCH_QUERY: &str = "A field of the query cannot be read.";
@@ -53,6 +54,11 @@ pub(super) fn looking() -> Vec<Route> {
                 .events::<journal::Followed>(200, "Events, until the server stops.")
                 .text(400, NO_SUCH_QUERY)
                 .text(503, "As many follow as may."),
+        ),
+        guarded("/readers").get(
+            chaos::readers,
+            operation("readers", "What readers got since the start: counts that only grow.")
+                .json::<Readers>(200, "All of it."),
         ),
         guarded("/slo").get(
             slo::slo,

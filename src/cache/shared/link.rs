@@ -12,10 +12,12 @@
 //! nothing of the one that follows.
 
 use std::future::Future;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use redis::cluster_async::ClusterConnection;
@@ -106,6 +108,14 @@ pub(super) struct Link {
     /// Wakes the keeper.
     opened: Notify,
     latency: Mutex<Option<Duration>>,
+    upset: Option<Arc<dyn Upset>>,
+}
+
+/// Whatever makes the store misbehave on purpose.
+pub trait Upset: Send + Sync {
+    /// What comes before a call that is about to be made; `None`: nothing. An error is as if the store
+    /// had made it.
+    fn call(&self) -> Option<BoxFuture<'static, io::Result<()>>>;
 }
 
 impl Link {
@@ -116,8 +126,10 @@ impl Link {
         probe: Cmd,
         clock: Clock,
         troubles: Arc<Troubles>,
+        upset: Option<Arc<dyn Upset>>,
     ) -> Self {
         Self {
+            upset,
             usage,
             address,
             probe,
@@ -199,7 +211,11 @@ impl Link {
 
     /// Makes a connection, and believes in it when it has answered within the timeout of a call.
     async fn connect(&self) {
-        let dialled = timeout(CONNECT_TIMEOUT, self.address.dial(self.usage.timeout)).await;
+        let dialling = async {
+            self.upset().await?;
+            self.address.dial(self.usage.timeout).await
+        };
+        let dialled = timeout(CONNECT_TIMEOUT, dialling).await;
         let answered = match dialled {
             Err(_) => Err(Trouble::silence(CONNECT_TIMEOUT)),
             Ok(Err(error)) => Err(self.judge(&error)),
@@ -225,7 +241,11 @@ impl Link {
 
     async fn probe(&self, connection: &Connection) -> Result<(), Trouble> {
         let began = self.clock.now();
-        let asked = timeout(self.usage.timeout, connection.one(&self.probe));
+        let asking = async {
+            self.upset().await?;
+            connection.one(&self.probe).await
+        };
+        let asked = timeout(self.usage.timeout, asking);
         match asked.await {
             Err(_) => Err(Trouble::silence(self.usage.timeout)),
             Ok(Err(error)) => Err(self.judge(&error)),
@@ -244,6 +264,15 @@ impl Link {
         }
     }
 
+    /// What is set on purpose comes first.
+    async fn upset(&self) -> RedisResult<()> {
+        let upset = self.upset.as_ref().and_then(|upset| upset.call());
+        match upset {
+            Some(upset) => Ok(upset.await?),
+            None => Ok(()),
+        }
+    }
+
     fn present(&self) -> Result<Line, Failure> {
         self.line.borrow().clone().ok_or(Failure::Away)
     }
@@ -253,6 +282,10 @@ impl Link {
         line: &Line,
         asked: impl Future<Output = RedisResult<T>>,
     ) -> Result<T, Failure> {
+        let asked = async {
+            self.upset().await?;
+            asked.await
+        };
         let answer = tokio::select! {
             biased;
             answer = timeout(self.usage.timeout, asked) => answer,

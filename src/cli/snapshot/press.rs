@@ -90,11 +90,12 @@ impl Press {
     ) -> Result<Self, String> {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let (clock, reports) = (Clock::start(), Arc::new(Reports::default()));
-        let edition = app::edition(site, None, &World::new(clock, Vec::new()));
+        let world = World::new(clock, Vec::new());
+        let edition = app::edition(site, None, &world);
         let edition = Arc::new(edition.map_err(|cause| cause.to_string())?);
         let mut cache = Cache::new(edition.site.limits.cache_bytes_max);
         if let Some(shared) = &settings.shared {
-            let store = app::connect_shared(shared, clock, &tasks, &stop);
+            let store = app::connect_shared(shared, clock, &tasks, &stop, None);
             let store = store.map_err(|error| format!("[shared]: {error}"))?;
             // without it the first pages would lack what only it has
             let connected = async {
@@ -121,6 +122,7 @@ impl Press {
             tasks: TaskTracker::new(),
             stop,
             complaints: Throttle::default(),
+            chaos: world.chaos,
             // pages are composed beside the router
             pages: Arc::new(InFlight::new(1)),
             header_bytes_max: settings.header_bytes_max,

@@ -25,6 +25,7 @@ use crate::clock::{Instant, Moment};
 use crate::compose::weave::TTL;
 use crate::compose::{Composer, Order, hints};
 use crate::degradation::Job;
+use crate::fetch::origin::Whom;
 use crate::fetch::{self, Answer, Ask, Content, Expect, Fetched, Terms, WithoutContent, hop};
 use crate::fragment::{Fragment, FragmentId, OriginId, Priority, Source, SourceRequest, Tags};
 use crate::layout::parts::Parts;
@@ -114,7 +115,8 @@ impl Drop for Ours<'_> {
 /// Whether nodes share what is fetched, so that one of them is to ask for all.
 fn takes_turns(order: &Order, fragment: &Fragment) -> bool {
     let is_shared = order.composer.cache.shared().is_some() && fragment.reach.shared;
-    is_shared && super::may_share(fragment)
+    // what is drawn for a fault is nobody else's
+    is_shared && order.drawn.is_none() && super::may_share(fragment)
 }
 
 /// Waits for this node's turn to ask the origin. `Err` is what another
@@ -336,7 +338,8 @@ impl<'f> Answered<'f> {
             fragment,
             entry,
             began: clock.moment(began),
-            shared: shared && !undeclared,
+            // what may have been spoiled for one page on purpose is for no other
+            shared: shared && !undeclared && !order.is_drawn_for(fragment),
             missing: (0, 0),
         }
     }
@@ -558,6 +561,10 @@ async fn ask(
         target: &request.target,
         headers: &|span_id| request_headers(order, request, json, known, span_id),
         trail: &order.trail,
+        whom: Whom {
+            fragment: Some(&fragment.name),
+            faults: order.drawn.as_ref().map_or(&[], |drawn| &drawn.faults),
+        },
     };
     let now = order.composer.clock.now();
     let terms = Terms {

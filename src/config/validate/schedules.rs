@@ -82,7 +82,8 @@ fn schedule(
         false => weekly(entry, written, cx),
     };
     let acts = acts(entry, written, cx);
-    let (owner, reason) = signed(entry, written, cx)?;
+    let what = format!("schedule `{}`", entry.name);
+    let (owner, reason) = signed_by(&what, entry, (&written.owner, &written.reason), cx)?;
     let (acts, places) = acts?.into_iter().unzip();
     let schedule = Schedule {
         name: entry.name.clone(),
@@ -99,17 +100,18 @@ fn schedule(
 }
 
 /// Who and why, by the rules that hold for every switch.
-fn signed(
-    entry: &Entry<file::Schedule>,
-    written: &file::Schedule,
+pub(super) fn signed_by<T>(
+    what: &str,
+    entry: &Entry<T>,
+    (owner, reason): (&At<String>, &At<String>),
     cx: &mut Context<'_>,
 ) -> Option<(String, String)> {
     let at = crate::clock::Moment::default();
-    match Switch::new(Act::Freeze, &written.owner, &written.reason, at, SPAN_MIN) {
+    match Switch::new(Act::Freeze, owner, reason, at, SPAN_MIN) {
         Ok(switch) => Some((switch.owner, switch.reason)),
         Err(why) => {
-            let finding = Diagnostic::error(format!("schedule `{}` is not signed", entry.name));
-            cx.report(finding.at(entry.at(&written.owner), why.to_string()));
+            let finding = Diagnostic::error(format!("{what} is not signed"));
+            cx.report(finding.at(entry.at(owner), why.to_string()));
             None
         }
     }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Moment;
 use crate::degradation::law::Reason;
-use crate::report::{BreakerState, Event, OriginChange, SloChange, SwitchChange};
+use crate::report::{BreakerState, Event, FaultChange, OriginChange, SloChange, SwitchChange};
 
 use super::summary::Summary;
 
@@ -160,13 +160,22 @@ pub enum What {
         /// How many.
         copies: u64,
     },
-    /// An origin is made to misbehave, or no longer.
+    /// Something is made to misbehave, or no longer.
     Fault {
-        /// The origin.
+        /// What: an origin of the demo, or what a fault is on, such as `origin media`.
         origin: String,
+        /// The name of the fault; absent where it is a dial of the demo.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fault: Option<String>,
         /// How; absent where it is healthy again.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         trouble: Option<String>,
+        /// How it came to its end, if it has: `over`, `ended`, `replaced`, `full`, `aborted`, `undeclared`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        how: Option<String>,
+        /// Pages that have had it, once it is over.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pages: Option<u64>,
         /// For how many seconds, if it ends by itself.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         lasts_s: Option<u64>,
@@ -421,11 +430,39 @@ impl What {
                 signed,
             } => Self::Fault {
                 origin: origin.clone(),
+                fault: None,
                 trouble: trouble.clone(),
+                how: None,
+                pages: None,
                 lasts_s: lasts.map(|lasts| lasts.as_secs()),
                 by: signed.by.clone(),
                 reason: signed.reason.clone(),
             },
+            Event::Chaos {
+                name,
+                on,
+                change,
+                signed,
+            } => {
+                let (trouble, lasts, how, pages) = match change {
+                    FaultChange::Begun { says, lasts, .. } => {
+                        (Some(says.clone()), Some(lasts.as_secs()), None, None)
+                    }
+                    FaultChange::Ended { how, pages, .. } => {
+                        (None, None, Some(how.label().to_owned()), Some(*pages))
+                    }
+                };
+                Self::Fault {
+                    origin: on.clone(),
+                    fault: Some(name.clone()),
+                    trouble,
+                    how,
+                    pages,
+                    lasts_s: lasts,
+                    by: signed.by.clone(),
+                    reason: signed.reason.clone(),
+                }
+            }
             Event::Certificates(renewed) => Self::Certificate {
                 refused: renewed.is_err(),
             },
@@ -520,6 +557,7 @@ mod tests {
     use super::*;
     use crate::degradation::sample::Costs;
     use crate::degradation::{Decision, Level, Sample};
+    use crate::report::FaultEnd;
     use crate::report::Signature;
 
     #[test]
@@ -546,6 +584,16 @@ mod tests {
                 trouble: Some("hangs".to_owned()),
                 lasts: Some(Duration::from_secs(600)),
                 signed: Signature::read("Léa", "a test").unwrap(),
+            },
+            Event::Chaos {
+                name: "media-hangs".to_owned(),
+                on: "origin media".to_owned(),
+                change: FaultChange::Ended {
+                    how: FaultEnd::Aborted,
+                    pages: 7,
+                    requests: 9,
+                },
+                signed: Signature::because("a test"),
             },
             Event::Certificates(Err("no key".to_owned())),
             Event::Slo {

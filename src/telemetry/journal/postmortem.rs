@@ -326,7 +326,10 @@ mod tests {
     fn the_draft_adds_up_and_leaves_blank_what_only_people_know() {
         let fault = What::Fault {
             origin: "media".to_owned(),
+            fault: None,
             trouble: Some("hang".to_owned()),
+            how: None,
+            pages: None,
             lasts_s: None,
             by: None,
             reason: None,

@@ -72,6 +72,123 @@ pub struct Summary {
     pub so_far: bool,
 }
 
+/// What readers got since the process began: counts that only grow, so that the difference of two looks is
+/// what they got between them.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Readers {
+    /// A number of this run: with another one counting has begun anew.
+    pub run: u64,
+    /// Pages that readers asked for. Each of them is counted by one of the next five, or was neither a
+    /// page nor an error page.
+    pub pages: u64,
+    /// On which every block was there.
+    pub full: u64,
+    /// On which a block was missing, or something stood in for it.
+    pub degraded: u64,
+    /// Which were answered with their snapshot.
+    pub snapshots: u64,
+    /// Whose core could not be had: error pages.
+    pub unavailable: u64,
+    /// Whose reader left before the end.
+    pub left: u64,
+    /// Blocks for which something else stood in.
+    pub stand_ins: u64,
+    /// Blocks that were left out: fragment → cause → how many.
+    pub lost: Lost,
+    /// What readers got, in the site's own unit.
+    pub value_served: f64,
+    /// What they did not get, by cause.
+    pub value_lost: BTreeMap<String, f64>,
+    /// How long pages took: pairs of milliseconds, at least which they took, to an eighth, and how many.
+    pub times_ms: Vec<(f64, u64)>,
+}
+
+impl Readers {
+    /// What was got since an earlier look; all of it, where counting has begun anew since.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        if self.run != before.run {
+            return self.clone();
+        }
+        let less = |now: u64, then: u64| now.saturating_sub(then);
+        let mut lost = Lost::new();
+        for (name, causes) in &self.lost {
+            for (cause, count) in causes {
+                let then = before.lost.get(name).and_then(|causes| causes.get(cause));
+                let count = less(*count, then.copied().unwrap_or(0));
+                if count > 0 {
+                    let causes = lost.entry(name.clone()).or_default();
+                    causes.insert(cause.clone(), count);
+                }
+            }
+        }
+        let then = |at: f64| before.times_ms.iter().find(|(ms, _)| *ms == at);
+        let times = self.times_ms.iter().map(|(ms, count)| {
+            let then = then(*ms).map_or(0, |(_, count)| *count);
+            (*ms, less(*count, then))
+        });
+        let value = |(cause, now): (&String, &f64)| {
+            let then = before.value_lost.get(cause).copied().unwrap_or(0.0);
+            (cause.clone(), grown(*now, then))
+        };
+        Self {
+            run: self.run,
+            pages: less(self.pages, before.pages),
+            full: less(self.full, before.full),
+            degraded: less(self.degraded, before.degraded),
+            snapshots: less(self.snapshots, before.snapshots),
+            unavailable: less(self.unavailable, before.unavailable),
+            left: less(self.left, before.left),
+            stand_ins: less(self.stand_ins, before.stand_ins),
+            lost,
+            value_served: grown(self.value_served, before.value_served),
+            value_lost: self.value_lost.iter().map(value).collect(),
+            times_ms: times.filter(|(_, count)| *count > 0).collect(),
+        }
+    }
+
+    /// Takes what was counted elsewhere, or later, in.
+    pub fn add(&mut self, other: &Self) {
+        self.pages += other.pages;
+        self.full += other.full;
+        self.degraded += other.degraded;
+        self.snapshots += other.snapshots;
+        self.unavailable += other.unavailable;
+        self.left += other.left;
+        self.stand_ins += other.stand_ins;
+        for (name, causes) in &other.lost {
+            for (cause, count) in causes {
+                let known = self.lost.entry(name.clone()).or_default();
+                *known.entry(cause.clone()).or_default() += count;
+            }
+        }
+        self.value_served += other.value_served;
+        for (cause, value) in &other.value_lost {
+            *self.value_lost.entry(cause.clone()).or_default() += value;
+        }
+        for (ms, count) in &other.times_ms {
+            match self.times_ms.iter_mut().find(|(known, _)| known == ms) {
+                Some((_, known)) => *known += count,
+                None => self.times_ms.push((*ms, *count)),
+            }
+        }
+        self.times_ms.sort_by(|a, b| a.0.total_cmp(&b.0));
+    }
+
+    /// The time within which this share of the pages were there, in milliseconds, to an eighth.
+    pub fn quantile_ms(&self, share: f64) -> Option<f64> {
+        let all: u64 = self.times_ms.iter().map(|(_, count)| count).sum();
+        let wanted = (all as f64 * share).ceil();
+        let mut seen = 0;
+        let found = self.times_ms.iter().find(|(_, count)| {
+            seen += count;
+            *count > 0 && seen as f64 >= wanted
+        });
+        found.map(|(ms, _)| *ms)
+    }
+}
+
 /// How things are, besides what readers get.
 #[derive(Debug, Clone, Copy)]
 pub struct Around {
@@ -265,6 +382,28 @@ impl Counted {
         }
     }
 
+    /// The same, for whoever looks twice.
+    pub(super) fn readers(self, run: u64) -> Readers {
+        let times = self.times.iter().enumerate();
+        let times = times.filter(|(_, count)| **count > 0);
+        Readers {
+            run,
+            pages: self.pages,
+            full: self.full,
+            degraded: self.degraded,
+            snapshots: self.snapshots,
+            unavailable: self.unavailable,
+            left: self.left,
+            stand_ins: self.stand_ins,
+            lost: self.lost,
+            value_served: self.value_served,
+            value_lost: self.value_lost,
+            times_ms: times
+                .map(|(bucket, count)| ((least_us(bucket) / 10.0).round() / 100.0, *count))
+                .collect(),
+        }
+    }
+
     /// Whether readers got less than they should.
     pub(super) fn is_ill(&self) -> bool {
         self.degraded + self.snapshots + self.unavailable > 0
@@ -324,6 +463,12 @@ fn bucket(took: Duration) -> usize {
     usize::try_from(bucket)
         .unwrap_or(usize::MAX)
         .min(BUCKETS - 1)
+}
+
+/// Where a bucket begins, in microseconds.
+fn least_us(bucket: usize) -> f64 {
+    let per = PER_DOUBLING as usize;
+    (8.0 + (bucket % per) as f64) * ((bucket / per) as f64).exp2()
 }
 
 /// What a bucket stands for, in microseconds.

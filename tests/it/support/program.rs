@@ -143,6 +143,16 @@ impl Program {
         log
     }
 
+    /// Its number.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.lock().id()
+    }
+
+    /// Returns when it has ended, however that came.
+    pub(crate) fn wait_for_end(self) {
+        let _ = self.child.lock().wait();
+    }
+
     /// SIGHUP.
     pub(crate) fn hang_up(&self) {
         self.signal("HUP");
