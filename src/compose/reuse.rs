@@ -27,7 +27,7 @@ pub struct Reuse {
     pub is_shareable: bool,
     /// Whether it is as its editors mean it, and as its origins have it now.
     pub is_whole: bool,
-    /// How long all that it is made of goes on being fresh.
+    /// How long all that it is made of goes on being fresh, where the page may be kept for a while.
     pub fresh: Duration,
 }
 
@@ -53,9 +53,11 @@ impl Reuse {
             is_whole: true,
             fresh: Duration::MAX,
         };
+        // how long it stays fresh is asked only where others may keep it for a while
+        let is_kept = !account.declared().cache.shared_max_age.is_zero();
         account.members().fold(all, |all, (fragment, settled)| {
             all.and(settled.map_or(Self::OWN, |settled| {
-                of_block(account, fragment, settled, now)
+                of_block(account, fragment, settled, is_kept.then_some(now))
             }))
         })
     }
@@ -69,7 +71,13 @@ impl Reuse {
     }
 }
 
-fn of_block(account: &Account, fragment: &Fragment, settled: &Settled, now: Moment) -> Reuse {
+/// `now`, where it matters how long it stays fresh.
+fn of_block(
+    account: &Account,
+    fragment: &Fragment,
+    settled: &Settled,
+    now: Option<Moment>,
+) -> Reuse {
     let entry = match &settled.content {
         Fill::Entry(entry) => Some(entry),
         Fill::Ready(_) | Fill::Nothing | Fill::NoPage(..) => settled.nothing.as_ref(),
@@ -78,7 +86,7 @@ fn of_block(account: &Account, fragment: &Fragment, settled: &Settled, now: Mome
     Reuse {
         is_shareable: settled.is_shareable && !is_own,
         is_whole: settled.outcome.is_whole() && !matches!(settled.outcome, Outcome::Stale(_)),
-        fresh: entry.map_or(Duration::MAX, |entry| {
+        fresh: entry.zip(now).map_or(Duration::MAX, |(entry, now)| {
             remains_fresh(account, fragment, entry, now)
         }),
     }
