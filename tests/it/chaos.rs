@@ -469,7 +469,7 @@ async fn a_name_that_cannot_be_looked_up_costs_nothing_where_its_addresses_are_k
     let url = cms.url().replace("127.0.0.1", "localhost");
     let site = newsroom()
         .toml(&format!(
-            "[origins.cms]\nurls = [\"{url}\"]\ndns_ttl = \"1s\""
+            "[origins.cms]\nurls = [\"{url}\"]\ndns_ttl = \"1s\"\ntimeout = \"60s\""
         ))
         .fragment(
             "article",

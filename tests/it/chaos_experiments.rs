@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -324,6 +324,7 @@ impl Nursed {
         let (state, pid, restart) = (path("var"), path("pid"), path("restart"));
         let (site, admin) = (self.site.clone(), self.admin.clone());
         let told = tokio::task::spawn_blocking(move || {
+            let number = first.id();
             // a child that has been killed is there until somebody asks for it
             let reaping = std::thread::spawn(move || first.wait_for_end());
             let env: [(&str, &Path); 3] = [
@@ -332,6 +333,10 @@ impl Nursed {
                 ("RESTART", &restart),
             ];
             let told = carry_out(name, &site, &admin, &env);
+            if !reaping.is_finished() {
+                // the experiment did not get that far
+                kill(number);
+            }
             reaping.join().unwrap();
             told
         });
@@ -346,13 +351,16 @@ impl Drop for Nursed {
         if self.first.is_none()
             && let Ok(pid) = fs::read_to_string(self.folder.path().join("pid"))
         {
-            let killed: std::io::Result<Child> = Command::new("kill")
-                .args(["-9", pid.trim()])
-                .stderr(Stdio::null())
-                .spawn();
-            let _ = killed.and_then(|mut child| child.wait());
+            pid.trim().parse().into_iter().for_each(kill);
         }
     }
+}
+
+/// Ends one of this test's own processes, if it is there still.
+fn kill(number: u32) {
+    let mut kill = Command::new("kill");
+    kill.args(["-9", &number.to_string()]).stderr(Stdio::null());
+    let _ = kill.status();
 }
 
 fn make_executable(path: &Path) {

@@ -67,7 +67,7 @@ pub struct Fault {
     #[schemars(length(min = 1), example = &"2026-11-03T10:30")]
     pub until: Option<At<String>>,
     /// It ends when so many pages have had it.
-    #[schemars(range(min = 1), example = 1000)]
+    #[schemars(range(min = 1, max = 1_000_000_000), example = 1000)]
     pub pages_max: Option<At<u32>>,
     /// What ends it before its time: an error budget that is used too fast ("burning"), or one of which
     /// nothing is left ("spent"); "burning" if absent.
