@@ -248,6 +248,12 @@ impl Reader {
     }
 
     fn in_name(&mut self, element: Option<usize>, byte: u8) -> Then {
+        // most tags of a page are none of ours, and nor is what follows most of what is no tag
+        let is_first = self.name.is_empty() && element.is_none();
+        if is_first && !b"/!".contains(&byte) && !may_be_told(byte.to_ascii_lowercase()) {
+            self.at = At::Text;
+            return Then::IsText;
+        }
         let is_end = is_blank(byte) || byte == b'>' || (byte == b'/' && !self.name.is_empty());
         if is_end && self.is_told(element, |told, name| told == name) {
             self.at = At::Inside(Inside::Between);
@@ -270,7 +276,12 @@ impl Reader {
     /// Whether the name is that of a tag that is told, or may become it.
     fn is_told(&self, element: Option<usize>, is: impl Fn(&[u8], &[u8]) -> bool) -> bool {
         match element {
-            None => TOLD.iter().chain(&RAW).any(|told| is(told, &self.name)),
+            None => {
+                let first = self.name.first();
+                let told = TOLD.iter().chain(&RAW);
+                told.filter(|told| told.first() == first)
+                    .any(|told| is(told, &self.name))
+            }
             Some(element) => match self.name.strip_prefix(b"/") {
                 Some(name) => is(RAW[element], name),
                 None => is(b"/", &self.name),
@@ -319,6 +330,12 @@ impl Reader {
             }
         }
     }
+}
+
+/// Whether the name of a tag that is told begins like this.
+fn may_be_told(first: u8) -> bool {
+    let told = TOLD.iter().chain(&RAW);
+    told.map(|name| name[0]).any(|known| known == first)
 }
 
 /// What follows from a byte.
