@@ -498,9 +498,10 @@ async fn a_name_that_cannot_be_looked_up_costs_nothing_where_its_addresses_are_k
 #[tokio::test]
 async fn what_the_manual_declares_can_be_declared() {
     let manual = include_str!("../../docs/chaos.md");
-    let blocks = manual.split("```toml\n").skip(1);
+    let blocks = manual.split("```toml ").skip(1);
     let blocks: Vec<&str> = blocks
-        .map(|rest| rest.split("```").next().unwrap())
+        .map(|rest| rest.split_once('\n').unwrap().1)
+        .map(|block| block.split("```").next().unwrap())
         .collect();
     let [fault, experiment] = blocks[..] else {
         panic!("{blocks:?}")
