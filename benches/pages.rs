@@ -11,6 +11,10 @@
     clippy::unwrap_used,
     reason = "a bench that cannot run is meant to panic"
 )]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "its origin is in nobody's way when it ends"
+)]
 
 use std::fmt::Write as _;
 use std::hint::black_box;

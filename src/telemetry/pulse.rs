@@ -34,7 +34,14 @@ pub struct Pulse {
     durations: Box<[AtomicU64]>,
     blocks: ArcSwap<Named<Counters>>,
     /// What somebody else counts of the same pages, and how much of it was told.
-    at_hand: Option<(Arc<AtHand>, Mutex<BTreeMap<String, u64>>)>,
+    at_hand: Option<Beside>,
+}
+
+/// What somebody else counts.
+struct Beside {
+    counts: Arc<AtHand>,
+    /// By fragment.
+    told: Mutex<BTreeMap<String, u64>>,
 }
 
 /// The counters of one block.
@@ -86,7 +93,10 @@ impl Pulse {
     /// The same, with `at_hand` counting the blocks of pages that had all of theirs at hand.
     pub fn beside(self, at_hand: Arc<AtHand>) -> Self {
         Self {
-            at_hand: Some((at_hand, Mutex::default())),
+            at_hand: Some(Beside {
+                counts: at_hand,
+                told: Mutex::default(),
+            }),
             ..self
         }
     }
@@ -118,8 +128,8 @@ impl Pulse {
             (name.clone(), block)
         });
         let mut blocks: BTreeMap<_, _> = blocks.collect();
-        if let Some((at_hand, told)) = &self.at_hand {
-            let now = at_hand.counts();
+        if let Some(Beside { counts, told }) = &self.at_hand {
+            let now = counts.counts();
             let before = std::mem::replace(&mut *told.lock(), now.clone());
             for (name, count) in now {
                 let since = count.saturating_sub(before.get(&name).copied().unwrap_or_default());
