@@ -54,7 +54,10 @@ fn main() {
             let times = took.as_secs_f64() / article.as_secs_f64();
             println!("| {name} | {:.2} | {times:.1} |", took.as_secs_f64() * 1e3);
         };
-        row("letters", least(language, "nothing but letters and blanks. "));
+        row(
+            "letters",
+            least(language, "nothing but letters and blanks. "),
+        );
         row("an article", article);
         for (name, unit) in units {
             row(name, least(language, &unit));
