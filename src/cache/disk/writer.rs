@@ -153,21 +153,24 @@ impl Writer {
         let lost = self.install(index);
         let log = self.log.insert(log);
         log.prepare()?;
-        if !lost.is_empty() {
-            tracing::warn!(
-                folder = %self.shared.folder.display(),
-                records = lost.len(),
-                "what was kept in {} has gone from it and is written again",
-                self.shared.folder.display()
-            );
-        }
+        let records = lost.len();
         for (id, place, segment) in lost {
             if let Ok(body) = segment.read(&place) {
                 log.stage(&log::label(&id, &place), &body, What::Rescue)?;
             }
         }
         log.write_out()?;
-        log.sync()
+        log.sync()?;
+        // said when it is true: whoever waits for it may end the process then
+        if records > 0 {
+            tracing::warn!(
+                folder = %self.shared.folder.display(),
+                records,
+                "what was kept in {} had gone from it, and is written again",
+                self.shared.folder.display()
+            );
+        }
+        Ok(())
     }
 
     /// Shows a new index; returns what only the old one had.
