@@ -59,9 +59,10 @@ impl AtHand {
             pages: pages.collect(),
             before,
         };
+        // held over both, so that nobody reads less than was counted, or some of it twice
+        let mut others = self.others.lock();
         self.table.store(Arc::new(table));
         // whatever was ending when that one was replaced has ended since
-        let mut others = self.others.lock();
         for row in &known.before {
             row.add_to(&mut others);
         }
@@ -94,8 +95,10 @@ impl AtHand {
 
     /// The same, with how long it took.
     pub(super) fn by_fragment(&self) -> BTreeMap<String, Counted> {
+        let others = self.others.lock();
         let table = self.table.load();
-        let mut all = self.others.lock().clone();
+        let mut all = others.clone();
+        drop(others);
         let rows = table.pages.iter().map(|(_, row)| row);
         for row in rows.chain(&table.before) {
             row.add_to(&mut all);
