@@ -202,6 +202,10 @@ async fn a_woven_page_says_how_it_was_made() {
     let until = clock.moment(clock.now()).after(Duration::from_secs(60));
     let token = DebugSecret::new(SECRET).token(until);
     let shown = [("marbre-debug", token.as_str())];
+    // nobody asks at once again for what has failed a moment ago
+    let anew = PAGE.replace("/sick", "/sick/anew");
+    cms.on("/page", html(&anew));
+    cms.on("/sick/anew", status(500));
     let page = site.reader().get_with("/page", &shown).await;
     let (body, comment) = page.body.split_once("\n<!-- marbre\n").expect("a comment");
     assert_eq!(body, "<b>1</b>MENU");
