@@ -128,6 +128,7 @@ pub mod clock;
 pub mod fragment;
 pub mod state_file;
 pub mod stitch;
+pub mod striped;
 
 pub mod degradation;
 pub mod layout;

@@ -80,6 +80,8 @@ pub struct AttemptReport<'p> {
 pub struct PageReport<'p> {
     /// The page's name in `fragments.toml`; of a document that is woven, the route of its proxy.
     pub page: Cow<'p, str>,
+    /// Its place in that declaration, where it is declared: most likely still the place of that name.
+    pub place: usize,
     /// The path that was asked for.
     pub path: Cow<'p, str>,
     /// The trace that the page belongs to; written as 32 hexadecimal digits.

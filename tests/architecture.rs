@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// From the ground up. What stands on one line does not know its neighbours.
 const FLOORS: [&[&str]; 8] = [
-    &["fragment", "clock", "state_file", "stitch"],
+    &["fragment", "clock", "state_file", "stitch", "striped"],
     &["layout", "degradation"],
     &["site", "report"],
     &["plan", "cache", "fetch", "render"],

@@ -296,6 +296,7 @@ impl Account {
         let (page, trace) = (self.declared(), &self.order.trace);
         PageReport {
             page: Cow::Borrowed(&page.name),
+            place: self.page.index(),
             path: Cow::Borrowed(&self.path),
             trace_id: trace.trace_id,
             span_id: trace.span_id,

@@ -1,14 +1,23 @@
 //! What is counted while pages are composed, to be read once a tick. Owns the counters: each is one
-//! atomic number that only grows, so that nobody waits for a lock or for a reader.
+//! atomic number of a thread that only grows, so that nobody waits for a lock, for a reader or for another core.
 //!
 //! One set belongs to one declaration of a site; its places are the indices of that declaration.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::striped::{self, Striped};
+
 /// The counters of one site.
 #[derive(Debug)]
 pub struct Meters {
+    counts: Striped<Counts>,
+    /// How long pages took.
+    pub times: PageTimes,
+}
+
+#[derive(Debug)]
+struct Counts {
     pages: Vec<AtomicU64>,
     woven: AtomicU64,
     composed: AtomicU64,
@@ -17,8 +26,6 @@ pub struct Meters {
     /// Nanoseconds of that.
     page_work: AtomicU64,
     blocks: Vec<BlockMeter>,
-    /// How long pages took.
-    pub times: PageTimes,
 }
 
 #[derive(Debug, Default)]
@@ -70,94 +77,103 @@ pub struct BlockCounted {
 impl Meters {
     /// For a site of so many pages and fragments.
     pub fn new(pages: usize, fragments: usize) -> Self {
-        Self {
-            pages: (0..pages).map(|_| AtomicU64::new(0)).collect(),
+        let counts = || Counts {
+            pages: striped::row(pages),
             woven: AtomicU64::new(0),
             composed: AtomicU64::new(0),
             page_jobs: AtomicU64::new(0),
             page_work: AtomicU64::new(0),
-            blocks: (0..fragments).map(|_| BlockMeter::default()).collect(),
+            blocks: striped::row(fragments),
+        };
+        Self {
+            counts: Striped::of(counts),
             times: PageTimes::default(),
         }
     }
 
     /// A page was asked for.
     pub fn arrived(&self, page: usize) {
-        self.pages[page].fetch_add(1, Ordering::Relaxed);
+        add(&self.counts.mine().pages[page], 1);
     }
 
     /// A document is being woven into a page.
     pub fn weaving(&self) {
-        self.woven.fetch_add(1, Ordering::Relaxed);
+        add(&self.counts.mine().woven, 1);
     }
 
     /// A woven page is to show a fragment, unless it is given up.
     pub fn included(&self, fragment: usize) {
-        self.blocks[fragment].woven.fetch_add(1, Ordering::Relaxed);
+        add(&self.counts.mine().blocks[fragment].woven, 1);
     }
 
     /// A page is being composed.
     pub fn composing(&self) {
-        self.composed.fetch_add(1, Ordering::Relaxed);
+        add(&self.counts.mine().composed, 1);
     }
 
     /// A page was planned or assembled.
     pub fn page_worked(&self, took: Duration) {
-        self.page_jobs.fetch_add(1, Ordering::Relaxed);
-        self.page_work.fetch_add(nanos(took), Ordering::Relaxed);
+        let counts = self.counts.mine();
+        add(&counts.page_jobs, 1);
+        add(&counts.page_work, nanos(took));
     }
 
     /// A slot is to show a fragment.
     pub fn used(&self, fragment: usize) {
-        self.blocks[fragment].uses.fetch_add(1, Ordering::Relaxed);
+        add(&self.counts.mine().blocks[fragment].uses, 1);
     }
 
     /// A list is to show so many items, which are fragments too.
     pub fn listed(&self, fragment: usize, item: usize, items: usize) {
-        let items = items as u64;
-        self.blocks[fragment]
-            .items
-            .fetch_add(items, Ordering::Relaxed);
-        self.blocks[item].uses.fetch_add(items, Ordering::Relaxed);
+        let (blocks, items) = (&self.counts.mine().blocks, items as u64);
+        add(&blocks[fragment].items, items);
+        add(&blocks[item].uses, items);
     }
 
     /// The origin of a fragment is being asked.
     pub fn fetched(&self, fragment: usize) {
-        self.blocks[fragment]
-            .fetches
-            .fetch_add(1, Ordering::Relaxed);
+        add(&self.counts.mine().blocks[fragment].fetches, 1);
     }
 
     /// A fragment was made of an answer.
     pub fn worked(&self, fragment: usize, took: Duration) {
-        let block = &self.blocks[fragment];
-        block.jobs.fetch_add(1, Ordering::Relaxed);
-        block.work.fetch_add(nanos(took), Ordering::Relaxed);
+        let block = &self.counts.mine().blocks[fragment];
+        add(&block.jobs, 1);
+        add(&block.work, nanos(took));
     }
 
     /// What was counted until now.
     pub fn counted(&self) -> Counted {
+        let all = self.counts.all().map(Counts::counted);
+        let sum = all.reduce(|sum, more| sum.and(&more));
+        sum.expect("there is a counter for each thread, and one at least")
+    }
+}
+
+impl Counts {
+    fn counted(&self) -> Counted {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let blocks = self.blocks.iter().map(|block| BlockCounted {
+            woven: read(&block.woven),
+            uses: read(&block.uses),
+            fetches: read(&block.fetches),
+            items: read(&block.items),
+            jobs: read(&block.jobs),
+            work: read(&block.work),
+        });
         Counted {
             pages: self.pages.iter().map(read).collect(),
             woven: read(&self.woven),
             composed: read(&self.composed),
             page_jobs: read(&self.page_jobs),
             page_work: read(&self.page_work),
-            blocks: self
-                .blocks
-                .iter()
-                .map(|block| BlockCounted {
-                    woven: read(&block.woven),
-                    uses: read(&block.uses),
-                    fetches: read(&block.fetches),
-                    items: read(&block.items),
-                    jobs: read(&block.jobs),
-                    work: read(&block.work),
-                })
-                .collect(),
+            blocks: blocks.collect(),
         }
     }
+}
+
+fn add(counter: &AtomicU64, count: u64) {
+    counter.fetch_add(count, Ordering::Relaxed);
 }
 
 fn nanos(span: Duration) -> u64 {
@@ -168,24 +184,32 @@ impl Counted {
     /// What was counted since `earlier`, of the same counters.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
-        let pages = self.pages.iter().zip(&earlier.pages);
-        let blocks = self.blocks.iter().zip(&earlier.blocks);
+        self.with(earlier, |now, then| now - then)
+    }
+
+    /// Both together.
+    fn and(&self, other: &Self) -> Self {
+        self.with(other, |one, other| one.wrapping_add(other))
+    }
+
+    fn with(&self, other: &Self, of: fn(u64, u64) -> u64) -> Self {
+        let pages = self.pages.iter().zip(&other.pages);
+        let blocks = self.blocks.iter().zip(&other.blocks);
+        let blocks = blocks.map(|(one, other)| BlockCounted {
+            woven: of(one.woven, other.woven),
+            uses: of(one.uses, other.uses),
+            fetches: of(one.fetches, other.fetches),
+            items: of(one.items, other.items),
+            jobs: of(one.jobs, other.jobs),
+            work: of(one.work, other.work),
+        });
         Self {
-            pages: pages.map(|(now, then)| now - then).collect(),
-            woven: self.woven - earlier.woven,
-            composed: self.composed - earlier.composed,
-            page_jobs: self.page_jobs - earlier.page_jobs,
-            page_work: self.page_work - earlier.page_work,
-            blocks: blocks
-                .map(|(now, then)| BlockCounted {
-                    woven: now.woven - then.woven,
-                    uses: now.uses - then.uses,
-                    fetches: now.fetches - then.fetches,
-                    items: now.items - then.items,
-                    jobs: now.jobs - then.jobs,
-                    work: now.work - then.work,
-                })
-                .collect(),
+            pages: pages.map(|(one, other)| of(*one, *other)).collect(),
+            woven: of(self.woven, other.woven),
+            composed: of(self.composed, other.composed),
+            page_jobs: of(self.page_jobs, other.page_jobs),
+            page_work: of(self.page_work, other.page_work),
+            blocks: blocks.collect(),
         }
     }
 }
@@ -204,10 +228,12 @@ const SPANS: usize = 10;
 /// From: simulation, 20.
 const PAGES_MIN: u32 = 20;
 
+type Spans = [[AtomicU32; BUCKETS]; SPANS];
+
 /// How long the pages of the last ticks took, each as a share of its target.
 #[derive(Debug)]
 pub struct PageTimes {
-    spans: [[AtomicU32; BUCKETS]; SPANS],
+    spans: Striped<Spans>,
     /// Where pages that end now are counted.
     present: AtomicU64,
 }
@@ -215,7 +241,7 @@ pub struct PageTimes {
 impl Default for PageTimes {
     fn default() -> Self {
         Self {
-            spans: std::array::from_fn(|_| std::array::from_fn(|_| AtomicU32::new(0))),
+            spans: Striped::of(|| [const { [const { AtomicU32::new(0) }; BUCKETS] }; SPANS]),
             present: AtomicU64::new(0),
         }
     }
@@ -227,7 +253,7 @@ impl PageTimes {
         let share = took.as_secs_f64() / target.as_secs_f64().max(1e-6);
         let octave = share.max(1e-9).log2() + OCTAVES_BELOW;
         let bucket = (octave * BUCKETS_PER_OCTAVE).clamp(0.0, (BUCKETS - 1) as f64) as usize;
-        self.spans[self.present()][bucket].fetch_add(1, Ordering::Relaxed);
+        self.spans.mine()[self.present()][bucket].fetch_add(1, Ordering::Relaxed);
     }
 
     fn present(&self) -> usize {
@@ -238,13 +264,13 @@ impl PageTimes {
     /// target; this ends the present span. `None` where there were fewer than twenty pages.
     pub fn turn(&self) -> Option<f64> {
         let mut counts = [0u32; BUCKETS];
-        for span in &self.spans {
+        for span in self.spans.all().flatten() {
             for (sum, bucket) in counts.iter_mut().zip(span) {
                 *sum += bucket.load(Ordering::Relaxed);
             }
         }
         let next = (self.present() + 1) % SPANS;
-        for bucket in &self.spans[next] {
+        for bucket in self.spans.all().flat_map(|spans| &spans[next]) {
             bucket.store(0, Ordering::Relaxed);
         }
         self.present.store(next as u64, Ordering::Relaxed);

@@ -27,6 +27,7 @@ pub(crate) fn page(
     });
     PageReport {
         page: "p".into(),
+        place: 0,
         path: "/".into(),
         trace_id: 1,
         span_id: 1,

@@ -17,6 +17,7 @@ use crate::report::{
     Cause, Event, Found, FragmentReport, Loss, Observer, OmitReason, Outcome, PageReport, Tier,
 };
 use crate::site::Site;
+use crate::striped::{self, Striped};
 use crate::telemetry::amount::Amount;
 use crate::telemetry::named::Named;
 
@@ -69,10 +70,16 @@ struct Table {
 
 #[derive(Debug)]
 struct PageRow {
-    /// By level, by completeness.
-    ended: Vec<[AtomicU64; COMPLETENESS.len()]>,
+    levels: usize,
+    counts: Striped<PageCounts>,
     duration: Histogram,
     head: Histogram,
+}
+
+#[derive(Debug)]
+struct PageCounts {
+    /// By level, by completeness.
+    ended: Vec<[AtomicU64; COMPLETENESS.len()]>,
     served: Amount,
     lost: [Amount; Loss::LABELS.len()],
 }
@@ -100,9 +107,7 @@ impl Metrics {
         let levels = name::levels(site);
         let pages = site.page_names().map(|name| {
             let known = before.pages.get(name);
-            let known = known
-                .filter(|row| row.ended.len() == levels)
-                .map(Arc::clone);
+            let known = known.filter(|row| row.levels == levels).map(Arc::clone);
             let row = known.unwrap_or_else(|| Arc::new(PageRow::new(levels)));
             (name.to_owned(), row)
         });
@@ -187,9 +192,10 @@ impl Table {
     fn write_pages(&self, to: &mut dyn Series) {
         to.begin(Metric::Pages);
         for (name, row) in self.pages.sorted() {
-            for (level, counts) in row.ended.iter().enumerate() {
-                for (completeness, count) in COMPLETENESS.into_iter().zip(counts) {
-                    let count = read(count);
+            for level in 0..row.levels {
+                for (place, completeness) in COMPLETENESS.into_iter().enumerate() {
+                    let of_one = |counts: &PageCounts| read(&counts.ended[level][place]);
+                    let count: f64 = row.counts.all().map(of_one).sum();
                     // most levels are never seen; a full page's counts are there from the start, so that
                     // the first of them is an increase
                     if level == 0 || count > 0.0 {
@@ -209,12 +215,14 @@ impl Table {
         }
         to.begin(Metric::ValueServed);
         for (name, row) in self.pages.sorted() {
-            to.number(Metric::ValueServed, &[name], row.served.read());
+            let served = row.counts.all().map(|counts| counts.served.read());
+            to.number(Metric::ValueServed, &[name], served.sum());
         }
         to.begin(Metric::ValueLost);
         for (name, row) in self.pages.sorted() {
-            for (cause, value) in Loss::LABELS.into_iter().zip(&row.lost) {
-                to.number(Metric::ValueLost, &[name, cause], value.read());
+            for (place, cause) in Loss::LABELS.into_iter().enumerate() {
+                let lost = row.counts.all().map(|counts| counts.lost[place].read());
+                to.number(Metric::ValueLost, &[name, cause], lost.sum());
             }
         }
     }
@@ -270,20 +278,25 @@ impl Table {
 
 impl PageRow {
     fn new(levels: usize) -> Self {
-        Self {
-            ended: (0..levels).map(|_| Default::default()).collect(),
-            duration: Histogram::default(),
-            head: Histogram::default(),
+        let counts = || PageCounts {
+            ended: striped::row(levels),
             served: Amount::default(),
             lost: std::array::from_fn(|_| Amount::default()),
+        };
+        Self {
+            levels,
+            counts: Striped::of(counts),
+            duration: Histogram::default(),
+            head: Histogram::default(),
         }
     }
 
     fn count(&self, report: &PageReport<'_>) {
-        let level = usize::from(report.level.get()).min(self.ended.len() - 1);
-        self.ended[level][completeness(report)].fetch_add(1, Ordering::Relaxed);
-        let lost = |loss: Loss, value| self.lost[loss.number()].add(value);
-        self.served.add(report.value(lost));
+        let level = usize::from(report.level.get()).min(self.levels - 1);
+        let counts = self.counts.mine();
+        counts.ended[level][completeness(report)].fetch_add(1, Ordering::Relaxed);
+        let lost = |loss: Loss, value| counts.lost[loss.number()].add(value);
+        counts.served.add(report.value(lost));
         let example = (report.trace_id, report.began);
         self.duration.add(report.duration, Some(example));
         // who has left before there was a head has not seen one
@@ -342,7 +355,7 @@ impl Observer for Metrics {
         }
         let table = self.table.load();
         // a page of the site before may end after a reload that has taken its name away
-        if let Some(row) = table.pages.get(&report.page) {
+        if let Some(row) = table.pages.at(report.place, &report.page) {
             row.count(report);
         }
         if report.fragments.sum().at_hand.is_some() {

@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use crate::report::{Event, FragmentReport, Observer, OmitReason, Outcome, PageReport};
+use crate::striped::{self, Striped};
 use crate::telemetry::metrics::AtHand;
 use crate::telemetry::named::Named;
 
@@ -26,15 +27,20 @@ const DURATIONS: usize = 336;
 
 /// The counters.
 pub struct Pulse {
-    pages: AtomicU64,
+    pages: Striped<Pages>,
+    blocks: ArcSwap<Named<Counters>>,
+    /// What somebody else counts of the same pages, and how much of it was told.
+    at_hand: Option<Beside>,
+}
+
+/// Pages by what became of them.
+struct Pages {
+    all: AtomicU64,
     complete: AtomicU64,
     snapshots: AtomicU64,
     unavailable: AtomicU64,
     left: AtomicU64,
-    durations: Box<[AtomicU64]>,
-    blocks: ArcSwap<Named<Counters>>,
-    /// What somebody else counts of the same pages, and how much of it was told.
-    at_hand: Option<Beside>,
+    durations: Vec<AtomicU64>,
 }
 
 /// What somebody else counts.
@@ -76,13 +82,16 @@ pub struct BlockBeat {
 impl Default for Pulse {
     fn default() -> Self {
         let zero = || AtomicU64::new(0);
-        Self {
-            pages: zero(),
+        let pages = || Pages {
+            all: zero(),
             complete: zero(),
             snapshots: zero(),
             unavailable: zero(),
             left: zero(),
-            durations: (0..DURATIONS).map(|_| zero()).collect(),
+            durations: striped::row(DURATIONS),
+        };
+        Self {
+            pages: Striped::of(pages),
             blocks: ArcSwap::default(),
             at_hand: None,
         }
@@ -104,13 +113,14 @@ impl Pulse {
     /// What happened since the last turn, which everything is counted from again.
     pub fn turn(&self, at_ms: u64, span: Duration) -> (Beat, BTreeMap<String, BlockBeat>) {
         let take = |counter: &AtomicU64| counter.swap(0, Ordering::Relaxed);
-        let durations: Vec<u64> = self.durations.iter().map(take).collect();
+        let durations = (0..DURATIONS).map(|step| self.pages.sum(|of| take(&of.durations[step])));
+        let durations: Vec<u64> = durations.collect();
         let beat = Beat {
-            pages: take(&self.pages),
-            complete: take(&self.complete),
-            snapshots: take(&self.snapshots),
-            unavailable: take(&self.unavailable),
-            left: take(&self.left),
+            pages: self.pages.sum(|of| take(&of.all)),
+            complete: self.pages.sum(|of| take(&of.complete)),
+            snapshots: self.pages.sum(|of| take(&of.snapshots)),
+            unavailable: self.pages.sum(|of| take(&of.unavailable)),
+            left: self.pages.sum(|of| take(&of.left)),
             p50_ms: quantile(&durations, 0.5),
             p95_ms: quantile(&durations, 0.95),
             ..Beat::quiet(at_ms, round(span.as_secs_f64()))
@@ -186,17 +196,18 @@ impl Observer for Pulse {
             return;
         }
         let count = |counter: &AtomicU64| _ = counter.fetch_add(1, Ordering::Relaxed);
-        count(&self.pages);
+        let pages = self.pages.mine();
+        count(&pages.all);
         match report {
-            report if !report.finished => count(&self.left),
-            report if report.is_complete() => count(&self.complete),
-            report if report.snapshot.is_some() => count(&self.snapshots),
-            report if report.is_unavailable() => count(&self.unavailable),
+            report if !report.finished => count(&pages.left),
+            report if report.is_complete() => count(&pages.complete),
+            report if report.snapshot.is_some() => count(&pages.snapshots),
+            report if report.is_unavailable() => count(&pages.unavailable),
             // a redirect or a page that there is not is what it is meant to be
-            report if report.status != 200 => count(&self.complete),
+            report if report.status != 200 => count(&pages.complete),
             _ => {}
         }
-        count(&self.durations[place(report.duration)]);
+        count(&pages.durations[place(report.duration)]);
         if report.fragments.sum().at_hand.is_none() || self.at_hand.is_none() {
             let known = self.blocks.load();
             for fragment in &report.fragments {

@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use crate::clock::Moment;
 use crate::report::{Event, Observer, PageReport};
 use crate::site::{Promise, Site, WhenSpent};
+use crate::telemetry::named::Named;
 
 pub mod burn;
 mod file;
@@ -45,7 +46,7 @@ pub struct Slos {
 }
 
 /// What each page is counted by, by its name.
-type Table = BTreeMap<String, Vec<(Promise, Arc<Counters>)>>;
+type Table = Named<Vec<(Promise, Arc<Counters>)>>;
 
 impl Slos {
     /// Those of a site, going on with what was `counted` before a restart.
@@ -93,7 +94,7 @@ impl Slos {
         let pages = site.page_names().map(|name| {
             let about = windows.iter().filter(|w| w.spec.is_about(name));
             let by = about.map(|w| (w.spec.promise, Arc::clone(&w.counters)));
-            (name.to_owned(), by.collect())
+            (name.to_owned(), Arc::new(by.collect()))
         });
         self.table.store(Arc::new(pages.collect()));
         self.rule_faults(&windows);
@@ -169,10 +170,10 @@ impl Observer for Slos {
     fn page(&self, report: &PageReport<'_>) {
         let table = self.table.load();
         // a page of the site before may end after a reload that has taken its name away
-        let Some(slos) = table.get(&*report.page) else {
+        let Some(slos) = table.at(report.place, &report.page) else {
             return;
         };
-        for (promise, counters) in slos {
+        for (promise, counters) in slos.iter() {
             if let Some(counts) = judge::judge(*promise, report) {
                 counters.add(counts);
             }

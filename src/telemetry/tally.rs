@@ -18,6 +18,7 @@ use crate::report::{
     BreakerState, Cause, Event, FragmentReport, Observer, OriginChange, Outcome, PageReport,
     SloChange, SwitchChange, Throttle,
 };
+use crate::striped::Striped;
 use crate::telemetry::metrics::AtHand;
 use crate::telemetry::named::Named;
 
@@ -29,17 +30,23 @@ const REMEMBERED: usize = 20;
 /// The counts.
 pub struct Tally {
     clock: Clock,
-    pages: AtomicU64,
-    complete: AtomicU64,
-    unavailable: AtomicU64,
-    snapshots: AtomicU64,
-    left: AtomicU64,
+    pages: Striped<Pages>,
     pushed: AtomicU64,
     rows: ArcSwap<Rows>,
     /// What somebody else counts of the same pages.
     at_hand: Option<Arc<AtHand>>,
     latest: Mutex<Latest>,
     complaints: Throttle,
+}
+
+/// Pages by what became of them.
+#[derive(Debug, Default)]
+struct Pages {
+    all: AtomicU64,
+    complete: AtomicU64,
+    unavailable: AtomicU64,
+    snapshots: AtomicU64,
+    left: AtomicU64,
 }
 
 /// A row for each fragment that was ever on a page, by its name. A new row means a new map.
@@ -99,15 +106,10 @@ pub struct Incomplete {
 impl Tally {
     /// Counts from zero.
     pub fn new(clock: Clock) -> Self {
-        let zero = || AtomicU64::new(0);
         Self {
             clock,
-            pages: zero(),
-            complete: zero(),
-            unavailable: zero(),
-            snapshots: zero(),
-            left: zero(),
-            pushed: zero(),
+            pages: Striped::default(),
+            pushed: AtomicU64::new(0),
             rows: ArcSwap::default(),
             at_hand: None,
             latest: Mutex::default(),
@@ -132,13 +134,17 @@ impl Tally {
             let outcomes: &mut BTreeMap<_, _> = fragments.entry(name).or_default();
             *outcomes.entry(Outcome::Cached.label()).or_default() += count;
         }
+        let pages = |of: fn(&Pages) -> &AtomicU64| {
+            let of_one = |pages: &Pages| of(pages).load(Ordering::Relaxed);
+            self.pages.sum(of_one)
+        };
         let latest = self.latest.lock();
         TallyState {
-            pages: self.pages.load(Ordering::Relaxed),
-            complete: self.complete.load(Ordering::Relaxed),
-            unavailable: self.unavailable.load(Ordering::Relaxed),
-            snapshots: self.snapshots.load(Ordering::Relaxed),
-            left: self.left.load(Ordering::Relaxed),
+            pages: pages(|pages| &pages.all),
+            complete: pages(|pages| &pages.complete),
+            unavailable: pages(|pages| &pages.unavailable),
+            snapshots: pages(|pages| &pages.snapshots),
+            left: pages(|pages| &pages.left),
             pushed: self.pushed.load(Ordering::Relaxed),
             fragments,
             incomplete: latest.incomplete.iter().rev().cloned().collect(),
@@ -150,16 +156,18 @@ impl Tally {
 impl Tally {
     /// Counts a page, and says what was missing on it.
     fn count(&self, report: &PageReport<'_>) -> Option<Incomplete> {
+        let pages = self.pages.mine();
+        pages.all.fetch_add(1, Ordering::Relaxed);
         let counter = match report {
-            report if !report.finished => &self.left,
-            report if report.is_complete() => &self.complete,
+            report if !report.finished => &pages.left,
+            report if report.is_complete() => &pages.complete,
             report => {
                 let incomplete = Incomplete::new(report);
                 if report.snapshot.is_some() {
-                    self.snapshots.fetch_add(1, Ordering::Relaxed);
+                    pages.snapshots.fetch_add(1, Ordering::Relaxed);
                     self.complain(report, &incomplete);
                 } else if report.is_unavailable() {
-                    self.unavailable.fetch_add(1, Ordering::Relaxed);
+                    pages.unavailable.fetch_add(1, Ordering::Relaxed);
                     self.complain(report, &incomplete);
                 }
                 return Some(incomplete);
@@ -249,7 +257,6 @@ fn is_good(change: &OriginChange) -> bool {
 
 impl Observer for Tally {
     fn page(&self, report: &PageReport<'_>) {
-        self.pages.fetch_add(1, Ordering::Relaxed);
         if report.fragments.sum().at_hand.is_none() || self.at_hand.is_none() {
             let rows = self.rows.load();
             for fragment in &report.fragments {

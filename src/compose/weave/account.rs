@@ -260,6 +260,8 @@ impl Account {
         let clock = self.order.composer.clock;
         PageReport {
             page: Cow::Borrowed(&self.page),
+            // a document is declared nowhere
+            place: usize::MAX,
             path: Cow::Borrowed(&self.path),
             trace_id: trace.trace_id,
             span_id: trace.span_id,

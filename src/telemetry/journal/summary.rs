@@ -14,6 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::report::{Got, Loss, PageReport};
+use crate::striped::{self, Striped};
 use crate::telemetry::amount::Amount;
 
 /// Buckets of page times for each doubling: the width of one is an eighth of what it stands for.
@@ -200,18 +201,23 @@ pub struct Around {
 
 /// The counters.
 pub(super) struct Counters {
-    pages: AtomicU64,
+    pages: Striped<Pages>,
+    stand_ins: AtomicU64,
+    pushed: AtomicU64,
+    lost: ArcSwap<Rows>,
+}
+
+/// Pages by what became of them, and what they were worth.
+struct Pages {
+    all: AtomicU64,
     full: AtomicU64,
     degraded: AtomicU64,
     snapshots: AtomicU64,
     unavailable: AtomicU64,
     left: AtomicU64,
-    stand_ins: AtomicU64,
-    pushed: AtomicU64,
-    lost: ArcSwap<Rows>,
     value_served: Amount,
     value_lost: Losses,
-    times: Box<[AtomicU64]>,
+    times: Vec<AtomicU64>,
 }
 
 /// The counters at one moment, or how much they have grown between two.
@@ -234,19 +240,22 @@ pub(super) struct Counted {
 impl Counters {
     pub(super) fn new() -> Self {
         let zero = || AtomicU64::new(0);
-        Self {
-            pages: zero(),
+        let pages = || Pages {
+            all: zero(),
             full: zero(),
             degraded: zero(),
             snapshots: zero(),
             unavailable: zero(),
             left: zero(),
+            value_served: Amount::default(),
+            value_lost: std::array::from_fn(|_| Amount::default()),
+            times: striped::row(BUCKETS),
+        };
+        Self {
+            pages: Striped::of(pages),
             stand_ins: zero(),
             pushed: zero(),
             lost: ArcSwap::default(),
-            value_served: Amount::default(),
-            value_lost: std::array::from_fn(|_| Amount::default()),
-            times: (0..BUCKETS).map(|_| zero()).collect(),
         }
     }
 
@@ -256,22 +265,23 @@ impl Counters {
 
     pub(super) fn page(&self, report: &PageReport<'_>) {
         let add = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
-        add(&self.pages);
+        let pages = self.pages.mine();
+        add(&pages.all);
         if !report.finished {
-            add(&self.left);
+            add(&pages.left);
             return;
         }
-        add(&self.times[bucket(report.took())]);
-        let lost = |loss: Loss, value| self.value_lost[loss.number()].add(value);
-        self.value_served.add(report.value(lost));
+        add(&pages.times[bucket(report.took())]);
+        let lost = |loss: Loss, value| pages.value_lost[loss.number()].add(value);
+        pages.value_served.add(report.value(lost));
         if report.snapshot.is_some() {
-            add(&self.snapshots);
+            add(&pages.snapshots);
         } else if report.is_unavailable() {
-            add(&self.unavailable);
+            add(&pages.unavailable);
         } else if report.is_complete() {
-            add(&self.full);
+            add(&pages.full);
         } else if report.status == 200 {
-            add(&self.degraded);
+            add(&pages.degraded);
             for fragment in &report.fragments {
                 match fragment.outcome.got() {
                     Got::Shown | Got::Void => {}
@@ -308,23 +318,25 @@ impl Counters {
                 .map(|(cause, n)| ((*cause).to_owned(), read(n)));
             (name.clone(), causes.collect())
         });
+        let amount = |of: &dyn Fn(&Pages) -> f64| self.pages.all().map(of).sum();
+        let value_lost = Loss::LABELS.into_iter().enumerate().map(|(place, cause)| {
+            let lost = amount(&|pages| pages.value_lost[place].read());
+            (cause.to_owned(), lost)
+        });
+        let times = (0..BUCKETS).map(|place| self.pages.sum(|pages| read(&pages.times[place])));
         Counted {
-            pages: read(&self.pages),
-            full: read(&self.full),
-            degraded: read(&self.degraded),
-            snapshots: read(&self.snapshots),
-            unavailable: read(&self.unavailable),
-            left: read(&self.left),
+            pages: self.pages.sum(|pages| read(&pages.all)),
+            full: self.pages.sum(|pages| read(&pages.full)),
+            degraded: self.pages.sum(|pages| read(&pages.degraded)),
+            snapshots: self.pages.sum(|pages| read(&pages.snapshots)),
+            unavailable: self.pages.sum(|pages| read(&pages.unavailable)),
+            left: self.pages.sum(|pages| read(&pages.left)),
             stand_ins: read(&self.stand_ins),
             pushed: read(&self.pushed),
             lost: lost.collect(),
-            value_served: self.value_served.read(),
-            value_lost: Loss::LABELS
-                .into_iter()
-                .zip(&self.value_lost)
-                .map(|(cause, value)| (cause.to_owned(), value.read()))
-                .collect(),
-            times: self.times.iter().map(read).collect(),
+            value_served: amount(&|pages| pages.value_served.read()),
+            value_lost: value_lost.collect(),
+            times: times.collect(),
         }
     }
 }

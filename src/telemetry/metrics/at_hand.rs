@@ -74,7 +74,7 @@ impl AtHand {
         let Some(settled) = sum.at_hand else { return };
         let example = Some((report.trace_id, report.began));
         let table = self.table.load();
-        match table.pages.get(&report.page) {
+        match table.pages.at(report.place, &report.page) {
             Some(row) if row.members.len() == sum.blocks => row.settled.add(settled, example),
             Some(_) | None => {
                 let one = Histogram::default();

@@ -1,5 +1,5 @@
 //! Durations, counted in buckets. Owns the numbers; one atomic addition for a bucket and one for the
-//! sum, and no reader or page ever waits for another one.
+//! sum, each thread to its own, and no reader or page ever waits for another one.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -8,9 +8,21 @@ use parking_lot::Mutex;
 
 use super::name::BUCKETS;
 use crate::clock::Moment;
+use crate::striped::Striped;
 
 /// One more than there are ends: the last bucket has none.
 const COUNTS: usize = BUCKETS.len() + 1;
+
+/// Those ends in nanoseconds: what is counted for every page is counted in whole numbers.
+const ENDS_NS: [u64; BUCKETS.len()] = {
+    let mut ends = [0; BUCKETS.len()];
+    let mut bucket = 0;
+    while bucket < ends.len() {
+        ends[bucket] = (BUCKETS[bucket] * 1e9 + 0.5) as u64;
+        bucket += 1;
+    }
+    ends
+};
 
 /// An example stays for so long, in microseconds: whoever scrapes sees one of them only, and a new one for
 /// each page would cost more than all the rest.
@@ -19,11 +31,16 @@ const EXAMPLE_STAYS_US: u64 = 1_000_000;
 /// How long things took.
 #[derive(Debug, Default)]
 pub(super) struct Histogram {
-    counts: [AtomicU64; COUNTS],
-    sum_us: AtomicU64,
+    counts: Striped<Counts>,
     examples: [Mutex<Option<Example>>; COUNTS],
     /// Until when each of them stays, in microseconds since 1970.
     examples_stay: [AtomicU64; COUNTS],
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    by_bucket: [AtomicU64; COUNTS],
+    sum_us: AtomicU64,
 }
 
 /// One of those that were counted in a bucket.
@@ -70,11 +87,12 @@ impl Counted {
 impl Histogram {
     /// Counts one, and remembers the trace that it belongs to, and when it was, if that is known.
     pub(super) fn add(&self, took: Duration, of: Option<(u128, Moment)>) {
-        let seconds = took.as_secs_f64();
-        let bucket = BUCKETS.partition_point(|end| *end < seconds);
-        self.counts[bucket].fetch_add(1, Ordering::Relaxed);
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        self.sum_us.fetch_add(micros, Ordering::Relaxed);
+        let nanos = took.as_secs().saturating_mul(1_000_000_000);
+        let nanos = nanos.saturating_add(u64::from(took.subsec_nanos()));
+        let bucket = ENDS_NS.partition_point(|end| *end < nanos);
+        let counts = self.counts.mine();
+        counts.by_bucket[bucket].fetch_add(1, Ordering::Relaxed);
+        counts.sum_us.fetch_add(nanos / 1000, Ordering::Relaxed);
         // whoever would have to wait leaves the example of another page
         if let Some((trace_id, at)) = of
             && at.micros() >= self.examples_stay[bucket].load(Ordering::Relaxed)
@@ -82,7 +100,7 @@ impl Histogram {
         {
             *example = Some(Example {
                 trace_id,
-                seconds,
+                seconds: took.as_secs_f64(),
                 at,
             });
             let stays = at.micros().saturating_add(EXAMPLE_STAYS_US);
@@ -94,12 +112,16 @@ impl Histogram {
     pub(super) fn counted(&self) -> Counted {
         let mut sum = 0;
         let up_to = std::array::from_fn(|bucket| {
-            sum += self.counts[bucket].load(Ordering::Relaxed);
+            let of_one = |counts: &Counts| counts.by_bucket[bucket].load(Ordering::Relaxed);
+            sum += self.counts.sum(of_one);
             sum
         });
         Counted {
             up_to,
-            sum: self.sum_us.load(Ordering::Relaxed) as f64 / 1e6,
+            sum: self
+                .counts
+                .sum(|counts| counts.sum_us.load(Ordering::Relaxed)) as f64
+                / 1e6,
             examples: std::array::from_fn(|bucket| *self.examples[bucket].lock()),
         }
     }
@@ -126,6 +148,13 @@ mod tests {
             traces,
             [1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 800, 801, 0, 0, 60_000]
         );
+    }
+
+    #[test]
+    fn an_end_is_the_same_in_nanoseconds() {
+        for (end, nanos) in BUCKETS.into_iter().zip(ENDS_NS) {
+            assert_eq!(Duration::from_secs_f64(end).as_nanos(), u128::from(nanos));
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::clock::Moment;
 use crate::report::SloChange;
 use crate::site::SloSpec;
+use crate::striped::Striped;
 
 use super::burn::{self, Burn, Standing, WINDOWS};
 use super::record::{Buckets, OfSlo};
@@ -26,7 +27,10 @@ const LONG: Duration = Duration::from_secs(3600);
 
 /// What was counted of an objective since the process began.
 #[derive(Default)]
-pub(super) struct Counters {
+pub(super) struct Counters(Striped<Pages>);
+
+#[derive(Default)]
+struct Pages {
     measured: AtomicU64,
     missed: AtomicU64,
     missed_pages: AtomicU64,
@@ -34,19 +38,21 @@ pub(super) struct Counters {
 
 impl Counters {
     pub(super) fn add(&self, counts: Counts) {
-        self.measured.fetch_add(counts.measured, Ordering::Relaxed);
+        let add = |to: &AtomicU64, count| to.fetch_add(count, Ordering::Relaxed);
+        let pages = self.0.mine();
+        add(&pages.measured, counts.measured);
         if counts.missed > 0 {
-            self.missed.fetch_add(counts.missed, Ordering::Relaxed);
-            self.missed_pages
-                .fetch_add(counts.missed_pages, Ordering::Relaxed);
+            add(&pages.missed, counts.missed);
+            add(&pages.missed_pages, counts.missed_pages);
         }
     }
 
     fn counted(&self) -> Counts {
-        let missed_pages = self.missed_pages.load(Ordering::Relaxed);
-        let missed = self.missed.load(Ordering::Relaxed);
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let missed_pages = self.0.sum(|pages| read(&pages.missed_pages));
+        let missed = self.0.sum(|pages| read(&pages.missed));
         Counts {
-            measured: self.measured.load(Ordering::Relaxed),
+            measured: self.0.sum(|pages| read(&pages.measured)),
             missed,
             missed_pages,
         }
