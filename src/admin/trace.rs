@@ -69,11 +69,12 @@ fn nothing(trace_id: u128, recent: &Recent) -> String {
         show_size(settings.bytes_max as u64),
         show_duration(settings.slow),
     );
-    let (notable, share) = (settings.notable_max, settings.sample * 100.0);
+    let (notable, sampled) = (settings.notable_max, settings.sample_max);
+    let share = settings.sample * 100.0;
     format!(
         "no page of the trace {trace_id:032x} is remembered\n\
          This server remembers {holds} ({size} in all): those that were degraded, failed or took longer \
-         than {slow}, up to {notable} a second, and {share} % of the others. It was another node's page, \
+         than {slow}, up to {notable} a second, and {share} % of the others, up to {sampled}. It was another node's page, \
          or it was forgotten, or all was well with it.\n\
          To see how such a page is made, ask for it again with `Marbre-Debug: TOKEN` (`marbre token debug`), \
          or with a `traceparent` that ends with `-01`, which is remembered; [telemetry.recent] says how much \

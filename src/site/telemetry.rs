@@ -75,6 +75,8 @@ pub struct RecentSettings {
     pub bytes_max: usize,
     /// The share of all pages.
     pub sample: f64,
+    /// How many a second are remembered as part of that share.
+    pub sample_max: u32,
     /// A page that took longer is remembered in any case.
     pub slow: Duration,
     /// How many a second are remembered because they were slow, degraded or failed.

@@ -28,7 +28,8 @@ pub struct Recent {
     settings: RecentSettings,
     queue: mpsc::Sender<Story>,
     ring: Mutex<Ring>,
-    allowance: Allowance,
+    sampled: Allowance,
+    notable: Allowance,
     clock: Clock,
 }
 
@@ -60,7 +61,8 @@ impl Recent {
     pub fn new(settings: RecentSettings, clock: Clock) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE_PAGES);
         Self {
-            allowance: Allowance::new(settings.notable_max),
+            sampled: Allowance::new(settings.sample_max),
+            notable: Allowance::new(settings.notable_max),
             settings,
             queue,
             ring: Mutex::new(Ring {
@@ -137,13 +139,14 @@ impl Page {
 impl Observer for Recent {
     fn page(&self, _: &PageReport<'_>) {}
 
-    /// By chance, or because somebody will want to know why the page was as it was; of the latter only
-    /// so many a second.
+    /// By chance, or because somebody will want to know why the page was as it was; of each only so many a
+    /// second: a story costs more than a page, and what is remembered is to reach back further than a moment.
     fn wants_story(&self, report: &PageReport<'_>) -> bool {
         if self.settings.bytes_max == 0 {
             return false;
         }
-        if trace::is_of(report.trace_id, self.settings.sample) {
+        let second = || self.clock.uptime(self.clock.now()).as_secs();
+        if trace::is_of(report.trace_id, self.settings.sample) && self.sampled.take(second()) {
             return true;
         }
         let is_short = report.status == 200 && report.finished && !report.is_complete();
@@ -152,10 +155,7 @@ impl Observer for Recent {
             || report.status >= 500
             || report.level.get() > 0
             || report.took() >= self.settings.slow;
-        is_notable && {
-            let second = self.clock.uptime(self.clock.now()).as_secs();
-            self.allowance.take(second)
-        }
+        is_notable && self.notable.take(second())
     }
 
     fn story(&self, story: Story) {
@@ -177,6 +177,7 @@ mod tests {
         let settings = RecentSettings {
             bytes_max,
             sample: 0.0,
+            sample_max: 0,
             slow: Duration::from_secs(1),
             notable_max: 100,
         };

@@ -72,6 +72,9 @@ pub struct Recent {
     /// The share of pages that is remembered.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub sample: At<f64>,
+    /// How many pages a second are remembered as part of that share.
+    #[schemars(range(min = 0, max = 10_000))]
+    pub sample_max: At<u32>,
     /// A page that takes longer is remembered in any case, as are degraded and failed ones.
     #[schemars(extend("x-range" = ["1ms", "10m"]))]
     pub slow: At<TimeSpan>,
@@ -85,6 +88,7 @@ impl Default for Recent {
         Self {
             size: At::unwritten(ByteSize(8 << 20)),
             sample: At::unwritten(0.01),
+            sample_max: At::unwritten(50),
             slow: At::unwritten(TimeSpan::from_millis(1000)),
             notable_max: At::unwritten(100),
         }

@@ -222,6 +222,7 @@ pub(super) fn recent(declared: &Declared) -> RecentSettings {
     RecentSettings {
         bytes_max: bytes(&recent.size),
         sample: *recent.sample,
+        sample_max: *recent.sample_max,
         slow: recent.slow.0,
         notable_max: *recent.notable_max,
     }
