@@ -123,6 +123,13 @@ impl Cache {
     /// Multiplies every ttl by this, from now on and for the copies that are there.
     pub fn stretch(&self, factor: f64) {
         self.ttl_factor.store(factor.to_bits(), Ordering::Relaxed);
+        self.memory.change();
+    }
+
+    /// A number of what is in memory: as long as it is the same, [`lookup`](Self::lookup) finds the same for as long
+    /// as that is fresh. It does not tell of what has made room for something else.
+    pub fn generation(&self) -> u64 {
+        self.memory.generation()
     }
 
     /// What every ttl is multiplied by.

@@ -35,6 +35,7 @@ mod flight;
 pub mod head;
 mod hints;
 pub mod lazy;
+pub(crate) mod made;
 pub mod probe;
 pub mod push;
 pub mod reuse;
@@ -51,6 +52,7 @@ pub use reuse::Reuse;
 use account::Account;
 use assemble::declared::DeclaredVariants;
 use flight::Flights;
+use made::MadePages;
 use slot::Settled;
 
 /// A site and the connections that serve it, swapped together. A page keeps the edition it began
@@ -89,6 +91,7 @@ pub struct Composer {
     requests: probe::Memory,
     tasks: TaskTracker,
     snapshots: snapshot::Gate,
+    made_pages: MadePages,
     observers: Vec<Arc<dyn Observer>>,
     /// Whether any of them reads what becomes of pages.
     is_observed: bool,
@@ -116,6 +119,7 @@ impl Composer {
             flights: Flights::default(),
             requests: probe::Memory::default(),
             snapshots: snapshot::Gate::default(),
+            made_pages: MadePages::default(),
             tasks,
             is_observed: observers.iter().any(|observer| observer.reads_pages()),
             observers,
@@ -232,6 +236,8 @@ pub struct Wanted<'w> {
     pub for_crawler: Option<ForCrawlers>,
     /// The faults that it was drawn for and others were not.
     pub drawn: Option<Arc<Drawn>>,
+    /// Where to note what it has come to, for whoever asks for the same in a moment.
+    pub note: Option<made::Note>,
 }
 
 impl<'w> From<&'w str> for Wanted<'w> {
@@ -243,6 +249,7 @@ impl<'w> From<&'w str> for Wanted<'w> {
             takes_late_slots: false,
             for_crawler: None,
             drawn: None,
+            note: None,
         }
     }
 }
@@ -280,7 +287,7 @@ pub async fn compose<G: Send + 'static>(
         ..Order::new(composer, &edition, &plan, facts)
     };
     let id = plan.page;
-    let for_crawler = wanted.for_crawler;
+    let (for_crawler, note) = (wanted.for_crawler, wanted.note);
     let mut account = Account::new(Arc::new(order), &plan, wanted);
     let mut waiting = start(plan, &mut account);
     edition.meters.composing();
@@ -329,13 +336,16 @@ pub async fn compose<G: Send + 'static>(
     let now = composer.clock.now();
     let mut head = head::head(&account, verdict, composer.clock.moment(now));
     account.head_settled(&head, now);
-    let body = if is_page && !waiting.is_empty() {
+    let mut body = if is_page && !waiting.is_empty() {
         let settling = settle_on(composer, waiting, in_flight);
         PageBody::streaming(account, settling)
     } else {
         PageBody::settled(account, is_page)
     };
     head.digest = body.digest().filter(|_| is_page);
+    if let Some(note) = note {
+        body.note(note, &head);
+    }
     edition.meters.page_worked(turn.end(Job::Assemble).await);
     Composed { head, body }
 }

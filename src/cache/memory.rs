@@ -51,6 +51,7 @@ impl Lifecycle<Arc<SourceRequest>, Arc<Entry>> for Evicting {
 pub(super) struct Memory {
     copies: Cache<Arc<SourceRequest>, Arc<Entry>, ByBytes, DefaultHashBuilder, Evicting>,
     evicted: Arc<AtomicU64>,
+    changes: AtomicU64,
 }
 
 impl Memory {
@@ -66,6 +67,7 @@ impl Memory {
         Self {
             copies: Cache::with_options(options, ByBytes, hasher, evicting),
             evicted,
+            changes: AtomicU64::new(0),
         }
     }
 
@@ -84,16 +86,29 @@ impl Memory {
     pub(super) fn put(&self, key: Arc<SourceRequest>, entry: Arc<Entry>) {
         entry.coded.keep_as(&key);
         self.copies.insert(key, entry);
+        self.change();
     }
 
     /// The same copy, changed a little: as hot as it was.
     pub(super) fn replace(&self, key: Arc<SourceRequest>, entry: Arc<Entry>) {
         // it is gone if it was evicted meanwhile
         let _ = self.copies.replace(key, entry, true);
+        self.change();
     }
 
     pub(super) fn remove(&self, key: &SourceRequest) {
         self.copies.remove(key);
+        self.change();
+    }
+
+    /// Another number than before where anything that was looked up before may have another answer now.
+    pub(super) fn generation(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// What is looked up from now on may have another answer.
+    pub(super) fn change(&self) {
+        self.changes.fetch_add(1, Ordering::Release);
     }
 
     /// All of them, as they are met: one that is put meanwhile may be missed.

@@ -19,6 +19,7 @@ use crate::report::{
 };
 use crate::site::{Page, PageId};
 
+use super::made::Made;
 use super::slot::{Fill, Settled};
 use super::{Order, PageHead, Wanted, story};
 
@@ -50,7 +51,26 @@ pub(crate) struct Account {
     witness: Option<Arc<dyn Observer>>,
     /// Whether its reader's browser shows slots that come late.
     pub(super) takes_late_slots: bool,
-    members: Vec<Option<Settled>>,
+    members: Members,
+    /// How long before this page an equal one was put together, if that is what it is made of.
+    made_ago: Option<Duration>,
+}
+
+/// What the members of a page have come to.
+enum Members {
+    /// On this page.
+    Own(Vec<Option<Settled>>),
+    /// On one like it, a moment ago.
+    Made(Arc<Made>),
+}
+
+impl Members {
+    fn all(&self) -> &[Option<Settled>] {
+        match self {
+            Self::Own(members) => members,
+            Self::Made(made) => &made.members,
+        }
+    }
 }
 
 impl Account {
@@ -74,7 +94,8 @@ impl Account {
             afforded: wanted.afforded,
             witness: wanted.witness,
             takes_late_slots: wanted.takes_late_slots,
-            members: plan.steps.iter().map(|_| None).collect(),
+            members: Members::Own(plan.steps.iter().map(|_| None).collect()),
+            made_ago: None,
         }
     }
 
@@ -129,7 +150,7 @@ impl Account {
     /// Each fragment of the page and what it has come to.
     pub(super) fn members(&self) -> impl Iterator<Item = (&Fragment, Option<&Settled>)> {
         let fragments = self.order.edition.site.members(self.declared());
-        fragments.zip(self.members.iter().map(Option::as_ref))
+        fragments.zip(self.members.all().iter().map(Option::as_ref))
     }
 
     /// A snapshot takes the page's place.
@@ -144,13 +165,19 @@ impl Account {
     }
 
     pub(super) fn settle(&mut self, member: usize, settled: Settled) {
-        self.members[member] = Some(settled);
+        if let Members::Own(members) = &mut self.members {
+            members[member] = Some(settled);
+        }
     }
 
     /// Whoever filled the slots has stopped: what is not settled by now never will be.
     pub(super) fn give_up_the_rest(&mut self) {
         let now = self.order.composer.clock.now();
-        for member in self.members.iter_mut().filter(|member| member.is_none()) {
+        // of one that was made nothing is left
+        let Members::Own(members) = &mut self.members else {
+            return;
+        };
+        for member in members.iter_mut().filter(|member| member.is_none()) {
             let reason = OmitReason::Failed(Cause::Stopping);
             *member = Some(Settled::omitted(reason, now));
         }
@@ -159,7 +186,7 @@ impl Account {
     /// What a member has come to, if it has.
     pub(super) fn settled(&self, member: usize) -> Option<&Settled> {
         // none is left once the account is closed
-        self.members.get(member)?.as_ref()
+        self.members.all().get(member)?.as_ref()
     }
 
     pub(super) fn head_settled(&mut self, head: &PageHead, now: Instant) {
@@ -186,7 +213,7 @@ impl Account {
     }
 
     fn close(&mut self) {
-        let members = std::mem::take(&mut self.members);
+        let members = std::mem::replace(&mut self.members, Members::Own(Vec::new()));
         let sum = self.sum(&members);
         if self.status != 0 && !self.is_turned_away {
             let took = self.head_after.max(sum.settled);
@@ -203,8 +230,56 @@ impl Account {
         self.order.tell(witness, &report, || self.story(&report));
     }
 
+    /// The page is what another one has come to: its members were all at hand when it was begun.
+    pub(super) fn is_made_of(&mut self, made: Arc<Made>) {
+        self.made_ago = Some(made.since(self.order.composer.clock.moment(self.started)));
+        self.members = Members::Made(made);
+    }
+
+    /// The page is this one, of which others will be made.
+    pub(super) fn is_this(&mut self, made: Arc<Made>) {
+        self.members = Members::Made(made);
+    }
+
+    /// What the members have come to, for whoever makes the same of them again.
+    pub(super) fn take_members(&mut self) -> Vec<Option<Settled>> {
+        match std::mem::replace(&mut self.members, Members::Own(Vec::new())) {
+            Members::Own(members) => members,
+            made @ Members::Made(_) => {
+                self.members = made;
+                Vec::new()
+            }
+        }
+    }
+
+    /// Which page it is.
+    pub(super) fn page(&self) -> PageId {
+        self.page
+    }
+
+    /// From the request to when it was begun.
+    pub(super) fn waited(&self) -> Duration {
+        self.started.saturating_duration_since(self.arrived)
+    }
+
+    /// What the members come to together by now.
+    pub(super) fn sum_so_far(&self) -> Sum {
+        self.sum(&self.members)
+    }
+
     /// What the members come to together.
-    fn sum(&self, members: &[Option<Settled>]) -> Sum {
+    fn sum(&self, members: &Members) -> Sum {
+        let members = match members {
+            Members::Own(members) => members,
+            Members::Made(made) => {
+                let settled = self.waited();
+                return Sum {
+                    settled,
+                    at_hand: Some(settled),
+                    ..made.sum
+                };
+            }
+        };
         let site = &self.order.edition.site;
         // most are settled in the same moment
         let (mut last, mut after) = (self.arrived, Duration::ZERO);
@@ -233,7 +308,7 @@ impl Account {
         let members = &self.order.edition.site.page(self.page).members;
         members
             .iter()
-            .zip(&self.members)
+            .zip(self.members.all())
             .filter_map(|(member, settled)| {
                 let settled = settled.as_ref()?;
                 let name = self
@@ -246,9 +321,18 @@ impl Account {
                 Some((
                     name,
                     &settled.outcome,
-                    settled.at.saturating_duration_since(self.arrived),
+                    self.settled_at(&self.members, settled)
+                        .saturating_duration_since(self.arrived),
                 ))
             })
+    }
+
+    /// When one of these was settled.
+    fn settled_at(&self, members: &Members, settled: &Settled) -> Instant {
+        match members {
+            Members::Own(_) => settled.at,
+            Members::Made(_) => self.started,
+        }
     }
 
     fn story(&self, report: &PageReport<'_>) -> Story {
@@ -258,24 +342,26 @@ impl Account {
             level,
             started: self.started,
             afforded: self.afforded,
+            made_ago: self.made_ago,
         };
         story::story(&self.order, page, report)
     }
 
     /// An entry for each member.
-    fn blocks<'r>(
-        &'r self,
-        members: &'r [Option<Settled>],
-        ended: Instant,
-    ) -> Vec<FragmentReport<'r>> {
+    fn blocks<'r>(&'r self, all: &'r Members, ended: Instant) -> Vec<FragmentReport<'r>> {
         let after = |at: Instant| at.saturating_duration_since(self.arrived);
         let (site, page) = (&self.order.edition.site, self.declared());
         let trace = &self.order.trace;
-        let members = page.members.iter().zip(members).enumerate();
+        let members = page.members.iter().zip(all.all()).enumerate();
         let fragments = members.map(|(slot, (member, settled))| {
             let fragment = site.fragment(member.fragment);
             let (outcome, looked, age, at) = match settled {
-                Some(settled) => (&settled.outcome, settled.looked, settled.age, settled.at),
+                Some(settled) => {
+                    let at = self.settled_at(all, settled);
+                    let since = at.saturating_duration_since(settled.at);
+                    let age = settled.age.map(|age| age + since);
+                    (&settled.outcome, settled.looked, age, at)
+                }
                 None => (&UNNEEDED, Looked::default(), None, ended),
             };
             FragmentReport {

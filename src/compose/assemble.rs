@@ -37,6 +37,8 @@ use crate::site::Piece;
 use crate::stitch::TINY_BYTES_MAX;
 
 use super::account::Account;
+use super::head::PageHead;
+use super::made::{self, Note};
 use super::slot::{Fill, Settled};
 use super::snapshot;
 
@@ -66,6 +68,8 @@ pub struct PageBody {
     remaining: Option<u64>,
     /// Written in the place of all pieces.
     snapshot: Option<Arc<Entry>>,
+    /// All that is written, where it is known in one piece.
+    made: Option<Bytes>,
     /// By whom it may be told to be gzip.
     coding: Option<BodyCoding>,
     /// What it comes to as gzip, when that can be known.
@@ -111,6 +115,31 @@ impl PageBody {
         body
     }
 
+    /// A page that was made before, which is this text.
+    pub(super) fn made(account: Account, text: Bytes) -> Self {
+        Self {
+            remaining: Some(text.len() as u64),
+            made: Some(text),
+            ..Self::new(account)
+        }
+    }
+
+    /// Notes what the page has come to for whoever asks for the same in a moment.
+    pub(super) fn note(&mut self, note: Note, head: &PageHead) {
+        if self.settling.is_some() || self.snapshot.is_some() || self.next > 0 {
+            return;
+        }
+        if !made::may_be_kept(&self.account, head) {
+            return;
+        }
+        let pieces = self.pieces().iter();
+        let text = || snapshot::concat(pieces.map(|piece| Some(self.written(piece)?.into_owned())));
+        let text = made::is_to_be_kept(note, &self.account)
+            .then(text)
+            .flatten();
+        made::note(note, &mut self.account, head, text);
+    }
+
     fn new(account: Account) -> Self {
         Self {
             account,
@@ -118,6 +147,7 @@ impl PageBody {
             next: 0,
             remaining: None,
             snapshot: None,
+            made: None,
             coding: None,
             gzip_len: OnceLock::new(),
             gzip_sent: 0,
@@ -457,6 +487,12 @@ impl Body for PageBody {
         if let Some(entry) = this.snapshot.take() {
             this.finish();
             return Poll::Ready(Some(Ok(Frame::data(html(&entry)))));
+        }
+        if let Some(text) = this.made.take() {
+            this.next = this.pieces().len();
+            this.remaining = Some(0);
+            this.finish();
+            return Poll::Ready(Some(Ok(Frame::data(text))));
         }
         this.poll_slots(cx);
         let frame = this.take();

@@ -217,7 +217,7 @@ pub(super) fn server_timing<'k>(
 
 /// Milliseconds with one decimal. A page has many of these: the formatting of the standard library
 /// would cost it more than its copies.
-fn push_ms(text: &mut String, duration: Duration) {
+pub(super) fn push_ms(text: &mut String, duration: Duration) {
     let tenths = (duration.as_micros() + 50) / 100;
     let tenths = u64::try_from(tenths).unwrap_or(u64::MAX);
     push_digits(text, tenths / 10);

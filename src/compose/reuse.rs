@@ -94,7 +94,12 @@ fn of_block(
 
 /// How long a copy goes on being fresh: by what is declared of the fragment that it is a copy of, which
 /// may be another than that of the slot.
-fn remains_fresh(account: &Account, slot: &Fragment, entry: &Entry, now: Moment) -> Duration {
+pub(super) fn remains_fresh(
+    account: &Account,
+    slot: &Fragment,
+    entry: &Entry,
+    now: Moment,
+) -> Duration {
     let site = &account.order().edition.site;
     let other = (*entry.fragment != *slot.name).then(|| site.fragment_named(&entry.fragment));
     let fragment = other

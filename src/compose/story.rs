@@ -28,6 +28,8 @@ pub(super) struct Told {
     pub(super) level: Option<Level>,
     pub(super) started: Instant,
     pub(super) afforded: Afforded,
+    /// How long before it an equal page was put together, whose text it is.
+    pub(super) made_ago: Option<Duration>,
 }
 
 pub(super) fn story(order: &Order, told: Told, report: &PageReport<'_>) -> Story {
@@ -58,6 +60,7 @@ pub(super) fn story(order: &Order, told: Told, report: &PageReport<'_>) -> Story
         complete: report.is_complete(),
         finished: report.finished,
         snapshot_age_s: report.snapshot.map(|age| age.as_secs()),
+        made_ms_ago: told.made_ago.map(millis),
         budget_ms: millis_whole(explained.budget_ms),
         cost_ms: average(counted.page_work, counted.composed),
         head_ms: millis(report.head_after),
@@ -96,6 +99,7 @@ pub(super) fn of_woven(
         complete: report.is_complete(),
         finished: report.finished,
         snapshot_age_s: None,
+        made_ms_ago: None,
         budget_ms: millis_whole(budget.as_millis()),
         cost_ms: None,
         head_ms: millis(report.head_after),

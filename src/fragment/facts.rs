@@ -5,11 +5,12 @@
 //! request can make a source template name another path or another host.
 
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 
 use super::Trace;
 
 /// The device classes that `{device}` may name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Device {
     /// Anything that does not say it is a phone or a tablet.
     #[default]
@@ -63,6 +64,31 @@ impl Facts {
             .iter()
             .find(|(n, _)| n == name)
             .map(|(_, v)| v.as_str())
+    }
+
+    /// Whether two requests say the same, which each does in a trace of its own.
+    pub fn is_same_request(&self, other: &Self) -> bool {
+        self.request() == other.request()
+    }
+
+    /// Feeds what a request says to a hasher: the same for requests that [say the same](Self::is_same_request).
+    pub fn hash_request(&self, hasher: &mut impl Hasher) {
+        self.request().hash(hasher);
+    }
+
+    /// All but the trace.
+    fn request(&self) -> impl PartialEq + Hash + '_ {
+        let Self {
+            params,
+            query,
+            headers,
+            cookies,
+            lang,
+            device,
+            item,
+            trace: _,
+        } = self;
+        (params, query, headers, cookies, lang, device, item)
     }
 }
 

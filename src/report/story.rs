@@ -64,6 +64,10 @@ pub struct Story {
     /// How old the snapshot is that took its place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot_age_s: Option<u64>,
+    /// How long before it an equal page was put together, whose text it is: nothing that it is made of has
+    /// changed since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_ms_ago: Option<f64>,
     /// What it may take.
     pub budget_ms: u64,
     /// The work that such a page costs here besides its blocks, on the average since the site was loaded.
@@ -188,6 +192,12 @@ impl Story {
             out,
             "status {status}, {became}; level {level} of {level_text_only} ({level_name}{rehearsed})"
         )?;
+        if let Some(ago) = self.made_ms_ago {
+            writeln!(
+                out,
+                "as an equal page that was put together {ago:.1} ms before: nothing on it has changed since"
+            )?;
+        }
         let Afforded {
             theta,
             admission,
@@ -335,6 +345,7 @@ mod tests {
             complete: false,
             finished: true,
             snapshot_age_s: None,
+            made_ms_ago: None,
             budget_ms: 1000,
             cost_ms: Some(0.4),
             head_ms: 12.0,

@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::clock::{Clock, Instant};
 use crate::compose::{
-    self, BodyCoding, Composed, Edition, PageBody, PageHead, Unbegun, Verdict, Wanted,
+    self, BodyCoding, Composed, Edition, PageBody, PageHead, Unbegun, Verdict, Wanted, made,
 };
 use crate::degradation::{Admission, Level, Mode, Reader, Turn};
 use crate::fetch::origin::Drawn;
@@ -228,6 +228,24 @@ impl Asked<'_> {
     ) -> Composed {
         let facts = self.facts(params);
         let now = self.state.composer.clock().now();
+        let mut wanted = self.wanted();
+        // how it comes out does not depend on who reads it, as long as nothing is given up
+        if level == Level::FULL && self.reading.rehearsal.is_none() && self.drawn.is_none() {
+            let asked = made::Question {
+                edition: self.edition,
+                page: self.id,
+                overrides: &self.mode.overrides,
+                facts: &facts,
+            };
+            match self.state.composer.made(&asked, now) {
+                made::Known::Made(made) => {
+                    let (composer, times) = (&self.state.composer, (self.arrived, now));
+                    let (edition, turn) = (self.edition, (turn, place));
+                    return made::again(composer, edition, made, wanted, facts, times, turn).await;
+                }
+                made::Known::Not(note) => wanted.note = Some(note),
+            }
+        }
         let plan = Plan {
             reader: self.reading.reader,
             is_rehearsal: self.reading.rehearsal.is_some(),
@@ -243,7 +261,7 @@ impl Asked<'_> {
         }
         .of_request_at(self.arrived, &self.edition.site);
         let (composer, edition) = (&self.state.composer, Arc::clone(self.edition));
-        compose::compose(composer, edition, plan, self.wanted(), facts, (turn, place)).await
+        compose::compose(composer, edition, plan, wanted, facts, (turn, place)).await
     }
 
     /// What takes the page's place if something of it is given up and a crawler asks: not where that is
@@ -262,6 +280,7 @@ impl Asked<'_> {
             takes_late_slots: late::shows_late_slots(&self.head.headers),
             for_crawler: self.for_crawler(),
             drawn: self.drawn.clone(),
+            note: None,
         }
     }
 }

@@ -200,6 +200,7 @@ mod tests {
             complete: true,
             finished: true,
             snapshot_age_s: None,
+            made_ms_ago: None,
             budget_ms: 0,
             cost_ms: None,
             head_ms: 0.0,

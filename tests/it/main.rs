@@ -43,6 +43,7 @@ mod lazy;
 mod limits;
 mod list_partial;
 mod logs;
+mod made_pages;
 mod markup;
 mod markup_copies;
 mod markup_ssi;
