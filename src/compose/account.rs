@@ -397,7 +397,11 @@ impl Account {
             finished: self.finished,
             snapshot: self.snapshot,
             fragments,
-            attempts: self.order.attempts(self.arrived),
+            // of what was at hand nobody was asked
+            attempts: match self.made_ago {
+                Some(_) => Vec::new(),
+                None => self.order.attempts(self.arrived),
+            },
         }
     }
 }

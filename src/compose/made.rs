@@ -128,7 +128,8 @@ impl MadePages {
             is_asked_again: false,
         };
         // another thread may be here if there are more of them than shelves
-        let Some(shelf) = self.shelves.mine().try_lock() else {
+        let mine = self.shelves.mine();
+        let Some(shelf) = mine.try_lock() else {
             return Known::Not(note);
         };
         let place = &shelf.places[place_of(hash)];
@@ -144,7 +145,8 @@ impl MadePages {
 
     /// Notes that a page was asked for, and what it was made of, if that is known.
     pub(super) fn note(&self, note: Note, made: Option<Arc<Made>>) {
-        let Some(mut shelf) = self.shelves.mine().try_lock() else {
+        let mine = self.shelves.mine();
+        let Some(mut shelf) = mine.try_lock() else {
             return;
         };
         let more = made.as_ref().map_or(0, |made| made.body.len());
@@ -258,9 +260,10 @@ pub(crate) async fn again<G>(
     let order = Arc::new(Order::new(composer, edition, &plan, facts));
     let mut account = Account::new(order, &plan, wanted);
     account.is_made_of(Arc::clone(&made));
-    for member in &account.declared().members {
-        edition.meters.used(member.fragment.index());
-    }
+    let members = account.declared().members.iter();
+    edition
+        .meters
+        .used_all(members.map(|member| member.fragment.index()));
     edition.meters.composing();
     let now = composer.clock.now();
     let head = made.head(&account, composer.clock.moment(now));

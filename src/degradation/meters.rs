@@ -93,53 +93,68 @@ impl Meters {
 
     /// A page was asked for.
     pub fn arrived(&self, page: usize) {
-        add(&self.counts.mine().pages[page], 1);
+        let counts = self.counts.mine();
+        counts.add(&counts.pages[page], 1);
     }
 
     /// A document is being woven into a page.
     pub fn weaving(&self) {
-        add(&self.counts.mine().woven, 1);
+        let counts = self.counts.mine();
+        counts.add(&counts.woven, 1);
     }
 
     /// A woven page is to show a fragment, unless it is given up.
     pub fn included(&self, fragment: usize) {
-        add(&self.counts.mine().blocks[fragment].woven, 1);
+        let counts = self.counts.mine();
+        counts.add(&counts.blocks[fragment].woven, 1);
     }
 
     /// A page is being composed.
     pub fn composing(&self) {
-        add(&self.counts.mine().composed, 1);
+        let counts = self.counts.mine();
+        counts.add(&counts.composed, 1);
     }
 
     /// A page was planned or assembled.
     pub fn page_worked(&self, took: Duration) {
         let counts = self.counts.mine();
-        add(&counts.page_jobs, 1);
-        add(&counts.page_work, nanos(took));
+        counts.add(&counts.page_jobs, 1);
+        counts.add(&counts.page_work, nanos(took));
     }
 
     /// A slot is to show a fragment.
     pub fn used(&self, fragment: usize) {
-        add(&self.counts.mine().blocks[fragment].uses, 1);
+        let counts = self.counts.mine();
+        counts.add(&counts.blocks[fragment].uses, 1);
+    }
+
+    /// Slots are to show these fragments.
+    pub fn used_all(&self, fragments: impl IntoIterator<Item = usize>) {
+        let counts = self.counts.mine();
+        for fragment in fragments {
+            counts.add(&counts.blocks[fragment].uses, 1);
+        }
     }
 
     /// A list is to show so many items, which are fragments too.
     pub fn listed(&self, fragment: usize, item: usize, items: usize) {
-        let (blocks, items) = (&self.counts.mine().blocks, items as u64);
-        add(&blocks[fragment].items, items);
-        add(&blocks[item].uses, items);
+        let (counts, items) = (self.counts.mine(), items as u64);
+        counts.add(&counts.blocks[fragment].items, items);
+        counts.add(&counts.blocks[item].uses, items);
     }
 
     /// The origin of a fragment is being asked.
     pub fn fetched(&self, fragment: usize) {
-        add(&self.counts.mine().blocks[fragment].fetches, 1);
+        let counts = self.counts.mine();
+        counts.add(&counts.blocks[fragment].fetches, 1);
     }
 
     /// A fragment was made of an answer.
     pub fn worked(&self, fragment: usize, took: Duration) {
-        let block = &self.counts.mine().blocks[fragment];
-        add(&block.jobs, 1);
-        add(&block.work, nanos(took));
+        let counts = self.counts.mine();
+        let block = &counts.blocks[fragment];
+        counts.add(&block.jobs, 1);
+        counts.add(&block.work, nanos(took));
     }
 
     /// What was counted until now.
@@ -170,10 +185,6 @@ impl Counts {
             blocks: blocks.collect(),
         }
     }
-}
-
-fn add(counter: &AtomicU64, count: u64) {
-    counter.fetch_add(count, Ordering::Relaxed);
 }
 
 fn nanos(span: Duration) -> u64 {

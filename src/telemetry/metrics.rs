@@ -294,9 +294,9 @@ impl PageRow {
     fn count(&self, report: &PageReport<'_>) {
         let level = usize::from(report.level.get()).min(self.levels - 1);
         let counts = self.counts.mine();
-        counts.ended[level][completeness(report)].fetch_add(1, Ordering::Relaxed);
-        let lost = |loss: Loss, value| counts.lost[loss.number()].add(value);
-        counts.served.add(report.value(lost));
+        counts.add(&counts.ended[level][completeness(report)], 1);
+        let lost = |loss: Loss, value| counts.lost[loss.number()].add(&counts, value);
+        counts.served.add(&counts, report.value(lost));
         let example = (report.trace_id, report.began);
         self.duration.add(report.duration, Some(example));
         // who has left before there was a head has not seen one

@@ -157,23 +157,23 @@ impl Tally {
     /// Counts a page, and says what was missing on it.
     fn count(&self, report: &PageReport<'_>) -> Option<Incomplete> {
         let pages = self.pages.mine();
-        pages.all.fetch_add(1, Ordering::Relaxed);
+        pages.add(&pages.all, 1);
         let counter = match report {
             report if !report.finished => &pages.left,
             report if report.is_complete() => &pages.complete,
             report => {
                 let incomplete = Incomplete::new(report);
                 if report.snapshot.is_some() {
-                    pages.snapshots.fetch_add(1, Ordering::Relaxed);
+                    pages.add(&pages.snapshots, 1);
                     self.complain(report, &incomplete);
                 } else if report.is_unavailable() {
-                    pages.unavailable.fetch_add(1, Ordering::Relaxed);
+                    pages.add(&pages.unavailable, 1);
                     self.complain(report, &incomplete);
                 }
                 return Some(incomplete);
             }
         };
-        counter.fetch_add(1, Ordering::Relaxed);
+        pages.add(counter, 1);
         None
     }
 

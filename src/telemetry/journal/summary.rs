@@ -264,16 +264,16 @@ impl Counters {
     }
 
     pub(super) fn page(&self, report: &PageReport<'_>) {
-        let add = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
         let pages = self.pages.mine();
+        let add = |counter: &AtomicU64| pages.add(counter, 1);
         add(&pages.all);
         if !report.finished {
             add(&pages.left);
             return;
         }
         add(&pages.times[bucket(report.took())]);
-        let lost = |loss: Loss, value| pages.value_lost[loss.number()].add(value);
-        pages.value_served.add(report.value(lost));
+        let lost = |loss: Loss, value| pages.value_lost[loss.number()].add(&pages, value);
+        pages.value_served.add(&pages, report.value(lost));
         if report.snapshot.is_some() {
             add(&pages.snapshots);
         } else if report.is_unavailable() {
@@ -285,7 +285,7 @@ impl Counters {
             for fragment in &report.fragments {
                 match fragment.outcome.got() {
                     Got::Shown | Got::Void => {}
-                    Got::Instead => _ = add(&self.stand_ins),
+                    Got::Instead => _ = self.stand_ins.fetch_add(1, Ordering::Relaxed),
                     Got::Lost(loss) => self.block(&fragment.name, loss.label()),
                 }
             }

@@ -139,3 +139,95 @@ fn row(known: &Table, site: &Site, page: &Page) -> (String, Arc<Row>) {
     };
     (page.name.clone(), row)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::report::{Found, FragmentReport, Looked, Outcome, Tier, example};
+
+    /// A site whose page has these blocks.
+    fn site(blocks: &[&str]) -> Site {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("fragments.toml");
+        let declared = blocks.iter().enumerate().map(|(place, name)| {
+            let priority = if place == 0 { "\"core\"" } else { "40" };
+            format!("[fragments.{name}]\npriority = {priority}\nsource = \"inline:a\"\n")
+        });
+        let declared: String = declared.collect();
+        let page = "[pages.front]\nroute = \"/\"\nlayout = \"front.html\"\n";
+        std::fs::write(&file, declared + page).unwrap();
+        std::fs::create_dir(folder.path().join("templates")).unwrap();
+        let slots = blocks
+            .iter()
+            .map(|name| format!("<fragment name=\"{name}\"></fragment>"));
+        let layout: String = slots.collect();
+        std::fs::write(folder.path().join("templates/front.html"), layout).unwrap();
+        crate::config::load(&file, &|_| None).unwrap().site
+    }
+
+    /// A page of this name, all of whose blocks were at hand.
+    fn page(name: &'static str, blocks: &[&'static str]) -> PageReport<'static> {
+        let looked = Looked::default().with(Tier::Memory, Found::Fresh);
+        let fragments = blocks
+            .iter()
+            .enumerate()
+            .map(|(place, name)| FragmentReport {
+                name: (*name).into(),
+                place,
+                outcome: Cow::Owned(Outcome::Cached),
+                value: 1.0,
+                looked,
+                age: None,
+                duration: Duration::from_millis(1),
+                span_id: 0,
+            });
+        PageReport {
+            page: name.into(),
+            fragments: fragments.collect(),
+            ..example::page(200, &[], 2)
+        }
+    }
+
+    fn counts(at_hand: &AtHand) -> Vec<(String, u64)> {
+        at_hand.counts().into_iter().collect()
+    }
+
+    #[test]
+    fn nothing_is_lost_when_another_site_is_declared() {
+        let at_hand = AtHand::default();
+        let (old, new) = (["a", "b"], ["a", "c"]);
+        at_hand.declare(&site(&old));
+        for _ in 0..3 {
+            at_hand.count(&page("front", &old));
+        }
+        let both = |a, b| vec![("a".to_owned(), a), ("b".to_owned(), b)];
+        assert_eq!(counts(&at_hand), both(3, 3));
+        // with the same blocks it goes on counting, with others those of before stay
+        at_hand.declare(&site(&old));
+        at_hand.count(&page("front", &old));
+        assert_eq!(counts(&at_hand), both(4, 4));
+        at_hand.declare(&site(&new));
+        assert_eq!(counts(&at_hand), both(4, 4));
+        at_hand.count(&page("front", &new));
+        let with_c = |a, b, c| [both(a, b), vec![("c".to_owned(), c)]].concat();
+        assert_eq!(counts(&at_hand), with_c(5, 4, 1));
+        for _ in 0..2 {
+            at_hand.declare(&site(&["a"]));
+            assert_eq!(counts(&at_hand), with_c(5, 4, 1));
+        }
+    }
+
+    #[test]
+    fn a_page_that_is_not_declared_any_more_is_counted_block_by_block() {
+        let at_hand = AtHand::default();
+        at_hand.declare(&site(&["a"]));
+        at_hand.count(&page("gone", &["a", "b"]));
+        at_hand.count(&page("front", &["a"]));
+        at_hand.count(&page("front", &[]));
+        let expected = [("a".to_owned(), 2), ("b".to_owned(), 1)];
+        assert_eq!(counts(&at_hand), expected);
+    }
+}

@@ -91,8 +91,8 @@ impl Histogram {
         let nanos = nanos.saturating_add(u64::from(took.subsec_nanos()));
         let bucket = ENDS_NS.partition_point(|end| *end < nanos);
         let counts = self.counts.mine();
-        counts.by_bucket[bucket].fetch_add(1, Ordering::Relaxed);
-        counts.sum_us.fetch_add(nanos / 1000, Ordering::Relaxed);
+        counts.add(&counts.by_bucket[bucket], 1);
+        counts.add(&counts.sum_us, nanos / 1000);
         // whoever would have to wait leaves the example of another page
         if let Some((trace_id, at)) = of
             && at.micros() >= self.examples_stay[bucket].load(Ordering::Relaxed)

@@ -38,8 +38,8 @@ struct Pages {
 
 impl Counters {
     pub(super) fn add(&self, counts: Counts) {
-        let add = |to: &AtomicU64, count| to.fetch_add(count, Ordering::Relaxed);
         let pages = self.0.mine();
+        let add = |to: &AtomicU64, count| pages.add(to, count);
         add(&pages.measured, counts.measured);
         if counts.missed > 0 {
             add(&pages.missed, counts.missed);
