@@ -515,7 +515,7 @@ fn the_package_holds_what_there_is() {
             .join(format!("{unit}.service"))
             .exists()
     );
-    for script in ["deb", "release", "debian/postrm"] {
+    for script in ["deb", "release", "same-bytes", "debian/postrm"] {
         let mut shell = Command::new("bash");
         is_silent(&shell.arg("-n").arg(deploy(script)).output().unwrap());
     }

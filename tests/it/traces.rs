@@ -202,6 +202,7 @@ async fn a_fault_that_does_no_harm_is_told_of_in_traces_the_access_log_and_metri
     let site = newsroom()
         .toml(&telemetry(&collector.url(), "sample = 1.0"))
         .toml("[telemetry.access_log]\nto = \"file:access.log\"")
+        .toml("[telemetry.recent]\nsample = 1.0")
         .origin("cms", &cms)
         .core("article", "cms:/article")
         .optional("block", 40, "cms:/block")
