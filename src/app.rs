@@ -4,6 +4,7 @@
 //! Invariants: a reload that fails changes nothing; a page keeps the edition it began with; a
 //! stopping server accepts nothing new and finishes the pages in flight, within its grace.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZero;
@@ -28,7 +29,7 @@ use crate::cache::shared::{self, Shared, SharedError};
 use crate::chaos::{Chaos, Faulty};
 use crate::clock::Clock;
 use crate::compose::{Composer, Edition, probe};
-use crate::config::{self, Diagnostics, Loaded};
+use crate::config::{self, Declaration, Diagnostics, Loaded};
 use crate::degradation::executor::Emulation;
 use crate::degradation::{Executor, Level, Mode, NoSuchLevel};
 use crate::fetch::dns::{self, Resolver};
@@ -44,12 +45,14 @@ use crate::telemetry::{
     AccessLog, Exports, Journal, Metrics, Muted, Pulse, Recent, Samples, Tally, log,
 };
 
+pub mod embed;
 mod govern;
 pub mod journal;
 mod learned;
 mod slo;
 mod supervisor;
 
+use embed::Brought;
 use govern::Governing;
 use learned::{KnownRate, Learned, LearnedFile};
 pub use supervisor::Supervisor;
@@ -88,6 +91,8 @@ pub struct Options {
     pub faults: FaultGate,
     /// Whoever waits to be told that the server is ready.
     pub supervisor: Option<Arc<Supervisor>>,
+    /// What the program that this is a part of brings along: see the methods.
+    pub brought: Brought,
 }
 
 impl Options {
@@ -104,6 +109,7 @@ impl Options {
             emulated_work: None,
             faults: FaultGate::default(),
             supervisor: None,
+            brought: Brought::default(),
         }
     }
 }
@@ -142,6 +148,9 @@ pub enum StartError {
     /// A thread cannot be had.
     #[error("cannot begin a thread: {0}")]
     Thread(io::Error),
+    /// The program answers for an origin that the site does not declare.
+    #[error("the program answers for the origin `{0}`, which is not declared")]
+    NoSuchOrigin(String),
     /// A client for an origin cannot be made.
     #[error("cannot prepare the connections to the origins: {0}")]
     Origin(Cause),
@@ -149,11 +158,12 @@ pub enum StartError {
 
 /// A running server.
 pub struct App {
-    /// Where readers connect.
+    /// Where readers connect; of a mounted server, where its site says that they would.
     pub address: SocketAddr,
-    /// Where operators connect.
+    /// Where operators connect, if they can.
     pub admin_address: SocketAddr,
     core: Arc<Core>,
+    readers: Arc<ServerState>,
     access: Option<Arc<AccessLog>>,
     journal: Arc<Journal>,
     exports: Exports,
@@ -170,6 +180,8 @@ pub struct App {
 /// What a reload needs.
 struct Core {
     file: PathBuf,
+    /// Instead of the file.
+    declaration: Mutex<Option<Declaration>>,
     env: Env,
     edition: Arc<ArcSwap<Edition>>,
     composer: Arc<Composer>,
@@ -203,6 +215,8 @@ pub struct World {
     pub names: Resolver,
     /// What goes wrong on purpose.
     pub chaos: Arc<Chaos>,
+    /// Who answers instead of the hosts of an origin, by its name.
+    own: BTreeMap<String, Arc<dyn Origin>>,
 }
 
 impl World {
@@ -214,6 +228,7 @@ impl World {
             names: Resolver::new(chaos.disturbing(dns::system()), clock, TaskTracker::new()),
             means: Means::new(clock, observers),
             chaos,
+            own: BTreeMap::new(),
         }
     }
 }
@@ -222,9 +237,12 @@ impl World {
 pub fn edition(site: Site, previous: Option<&Edition>, world: &World) -> Result<Edition, Cause> {
     let previous = previous.map(|edition| &edition.fetcher);
     let connect = |spec: &OriginSpec| {
-        let replicas = connect(spec, &world.names)?.into_iter();
+        let replicas = match world.own.get(&spec.name) {
+            Some(own) => vec![Arc::clone(own); spec.replicas.len()],
+            None => connect(spec, &world.names)?,
+        };
         let faulty = |replica| Arc::new(Faulty::new(&spec.name, replica, &world.chaos)) as _;
-        Ok(replicas.map(faulty).collect())
+        Ok(replicas.into_iter().map(faulty).collect())
     };
     let fetcher = Fetcher::new(&site, previous, &world.means, connect)?;
     Ok(Edition::new(site, fetcher))
@@ -234,15 +252,22 @@ impl App {
     /// Loads the site and listens. Must be called within a Tokio runtime.
     pub async fn start(options: Options) -> Result<Self, StartError> {
         let (file, env) = (options.file.clone(), Arc::clone(&options.env));
-        let loading = tokio::task::spawn_blocking(move || config::load(&file, &*env));
+        let brought = options.brought;
+        let declaration = brought.declaration.clone();
+        let loading = tokio::task::spawn_blocking(move || match declaration {
+            Some(declaration) => declaration.load(&*env),
+            None => config::load(&file, &*env),
+        });
         let loaded = loading.await.expect("loading a site does not panic");
+        let loaded = loaded.map_err(StartError::Config)?;
+        brought.check(&loaded)?;
         let Loaded {
             site,
             server: settings,
             watched,
             warnings,
             ..
-        } = loaded.map_err(StartError::Config)?;
+        } = loaded;
         if !warnings.is_empty() {
             tracing::warn!("{warnings}");
         }
@@ -260,6 +285,7 @@ impl App {
             Arc::clone(&metrics) as _,
             Arc::clone(&objectives.slos) as _,
         ];
+        observers.extend(brought.observers);
         observers.extend(
             options
                 .supervisor
@@ -287,7 +313,10 @@ impl App {
             let muted = |observer| Arc::new(Muted(observer)) as _;
             observers = observers.into_iter().map(muted).collect();
         }
-        let world = World::new(clock, observers.clone());
+        let world = World {
+            own: brought.origins,
+            ..World::new(clock, observers.clone())
+        };
         let chaos = Arc::clone(&world.chaos);
         // it is told what readers are promised, and tells the others what it does
         observers.push(Arc::clone(&chaos) as _);
@@ -329,17 +358,25 @@ impl App {
             samples: Arc::clone(&samples),
             is_limiting: Arc::clone(&world.means.is_limiting),
             rate: Arc::clone(&rate),
+            own_law: brought.law,
         };
 
         let tls = settings.tls.clone().map(accept::Tls::open).transpose();
         let tls = tls.map_err(StartError::Tls)?.map(Arc::new);
         let listen = options.listen.unwrap_or(settings.listen);
-        let (listener, address) = bind("readers", listen, options.any_port)?;
+        let (listener, address) = match brought.is_mounted {
+            true => (None, listen),
+            false => bind("readers", listen, options.any_port)?,
+        };
         let admin_listen = options.admin_listen.unwrap_or(settings.admin_listen);
-        let (admin_listener, admin_address) = bind("operators", admin_listen, options.any_port)?;
+        let (admin_listener, admin_address) = match brought.has_no_operators {
+            true => (None, admin_listen),
+            false => bind("operators", admin_listen, options.any_port)?,
+        };
 
         let core = Arc::new(Core {
             file: options.file,
+            declaration: Mutex::new(brought.declaration),
             env: options.env,
             edition: Arc::clone(&edition),
             composer: Arc::clone(&composer),
@@ -449,27 +486,34 @@ impl App {
             tasks.spawn(tls.follow(stop.clone(), tell));
         }
         let (admin_tasks, admin_stop) = (TaskTracker::new(), CancellationToken::new());
-        tasks.spawn(accept::serve(
-            listener,
-            move |who| server::readers(Arc::clone(&readers), who),
-            terms,
-            tasks.clone(),
-            stop.clone(),
-        ));
-        admin_tasks.spawn(accept::serve(
-            admin_listener,
-            move |_| operators.clone(),
-            accept::Terms::plain(limits),
-            admin_tasks.clone(),
-            admin_stop.clone(),
-        ));
+        if let Some(listener) = listener {
+            let readers = Arc::clone(&readers);
+            tasks.spawn(accept::serve(
+                listener,
+                move |who| server::readers(Arc::clone(&readers), who),
+                terms,
+                tasks.clone(),
+                stop.clone(),
+            ));
+        }
+        if let Some(listener) = admin_listener {
+            admin_tasks.spawn(accept::serve(
+                listener,
+                move |_| operators.clone(),
+                accept::Terms::plain(limits),
+                admin_tasks.clone(),
+                admin_stop.clone(),
+            ));
+        }
         if let Some(supervisor) = options.supervisor {
             // a server that finishes its pages is alive
             admin_tasks.spawn(supervisor.keep_alive(admin_stop.clone()));
         }
-        // from here on a hangup is heard, and does not end the process
-        let changes = config::watch::Changes::new();
-        tasks.spawn(Arc::clone(&core).follow_changes(changes, stop.clone()));
+        if core.declaration.lock().is_none() {
+            // from here on a hangup is heard, and does not end the process
+            let changes = config::watch::Changes::new();
+            tasks.spawn(Arc::clone(&core).follow_changes(changes, stop.clone()));
+        }
         governing
             .begin(&tasks, stop.clone())
             .map_err(StartError::Thread)?;
@@ -505,6 +549,7 @@ impl App {
             address,
             admin_address,
             core,
+            readers,
             settings,
             tasks,
             stop,
@@ -720,7 +765,7 @@ fn bind(
     what: &'static str,
     address: SocketAddr,
     any_port: bool,
-) -> Result<(TcpListener, SocketAddr), StartError> {
+) -> Result<(Option<TcpListener>, SocketAddr), StartError> {
     let failed = |error| StartError::Listen {
         what,
         address,
@@ -733,31 +778,39 @@ fn bind(
         bound => bound.map_err(failed)?,
     };
     let bound = listener.local_addr().map_err(failed)?;
-    Ok((listener, bound))
+    Ok((Some(listener), bound))
 }
 
 impl Core {
-    /// Reads the site again and swaps it in. Compiling a site takes milliseconds of work, so it is
-    /// done on a thread of its own.
-    async fn reload(self: Arc<Self>, signed: Signature) -> Result<Vec<String>, String> {
-        let work = tokio::task::spawn_blocking(move || self.reload_now(signed));
+    /// Reads the site again, or what its program says from now on, and swaps it in. Compiling a site takes
+    /// milliseconds of work, so it is done on a thread of its own.
+    async fn reload(
+        self: Arc<Self>,
+        signed: Signature,
+        another: Option<Declaration>,
+    ) -> Result<Vec<String>, String> {
+        let work = tokio::task::spawn_blocking(move || self.reload_now(signed, another));
         work.await
             .unwrap_or_else(|_| Err("the reload panicked; the site before stays".to_owned()))
     }
 
     /// The same for somebody who asked for it, and not because a watched file changed.
     async fn reload_as_asked(self: Arc<Self>, signed: Signature) -> Result<Vec<String>, String> {
-        let result = Arc::clone(&self).reload(signed).await;
+        let result = Arc::clone(&self).reload(signed, None).await;
         self.rewatch.notify_one();
         result
     }
 
-    fn reload_now(&self, signed: Signature) -> Result<Vec<String>, String> {
+    fn reload_now(
+        &self,
+        signed: Signature,
+        another: Option<Declaration>,
+    ) -> Result<Vec<String>, String> {
         let _one_at_a_time = self.reloading.lock();
         if let Some(supervisor) = &self.supervisor {
             supervisor.reloading(self.composer.clock());
         }
-        let result = self.swap();
+        let result = self.swap(another);
         self.tell(&match &result {
             Ok(changes) => Event::Reloaded {
                 changes: changes.clone(),
@@ -774,7 +827,7 @@ impl Core {
     /// Reads the site again, silently unless it is another one.
     fn catch_up(&self) {
         let _one_at_a_time = self.reloading.lock();
-        if let Ok(changes) = self.swap()
+        if let Ok(changes) = self.swap(None)
             && !changes.is_empty()
         {
             let signed = Signature::default();
@@ -787,8 +840,9 @@ impl Core {
         observers.iter().for_each(|observer| observer.event(event));
     }
 
-    fn swap(&self) -> Result<Vec<String>, String> {
-        let loaded = config::load(&self.file, &*self.env).map_err(|diagnostics| {
+    fn swap(&self, another: Option<Declaration>) -> Result<Vec<String>, String> {
+        let declaration = another.or_else(|| self.declaration.lock().clone());
+        let loaded = self.load(declaration.as_ref()).map_err(|diagnostics| {
             // the file that is missing now is the one whose coming is waited for
             *self.watched.lock() = diagnostics.watched().to_vec();
             diagnostics.to_string()
@@ -810,6 +864,7 @@ impl Core {
         self.switches.declare(&edition.site.schedules);
         self.world.chaos.declare(&edition.site);
         self.edition.store(Arc::new(edition));
+        *self.declaration.lock() = declaration;
         Ok(changes)
     }
 
@@ -840,7 +895,7 @@ impl Core {
                 () = self.rewatch.notified() => {}
                 _ = changes.next() => {
                     // the outcome has been reported to the observers
-                    let _ = Arc::clone(&self).reload(Signature::default()).await;
+                    let _ = Arc::clone(&self).reload(Signature::default(), None).await;
                 }
             }
         }

@@ -34,7 +34,7 @@ use crate::degradation::switches::Window;
 use crate::fetch::origin::{Drawn, Whom};
 use crate::fragment::FragmentId;
 use crate::report::{Event, FaultChange, FaultEnd, Observer, PageReport, Signature, SloChange};
-use crate::site::chaos::{FaultSpec, Harm, StopOn, Target};
+use crate::site::chaos::{FaultSpec, Harm, HarmKind, StopOn, Target};
 use crate::site::{Address, Page, Site};
 
 pub mod faults;
@@ -79,6 +79,19 @@ struct Held {
     /// Why no fault may be set, if none may.
     forbidden: Option<Arc<str>>,
     past: VecDeque<Past>,
+    /// Requests that faults have hit since the start, by what was done on what.
+    counts: BTreeMap<(Target, HarmKind), Arc<AtomicU64>>,
+}
+
+/// Requests that faults have hit since the start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counted {
+    /// What was done, in one word.
+    pub harm: &'static str,
+    /// On what.
+    pub on: String,
+    /// So often.
+    pub requests: u64,
 }
 
 /// A fault that is in force.
@@ -93,6 +106,8 @@ pub struct Running {
     hosts: Vec<String>,
     pages: AtomicU64,
     requests: AtomicU64,
+    /// The same of all faults that do this on this.
+    of_kind: Arc<AtomicU64>,
     number: AtomicU64,
     /// Cancelled at its end: whatever it holds up goes on.
     over: CancellationToken,
@@ -135,6 +150,11 @@ impl Running {
         &self.spec
     }
 
+    fn count_request(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.of_kind.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// The next request that it could hit.
     fn next(&self) -> u64 {
         self.number.fetch_add(1, Ordering::Relaxed)
@@ -167,6 +187,7 @@ impl Chaos {
             let mut held = self.held.lock();
             held.declared.clone_from(&site.faults);
             held.hosts = hosts(site);
+            held.counts.retain(|(target, _), _| is_known(site, target));
             let declared = |running: &Arc<Running>| held.declared.contains(&running.spec);
             let running = self.running.load_full();
             let gone = running.iter().filter(|r| r.is_by_clock && !declared(r));
@@ -203,7 +224,7 @@ impl Chaos {
             }
             let why = Signature::because("another takes its place");
             told.extend(self.stop(&mut held, &name, FaultEnd::Replaced, why));
-            told.push(self.start(&held, spec, None));
+            told.push(self.start(&mut held, spec, None));
             replaced
         };
         self.tell(told);
@@ -221,6 +242,18 @@ impl Chaos {
         self.tell(told);
         self.changed.notify_one();
         Some(found)
+    }
+
+    /// Requests that were hit since the start, by what was done and on what.
+    pub fn counted(&self) -> Vec<Counted> {
+        let held = self.held.lock();
+        let counts = held.counts.iter();
+        let counted = counts.map(|((target, harm), count)| Counted {
+            harm: harm.label(),
+            on: target.to_string(),
+            requests: count.load(Ordering::Relaxed),
+        });
+        counted.collect()
     }
 
     /// The fault of this name that is in force.
@@ -308,7 +341,10 @@ impl Chaos {
         let about = running.iter().filter(|one| one.rule().is_about(&asked));
         let hit = about.filter_map(|one| {
             let effect = one.rule().decide(&asked, one.next(), now)?;
-            one.requests.fetch_add(1, Ordering::Relaxed);
+            one.count_request();
+            if let Some((trail, span_id)) = whom.attempt {
+                trail.hit(span_id, &one.spec.name);
+            }
             Some((effect, Arc::clone(one)))
         });
         hit.collect()
@@ -363,14 +399,14 @@ impl Chaos {
                     continue;
                 }
                 let window = spec.window;
-                told.push(self.start(&held, spec, window));
+                told.push(self.start(&mut held, spec, window));
             }
         }
         self.tell(told);
     }
 
     /// Begins a fault, by hand or in a window of the clock.
-    fn start(&self, held: &Held, spec: FaultSpec, window: Option<Window>) -> Event {
+    fn start(&self, held: &mut Held, spec: FaultSpec, window: Option<Window>) -> Event {
         let now = self.clock.now();
         let hosts = match (&spec.target, spec.harm) {
             (Target::Origin(name), Harm::Dns) => held.hosts.get(name).cloned(),
@@ -391,7 +427,9 @@ impl Chaos {
                 reason: Some(spec.reason.clone()),
             },
         };
+        let kind = (spec.target.clone(), spec.harm.kind());
         let one = Arc::new(Running {
+            of_kind: Arc::clone(held.counts.entry(kind).or_default()),
             seed: faults::seed_of(&spec.name),
             spec,
             since: now,
@@ -523,6 +561,15 @@ fn hit(site: &Site, page: &Page, target: &Target) -> Vec<FragmentId> {
         .map(|member| member.fragment)
         .filter(is_hit)
         .collect()
+}
+
+/// Whether a site has it: the series of its counts are bounded by what is declared.
+fn is_known(site: &Site, target: &Target) -> bool {
+    match target {
+        Target::Origin(name) => site.origins.iter().any(|origin| origin.name == *name),
+        Target::Fragment(name) => site.fragment_named(name).is_some(),
+        Target::Store => true,
+    }
 }
 
 /// The hosts of each origin that have names.

@@ -28,6 +28,7 @@ mod serve;
 mod simulate;
 mod snapshot;
 mod switch;
+mod terms;
 mod token;
 
 /// A page-fragment composition server for news sites: the article always, the rest as time allows.

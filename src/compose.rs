@@ -470,6 +470,7 @@ impl Order {
                 began: after(attempt.since),
                 ended,
                 cause,
+                fault: attempt.fault,
             }
         };
         self.trail.take().into_iter().map(report).collect()

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::site::{ServerSettings, Site};
 
 mod check;
+pub mod declaration;
 pub mod diagnose;
 pub mod diff;
 pub mod document;
@@ -26,6 +27,7 @@ mod validate;
 pub mod values;
 pub mod watch;
 
+pub use declaration::{Declaration, Entry, Setting};
 pub use diagnose::{Diagnostic, Diagnostics, Severity};
 pub use diff::diff;
 

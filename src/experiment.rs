@@ -8,6 +8,7 @@
 
 mod file;
 pub mod hours;
+pub mod monkey;
 mod report;
 mod seen;
 mod steady;

@@ -46,6 +46,12 @@
 //! A reload is the same line, slower: [`config::watch`] → [`config::load`] → a
 //! [`Site`](site::Site) → [`config::diff()`] → swap. A bad file changes nothing.
 //!
+//! # In another program
+//!
+//! [`config::Declaration`] declares a site in code, [`app::Options`] takes what a program brings along (its
+//! [origins](fetch::Origin), its [law](degradation::law::OwnLaw), its [observers](report::Observer)), and
+//! [`app::App`] is the server, which can be mounted in a router. `docs/library.md` tells of it, with examples.
+//!
 //! # Invariants
 //!
 //! - A core fragment always fills, or there is no page: never a 200 without its article.

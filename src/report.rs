@@ -5,6 +5,7 @@
 //! of the page, whatever happened.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Moment;
@@ -35,6 +36,7 @@ pub use worth::{Got, Loss};
 
 /// The account of one fragment in one page.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct FragmentReport<'p> {
     /// The fragment's name.
     pub name: Cow<'p, str>,
@@ -57,6 +59,7 @@ pub struct FragmentReport<'p> {
 
 /// The account of one request to an origin that a page has begun.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct AttemptReport<'p> {
     /// For which fragment: one of the page, an item of its lists, or what stands in for one.
     pub fragment: Cow<'p, str>,
@@ -73,10 +76,13 @@ pub struct AttemptReport<'p> {
     pub ended: Option<Duration>,
     /// What went wrong.
     pub cause: Option<Cause>,
+    /// The fault that was set on purpose and has hit it, whatever came of that.
+    pub fault: Option<Arc<str>>,
 }
 
 /// The account of one page. It borrows what it names: whoever keeps it makes it their own.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct PageReport<'p> {
     /// The page's name in `fragments.toml`; of a document that is woven, the route of its proxy.
     pub page: Cow<'p, str>,

@@ -4,6 +4,7 @@
 //! Invariant: every request gets an answer that ends, and a bad one gets a 4xx, never a panic.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use axum::response::Response;
 use bytes::Bytes;
 use futures::FutureExt as _;
@@ -18,13 +20,13 @@ use http::header::HOST;
 use http::{HeaderMap, Request, StatusCode, Version};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::{BoxError, Service, service_fn};
+use tower::{BoxError, Service, ServiceExt as _, service_fn};
 
 use crate::chaos::Chaos;
 use crate::compose::{Composer, Edition};
 use crate::degradation::Mode;
 use crate::report::Throttle;
-use crate::site::{Found, Target, route};
+use crate::site::{Found, Target, TrustedPeers, route};
 use crate::telemetry::AccessLog;
 use crate::telemetry::access::Kind;
 
@@ -88,6 +90,18 @@ pub struct ServerState {
 /// The same for requests that come over no connection.
 pub fn router(state: Arc<ServerState>) -> Router {
     Router::new().fallback_service(readers(state, Arc::new(Who::default())))
+}
+
+/// The same within another program's router, which knows who is connected if it serves with their
+/// addresses.
+pub fn mounted(state: Arc<ServerState>, trusted: Arc<TrustedPeers>) -> Router {
+    let service = service_fn(move |request: Request<Body>| {
+        let connected = request.extensions().get::<ConnectInfo<SocketAddr>>();
+        let peer = connected.map(|ConnectInfo(address)| *address);
+        let who = Arc::new(Who::mounted(peer, Arc::clone(&trusted)));
+        readers(Arc::clone(&state), who).oneshot(request)
+    });
+    Router::new().fallback_service(service)
 }
 
 /// What answers to the readers of one connection.

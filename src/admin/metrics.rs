@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE};
+use tokio::runtime::Handle;
 
 use crate::fragment::OriginId;
 use crate::telemetry::metrics::{Format, Reading};
@@ -32,12 +33,15 @@ pub fn reading(state: &AdminState) -> Reading {
         let state = edition.fetcher.state(OriginId(index));
         (origin.name.clone(), state)
     });
+    let faults = state.chaos.counted().into_iter();
+    let faults = faults.map(|counted| (counted.harm, counted.on, counted.requests));
     Reading {
         uptime: clock.uptime(clock.now()),
         level: level::present(state),
         by_law: state.mode.load().given_up(),
         tick: state.samples.last(),
         lag: state.lag.present(),
+        tasks: Handle::current().metrics().num_alive_tasks(),
         pages_in_flight: (state.pages_in_flight)(),
         pages_shed: (state.pages_shed)(),
         flights: flights.under_way,
@@ -49,6 +53,7 @@ pub fn reading(state: &AdminState) -> Reading {
         pushed: state.tally.state().pushed,
         origins: origins.collect(),
         blocks: edition.fetcher.block_states(),
+        faults: faults.collect(),
         slos: state.slos.states(),
     }
 }

@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Instant;
 use crate::compose::{Composer, Edition};
 use crate::degradation::governor::{Seen, TICK, Turned};
+use crate::degradation::law::Own;
 use crate::degradation::meters::Counted;
 use crate::degradation::mode::Effect;
 use crate::degradation::{Governor, Lag, Law, Level, Mode, Overrides};
@@ -46,6 +47,8 @@ pub(super) struct Governing {
     pub(super) is_limiting: Arc<AtomicBool>,
     /// What is known of the machine, from before a restart to begin with.
     pub(super) rate: Arc<KnownRate>,
+    /// Decides instead of the law that the site declares.
+    pub(super) own_law: Option<Own>,
 }
 
 /// What one edition was seen to have at the last tick.
@@ -222,6 +225,9 @@ impl Governing {
     }
 
     fn law(&self, site: &Site) -> Law {
+        if let Some(own) = &self.own_law {
+            return Law::Own(own.clone());
+        }
         let cores = self.composer.executor().permits();
         site.degradation.law.for_cores(cores)
     }
@@ -299,6 +305,7 @@ mod tests {
             samples: Arc::default(),
             is_limiting: means.is_limiting,
             rate: Arc::new(KnownRate::new(Some(1234.5))),
+            own_law: None,
         }
     }
 

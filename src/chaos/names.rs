@@ -33,9 +33,7 @@ impl Chaos {
             .iter()
             .filter(|one| one.hosts.iter().any(|host| host == name));
         let found = about.next()?;
-        found
-            .requests
-            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        found.count_request();
         Some(found.spec.name.clone())
     }
 }

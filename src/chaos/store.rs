@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use futures::future::{BoxFuture, FutureExt as _};
 
@@ -22,7 +21,7 @@ impl Upset for Chaos {
         let of_store = |one: &&Arc<Running>| one.spec.target == Target::Store;
         let (effect, by) = running.iter().filter(of_store).find_map(|one| {
             let effect = one.rule().of_call(one.next(), now)?;
-            one.requests.fetch_add(1, Ordering::Relaxed);
+            one.count_request();
             Some((effect, Arc::clone(one)))
         })?;
         let (over, name) = (by.over.clone(), by.spec.name.clone());

@@ -15,8 +15,9 @@ use serde_json::Value;
 use crate::chaos::Wanted;
 use crate::site::chaos::{HarmKind, StopOn};
 
-use super::operator::{self, Operator};
+use super::operator;
 use super::output;
+use super::terms::{Server, Terms};
 
 mod client;
 mod monkey;
@@ -29,32 +30,6 @@ pub(super) struct Chaos {
     what: What,
     #[command(flatten)]
     server: Server,
-}
-
-/// Which server, and how to talk to it.
-#[derive(Args)]
-struct Server {
-    /// Where the server listens to operators.
-    #[arg(
-        long,
-        global = true,
-        env = "MARBRE_ADMIN",
-        default_value = "http://127.0.0.1:8081",
-        value_name = "URL"
-    )]
-    admin: String,
-    /// The token of [admin], if it has one.
-    #[arg(
-        long,
-        global = true,
-        env = "MARBRE_ADMIN_TOKEN",
-        hide_env_values = true,
-        value_name = "TOKEN"
-    )]
-    token: Option<String>,
-    /// Print JSON.
-    #[arg(long, global = true)]
-    json: bool,
 }
 
 #[derive(Subcommand)]
@@ -128,15 +103,8 @@ struct Set {
     /// What ends it before its time: an error budget that is used too fast, or is spent.
     #[arg(long, value_enum, value_name = "WHEN")]
     stop_on: Option<StopName>,
-    /// For how long, a day at most.
-    #[arg(long = "for", value_name = "TIME")]
-    span: Option<String>,
-    /// Who decides so, and can be asked about it.
-    #[arg(long, env = "MARBRE_OWNER", value_name = "WHO")]
-    owner: String,
-    /// Why.
-    #[arg(long, value_name = "WHY")]
-    reason: String,
+    #[command(flatten)]
+    terms: Terms,
     /// Only say what it would hit.
     #[arg(long)]
     preview: bool,
@@ -189,13 +157,13 @@ struct Run {
 
 #[derive(Args)]
 struct Monkey {
-    /// A folder of experiments, `*.toml`.
+    /// A folder of experiments, `*.toml`; its `monkey.toml` says when one may be carried out.
     #[arg(value_name = "FOLDER")]
     folder: PathBuf,
-    /// When somebody is there: `mon-thu 09:30-16:30`.
+    /// When somebody is there: `mon-thu 09:30-16:30` [default: what `monkey.toml` in the folder says].
     #[arg(long, value_name = "HOURS")]
-    hours: String,
-    /// The zone of these hours [default: UTC].
+    hours: Option<String>,
+    /// The zone of these hours [default: that of `monkey.toml`, or UTC].
     #[arg(long, value_name = "ZONE")]
     zone: Option<String>,
     /// Where chance begins; printed, so that a run can be had again.
@@ -240,13 +208,6 @@ impl Chaos {
 }
 
 impl Server {
-    fn operator(&self) -> Operator<'_> {
-        Operator {
-            admin: &self.admin,
-            token: self.token.as_deref(),
-        }
-    }
-
     /// Asks, and prints what is answered.
     fn asked(
         &self,
@@ -308,9 +269,9 @@ impl Set {
             rate: self.rate,
             share: self.share,
             signed: self.signed,
-            owner: self.owner.clone(),
-            reason: self.reason.clone(),
-            r#for: self.span.clone(),
+            owner: self.terms.signed.owner.clone(),
+            reason: self.terms.signed.reason.clone(),
+            r#for: self.terms.span.clone(),
             pages_max: self.pages_max,
             stop_on,
         }

@@ -77,6 +77,7 @@ pub(super) fn refuse(error: &StartError) -> ExitCode {
         | StartError::Traces(_)
         | StartError::Metrics(_)
         | StartError::Thread(_)
+        | StartError::NoSuchOrigin(_)
         | StartError::Origin(_) => {
             output::message(&format!("error: {error}"));
         }

@@ -249,7 +249,7 @@ impl Simulate {
                 _ => format!("{cores} cores"),
             };
             let so = match (&law, self.cores) {
-                (Law::Aimd(_), _) => String::new(),
+                (Law::Aimd(_) | Law::Own(_), _) => String::new(),
                 (Law::WorkRate(_), Some(_)) => format!(" for {count}"),
                 (Law::WorkRate(_), None) => format!(
                     " for {count}, the fewest that its rates fit (--cores N if there were more)"

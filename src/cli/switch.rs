@@ -9,8 +9,9 @@ use serde_json::{Map, Value, json};
 
 use crate::degradation::switches::{Key, Subject};
 
-use super::operator::{self, Operator, Url};
+use super::operator::{self, Url};
 use super::output;
+use super::terms::{Server, Signed, Terms};
 
 mod words;
 
@@ -25,32 +26,6 @@ pub(super) struct Switch {
     server: Server,
 }
 
-/// Which server, and how to talk to it.
-#[derive(Args)]
-struct Server {
-    /// Where the server listens to operators.
-    #[arg(
-        long,
-        global = true,
-        env = "MARBRE_ADMIN",
-        default_value = "http://127.0.0.1:8081",
-        value_name = "URL"
-    )]
-    admin: String,
-    /// The token of [admin], if it has one.
-    #[arg(
-        long,
-        global = true,
-        env = "MARBRE_ADMIN_TOKEN",
-        hide_env_values = true,
-        value_name = "TOKEN"
-    )]
-    token: Option<String>,
-    /// Print JSON.
-    #[arg(long, global = true)]
-    json: bool,
-}
-
 #[derive(Subcommand)]
 enum What {
     /// Print what is set, until when, and by whom.
@@ -61,7 +36,7 @@ enum What {
         #[arg(value_name = "BLOCK")]
         block: String,
         #[command(flatten)]
-        terms: Terms,
+        timed: Timed,
     },
     /// Keep a block on all pages: no level gives it up.
     On {
@@ -69,7 +44,7 @@ enum What {
         #[arg(value_name = "BLOCK")]
         block: String,
         #[command(flatten)]
-        terms: Terms,
+        timed: Timed,
     },
     /// Plan all pages at one level.
     Pin(ALevel),
@@ -78,28 +53,24 @@ enum What {
     /// Plan no page above a level.
     Cap(ALevel),
     /// Keep what the law has learned as it is.
-    Freeze(Terms),
+    Freeze(Timed),
     /// Let the law decide and report, and give nothing up.
-    DryRun(Terms),
+    DryRun(Timed),
     /// Multiply every ttl.
     Ttl {
         /// By what, 0.1 to 100.
         #[arg(value_name = "FACTOR")]
         factor: f64,
         #[command(flatten)]
-        terms: Terms,
+        timed: Timed,
     },
     /// Leave out what the site schedules, this time: it does not begin, or ends now, with all that it sets.
     Skip {
         /// The schedule's name.
         #[arg(value_name = "SCHEDULE")]
         schedule: String,
-        /// Who decides so, and can be asked about it.
-        #[arg(long, env = "MARBRE_OWNER", value_name = "WHO")]
-        owner: String,
-        /// Why.
-        #[arg(long, value_name = "WHY")]
-        reason: String,
+        #[command(flatten)]
+        signed: Signed,
     },
     /// Take a switch back, before it begins or while it is in force.
     Clear {
@@ -119,26 +90,19 @@ struct ALevel {
     #[arg(value_name = "N")]
     level: u8,
     #[command(flatten)]
-    terms: Terms,
+    timed: Timed,
 }
 
 /// What every switch has.
 #[derive(Args)]
-struct Terms {
-    /// Who decides so, and can be asked about it.
-    #[arg(long, env = "MARBRE_OWNER", value_name = "WHO")]
-    owner: String,
-    /// Why.
-    #[arg(long, value_name = "WHY")]
-    reason: String,
-    /// For how long, at most 30d [default: 12h].
-    #[arg(long = "for", value_name = "TIME", conflicts_with = "until")]
-    span: Option<String>,
+struct Timed {
+    #[command(flatten)]
+    terms: Terms,
     /// When it begins, if not now: 2026-11-03T20:00 by the site's zone, or 2026-11-03T20:00+01:00.
     #[arg(long, value_name = "MOMENT")]
     from: Option<String>,
     /// When it ends, written like --from.
-    #[arg(long, value_name = "MOMENT")]
+    #[arg(long, value_name = "MOMENT", conflicts_with = "span")]
     until: Option<String>,
 }
 
@@ -154,7 +118,7 @@ struct Request {
 impl Switch {
     pub(super) fn run(self) -> ExitCode {
         let request = self.what.request();
-        let answered = super::run_async(self.server.ask(&request));
+        let answered = super::run_async(self.server.ask_for(&request));
         match answered {
             Ok(answer) => {
                 for trouble in [&answer["nodes_trouble"], &answer["shared"]["trouble"]] {
@@ -183,7 +147,7 @@ impl Switch {
 
 impl What {
     fn request(&self) -> Request {
-        let (subject, what, terms) = match self {
+        let (subject, what, timed) = match self {
             Self::List => {
                 return Request {
                     method: Method::GET,
@@ -202,51 +166,48 @@ impl What {
                     words: cleared,
                 };
             }
-            Self::Skip {
-                schedule,
-                owner,
-                reason,
-            } => {
+            Self::Skip { schedule, signed } => {
                 let subject = Subject::Schedule(schedule.clone());
                 return Request {
                     method: Method::PUT,
                     path: format!("/switches/{subject}"),
                     query: None,
-                    body: Some(json!({ "owner": owner, "reason": reason })),
+                    body: Some(json!({ "owner": signed.owner, "reason": signed.reason })),
                     words: set,
                 };
             }
-            Self::Off { block, terms } => (
+            Self::Off { block, timed } => (
                 Subject::Block(block.clone()),
                 Some(("off", json!(true))),
-                terms,
+                timed,
             ),
-            Self::On { block, terms } => (
+            Self::On { block, timed } => (
                 Subject::Block(block.clone()),
                 Some(("on", json!(true))),
-                terms,
+                timed,
             ),
-            Self::Pin(ALevel { level, terms }) => {
-                (Subject::Pin, Some(("level", json!(level))), terms)
+            Self::Pin(ALevel { level, timed }) => {
+                (Subject::Pin, Some(("level", json!(level))), timed)
             }
-            Self::Floor(ALevel { level, terms }) => {
-                (Subject::Floor, Some(("level", json!(level))), terms)
+            Self::Floor(ALevel { level, timed }) => {
+                (Subject::Floor, Some(("level", json!(level))), timed)
             }
-            Self::Cap(ALevel { level, terms }) => {
-                (Subject::Cap, Some(("level", json!(level))), terms)
+            Self::Cap(ALevel { level, timed }) => {
+                (Subject::Cap, Some(("level", json!(level))), timed)
             }
-            Self::Freeze(terms) => (Subject::Freeze, None, terms),
-            Self::DryRun(terms) => (Subject::DryRun, None, terms),
-            Self::Ttl { factor, terms } => (Subject::Ttl, Some(("factor", json!(factor))), terms),
+            Self::Freeze(timed) => (Subject::Freeze, None, timed),
+            Self::DryRun(timed) => (Subject::DryRun, None, timed),
+            Self::Ttl { factor, timed } => (Subject::Ttl, Some(("factor", json!(factor))), timed),
         };
+        let terms = &timed.terms;
         let mut body = Map::new();
         body.extend(what.map(|(key, value)| (key.to_owned(), value)));
-        body.insert("owner".to_owned(), json!(terms.owner));
-        body.insert("reason".to_owned(), json!(terms.reason));
+        body.insert("owner".to_owned(), json!(terms.signed.owner));
+        body.insert("reason".to_owned(), json!(terms.signed.reason));
         let times = [
             ("for", &terms.span),
-            ("from", &terms.from),
-            ("until", &terms.until),
+            ("from", &timed.from),
+            ("until", &timed.until),
         ];
         for (key, time) in times {
             body.extend(time.iter().map(|time| (key.to_owned(), json!(time))));
@@ -271,13 +232,10 @@ fn key_of(text: &str) -> Key {
 
 impl Server {
     /// What the server answers, or why it does not do what it is asked.
-    async fn ask(&self, request: &Request) -> Result<Value, String> {
-        let operator = Operator {
-            admin: &self.admin,
-            token: self.token.as_deref(),
-        };
+    async fn ask_for(&self, request: &Request) -> Result<Value, String> {
         let url = self.url(request)?;
         let method = request.method.clone();
+        let operator = self.operator();
         operator.ask(method, url, request.body.as_ref()).await
     }
 

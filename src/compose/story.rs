@@ -170,6 +170,7 @@ fn attempts(report: &PageReport<'_>) -> Vec<Asked> {
             .ended
             .map(|ended| millis(ended.saturating_sub(attempt.began))),
         cause: attempt.cause.as_ref().map(ToString::to_string),
+        fault: attempt.fault.as_deref().map(str::to_owned),
     });
     attempts.collect()
 }

@@ -14,9 +14,11 @@ use super::Sample;
 
 pub mod aimd;
 pub mod knob;
+pub mod own;
 pub mod work_rate;
 
 pub use knob::{Knob, OutOfRange, Unit};
+pub use own::{Own, OwnLaw};
 
 /// A law and its constants.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +31,8 @@ pub enum Law {
     WorkRate(work_rate::Constants),
     /// See [`aimd`].
     Aimd(aimd::Constants),
+    /// See [`own`].
+    Own(Own),
 }
 
 /// What a law remembers from tick to tick.
@@ -38,6 +42,8 @@ pub enum State {
     WorkRate(work_rate::State),
     /// See [`aimd`].
     Aimd(aimd::State),
+    /// See [`own`].
+    Own(own::State),
 }
 
 /// What a law answers.
@@ -78,11 +84,12 @@ impl Law {
         Self::WorkRate(work_rate::Constants::for_cores(cores))
     }
 
-    /// Its name in the configuration.
+    /// Its name in the configuration, or what its own program calls it.
     pub fn name(&self) -> &'static str {
         match self {
             Self::WorkRate(_) => "work-rate",
             Self::Aimd(_) => "aimd",
+            Self::Own(own) => own.name(),
         }
     }
 
@@ -92,6 +99,7 @@ impl Law {
         match self {
             Self::WorkRate(constants) => State::WorkRate(constants.begin(rate)),
             Self::Aimd(constants) => State::Aimd(constants.begin()),
+            Self::Own(own) => State::Own(own.begin(rate)),
         }
     }
 
@@ -107,8 +115,13 @@ impl Law {
                 let (state, decision) = aimd::step(constants, state, sample);
                 (State::Aimd(state), decision)
             }
-            (Self::WorkRate(_), state @ State::Aimd(_))
-            | (Self::Aimd(_), state @ State::WorkRate(_)) => {
+            (Self::Own(own), State::Own(state)) => {
+                let (state, decision) = own::step(own, state, sample);
+                (State::Own(state), decision)
+            }
+            (Self::WorkRate(_), state @ (State::Aimd(_) | State::Own(_)))
+            | (Self::Aimd(_), state @ (State::WorkRate(_) | State::Own(_)))
+            | (Self::Own(_), state @ (State::WorkRate(_) | State::Aimd(_))) => {
                 let (rate, is_frozen) = (state.rate(), state.is_frozen());
                 self.step(self.begin(rate).freeze(is_frozen), sample)
             }
@@ -123,6 +136,7 @@ impl State {
         match self {
             Self::WorkRate(state) => Some(state.rate()),
             Self::Aimd(_) => None,
+            Self::Own(state) => state.rate(),
         }
     }
 
@@ -133,6 +147,7 @@ impl State {
         match self {
             Self::WorkRate(state) => Self::WorkRate(state.freeze(is_frozen)),
             Self::Aimd(state) => Self::Aimd(state.freeze(is_frozen)),
+            Self::Own(state) => Self::Own(state.freeze(is_frozen)),
         }
     }
 
@@ -141,6 +156,7 @@ impl State {
         match self {
             Self::WorkRate(state) => state.is_frozen(),
             Self::Aimd(state) => state.is_frozen(),
+            Self::Own(state) => state.is_frozen(),
         }
     }
 }

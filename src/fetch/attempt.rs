@@ -106,9 +106,13 @@ pub(super) async fn run(
     span_id: u64,
 ) -> Result<Answer, Refusal> {
     let verdict = expect.without_content == WithoutContent::Verdict;
+    let whom = Whom {
+        attempt: Some((ask.trail, span_id)),
+        ..ask.whom
+    };
     let send = |target: String| {
         let request = OriginRequest::get(target, (ask.headers)(span_id));
-        origin.send_for(request, ask.whom)
+        origin.send_for(request, whom)
     };
     let mut response = send(ask.target.to_owned()).await?;
     if verdict || !leads_elsewhere(response.status) {

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{BoxStream, StreamExt as _};
-use http::{HeaderMap, Method, StatusCode};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::io::InspectReader;
 
 use crate::fragment::FragmentId;
-use crate::report::Cause;
+use crate::report::{Cause, Trail};
 
 /// One replica of a named service, which can be asked.
 pub trait Origin: Send + Sync {
@@ -31,6 +32,42 @@ pub trait Origin: Send + Sync {
     }
 }
 
+/// An origin that is this program itself: what `answer` gives is the answer. It is asked on the runtime's
+/// threads, so what takes long waits; a page that does not wait any longer, because its time is over, drops
+/// the future.
+///
+/// ```
+/// use http::StatusCode;
+/// use marbre::fetch::origin::{OriginResponse, answering};
+///
+/// let weather = answering(|request| async move {
+///     match request.target.as_str() {
+///         "/weather" => Ok(OriginResponse::html("<p>Rain from the west</p>")),
+///         _ => Ok(OriginResponse::status(StatusCode::NOT_FOUND)),
+///     }
+/// });
+/// # let _ = weather;
+/// ```
+pub fn answering<F, A>(answer: F) -> Arc<dyn Origin>
+where
+    F: Fn(OriginRequest) -> A + Send + Sync + 'static,
+    A: Future<Output = Result<OriginResponse, Cause>> + Send + 'static,
+{
+    Arc::new(Answering(answer))
+}
+
+struct Answering<F>(F);
+
+impl<F, A> Origin for Answering<F>
+where
+    F: Fn(OriginRequest) -> A + Send + Sync,
+    A: Future<Output = Result<OriginResponse, Cause>> + Send + 'static,
+{
+    fn send(&self, request: OriginRequest) -> BoxFuture<'static, Result<OriginResponse, Cause>> {
+        (self.0)(request).boxed()
+    }
+}
+
 /// For whom something is asked.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Whom<'a> {
@@ -38,6 +75,8 @@ pub struct Whom<'a> {
     pub fragment: Option<&'a str>,
     /// The faults that its page was drawn for.
     pub faults: &'a [Arc<str>],
+    /// Which attempt it is, and who remembers that a fault has hit it.
+    pub attempt: Option<(&'a Trail, u64)>,
 }
 
 /// The faults that a page was drawn for and others were not.
@@ -50,6 +89,7 @@ pub struct Drawn {
 }
 
 /// What an origin is asked.
+#[non_exhaustive]
 pub struct OriginRequest {
     /// Method.
     pub method: Method,
@@ -98,6 +138,7 @@ pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
 /// What an origin answers.
+#[non_exhaustive]
 pub struct OriginResponse {
     /// Status.
     pub status: StatusCode,
@@ -122,6 +163,19 @@ impl OriginResponse {
             body,
             upgrade: None,
         }
+    }
+
+    /// A piece of HTML.
+    pub fn html(body: impl Into<Bytes>) -> Self {
+        let mut headers = HeaderMap::new();
+        let html = HeaderValue::from_static("text/html; charset=utf-8");
+        headers.insert(CONTENT_TYPE, html);
+        Self::whole(StatusCode::OK, headers, body.into())
+    }
+
+    /// A status, and nothing else.
+    pub fn status(status: StatusCode) -> Self {
+        Self::whole(status, HeaderMap::new(), Bytes::new())
     }
 
     /// Keeps a permit until the body has been read or dropped; after a change of protocol, until

@@ -14,6 +14,7 @@ use super::Signature;
 
 /// Something an operator would want in the record that is not about one page.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub enum Event {
     /// A new site is served.
     Reloaded {

@@ -7,6 +7,7 @@ use crate::degradation::Level;
 
 /// Why content could not be had from a source.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Cause {
     /// The deadline passed; says what was being waited for.
     #[error("timeout")]

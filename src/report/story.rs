@@ -154,6 +154,9 @@ pub struct Asked {
     /// What went wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
+    /// The fault on purpose that has hit it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
 }
 
 impl Story {
@@ -243,7 +246,9 @@ impl Story {
             let line = format!(
                 "  {began_ms:>8.1} ms  {origin}, replica {replica}, for {fragment}: {took} {cause}"
             );
-            writeln!(out, "{}", line.trim_end())?;
+            let fault = asked.fault.as_ref();
+            let fault = fault.map_or_else(String::new, |name| format!(" (fault {name})"));
+            writeln!(out, "{}{fault}", line.trim_end())?;
         }
         Ok(())
     }
@@ -377,6 +382,7 @@ mod tests {
                 began_ms: 0.5,
                 took_ms: Some(249.5),
                 cause: Some("timeout".to_owned()),
+                fault: Some("reco-hangs".to_owned()),
             }],
         }
     }
@@ -392,7 +398,7 @@ head after 12.0 ms, all settled after 250.0 ms, over after 251.5 ms; budget 1000
            planned: optional 40, reco:/related/x within 250 ms, given up at level 2, costs 0.062 ms of work; then: stale for 1h, omit
            tried: its source: timeout
 asked of origins:
-       0.5 ms  reco, replica 0, for related: 249.5 ms timeout
+       0.5 ms  reco, replica 0, for related: 249.5 ms timeout (fault reco-hangs)
 ";
         assert_eq!(story().text(), expected);
     }

@@ -3,6 +3,7 @@
 //! is bounded; each page has its own, so nobody waits for another page here.
 
 use std::mem;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
@@ -95,6 +96,8 @@ pub struct Attempt {
     pub since: Instant,
     /// When it ended, and what went wrong, if it has ended.
     pub ended: Option<(Instant, Option<Cause>)>,
+    /// The fault that was set on purpose and has hit it, the first of them.
+    pub fault: Option<Arc<str>>,
 }
 
 impl Trail {
@@ -117,7 +120,17 @@ impl Trail {
                 span_id,
                 since,
                 ended: None,
+                fault: None,
             });
+        }
+    }
+
+    /// A fault that was set on purpose has hit it, whatever comes of that.
+    pub fn hit(&self, span_id: u64, fault: &str) {
+        let mut attempts = self.attempts.lock();
+        let attempt = attempts.iter_mut().find(|a| a.span_id == span_id);
+        if let Some(attempt) = attempt {
+            attempt.fault.get_or_insert_with(|| Arc::from(fault));
         }
     }
 
@@ -166,10 +179,15 @@ mod tests {
         }
         trail.end(2, now, Some(&Cause::Timeout));
         trail.end(200, now, None);
+        trail.hit(2, "cold");
+        trail.hit(2, "another");
+        trail.hit(200, "cold");
         let attempts = trail.take();
         assert_eq!(attempts.len(), ATTEMPTS_MAX);
         assert_eq!(attempts[0].ended, None);
         assert_eq!(attempts[1].ended, Some((now, Some(Cause::Timeout))));
+        assert_eq!(attempts[0].fault, None);
+        assert_eq!(attempts[1].fault.as_deref(), Some("cold"));
         assert!(trail.take().is_empty());
     }
 }

@@ -114,6 +114,15 @@ pub struct Who {
 }
 
 impl Who {
+    /// Who is connected to the program that this is a part of.
+    pub(super) fn mounted(peer: Option<SocketAddr>, trusted: Arc<TrustedPeers>) -> Self {
+        Self {
+            peer,
+            trusted,
+            ..Self::default()
+        }
+    }
+
     /// Whom a request with these headers comes from.
     pub(super) fn client(&self, headers: &HeaderMap) -> Client {
         let peer = self.peer.map(|peer| peer.ip());

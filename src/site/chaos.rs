@@ -110,7 +110,9 @@ pub enum Harm {
 }
 
 /// The kind of a [`Harm`], as it is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum HarmKind {
     /// See [`Harm::Latency`].

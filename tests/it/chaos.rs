@@ -503,7 +503,7 @@ async fn what_the_manual_declares_can_be_declared() {
         .map(|rest| rest.split_once('\n').unwrap().1)
         .map(|block| block.split("```").next().unwrap())
         .collect();
-    let [fault, experiment] = blocks[..] else {
+    let [fault, experiment, monkey] = blocks[..] else {
         panic!("{blocks:?}")
     };
     let cms = cms().await;
@@ -515,6 +515,11 @@ async fn what_the_manual_declares_can_be_declared() {
     assert_eq!(
         read.unwrap_or_else(|found| panic!("{found}")).steps.len(),
         4
+    );
+    let watch = marbre::experiment::monkey::read("chaos.md", monkey);
+    assert_eq!(
+        watch.unwrap_or_else(|found| panic!("{found}")).hours.len(),
+        2
     );
 }
 
@@ -750,4 +755,22 @@ async fn the_monkey_draws_the_same_again_and_rests_outside_of_working_hours() {
     assert!(code == 0 && said.contains("nothing is done"), "{said}");
     let (_, said, code) = program(&["monkey", path, "--hours", "always"]).await;
     assert!(code == 2 && said.contains("no working hours"), "{said}");
+    // or the folder says so, in a file that is no experiment
+    let (_, said, code) = program(&["monkey", path, "--dry-run"]).await;
+    assert!(code == 2 && said.contains("monkey.toml"), "{said}");
+    let hours = folder.path().join("monkey.toml");
+    for (written, code, told) in [
+        (format!("hours = [\"{other}\", \"{always}\"]"), 0, "seed "),
+        (format!("hours = [\"{other}\"]"), 0, "nothing is done"),
+        ("hours = [\"always\"]".to_owned(), 2, "no working hours"),
+    ] {
+        std::fs::write(&hours, written).unwrap();
+        for seed in 0..4 {
+            let seed = seed.to_string();
+            let draw = ["monkey", path, "--dry-run", "--seed", &seed];
+            let (_, said, ended) = program(&draw).await;
+            assert!(ended == code && said.contains(told), "{said}");
+            assert!(code == 2 || !said.contains("monkey.toml\n") || told.starts_with("nothing"));
+        }
+    }
 }

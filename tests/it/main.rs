@@ -40,6 +40,7 @@ mod journal;
 mod kill_nine;
 mod late_slots;
 mod lazy;
+mod library;
 mod limits;
 mod list_partial;
 mod logs;

@@ -497,7 +497,10 @@ fn the_package_holds_what_there_is() {
         let there = match from.strip_prefix("target/package/") {
             // deploy/deb makes it
             Some(made) => read("deb").contains(made.trim_end_matches("*.1.gz")) || made == "marbre",
-            None => repository().join(from.replace("/*.md", "")).exists(),
+            None => {
+                let folder = from.replace("/*.md", "").replace("/*.rs", "");
+                repository().join(folder).exists()
+            }
         };
         assert!(there, "{from}");
     }
@@ -512,7 +515,7 @@ fn the_package_holds_what_there_is() {
             .join(format!("{unit}.service"))
             .exists()
     );
-    for script in ["deb", "release", "debian/postrm"] {
+    for script in ["deb", "release", "same-bytes", "debian/postrm"] {
         let mut shell = Command::new("bash");
         is_silent(&shell.arg("-n").arg(deploy(script)).output().unwrap());
     }

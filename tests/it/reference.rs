@@ -10,6 +10,7 @@ use std::process::Command;
 
 use marbre::fragment::Grade;
 use marbre::report::{BreakerState, Cause, Found, Loss, Outcome, Tier};
+use marbre::site::chaos::HarmKind;
 use marbre::telemetry::metrics::Metric;
 use marbre::telemetry::metrics::name::{
     BUCKETS, CALLS, COMPLETENESS, DELIVERIES, Kind, Label, PAGES_SHED, REFUSALS, RESULTS, SHED,
@@ -270,6 +271,10 @@ fn values(label: Label) -> String {
         Label::Fragment => "a fragment of the site".into(),
         Label::Origin => "an origin of the site".into(),
         Label::Replica => "a replica of an origin that has several, as it is declared".into(),
+        Label::Harm => all(HarmKind::ALL.iter().map(|(_, word)| *word).collect()),
+        Label::FaultOn => {
+            "an origin or a fragment of the site, `origin NAME` or `fragment NAME`, or `the shared store`".into()
+        }
         Label::Slo => "an objective of the site".into(),
         Label::Version => "the version of the program".into(),
         Label::Completeness => words(&COMPLETENESS),

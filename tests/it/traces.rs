@@ -6,7 +6,7 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
 
-use crate::support::{Origin, collector, html, newsroom, origin, status};
+use crate::support::{Operator, Origin, collector, html, newsroom, origin, status};
 
 /// Where the collector takes traces.
 const COLLECT: &str = "/v1/traces";
@@ -189,4 +189,59 @@ async fn pages_that_failed_are_exported_although_chance_takes_none() {
         spans.iter().all(|span| span.name != "page front"),
         "{spans:?}"
     );
+}
+
+#[tokio::test]
+async fn a_fault_that_does_no_harm_is_told_of_in_traces_the_access_log_and_metrics() {
+    let cms = origin()
+        .on("/article", html("<p>text</p>"))
+        .on("/block", html("<p>block</p>"))
+        .start()
+        .await;
+    let collector = origin().on(COLLECT, html("")).start().await;
+    let site = newsroom()
+        .toml(&telemetry(&collector.url(), "sample = 1.0"))
+        .toml("[telemetry.access_log]\nto = \"file:access.log\"")
+        .toml("[telemetry.recent]\nsample = 1.0")
+        .origin("cms", &cms)
+        .core("article", "cms:/article")
+        .optional("block", 40, "cms:/block")
+        .page("page", "/", "[article][block]")
+        .start()
+        .await;
+    let operator = Operator::of(&site);
+    let fault = r#"{"fragment": "block", "harm": "latency", "latency": "1ms", "for": "1h",
+                    "owner": "desk", "reason": "a test"}"#;
+    let (status, said) = operator.ask("PUT", "/chaos/cold", fault, &[]).await;
+    assert_eq!(status, 200, "{said}");
+    let page = site.reader().get("/").await;
+    page.is(200, "<p>text</p><p>block</p>");
+    let trace = page.header("marbre-trace").expect("a trace").to_owned();
+    collector.arrived(1).await;
+    let spans = exported(&collector);
+    let told: Vec<(&str, &str)> = spans
+        .iter()
+        .filter_map(|span| Some((text(span, "marbre.fragment")?, text(span, "marbre.fault")?)))
+        .collect();
+    // its slot and its attempt
+    assert_eq!(told, [("block", "cold"); 2]);
+    let story = site.admin_text(&format!("/trace/{trace}")).await;
+    let story: serde_json::Value = serde_json::from_str(&story).unwrap();
+    let attempts = story["pages"][0]["attempts"].as_array().unwrap();
+    let of_block = |attempt: &&serde_json::Value| attempt["fragment"] == "block";
+    let hit = attempts.iter().find(of_block).unwrap();
+    assert_eq!(
+        (&hit["fault"], &hit["cause"]),
+        (&"cold".into(), &serde_json::Value::Null)
+    );
+    let (_, metrics) = operator.get("/metrics").await;
+    let counted = "marbre_faults_total{harm=\"latency\",target=\"fragment block\"} 1";
+    assert!(metrics.lines().any(|line| line == counted), "{metrics}");
+    let folder = site.folder();
+    // what was recorded is written by then
+    let _stopped = site.stopped().await;
+    let log = std::fs::read_to_string(folder.join("access.log")).unwrap();
+    let record: serde_json::Value = serde_json::from_str(&log).unwrap();
+    assert_eq!(record["faults"], serde_json::json!({ "block": "cold" }));
+    assert_eq!(record["complete"], true);
 }

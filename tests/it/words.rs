@@ -14,6 +14,7 @@
 //! | `toml check` | is a whole declaration: `marbre check` accepts it, with stand-ins for its templates |
 //! | `toml more` | is laid over the declaration before it |
 //! | `toml part` | is laid over the demo's declaration |
+//! | `… from=FILE` | is a part of that file, word for word; the tests run it there |
 //! | `… example` | shows what something looks like: there is nothing to run |
 //! | `… not run: WHY` | is run by nobody, for that reason |
 //!
@@ -146,7 +147,9 @@ fn every_block_says_what_it_is() {
                 ("sh" | "toml", "example") => false,
                 (language, what) => {
                     what == "example" && !language.is_empty()
-                        || ["file=", "append="].iter().any(|key| what.starts_with(key))
+                        || ["file=", "append=", "from="]
+                            .iter()
+                            .any(|key| what.starts_with(key))
                 }
             };
             is_run = block.language == "sh" && reason.is_none();
@@ -167,6 +170,23 @@ fn every_block_says_what_it_is() {
         "neither run nor excluded with a reason:\n{}",
         wrong.join("\n")
     );
+}
+
+#[test]
+fn what_is_shown_of_a_file_is_in_it() {
+    let mut seen = 0;
+    for document in documents() {
+        for block in &document.blocks {
+            let Some(path) = block.what.strip_prefix("from=") else {
+                continue;
+            };
+            let file = std::fs::read_to_string(repository().join(path)).unwrap();
+            let at = format!("{}:{}", document.name, block.line);
+            assert!(file.contains(&block.text), "{at}: {path} says it otherwise");
+            seen += 1;
+        }
+    }
+    assert!(seen > 3, "{seen} pieces of files were found");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 
 use crate::clock::Clock;
 use crate::config::values;
-use crate::experiment::hours::Hours;
+use crate::experiment::monkey::{self, Watch};
 
 use super::{Monkey, Server, run};
 use crate::cli::output;
@@ -26,15 +26,14 @@ pub(super) fn run(monkey: &Monkey, server: &Server) -> ExitCode {
 
 /// The experiment that is to be carried out; none outside of the working hours.
 fn drawn(monkey: &Monkey) -> Result<Option<PathBuf>, String> {
-    let hours: Hours = monkey.hours.parse().map_err(|why| format!("{why}"))?;
-    let zone = match &monkey.zone {
-        None => TimeZone::UTC,
-        Some(name) => values::zone(name).map_err(|_| format!("there is no zone `{name}`"))?,
-    };
+    let watch = watch(monkey)?;
     let files = experiments(&monkey.folder)?;
     let clock = Clock::start();
-    if !hours.holds(clock.moment(clock.now()), &zone) {
-        let hours = &monkey.hours;
+    if !watch.holds(clock.moment(clock.now())) {
+        let hours = match &monkey.hours {
+            Some(hours) => hours.clone(),
+            None => format!("within the hours of {}", file(&monkey.folder).display()),
+        };
         output::message(&format!("nothing is done: it is not {hours}"));
         return Ok(None);
     }
@@ -42,6 +41,33 @@ fn drawn(monkey: &Monkey) -> Result<Option<PathBuf>, String> {
     let file = &files[fastrand::Rng::with_seed(seed).usize(..files.len())];
     output::message(&format!("seed {seed}: {}", file.display()));
     Ok(Some(file.clone()))
+}
+
+/// When somebody is there: as the folder declares it, and as is said besides.
+fn watch(monkey: &Monkey) -> Result<Watch, String> {
+    let zone = |name: &String| values::zone(name).map_err(|_| format!("there is no zone `{name}`"));
+    let said = monkey.zone.as_ref().map(zone).transpose()?;
+    if let Some(hours) = &monkey.hours {
+        let hours = hours.parse().map_err(|why| format!("{why}"))?;
+        return Ok(Watch {
+            hours: vec![hours],
+            zone: said.unwrap_or(TimeZone::UTC),
+        });
+    }
+    let file = file(&monkey.folder);
+    let shown = file.display().to_string();
+    let text = std::fs::read_to_string(&file)
+        .map_err(|why| format!("no --hours, and {shown} cannot be read: {why}"))?;
+    let declared = monkey::read(&shown, &text).map_err(|found| found.to_string())?;
+    Ok(Watch {
+        zone: said.unwrap_or(declared.zone),
+        ..declared
+    })
+}
+
+/// Where a folder of experiments declares when they may be carried out.
+fn file(folder: &Path) -> PathBuf {
+    folder.join(monkey::FILE)
 }
 
 /// The experiments of a folder, in the order of their names.
@@ -52,6 +78,7 @@ fn experiments(folder: &Path) -> Result<Vec<PathBuf>, String> {
     let paths = found.filter_map(|entry| Some(entry.ok()?.path()));
     let mut files: Vec<PathBuf> = paths
         .filter(|path| path.extension().is_some_and(|kind| kind == "toml"))
+        .filter(|path| path.file_name().is_none_or(|name| name != monkey::FILE))
         .collect();
     files.sort();
     match files.is_empty() {

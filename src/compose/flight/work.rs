@@ -564,6 +564,8 @@ async fn ask(
         whom: Whom {
             fragment: Some(&fragment.name),
             faults: order.drawn.as_ref().map_or(&[], |drawn| &drawn.faults),
+            // each attempt says so itself
+            attempt: None,
         },
     };
     let now = order.composer.clock.now();

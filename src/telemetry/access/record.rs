@@ -89,6 +89,8 @@ pub struct PageRecord {
     snapshot: Option<Duration>,
     blocks: BTreeMap<String, &'static str>,
     missing: Vec<String>,
+    /// Which fault on purpose has hit what was asked for a block.
+    faults: BTreeMap<String, String>,
     trace_id: u128,
 }
 
@@ -99,6 +101,10 @@ impl PageRecord {
         let missing = shown
             .clone()
             .filter(|f| !f.outcome.is_whole() && !f.outcome.is_unneeded());
+        let faults = report.attempts.iter().filter_map(|attempt| {
+            let fault = attempt.fault.as_deref()?;
+            Some((attempt.fragment.to_string(), fault.to_owned()))
+        });
         Self {
             name: report.page.to_string(),
             level: report.level.get(),
@@ -106,6 +112,7 @@ impl PageRecord {
             is_complete: report.is_complete(),
             snapshot: report.snapshot,
             missing: missing.map(|f| f.name.to_string()).collect(),
+            faults: faults.take(BLOCKS_MAX).collect(),
             blocks: shown
                 .map(|f| (f.name.to_string(), f.outcome.label()))
                 .collect(),
@@ -199,6 +206,8 @@ struct Line<'r> {
     #[serde(skip_serializing_if = "Option::is_none")]
     missing: Option<&'r [String]>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    faults: Option<&'r BTreeMap<String, String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     trace_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     client: Option<IpAddr>,
@@ -240,6 +249,7 @@ impl Record {
             snapshot_age_s: page.and_then(|page| Some(page.snapshot?.as_secs())),
             blocks: page.map(|page| &page.blocks),
             missing: page.map(|page| page.missing.as_slice()),
+            faults: page.map(|page| &page.faults).filter(|f| !f.is_empty()),
             trace_id: page.map(|page| format!("{:032x}", page.trace_id)),
             client: self.client,
         }
@@ -271,6 +281,11 @@ impl Record {
                 let missing = page.missing.iter();
                 let missing = missing.map(|name| format!("{name}:{}", page.blocks[name]));
                 text += &format!(" missing={}", missing.collect::<Vec<_>>().join(","));
+            }
+            if !page.faults.is_empty() {
+                let faults = page.faults.iter();
+                let faults = faults.map(|(block, fault)| format!("{block}:{fault}"));
+                text += &format!(" faults={}", faults.collect::<Vec<_>>().join(","));
             }
             text += &format!(" trace={:032x}", page.trace_id);
         }
@@ -315,6 +330,7 @@ mod tests {
                     .map(|(name, outcome)| (name.to_owned(), outcome))
                     .into(),
                 missing: vec!["ad".to_owned()],
+                faults: [("article".to_owned(), "cold".to_owned())].into(),
                 trace_id: 0xabc,
             }),
             client: Some("192.0.2.0".parse().unwrap()),
@@ -336,13 +352,14 @@ mod tests {
             "kind": "page", "status": 200, "bytes": 1234, "first_byte_ms": 1.5, "total_ms": 20.0,
             "page": "article", "level": 1, "complete": false,
             "blocks": { "article": "cached", "ad": "shed" }, "missing": ["ad"],
+            "faults": { "article": "cold" },
             "trace_id": "00000000000000000000000000000abc", "client": "192.0.2.0",
         });
         assert_eq!(json, expected);
         assert_eq!(
             line(&record, false),
             "2027-01-15T08:00:00.123Z GET /articles/x 200 page 1234 B 1.5/20.0 ms page=article \
-             level=1 missing=ad:shed trace=00000000000000000000000000000abc client=192.0.2.0\n"
+             level=1 missing=ad:shed faults=article:cold trace=00000000000000000000000000000abc client=192.0.2.0\n"
         );
     }
 

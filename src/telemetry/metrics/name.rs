@@ -6,6 +6,7 @@
 
 use crate::fragment::Grade;
 use crate::report::{BreakerState, Cause, Found, Loss, Outcome, Tier};
+use crate::site::chaos::HarmKind;
 use crate::site::{OriginSpec, Site};
 use crate::telemetry::slo::burn::WINDOWS;
 
@@ -108,6 +109,10 @@ pub enum Label {
     State,
     /// One of [`RESULTS`].
     Result,
+    /// One of [`HarmKind::ALL`].
+    Harm,
+    /// What a fault can be on: an origin or a fragment of the site, or the shared store.
+    FaultOn,
     /// An objective of the site.
     Slo,
     /// One of [`WINDOWS`].
@@ -133,6 +138,8 @@ impl Label {
             Self::Grade => "grade",
             Self::State => "state",
             Self::Result => "result",
+            Self::Harm => "harm",
+            Self::FaultOn => "target",
             Self::Slo => "slo",
             Self::Window => "window",
             Self::Version => "version",
@@ -161,6 +168,8 @@ impl Label {
             Self::Grade => Grade::ALL.len(),
             Self::State => BreakerState::ALL.len(),
             Self::Result => RESULTS.len(),
+            Self::Harm => HarmKind::ALL.len(),
+            Self::FaultOn => site.origins.len() + site.fragments.len() + 1,
             Self::Slo => site.slos.len(),
             Self::Window => WINDOWS.len(),
             Self::Version => 1,
@@ -259,6 +268,7 @@ metrics! {
     WorkRate Gauge "marbre_work_rate_seconds" [] "Work that is known to get done, in seconds of work a second."
     QueueDelay Gauge "marbre_queue_delay_seconds" [] "How long work waits for its turn: the law's signal."
     Lag Gauge "marbre_runtime_lag_seconds" [] "How late the runtime's timers are at present."
+    Tasks Gauge "marbre_tasks" [] "Tasks of the runtime that have not ended: connections, flights, and what goes on all the time."
     PagesInFlight Gauge "marbre_pages_in_flight" [] "Pages being composed."
     Flights Gauge "marbre_flights" [] "Flights under way."
     FlightsLaunched Counter "marbre_flights_launched" [] "Flights that were begun."
@@ -274,6 +284,7 @@ metrics! {
     TraceSpans Counter "marbre_trace_spans" [Delivery] "Spans for the collector of traces, by what became of them."
     MetricExports Counter "marbre_metric_exports" [Delivery] "Exports of all metrics to a collector, by what became of them."
     Pushed Counter "marbre_pushed" [] "Copies that were pushed or withdrawn."
+    Faults Counter "marbre_faults" [Harm, FaultOn] "Requests that a fault on purpose has hit, by what was done and on what; those of the shared store are its calls."
     Reloads Counter "marbre_reloads" [Result] "Times that the site was read again."
     AccessLogLost Counter "marbre_access_log_lost" [] "Records of the access log that could not be written."
     Purges Counter "marbre_purges" [] "Times that copies were purged."

@@ -29,6 +29,8 @@ pub struct Reading {
     pub tick: Option<Tick>,
     /// How late timers are.
     pub lag: Duration,
+    /// Tasks of the runtime that have not ended.
+    pub tasks: usize,
     /// Pages being composed.
     pub pages_in_flight: usize,
     /// Pages that were not composed as they should be, in the order of [`PAGES_SHED`].
@@ -51,6 +53,8 @@ pub struct Reading {
     pub origins: Vec<(String, OriginState)>,
     /// The optional fragments, by their names.
     pub blocks: BTreeMap<String, BlockState>,
+    /// Requests that faults on purpose have hit: what was done, on what, how often.
+    pub faults: Vec<(&'static str, String, u64)>,
     /// The objectives.
     pub slos: Vec<SloState>,
 }
@@ -83,6 +87,7 @@ impl Reading {
             one(Metric::QueueDelay, &[], tick.queue_delay_ms / 1e3);
         }
         one(Metric::Lag, &[], self.lag.as_secs_f64());
+        one(Metric::Tasks, &[], self.tasks as f64);
         one(Metric::PagesInFlight, &[], self.pages_in_flight as f64);
         one(Metric::Flights, &[], self.flights as f64);
         one(Metric::FlightsLaunched, &[], self.flights_launched as f64);
@@ -91,6 +96,10 @@ impl Reading {
         to.begin(Metric::PagesShed);
         for (cause, count) in PAGES_SHED.into_iter().zip(self.pages_shed) {
             to.number(Metric::PagesShed, &[cause], count as f64);
+        }
+        to.begin(Metric::Faults);
+        for (harm, on, requests) in &self.faults {
+            to.number(Metric::Faults, &[harm, on], *requests as f64);
         }
     }
 

@@ -97,6 +97,11 @@ fn slot(report: &PageReport<'_>, fragment: &FragmentReport<'_>) -> Span {
     if let Some(age) = fragment.age {
         attributes.push(seconds("marbre.age_s", age));
     }
+    let mut attempts = report.attempts.iter();
+    let hit = attempts.find(|a| a.fragment == fragment.name && a.fault.is_some());
+    if let Some(fault) = hit.and_then(|attempt| attempt.fault.as_deref()) {
+        attributes.push(text("marbre.fault", fault));
+    }
     let failed = matches!(outcome, Outcome::Omitted(OmitReason::Failed(_)));
     let (id, parent) = (fragment.span_id, report.span_id);
     Span {
@@ -120,6 +125,9 @@ fn attempt(report: &PageReport<'_>, attempt: &AttemptReport<'_>) -> Span {
     ];
     if let Some(cause) = &attempt.cause {
         attributes.push(text("error.type", cause.label()));
+    }
+    if let Some(fault) = &attempt.fault {
+        attributes.push(text("marbre.fault", fault));
     }
     // an item of a list, or what stands in for a block, has no slot of its own
     let slot = report.fragments.iter().find(|f| f.name == attempt.fragment);
