@@ -248,6 +248,11 @@ impl Cache {
         touched
     }
 
+    /// Whether what was asked for at `since` has been thrown away meanwhile: by a hard purge that selects it.
+    pub fn has_thrown_away(&self, key: &SourceRequest, entry: &Entry, since: Moment) -> bool {
+        self.purges.read().touch(&key.target, entry, since) == Touched::Hard
+    }
+
     /// Touches the copies in memory, those of a wrong clock's future too where the purges are of
     /// this moment. Tells how many, and whether any of the purges was not known.
     fn apply(&self, purges: &[Purge], now: bool) -> (usize, bool) {

@@ -252,31 +252,43 @@ pub(super) async fn obtain(
     if !may_share(fragment) || order.is_drawn_for(fragment) {
         return alone(order, id, request, by).await;
     }
-    let (mut landing, leads) = match join_or_launch(order, id, request, by)? {
-        Found::Copy(entry) => {
-            return Ok(Landed::Entry {
-                entry,
-                shared: true,
-                came: Came::Copied,
-            });
+    loop {
+        let (mut landing, joined) = match join_or_launch(order, id, request, by)? {
+            Found::Copy(entry) => {
+                return Ok(Landed::Entry {
+                    entry,
+                    shared: true,
+                    came: Came::Copied,
+                });
+            }
+            Found::Partial(landed) => return Ok(landed),
+            Found::Personal => return alone(order, id, request, by).await,
+            Found::Flight { landing, joined } => (landing, joined),
+        };
+        let landed = landing
+            .wait_for(Option::is_some)
+            .await
+            .map_err(|_| Cause::Stopping)?
+            .clone();
+        let landing = landed.expect("a flight that is waited for has landed");
+        let Some(launched) = joined else {
+            return landing;
+        };
+        match &landing {
+            Ok(Landed::Entry { shared: false, .. } | Landed::NoPage { shared: false, .. }) => {
+                return alone(order, id, request, by).await;
+            }
+            // a page that began after a purge must not show what was on its way before it
+            Ok(Landed::Entry { entry, .. }) if is_gone(order, request, entry, launched) => {}
+            _ => return landing,
         }
-        Found::Partial(landed) => return Ok(landed),
-        Found::Personal => return alone(order, id, request, by).await,
-        Found::Flight { landing, leads } => (landing, leads),
-    };
-    let landed = landing
-        .wait_for(Option::is_some)
-        .await
-        .map_err(|_| Cause::Stopping)?
-        .clone();
-    match landed.expect("a flight that is waited for has landed") {
-        Ok(Landed::Entry { shared: false, .. } | Landed::NoPage { shared: false, .. })
-            if !leads =>
-        {
-            alone(order, id, request, by).await
-        }
-        landing => landing,
     }
+}
+
+/// Whether what was asked for at `since` was thrown away before it came.
+fn is_gone(order: &Order, request: &SourceRequest, entry: &Entry, since: Instant) -> bool {
+    let since = order.composer.clock.moment(since);
+    order.composer.cache.has_thrown_away(request, entry, since)
 }
 
 /// Looks for a copy beyond memory, and puts what it finds there: one search per request, however
@@ -355,10 +367,10 @@ enum Found {
     Personal,
     /// Nothing: what there is of a list was brought a moment ago.
     Partial(Landed),
-    /// A flight, and whether it was launched for this page.
+    /// A flight, and when it was launched for another page, if that is whose it is.
     Flight {
         landing: watch::Receiver<Option<Landing>>,
-        leads: bool,
+        joined: Option<Instant>,
     },
 }
 
@@ -377,7 +389,7 @@ fn join_or_launch(
     if let Some(listed) = table.shared.get(request)
         && now < listed.launched + fragment.timeout
     {
-        let landing = listed.landing.clone();
+        let (landing, launched) = (listed.landing.clone(), listed.launched);
         order
             .composer
             .flights
@@ -385,7 +397,7 @@ fn join_or_launch(
             .fetch_add(1, Ordering::Relaxed);
         return Ok(Found::Flight {
             landing,
-            leads: false,
+            joined: Some(launched),
         });
     }
     // one may have landed since the slot looked
@@ -402,7 +414,7 @@ fn join_or_launch(
     let landing = launch(order, id, request, table, (now, by))?;
     Ok(Found::Flight {
         landing,
-        leads: true,
+        joined: None,
     })
 }
 

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::support::reader::Reader;
-use crate::support::{Gate, Newsroom, Origin, Page, html, newsroom, origin, raw};
+use crate::support::{Gate, Newsroom, Operator, Origin, Page, html, newsroom, origin, raw};
 
 async fn ask(
     site: &Newsroom,
@@ -235,6 +235,38 @@ async fn a_flight_that_set_out_before_does_not_bring_the_old_copy_back() {
         page.is(200, "<p>new</p>");
         assert_eq!(page.outcome("article"), Some("cached"));
     }
+}
+
+#[tokio::test]
+async fn a_page_after_a_hard_purge_does_not_wait_for_what_set_out_before() {
+    let gate = Gate::closed();
+    let old = html("<p>old</p>").header("surrogate-key", "s");
+    let cms = origin().first("/article", old.gated(&gate)).start().await;
+    cms.on("/article", html("<p>new</p>"));
+    let site = newsroom()
+        .origin("cms", &cms)
+        .fragment("article", "\"core\"", "cms:/article", "ttl = \"1h\"")
+        .page("page", "/", "[article]")
+        .start()
+        .await;
+    let (before, after) = (site.reader(), site.reader());
+    let then = async {
+        cms.arrived(1).await;
+        purge(&site, &json!({ "tag": "s", "hard": true })).await;
+        let joins = async {
+            let operator = Operator::of(&site);
+            let joined = "marbre_flights_joined_total 1";
+            while !operator.get("/metrics").await.1.contains(joined) {
+                tokio::task::yield_now().await;
+            }
+            gate.open();
+        };
+        tokio::join!(after.get("/"), joins).0
+    };
+    let (first, second) = tokio::join!(before.get("/"), then);
+    first.is(200, "<p>old</p>");
+    second.is(200, "<p>new</p>");
+    assert_eq!(cms.hits("/article"), 2);
 }
 
 #[tokio::test]
