@@ -171,8 +171,8 @@ impl Drop for UnderWay {
 pub(super) enum Part {
     /// They ask for all, and bring it down with this.
     Leads(Pilot),
-    /// They wait for whoever asks already.
-    Follows(watch::Receiver<Option<Landing>>),
+    /// They wait for whoever asks already, and since when.
+    Follows(watch::Receiver<Option<Landing>>, Instant),
     /// They ask for themselves: it is known not to be for others, or there is too much under way.
     Alone,
 }
@@ -212,7 +212,7 @@ pub(super) fn take_part(
         && now < listed.launched + patience
     {
         composer.flights.joined.fetch_add(1, Ordering::Relaxed);
-        return Part::Follows(listed.landing.clone());
+        return Part::Follows(listed.landing.clone(), listed.launched);
     }
     if table.notes.get(request, now).is_some() {
         return Part::Alone;
@@ -279,16 +279,22 @@ pub(super) async fn obtain(
                 return alone(order, id, request, by).await;
             }
             // a page that began after a purge must not show what was on its way before it
-            Ok(Landed::Entry { entry, .. }) if is_gone(order, request, entry, launched) => {}
+            Ok(Landed::Entry { entry, .. })
+                if is_gone(&order.composer, request, entry, launched) => {}
             _ => return landing,
         }
     }
 }
 
 /// Whether what was asked for at `since` was thrown away before it came.
-fn is_gone(order: &Order, request: &SourceRequest, entry: &Entry, since: Instant) -> bool {
-    let since = order.composer.clock.moment(since);
-    order.composer.cache.has_thrown_away(request, entry, since)
+pub(super) fn is_gone(
+    composer: &Composer,
+    request: &SourceRequest,
+    entry: &Entry,
+    since: Instant,
+) -> bool {
+    let since = composer.clock.moment(since);
+    composer.cache.has_thrown_away(request, entry, since)
 }
 
 /// Looks for a copy beyond memory, and puts what it finds there: one search per request, however

@@ -179,7 +179,7 @@ impl Wanted {
                     return copy;
                 }
                 Part::Alone => return None,
-                Part::Follows(mut landing) => {
+                Part::Follows(mut landing, since) => {
                     let landed = timeout_at(until, landing.wait_for(Option::is_some)).await;
                     let landed = landed.map(|landed| landed.map(|landed| landed.clone()));
                     match landed {
@@ -187,7 +187,13 @@ impl Wanted {
                             entry,
                             shared: true,
                             ..
-                        })))) => return Kept::of(composer, entry, State::Fresh),
+                        }))))
+                            if !flight::is_gone(composer, &self.key, &entry, since) =>
+                        {
+                            return Kept::of(composer, entry, State::Fresh);
+                        }
+                        // it was thrown away before it came: somebody is to ask for it anew
+                        Ok(Ok(Some(Ok(Landed::Entry { shared: true, .. })))) => {}
                         Ok(Ok(_)) => return None,
                         // whoever has asked is gone: somebody else is to ask
                         Ok(Err(_)) => {}
@@ -216,7 +222,7 @@ impl Wanted {
     pub fn leads(&mut self, composer: &Arc<Composer>, flights_max: usize, time: Duration) -> bool {
         match flight::take_part(composer, &self.key, flights_max, time) {
             Part::Leads(pilot) => self.pilot = Some(pilot),
-            Part::Follows(_) | Part::Alone => return false,
+            Part::Follows(..) | Part::Alone => return false,
         }
         true
     }
