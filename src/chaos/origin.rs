@@ -125,7 +125,8 @@ fn spoiled(effect: Effect, by: &Arc<Running>, body: BodyStream) -> BodyStream {
 
 /// Without the second half of its last piece, which is half of what comes in one piece.
 fn cut(body: BodyStream, why: String) -> BodyStream {
-    let begun = (body, None::<Bytes>, false);
+    // what is asked once more after its end may be another fault, which is not to be
+    let begun = (body.fuse(), None::<Bytes>, false);
     stream::unfold(
         (begun, why),
         |((mut body, mut held, is_over), why)| async move {
@@ -158,7 +159,7 @@ fn cut(body: BodyStream, why: String) -> BodyStream {
 /// A byte at a time.
 fn drip(body: BodyStream, every: Duration, over: CancellationToken) -> BodyStream {
     stream::unfold(
-        (body, Bytes::new(), over),
+        (body.fuse(), Bytes::new(), over),
         move |(mut body, mut left, over)| async move {
             while left.is_empty() {
                 match body.next().await? {
@@ -195,6 +196,21 @@ mod tests {
             }
         }
         (text, None)
+    }
+
+    #[tokio::test]
+    async fn what_is_spoiled_twice_ends_as_well() {
+        for every in [Duration::ZERO, Duration::from_millis(1)] {
+            let dripping = drip(body(&["ab", "c"]), every, CancellationToken::new());
+            let (text, cause) = read(cut(dripping, "cut".to_owned())).await;
+            assert_eq!(text, "ab", "the last piece is one byte");
+            assert_eq!(cause, Some(Cause::Truncated("cut".to_owned())));
+            let over = CancellationToken::new();
+            over.cancel();
+            let whole = drip(body(&["abcd"]), every, over);
+            let (text, cause) = read(cut(whole, "cut".to_owned())).await;
+            assert_eq!((text.as_str(), cause.is_some()), ("ab", true));
+        }
     }
 
     #[tokio::test]
