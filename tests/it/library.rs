@@ -9,8 +9,13 @@ use std::sync::LazyLock;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
+use axum::body::Body;
+use marbre::app::{App, Options};
+use marbre::config::{Declaration, Entry};
+use marbre::fetch::origin::{OriginResponse, answering};
 use serde_json::Value;
 use tokio::time::timeout;
+use tower::ServiceExt as _;
 
 use crate::support::newspaper::repository;
 use crate::support::reader::Reader;
@@ -117,6 +122,54 @@ async fn a_site_in_code_stands_beside_a_programs_own_routes() {
     let nothing = reader.get("/nothing").await;
     assert_eq!(nothing.status, 404);
     program.stop();
+}
+
+/// A site of one page, whose core is this text.
+fn site(text: &str) -> Declaration {
+    let front = Entry::new().set("priority", "core");
+    Declaration::new()
+        .section("server", Entry::new().set("state_dir", ""))
+        .fragment("front", front.set("source", format!("inline:{text}")))
+        .page(
+            "front",
+            Entry::new().set("route", "/").set("layout", "front.html"),
+        )
+        .template("front.html", "<fragment name=\"front\"></fragment>")
+}
+
+/// Status and body of the page.
+async fn asked(app: &App) -> (u16, String) {
+    let request = http::Request::get("/").header("host", "localhost");
+    let request = request.body(Body::empty()).unwrap();
+    let answer = app.router().oneshot(request).await.unwrap();
+    let status = answer.status().as_u16();
+    let body = axum::body::to_bytes(answer.into_body(), usize::MAX).await;
+    (status, String::from_utf8(body.unwrap().to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn another_declaration_takes_the_place_of_the_one_before_unless_it_is_wrong() {
+    let options = Options::declared(site("one")).mounted().without_operators();
+    let app = App::start(options).await.unwrap();
+    assert_eq!(asked(&app).await, (200, "one".to_owned()));
+    let changes = app.declare(site("two")).await.unwrap();
+    assert!(!changes.is_empty());
+    assert_eq!(asked(&app).await, (200, "two".to_owned()));
+    let wrong = site("three").page("front", Entry::new().set("rout", "/"));
+    let refused = app.declare(wrong).await.unwrap_err().to_string();
+    assert!(refused.contains("route"), "{refused}");
+    assert_eq!(asked(&app).await, (200, "two".to_owned()));
+    // a reload reads what was declared last
+    assert_eq!(app.reload().await, Ok(Vec::new()));
+    assert!(app.stop().await);
+}
+
+#[tokio::test]
+async fn an_origin_of_ones_own_that_no_site_declares_is_refused_at_the_start() {
+    let nobody = answering(|_| async { Ok(OriginResponse::html("")) });
+    let options = Options::declared(site("one")).mounted().without_operators();
+    let refused = App::start(options.origin("weather", nobody)).await.err();
+    assert!(refused.unwrap().to_string().contains("`weather`"));
 }
 
 #[tokio::test]
