@@ -334,7 +334,7 @@ pub async fn compose<G: Send + 'static>(
     }
     let turn = beside(composer.executor.go_on(), &mut waiting, &mut account).await;
     let now = composer.clock.now();
-    let mut head = head::head(&account, verdict, composer.clock.moment(now));
+    let head = head::head(&account, verdict, composer.clock.moment(now));
     account.head_settled(&head, now);
     let mut body = if is_page && !waiting.is_empty() {
         let settling = settle_on(composer, waiting, in_flight);
@@ -342,7 +342,6 @@ pub async fn compose<G: Send + 'static>(
     } else {
         PageBody::settled(account, is_page)
     };
-    head.digest = body.digest().filter(|_| is_page);
     if let Some(note) = note {
         body.note(note, &head);
     }
@@ -530,7 +529,6 @@ fn instead(mut account: Account, entry: Arc<Entry>) -> Composed {
     account.head_settled(&head, now);
     let body = PageBody::snapshot(account, entry);
     head.reuse = Reuse::SNAPSHOT;
-    head.digest = body.digest();
     Composed { head, body }
 }
 

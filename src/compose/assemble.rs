@@ -163,7 +163,7 @@ impl PageBody {
 
     /// A hash of all that will be written, where all of it is at hand and nothing is written yet. A copy
     /// counts by a hash of its own, which is made once for all pages that it is on.
-    pub(super) fn digest(&self) -> Option<u128> {
+    pub fn digest(&self) -> Option<u128> {
         if let Some(entry) = &self.snapshot {
             return Some(xxh3_128(&html(entry)));
         }

@@ -55,8 +55,6 @@ pub struct PageHead {
     pub private: bool,
     /// Who else may see it, as far as its blocks say.
     pub reuse: Reuse,
-    /// A hash of the body, where all of it is at hand.
-    pub digest: Option<u128>,
     /// The level the page was planned at.
     pub level: Level,
     /// What was given up of it, as far as is known by now: by the level, by a switch, or because an
@@ -139,7 +137,6 @@ pub(super) fn head(account: &Account, verdict: Verdict, now: Moment) -> PageHead
         personal: declared || private,
         private,
         reuse: Reuse::of(account, now),
-        digest: None,
         level: account.level(),
         off: off(account.known()),
         server_timing: server_timing(account.known()),

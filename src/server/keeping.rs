@@ -161,7 +161,6 @@ mod tests {
                 is_whole: true,
                 fresh,
             },
-            digest: None,
             level: Level::FULL,
             off: Vec::new(),
             server_timing: String::new(),

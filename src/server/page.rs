@@ -388,7 +388,9 @@ impl Asked<'_> {
     fn page(&self, head: &PageHead, body: PageBody, keeping: Keeping) -> Response {
         let site = &self.edition.site;
         let may_be_kept = keeping.is_kept() && !self.is_shown;
-        let tag = head.digest.filter(|_| may_be_kept).map(entity_tag);
+        // made for those only who may come back with it
+        let digest = may_be_kept.then(|| body.digest()).flatten();
+        let tag = digest.map(entity_tag);
         let known = match may_be_kept {
             true => conditional::known(&self.head.headers, tag.as_ref()),
             false => Known::No,
