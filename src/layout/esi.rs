@@ -23,6 +23,7 @@ use super::markup::{
 mod evaluate;
 mod expression;
 pub mod fixed;
+mod frames;
 mod functions;
 mod includes;
 mod md5;
@@ -38,6 +39,7 @@ mod variables;
 
 use evaluate::Place;
 use expression::parse_key;
+use frames::Frames;
 use patterns::Patterns;
 use running::{Collected, Source, What};
 use tokens::{Lexer, Tag, Token};
@@ -60,7 +62,7 @@ pub struct Esi {
     is_escaping: bool,
     /// The document, and above it what is run in its place: bodies of loops, what `eval` has brought.
     sources: Vec<Source>,
-    frames: Vec<Frame>,
+    frames: Frames,
     /// Elements that were too deep, and are open.
     too_deep: usize,
     /// What is collected instead of being given away.
@@ -116,6 +118,16 @@ enum Frame {
     Collect(Box<Collected>),
 }
 
+impl Frame {
+    fn reads_variables(&self) -> bool {
+        matches!(self, Self::Vars | Self::Branch { .. } | Self::Assign { .. })
+    }
+
+    fn is_untaken(&self) -> bool {
+        matches!(self, Self::Branch { is_taken: false })
+    }
+}
+
 impl Esi {
     /// A document that answers this request.
     pub fn new(asked: Arc<Asked>, limits: Limits, is_escaping: bool) -> Self {
@@ -131,7 +143,7 @@ impl Esi {
             limits,
             is_escaping,
             sources: vec![document],
-            frames: Vec::new(),
+            frames: Frames::default(),
             too_deep: 0,
             sinks: Vec::new(),
             held: 0,
@@ -203,15 +215,7 @@ impl Esi {
             Some(Frame::Collect(_) | Frame::Silence { .. })
         );
         let runs = self.sources.len() > 1 || !self.arguments.is_empty();
-        let mut frames = self.frames.iter();
-        !is_raw
-            && (runs
-                || frames.any(|frame| {
-                    matches!(
-                        frame,
-                        Frame::Vars | Frame::Branch { .. } | Frame::Assign { .. }
-                    )
-                }))
+        !is_raw && (runs || self.frames.read_variables())
     }
 
     /// Reads one token and does what it says; `false` if more of the document is needed first.
@@ -290,7 +294,7 @@ impl Esi {
             *depth += usize::from(*element == tag.name && !tag.is_empty);
             return;
         }
-        match tag.name.as_str() {
+        match &*tag.name {
             "include" => self.include(tag),
             "remove" if !tag.is_empty => self.silence("remove"),
             "vars" => self.open_vars(tag),
@@ -349,7 +353,7 @@ impl Esi {
         let is_reached = !is_decided && !self.is_passed_over();
         let test = tag.attribute("test").map(str::to_owned);
         let name = tag.attribute("matchname").map(str::to_owned);
-        let is_taken = match tag.name.as_str() {
+        let is_taken = match &*tag.name {
             "otherwise" => is_reached,
             _ => is_reached && test.is_some_and(|test| self.is_true(&test)),
         };
@@ -366,8 +370,7 @@ impl Esi {
 
     /// Whether something around the innermost element says nothing.
     fn is_passed_over(&self) -> bool {
-        let mut frames = self.frames.iter();
-        frames.any(|frame| matches!(frame, Frame::Branch { is_taken: false }))
+        self.frames.are_passed_over()
     }
 
     fn is_true(&mut self, test: &str) -> bool {
@@ -378,7 +381,7 @@ impl Esi {
         if !matches!(self.frames.last(), Some(Frame::Try { .. })) || tag.is_empty {
             return;
         }
-        let frame = match tag.name.as_str() {
+        let frame = match &*tag.name {
             "attempt" => Frame::Attempt,
             _ => Frame::Except,
         };

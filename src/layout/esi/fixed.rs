@@ -86,7 +86,7 @@ impl Reading<'_> {
     }
 
     fn element(&mut self, tag: &Tag, at: usize) {
-        match tag.name.as_str() {
+        match &*tag.name {
             "include" => self.include(tag, at),
             "comment" | "remove" => {}
             name => self.error(Problem::NotFixed(name.to_owned()), at, tag.raw.len()),

@@ -8,6 +8,7 @@
 //! Invariants: each byte is looked at a bounded number of times however the chunks are cut, for an
 //! unfinished token remembers how far it was read; text is given as slices of the chunks.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -24,7 +25,7 @@ pub(super) enum Token {
     /// `<esi:name …>` or `<esi:name …/>`.
     Open(Arc<Tag>),
     /// `</esi:name>`.
-    Close { name: String, raw: Bytes },
+    Close { name: Name, raw: Bytes },
     /// `$(…)` or `$name(…)`, where variables are read.
     Variable(Bytes),
     /// The next chunk is needed.
@@ -33,11 +34,14 @@ pub(super) enum Token {
     End,
 }
 
+/// What an element is called: those of ESI itself are not copied.
+pub(super) type Name = Cow<'static, str>;
+
 /// A start tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Tag {
     /// Without `esi:`.
-    pub(super) name: String,
+    pub(super) name: Name,
     /// Names and values; the entities of XML in the values are replaced.
     pub(super) attributes: Vec<(String, String)>,
     /// Whether it ends in `/>`.
@@ -485,7 +489,7 @@ fn tag(raw: Bytes, offset: u64) -> Token {
     let inside = &raw[from..raw.len() - 1];
     let is_name = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
     let len = inside.iter().take_while(|b| is_name(b)).count();
-    let name = String::from_utf8_lossy(&inside[..len]).into_owned();
+    let name = name(&inside[..len]);
     if is_close {
         return Token::Close { name, raw };
     }
@@ -501,6 +505,39 @@ fn tag(raw: Bytes, offset: u64) -> Token {
         raw,
         offset,
     }))
+}
+
+/// The elements of ESI, and those that Akamai and Fastly have added.
+const NAMES: [&str; 21] = [
+    "include",
+    "vars",
+    "try",
+    "attempt",
+    "except",
+    "choose",
+    "when",
+    "otherwise",
+    "remove",
+    "comment",
+    "inline",
+    "text",
+    "assign",
+    "eval",
+    "foreach",
+    "function",
+    "break",
+    "return",
+    "param",
+    "debug",
+    "dictionary",
+];
+
+fn name(written: &[u8]) -> Name {
+    let known = NAMES.iter().find(|name| name.as_bytes() == written);
+    known.map_or_else(
+        || String::from_utf8_lossy(written).into_owned().into(),
+        |name| Cow::Borrowed(*name),
+    )
 }
 
 /// Names and values, as they were meant: what cannot be an attribute is passed over.
