@@ -68,6 +68,7 @@ mod replicas;
 mod restart_with_origins_dead;
 mod retries;
 mod revalidation;
+mod roles;
 mod scheduled_switches;
 mod service;
 mod shared_store;
