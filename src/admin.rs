@@ -2,19 +2,20 @@
 //! `routes`, what they do in `api` and its neighbours, what people look at in `dashboard`.
 //!
 //! Invariant: nothing that changes the server is done for a request without the token (where one is
-//! declared), nor for one that a foreign web page made a browser send.
+//! declared), nor for one with the token of those who only read, nor for one that a foreign web page made
+//! a browser send.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use arc_swap::ArcSwap;
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{Extension, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use futures::future::BoxFuture;
-use http::header::{AUTHORIZATION, HOST, LOCATION, ORIGIN};
+use http::header::{AUTHORIZATION, HOST, LOCATION, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::uri::Authority;
 use http::{HeaderMap, Method, StatusCode};
 use tokio_util::sync::CancellationToken;
@@ -24,6 +25,7 @@ use crate::clock::Moment;
 use crate::compose::{Composer, Edition};
 use crate::degradation::{Lag, Mode};
 use crate::report::{Event, Signature};
+use crate::site::AdminRole;
 use crate::switchboard::Switchboard;
 use crate::telemetry::journal::Around;
 use crate::telemetry::metrics::name::PAGES_SHED;
@@ -101,7 +103,7 @@ pub struct AdminState {
     pub reload: Reload,
     /// Cancelled when the server begins to stop.
     pub stop: CancellationToken,
-    /// What an operator must present as `Authorization: Bearer …`, or has signed in with.
+    /// Who must present what as `Authorization: Bearer …`, or has signed in with it.
     pub sessions: Sessions,
     /// How it goes, and how it went.
     pub live: Live,
@@ -128,6 +130,20 @@ impl AdminState {
     }
 }
 
+/// What somebody is told who has the token for reading and tries to act.
+const MAY_ONLY_READ: &str =
+    "refused: this token may only read; acts need the one that is `token` of [admin]\n";
+
+/// Where a request comes from.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(IpAddr);
+
+/// The same for those who connect from this address.
+pub fn answers_to(router: Router, from: Option<IpAddr>) -> Router {
+    let from = from.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    router.layer(Extension(Peer(from)))
+}
+
 /// What answers to operators; `more` is mounted behind the same checks.
 pub fn router(state: Arc<AdminState>, more: Option<Router>) -> Router {
     let (open, guarded) = routes::routers(state.has_dials);
@@ -151,34 +167,72 @@ async fn no_such_method() -> (StatusCode, &'static str) {
     (StatusCode::METHOD_NOT_ALLOWED, text)
 }
 
-async fn guard(State(state): State<Arc<AdminState>>, request: Request, next: Next) -> Response {
-    let headers = request.headers();
-    let clock = state.composer.clock();
-    let is_signed_in = || state.sessions.admits(headers, clock.moment(clock.now()));
-    match state.sessions.token() {
-        Some(token) if !bears(headers, token) && !is_signed_in() => {
-            if request.method() == Method::GET && dashboard::is_browser(headers) {
-                return (StatusCode::SEE_OTHER, [(LOCATION, "/login")]).into_response();
-            }
-            let text = "this needs the token of [admin] as `Authorization: Bearer …`\n";
-            return (
-                StatusCode::UNAUTHORIZED,
-                [("www-authenticate", "Bearer")],
-                text,
-            )
-                .into_response();
-        }
-        None if !is_addressed_by_number(headers) => {
-            let text = "refused: without a token, use an IP address or localhost as the host\n";
+async fn guard(
+    State(state): State<Arc<AdminState>>,
+    Extension(peer): Extension<Peer>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let role = match role_of(&state, peer, &request) {
+        Ok(role) => role,
+        Err(refusal) => return *refusal,
+    };
+    if !request.method().is_safe() {
+        if is_cross_site(request.headers()) {
+            let text = "refused: this was sent by a page of another site\n";
             return (StatusCode::FORBIDDEN, text).into_response();
         }
-        Some(_) | None => {}
+        if role < AdminRole::Operate && request.uri().path() != routes::SIGN_OUT {
+            let act = format!("{} {}", request.method(), request.uri().path());
+            state.tell(&Event::ActRefused {
+                act,
+                role: role.name(),
+                from: peer.0,
+            });
+            return (StatusCode::FORBIDDEN, MAY_ONLY_READ).into_response();
+        }
     }
-    if !request.method().is_safe() && is_cross_site(headers) {
-        let text = "refused: this was sent by a page of another site\n";
-        return (StatusCode::FORBIDDEN, text).into_response();
-    }
+    request.extensions_mut().insert(role);
     next.run(request).await
+}
+
+/// What whoever sent this may do, or what is answered to somebody who may nothing.
+fn role_of(state: &AdminState, peer: Peer, request: &Request) -> Result<AdminRole, Box<Response>> {
+    let headers = request.headers();
+    if !state.sessions.need_a_token() {
+        if is_addressed_by_number(headers) {
+            return Ok(AdminRole::Operate);
+        }
+        let text = "refused: without a token, use an IP address or localhost as the host\n";
+        return Err(Box::new((StatusCode::FORBIDDEN, text).into_response()));
+    }
+    let now = state.composer.clock().now();
+    if let Some(given) = borne(headers) {
+        match state.sessions.check(given, peer.0, now) {
+            Ok(Some(role)) => return Ok(role),
+            Ok(None) => {}
+            Err(session::TooMany) => {
+                let text = "too many wrong tokens from this address: wait ten seconds\n";
+                let wait = [(RETRY_AFTER, "10")];
+                return Err(Box::new(
+                    (StatusCode::TOO_MANY_REQUESTS, wait, text).into_response(),
+                ));
+            }
+        }
+    }
+    if let Some(role) = state.sessions.admits(headers, state.now()) {
+        return Ok(role);
+    }
+    if request.method() == Method::GET && dashboard::is_browser(headers) {
+        return Err(Box::new(
+            (StatusCode::SEE_OTHER, [(LOCATION, "/login")]).into_response(),
+        ));
+    }
+    let text = "this needs the token of [admin] as `Authorization: Bearer …`\n";
+    let how = [(WWW_AUTHENTICATE, "Bearer")];
+    Err(Box::new(
+        (StatusCode::UNAUTHORIZED, how, text).into_response(),
+    ))
 }
 
 /// Whether the host is an IP address or `localhost`. A name that a foreign page owns may be made to
@@ -195,11 +249,12 @@ fn is_addressed_by_number(headers: &HeaderMap) -> bool {
     })
 }
 
-fn bears(headers: &HeaderMap, token: &str) -> bool {
-    let given = headers
-        .get(AUTHORIZATION)
-        .and_then(|v| v.as_bytes().strip_prefix(b"Bearer "));
-    given.is_some_and(|given| is_same(given, token.as_bytes()))
+/// The token that is presented, if something is.
+fn borne(headers: &HeaderMap) -> Option<&[u8]> {
+    let given = headers.get(AUTHORIZATION)?.as_bytes();
+    given
+        .strip_prefix(b"Bearer ")
+        .filter(|given| !given.is_empty())
 }
 
 /// Compares in a time that does not depend on where the two differ.

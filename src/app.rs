@@ -449,7 +449,7 @@ impl App {
             pages_in_flight: Box::new(move || pages.count()),
             reload: Box::new(move |signed| Arc::clone(&reloader).reload_as_asked(signed).boxed()),
             stop: stop.clone(),
-            sessions: Sessions::new(settings.admin_token.clone()),
+            sessions: Sessions::new(&settings.admin_tokens),
             live: Live::new(pulse),
             has_dials: options.admin_routes.is_some(),
             readers: address,
@@ -499,7 +499,7 @@ impl App {
         if let Some(listener) = admin_listener {
             admin_tasks.spawn(accept::serve(
                 listener,
-                move |_| operators.clone(),
+                move |who| admin::answers_to(operators.clone(), who.address()),
                 accept::Terms::plain(limits),
                 admin_tasks.clone(),
                 admin_stop.clone(),

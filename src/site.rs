@@ -21,6 +21,7 @@ use crate::degradation::switches::Schedule;
 use crate::fragment::source::Variable;
 use crate::fragment::{Fragment, FragmentId, OriginId};
 
+mod access;
 pub mod availability;
 pub mod chaos;
 pub mod crawlers;
@@ -38,6 +39,7 @@ pub mod status;
 pub mod telemetry;
 pub mod tls;
 
+pub use access::{AdminRole, AdminTokens};
 pub use availability::Availability;
 pub use crawlers::{Crawlers, ForCrawlers};
 pub use debug::{DebugRefused, DebugSecret};
@@ -240,8 +242,8 @@ pub struct ServerSettings {
     pub listen: SocketAddr,
     /// Where operators connect.
     pub admin_listen: SocketAddr,
-    /// What operators must present; required unless `admin_listen` is loopback.
-    pub admin_token: Option<String>,
+    /// What operators must present; one is required unless `admin_listen` is loopback.
+    pub admin_tokens: AdminTokens,
     /// Where an operator's browser finds the readers' side; `None`: on the host that it asks.
     pub readers_url: Option<String>,
     /// What is shown to readers who connect; `None`: they come without TLS.

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use askama::Template;
-use axum::extract::{Path, State};
+use axum::extract::{Extension, Path, State};
 use axum::response::{Html, IntoResponse as _, Response};
 use http::header::{
     ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HOST, IF_NONE_MATCH,
@@ -16,6 +16,8 @@ use http::header::{
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use rust_embed::RustEmbed;
+
+use crate::site::AdminRole;
 
 use super::{AdminState, api};
 
@@ -39,11 +41,16 @@ struct Page<'t> {
     /// A path of each page that has no parameter: what can be looked at without being told more.
     paths: Vec<String>,
     signed_in: bool,
+    may_only_read: bool,
     has_dials: bool,
 }
 
 /// A page for browsers, the list of addresses for everything else.
-pub(super) async fn index(State(state): Shared, headers: HeaderMap) -> Response {
+pub(super) async fn index(
+    State(state): Shared,
+    Extension(role): Extension<AdminRole>,
+    headers: HeaderMap,
+) -> Response {
     if !is_browser(&headers) {
         return ([(VARY, "Accept")], api::INDEX).into_response();
     }
@@ -54,7 +61,8 @@ pub(super) async fn index(State(state): Shared, headers: HeaderMap) -> Response 
         language: "en",
         readers: &readers(&state, &headers),
         paths: routes.filter(|route| !route.contains(['{', '*'])).collect(),
-        signed_in: state.sessions.token().is_some(),
+        signed_in: state.sessions.need_a_token(),
+        may_only_read: role < AdminRole::Operate,
         has_dials: state.has_dials,
     };
     let html = page.render().expect("a page of strings always renders");

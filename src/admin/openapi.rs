@@ -8,6 +8,10 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
+use crate::site::AdminRole;
+
+use super::routes::SIGN_OUT;
+
 /// Media types.
 pub(super) const JSON: &str = "application/json";
 pub(super) const TEXT: &str = "text/plain";
@@ -190,7 +194,8 @@ pub(super) struct Described<'r> {
 }
 
 const ABOUT: &str = "What operators and their programs can ask of a marbre server. Where `[admin]` declares a \
-     token, it is presented as `Authorization: Bearer …`, or by the session cookie of `/login`. Without a token \
+     token, it is presented as `Authorization: Bearer …`, or by the session cookie of `/login`; where it declares \
+     `read_token`, that one is good for what needs the role `read`, and a 403 to everything else. Without a token \
      requests must come to an IP address or `localhost`. What changes something is refused to pages of other \
      sites. Errors are a sentence in plain text that says what to do, unless the operation says otherwise. \
      `GET` is answered to `HEAD` as well; any other method is a 405.";
@@ -208,9 +213,10 @@ pub(super) fn document<'r>(routes: impl Iterator<Item = Described<'r>>) -> Value
     let mut written = with_path(SchemaSettings::draft2020_12().for_serialize());
     let mut paths: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
     for route in routes {
-        let methods = paths.entry(route.path).or_default();
+        let methods = paths.entry(route.path.clone()).or_default();
         for (method, operation) in route.operations {
-            let shown = show(operation, method, route.is_open, (&mut read, &mut written));
+            let address = (route.path.as_str(), *method);
+            let shown = show(operation, address, route.is_open, (&mut read, &mut written));
             methods.insert((*method).to_owned(), shown);
         }
     }
@@ -230,7 +236,7 @@ pub(super) fn document<'r>(routes: impl Iterator<Item = Described<'r>>) -> Value
                 "token": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "`token` of `[admin]`.",
+                    "description": "`token` of `[admin]`, or `read_token` for what needs the role `read`.",
                 },
                 "session": {
                     "type": "apiKey",
@@ -245,7 +251,7 @@ pub(super) fn document<'r>(routes: impl Iterator<Item = Described<'r>>) -> Value
 
 fn show(
     operation: &Operation,
-    method: &str,
+    (path, method): (&str, &str),
     is_open: bool,
     (read, written): (&mut SchemaGenerator, &mut SchemaGenerator),
 ) -> Value {
@@ -276,6 +282,13 @@ fn show(
         });
         shown.insert("requestBody".to_owned(), body);
     }
+    let role = match method == "get" || path == SIGN_OUT {
+        true => AdminRole::Read,
+        false => AdminRole::Operate,
+    };
+    if !is_open {
+        shown.insert("x-role".to_owned(), role.name().into());
+    }
     let mut answers = BTreeMap::new();
     for answer in &operation.answers {
         let mut shown = show_answer(answer.says, &answer.media, written);
@@ -293,8 +306,15 @@ fn show(
                 answers.entry(status).or_insert(answer);
             };
             guarded(401, "The token of `[admin]` is missing or is another one.");
-            let why = "A page of another site made a browser send this; or there is no token and the host is a name.";
+            let why = match role {
+                AdminRole::Read => "There is no token and the host is a name.",
+                AdminRole::Operate => {
+                    "The token may only read; or a page of another site made a browser send this; or there is no token \
+                     and the host is a name."
+                }
+            };
             guarded(403, why);
+            guarded(429, "Too many wrong tokens from this address just now.");
             if method == "get" {
                 let says = "A browser that has not signed in is sent to `/login`.";
                 answers.entry(303).or_insert(json!({ "description": says }));

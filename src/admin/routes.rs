@@ -30,6 +30,9 @@ use dials::dials;
 use entering::entering;
 use looking::looking;
 
+/// What ends a session: whoever may look has one to end.
+pub(super) const SIGN_OUT: &str = "/logout";
+
 /// One address.
 struct Route {
     /// As the router writes it: `/switches/{*subject}`.

@@ -1,16 +1,18 @@
 //! Signing in with a browser, where a token is declared. Owns the session's cookie: what is in it, how
 //! long it is good, and who may have one.
 //!
-//! Invariants: the token itself is never sent to a browser; a cookie that was changed, is too old, or
-//! was given for another token is none; a token cannot be guessed faster than [`TRIES_MAX`] times in
-//! [`TRIES_TIME`].
+//! Invariants: a token itself is never sent to a browser; a cookie that was changed, is too old, or
+//! was given for another token is none, and one that was given for reading is none for acts; from one
+//! address a token cannot be guessed faster than [`TRIES_MAX`] times in [`TRIES_TIME`].
 
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use askama::Template;
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::response::{Html, IntoResponse as _, Response};
 use http::header::{CACHE_CONTROL, COOKIE, LOCATION, SET_COOKIE};
 use http::{HeaderMap, StatusCode};
@@ -19,8 +21,9 @@ use percent_encoding::percent_decode;
 use ring::hmac;
 
 use crate::clock::{Instant, Moment};
+use crate::site::{AdminRole, AdminTokens};
 
-use super::{AdminState, dashboard};
+use super::{AdminState, Peer, dashboard};
 
 type Shared = State<Arc<AdminState>>;
 
@@ -30,50 +33,135 @@ const NAME: &str = "marbre_session";
 /// For how long one sign-in is good: a long shift.
 const LIFE: Duration = Duration::from_secs(12 * 3600);
 
-/// Wrong tokens that are looked at in [`TRIES_TIME`].
+/// Wrong tokens of one address that are looked at in [`TRIES_TIME`].
 const TRIES_MAX: u32 = 10;
 
 /// See [`TRIES_MAX`].
 const TRIES_TIME: Duration = Duration::from_secs(10);
+
+/// Addresses whose wrong tokens are counted at once; beyond it the oldest is forgotten.
+const GUESSERS_MAX: usize = 1024;
 
 /// Largest form, in bytes: a token and what a browser adds.
 pub(super) const BODY_BYTES_MAX: usize = 4096;
 
 /// Who may have a session, and whose cookie is one.
 pub struct Sessions {
-    token: Option<String>,
-    key: hmac::Key,
-    tries: Mutex<Tries>,
+    /// Those of who may do most come first.
+    passes: Vec<Pass>,
+    tries: Mutex<BTreeMap<IpAddr, Tries>>,
 }
 
-#[derive(Default)]
+/// A token, and what it is good for.
+struct Pass {
+    role: AdminRole,
+    token: String,
+    key: hmac::Key,
+}
+
+/// Wrong tokens of one address.
 struct Tries {
-    since: Option<Instant>,
+    since: Instant,
     wrong: u32,
 }
 
+/// Too many wrong tokens came from there just now: this one is not looked at.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct TooMany;
+
 impl Sessions {
-    /// Sessions for those who know this token. Another token ends all that the last one began.
-    pub fn new(token: Option<String>) -> Self {
-        let secret = token.as_deref().unwrap_or_default().as_bytes();
-        let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
-        // what signs cookies is derived: a signature of anything else by the token is none of a session
-        let derived = hmac::sign(&key, b"marbre admin session, version 1");
+    /// Sessions for those who know one of these tokens. Another token ends all that the last one began.
+    pub fn new(tokens: &AdminTokens) -> Self {
+        let passes = tokens.each().map(|(role, token)| Pass::new(role, token));
         Self {
-            token,
-            key: hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref()),
+            passes: passes.collect(),
             tries: Mutex::default(),
         }
     }
 
-    /// The token that is declared.
-    pub(super) fn token(&self) -> Option<&str> {
-        self.token.as_deref()
+    /// Whether a token is declared.
+    pub(super) fn need_a_token(&self) -> bool {
+        !self.passes.is_empty()
     }
 
-    /// Whether the request comes with a session that is good now.
-    pub(super) fn admits(&self, headers: &HeaderMap, now: Moment) -> bool {
-        self.token.is_some() && cookies(headers).any(|value| self.is_good(value, now))
+    /// What the session that the request comes with is good for, if it is good now.
+    pub(super) fn admits(&self, headers: &HeaderMap, now: Moment) -> Option<AdminRole> {
+        let good = |pass: &&Pass| cookies(headers).any(|value| pass.is_good(value, now));
+        self.passes.iter().find(good).map(|pass| pass.role)
+    }
+
+    fn cookie(&self, role: AdminRole, now: Moment) -> Option<String> {
+        let pass = self.passes.iter().find(|pass| pass.role == role);
+        pass.map(|pass| pass.cookie(now))
+    }
+
+    /// What this token is good for, if it is one.
+    pub(super) fn check(
+        &self,
+        given: &[u8],
+        from: IpAddr,
+        now: Instant,
+    ) -> Result<Option<AdminRole>, TooMany> {
+        let from = network(from);
+        let mut tries = self.tries.lock();
+        let is_over = |tries: &Tries| now.saturating_duration_since(tries.since) >= TRIES_TIME;
+        if tries.get(&from).is_some_and(is_over) {
+            tries.remove(&from);
+        }
+        if tries
+            .get(&from)
+            .is_some_and(|tries| tries.wrong >= TRIES_MAX)
+        {
+            return Err(TooMany);
+        }
+        // each is compared, so that the time does not tell which one was nearly right
+        let is_right = |pass: &Pass| super::is_same(given, pass.token.as_bytes());
+        let role = self.passes.iter().fold(None, |found, pass| {
+            let right = is_right(pass).then_some(pass.role);
+            found.or(right)
+        });
+        if role.is_none() {
+            if tries.len() >= GUESSERS_MAX && !tries.contains_key(&from) {
+                tries.retain(|_, tries| !is_over(tries));
+                let oldest = tries.iter().min_by_key(|(_, tries)| tries.since);
+                let oldest = oldest.map(|(address, _)| *address);
+                if let Some(oldest) = oldest.filter(|_| tries.len() >= GUESSERS_MAX) {
+                    tries.remove(&oldest);
+                }
+            }
+            let tries = tries.entry(from);
+            let first = Tries {
+                since: now,
+                wrong: 0,
+            };
+            tries.or_insert(first).wrong += 1;
+        }
+        Ok(role)
+    }
+}
+
+/// Whose wrong tokens are counted together: of IPv6 the network, for one machine has as many addresses
+/// of it as it likes.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
+impl Pass {
+    fn new(role: AdminRole, token: &str) -> Self {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, token.as_bytes());
+        // what signs cookies is derived: a signature of anything else by the token is none of a session
+        let derived = hmac::sign(&key, b"marbre admin session, version 1");
+        Self {
+            role,
+            token: token.to_owned(),
+            key: hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref()),
+        }
     }
 
     fn is_good(&self, value: &str, now: Moment) -> bool {
@@ -92,27 +180,6 @@ impl Sessions {
         let end = now.after(LIFE).micros().to_string();
         let signature = hex(hmac::sign(&self.key, end.as_bytes()).as_ref());
         format!("{end}.{signature}")
-    }
-
-    /// Whether this is the token; an error where too many were wrong just now.
-    fn check(&self, given: &str, now: Instant) -> Result<bool, ()> {
-        let Some(token) = &self.token else {
-            return Ok(false);
-        };
-        let mut tries = self.tries.lock();
-        let is_over = |since: Instant| now.saturating_duration_since(since) >= TRIES_TIME;
-        if tries.since.is_none_or(is_over) {
-            *tries = Tries {
-                since: Some(now),
-                wrong: 0,
-            };
-        }
-        if tries.wrong >= TRIES_MAX {
-            return Err(());
-        }
-        let is_right = super::is_same(given.as_bytes(), token.as_bytes());
-        tries.wrong += u32::from(!is_right);
-        Ok(is_right)
     }
 }
 
@@ -148,31 +215,38 @@ struct Form<'t> {
 pub(super) async fn form(State(state): Shared, headers: HeaderMap) -> Response {
     let now = state.composer.clock();
     let now = now.moment(now.now());
-    if state.sessions.token().is_none() || state.sessions.admits(&headers, now) {
+    if !state.sessions.need_a_token() || state.sessions.admits(&headers, now).is_some() {
         return to("/", None);
     }
     page(StatusCode::OK, "")
 }
 
 /// The token that was typed in.
-pub(super) async fn enter(State(state): Shared, headers: HeaderMap, body: Bytes) -> Response {
+pub(super) async fn enter(
+    State(state): Shared,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     if super::is_cross_site(&headers) {
         let text = "refused: this was sent by a page of another site\n";
         return (StatusCode::FORBIDDEN, text).into_response();
     }
     let clock = state.composer.clock();
     let given = field(&body).unwrap_or_default();
-    match state.sessions.check(given.trim(), clock.now()) {
-        Err(()) => page(
+    let given = given.trim().as_bytes();
+    match state.sessions.check(given, peer.0, clock.now()) {
+        Err(TooMany) => page(
             StatusCode::TOO_MANY_REQUESTS,
             "Too many wrong tokens just now. Wait ten seconds and try again.",
         ),
-        Ok(false) => page(
+        Ok(None) => page(
             StatusCode::FORBIDDEN,
-            "This is not the token that is declared as token in [admin].",
+            "This is neither token nor read_token as declared in [admin].",
         ),
-        Ok(true) => {
-            let value = state.sessions.cookie(clock.moment(clock.now()));
+        Ok(Some(role)) => {
+            let value = state.sessions.cookie(role, clock.moment(clock.now()));
+            let value = value.expect("a role is known by its token");
             to("/", Some(&cookie(&value, LIFE, &headers)))
         }
     }
@@ -227,9 +301,15 @@ fn to(path: &'static str, cookie: Option<&str>) -> Response {
 mod tests {
     use super::*;
     use crate::clock::Clock;
+    use std::net::Ipv4Addr;
+
+    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
     fn sessions(token: &str) -> Sessions {
-        Sessions::new(Some(token.to_owned()))
+        Sessions::new(&AdminTokens {
+            operate: Some(token.to_owned()),
+            read: Some("a token for the screen".to_owned()),
+        })
     }
 
     fn sent(value: &str) -> HeaderMap {
@@ -241,20 +321,31 @@ mod tests {
     fn a_cookie_is_good_for_its_life_and_its_token() {
         let now = Moment::from_micros(1_000_000_000_000);
         let of = sessions("a token of some length");
-        let value = of.cookie(now);
-        assert!(of.admits(&sent(&value), now));
-        assert!(of.admits(&sent(&value), now.after(LIFE / 2)));
-        assert!(!of.admits(&sent(&value), now.after(LIFE)));
-        assert!(!sessions("another token, as long").admits(&sent(&value), now));
-        assert!(!Sessions::new(None).admits(&sent(&value), now));
-        assert!(!of.admits(&HeaderMap::new(), now));
+        let value = of.cookie(AdminRole::Operate, now).unwrap();
+        let other = sessions("another token, as long");
+        let open = Sessions::new(&AdminTokens::default());
+        for (of, at, role) in [
+            (&of, now, Some(AdminRole::Operate)),
+            (&of, now.after(LIFE / 2), Some(AdminRole::Operate)),
+            (&of, now.after(LIFE), None),
+            (&other, now, None),
+            (&open, now, None),
+        ] {
+            assert_eq!(of.admits(&sent(&value), at), role);
+        }
+        assert_eq!(of.admits(&HeaderMap::new(), now), None);
+        let reading = of.cookie(AdminRole::Read, now).unwrap();
+        assert_eq!(of.admits(&sent(&reading), now), Some(AdminRole::Read));
+        // the other token is another one, but this one is the same
+        assert_eq!(other.admits(&sent(&reading), now), Some(AdminRole::Read));
+        assert_eq!(open.cookie(AdminRole::Read, now), None);
     }
 
     #[test]
     fn a_cookie_that_was_changed_is_none() {
         let now = Moment::from_micros(1_000_000_000_000);
         let of = sessions("a token of some length");
-        let value = of.cookie(now);
+        let value = of.cookie(AdminRole::Operate, now).unwrap();
         let (end, signature) = value.split_once('.').unwrap();
         let later = now.after(LIFE + Duration::from_secs(60)).micros();
         for changed in [
@@ -265,7 +356,7 @@ mod tests {
             end.to_owned(),
             String::new(),
         ] {
-            assert!(!of.admits(&sent(&changed), now), "{changed}");
+            assert_eq!(of.admits(&sent(&changed), now), None, "{changed}");
         }
     }
 
@@ -273,12 +364,40 @@ mod tests {
     fn a_token_cannot_be_guessed_fast() {
         let of = sessions("a token of some length");
         let now = Clock::start().now();
+        let right = b"a token of some length";
         for _ in 0..TRIES_MAX {
-            assert_eq!(of.check("wrong", now), Ok(false));
+            assert_eq!(of.check(b"wrong", HERE, now), Ok(None));
         }
-        assert_eq!(of.check("a token of some length", now), Err(()));
+        assert_eq!(of.check(right, HERE, now), Err(TooMany));
+        let elsewhere = Ipv4Addr::new(192, 0, 2, 1).into();
+        assert_eq!(
+            of.check(right, elsewhere, now),
+            Ok(Some(AdminRole::Operate))
+        );
         let later = now + TRIES_TIME;
-        assert_eq!(of.check("a token of some length", later), Ok(true));
+        assert_eq!(of.check(right, HERE, later), Ok(Some(AdminRole::Operate)));
+        let reading = b"a token for the screen";
+        assert_eq!(of.check(reading, HERE, later), Ok(Some(AdminRole::Read)));
+    }
+
+    #[test]
+    fn those_who_guess_are_counted_in_bounded_room() {
+        let of = sessions("a token of some length");
+        let now = Clock::start().now();
+        let many = u32::try_from(GUESSERS_MAX).unwrap() + 10;
+        for address in 0..many {
+            let from = Ipv4Addr::from(0x0a00_0000 + address).into();
+            assert_eq!(of.check(b"wrong", from, now), Ok(None));
+        }
+        assert_eq!(of.tries.lock().len(), GUESSERS_MAX);
+        // the addresses of one network are one guesser
+        for address in 0..TRIES_MAX {
+            let last = u16::try_from(address).unwrap();
+            let from = Ipv6Addr::new(0x2001, 0xdb8, 1, 2, 0, 0, 0, last).into();
+            assert_eq!(of.check(b"wrong", from, now), Ok(None));
+        }
+        let other = Ipv6Addr::new(0x2001, 0xdb8, 1, 2, 9, 9, 9, 9).into();
+        assert_eq!(of.check(b"wrong", other, now), Err(TooMany));
     }
 
     #[test]

@@ -88,6 +88,7 @@ impl Observer for Supervisor {
             | Event::SwitchesLost(_)
             | Event::Purged { .. }
             | Event::Origin { .. }
+            | Event::ActRefused { .. }
             | Event::Pushed
             | Event::Fault { .. }
             | Event::Chaos { .. }

@@ -45,7 +45,7 @@ pub use words::{ByteSize, Name, Priority, TimeSpan};
 ///
 /// Durations are written "250ms", "30s", "1h30m"; sizes "512KiB", "2MiB". `${ENV}` and
 /// `${ENV:-default}` are replaced in listen addresses, origin URLs, the
-/// shared store's and the collector's URL, the admin token, the rehearsal token and the secret of debug
+/// shared store's and the collector's URL, the admin tokens, the rehearsal token and the secret of debug
 /// tokens only.
 #[derive(Debug, Default, JsonSchema)]
 #[schemars(default, deny_unknown_fields, title = "fragments.toml")]

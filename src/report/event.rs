@@ -2,6 +2,7 @@
 //! sentences that tell of an event are in [`told`](super::told).
 
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -57,6 +58,15 @@ pub enum Event {
         hard: bool,
         /// Copies in memory that were touched.
         copies: usize,
+    },
+    /// Somebody who may only look has tried to act.
+    ActRefused {
+        /// What: `PUT /level`.
+        act: String,
+        /// What the token that was presented is good for.
+        role: &'static str,
+        /// Where it came from.
+        from: IpAddr,
     },
     /// Something has happened to an origin.
     Origin {

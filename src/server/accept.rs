@@ -8,7 +8,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -121,6 +121,11 @@ impl Who {
             trusted,
             ..Self::default()
         }
+    }
+
+    /// Where whoever is connected says to be, or is.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.peer.map(|peer| peer.ip())
     }
 
     /// Whom a request with these headers comes from.

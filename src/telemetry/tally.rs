@@ -333,6 +333,9 @@ impl Observer for Tally {
             }
             Event::Stopping | Event::Stopped(true) => tracing::info!("{text}"),
             Event::Stopped(false) => tracing::warn!("{text}"),
+            Event::ActRefused { act, role, from } => {
+                tracing::warn!(act, role, %from, "{text}");
+            }
             Event::Pushed => {
                 self.pushed.fetch_add(1, Ordering::Relaxed);
                 return;

@@ -1,5 +1,5 @@
 // The dashboard: listens to the server, and shows what it tells. What is decided is in decide.js.
-import { find, make, say, fill, rows, clock, span, milliseconds, perSecond, complete, pill } from "./page.js";
+import { decides, find, make, say, fill, rows, clock, span, milliseconds, perSecond, complete, pill } from "./page.js";
 import { Charts } from "./charts.js";
 import { decide, takeBack, dialled } from "./decide.js";
 import { frames } from "./frames.js";
@@ -66,7 +66,7 @@ function ladder({ level, blocks }) {
         step.blocks.length && step.blocks.join(", ") !== step.name ? ` ${step.blocks.join(", ")}` : "",
         step.blocks.some(held) ? " (kept on)" : ""),
       make("span", { class: "soft" }, here ? "now" : gone ? "given up" : ""),
-      make("button", { class: "quiet", "aria-label": `Pin level ${number}, ${step.name}`, on: { click: () => decide("pin", { level: number }) } }, "Pin…"));
+      decides(make("button", { class: "quiet", "aria-label": `Pin level ${number}, ${step.name}`, on: { click: () => decide("pin", { level: number }) } }, "Pin…")));
   }));
 }
 
@@ -86,7 +86,7 @@ function blockRow() {
     const isSet = now().switches.switches.some(({ subject }) => subject === `block/${block.name}`);
     fill(buttons, [block.name, isSet, block.priority], () => {
       if (block.priority === "core") return [make("span", { class: "soft" }, "always shown")];
-      const button = (text, about, act) => make("button", { class: "quiet", "aria-label": `${about} ${block.name}`, on: { click: act } }, text);
+      const button = (text, about, act) => decides(make("button", { class: "quiet", "aria-label": `${about} ${block.name}`, on: { click: act } }, text));
       if (isSet) return [button("Take back…", "Take back what is decided on", () => takeBack(`block/${block.name}`))];
       return [
         button("Off…", "Switch off", () => decide("off", { block: block.name })), " ",
@@ -117,7 +117,7 @@ function originRow() {
     fill(dial, turned?.dial, () => {
       if (!turned) return [];
       const ask = () => decide("dial", { origin: origin.name, dial: turned.dial, left: dials[origin.name].ends_in_s });
-      return [make("button", { class: "quiet", "aria-label": `${dialled(turned.dial)}…, the dial of ${origin.name}`, on: { click: ask } }, `${dialled(turned.dial)}…`)];
+      return [decides(make("button", { class: "quiet", "aria-label": `${dialled(turned.dial)}…, the dial of ${origin.name}`, on: { click: ask } }, `${dialled(turned.dial)}…`))];
     });
     // how it has come to be so, and for how long it is
     dial.title = turned && (turned.by || turned.reason || turned.ends_in_s != null)
@@ -144,7 +144,7 @@ function decisions({ switches }) {
       one.note ? make("p", { class: "notice" }, one.note) : null,
       one.by_schedule
         ? make("p", { class: "soft" }, `by the schedule ${one.by_schedule}, below`)
-        : make("button", { class: "quiet", "aria-label": `Take back: ${one.says}`, on: { click: () => takeBack(one.address) } }, "Take back…")));
+        : decides(make("button", { class: "quiet", "aria-label": `Take back: ${one.says}`, on: { click: () => takeBack(one.address) } }, "Take back…"))));
   });
 }
 
@@ -166,7 +166,7 @@ function byClock({ scheduled, zone }) {
       make("p", { class: "soft" }, `${one.owner}: ${one.reason}`),
       make("p", { class: "soft" }, [one.weekly && `every ${one.weekly}`, one.local ?? `no more, by the clocks of ${zone}`, when].filter(Boolean).join("; ")),
       one.note ? make("p", { class: "notice" }, one.note) : null,
-      act ? make("button", { class: "quiet", "aria-label": `${act[0]} ${isDeclared ? name : one.says.join(", ")}`, on: { click: act[1] } }, act[0]) : null);
+      act ? decides(make("button", { class: "quiet", "aria-label": `${act[0]} ${isDeclared ? name : one.says.join(", ")}`, on: { click: act[1] } }, act[0])) : null);
   }));
 }
 
@@ -243,6 +243,7 @@ async function readDials() {
 }
 
 for (const button of document.querySelectorAll("button[data-act]")) {
+  decides(button);
   button.addEventListener("click", () => decide(button.dataset.act, {}));
 }
 addEventListener("decided", readDials);

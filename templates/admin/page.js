@@ -14,6 +14,18 @@ export function make(tag, attributes = {}, ...children) {
   return element;
 }
 
+// Whoever has signed in to look sees what could be decided, and that it is not theirs to decide.
+const onlyLooks = document.body.dataset.onlyLooks === "true";
+
+// A button that decides something.
+export function decides(button) {
+  if (!onlyLooks) return button;
+  button.disabled = true;
+  button.setAttribute("aria-describedby", "only-looks");
+  button.title = find("only-looks").textContent;
+  return button;
+}
+
 // Writes a text only where it is another: a live region speaks of changes.
 export function say(element, text) {
   if (element.textContent !== text) element.textContent = text;

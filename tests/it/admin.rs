@@ -245,9 +245,6 @@ async fn with_a_token_only_who_presents_it_is_heard() {
             "",
             "Bearer",
             "Bearer ",
-            "Bearer open-sesame-012345678",
-            "Bearer open-sesame-01234567890",
-            "Bearer Open-sesame-0123456789",
             "Basic open-sesame-0123456789",
             "open-sesame-0123456789",
         ] {
@@ -262,6 +259,15 @@ async fn with_a_token_only_who_presents_it_is_heard() {
             200,
             "{path}"
         );
+    }
+    // of these there may not be too many: see `roles.rs`
+    for wrong in [
+        "Bearer open-sesame-012345678",
+        "Bearer open-sesame-01234567890",
+        "Bearer Open-sesame-0123456789",
+    ] {
+        let wrong = [("authorization", wrong)];
+        assert_eq!(operator.ask("PUT", "/level", "0", &wrong).await.0, 401);
     }
     // who restarts the process need not know it
     assert_eq!(operator.get("/healthz").await.0, 200);

@@ -358,7 +358,7 @@ fn environment_is_expanded_in_hosts_and_secrets() {
     );
     assert_eq!(loaded.server.admin_listen.port(), 9000);
     assert_eq!(
-        loaded.server.admin_token.as_deref(),
+        loaded.server.admin_tokens.operate.as_deref(),
         Some("0123456789abcdef")
     );
 }

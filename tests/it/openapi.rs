@@ -410,7 +410,8 @@ fn is_the_guards(operation: &Operation, status: u16) -> bool {
     let is_guarded = operation.described["security"]
         .as_array()
         .is_some_and(|all| !all.is_empty());
-    is_guarded && (matches!(status, 401 | 403) || (status == 303 && operation.method == "get"))
+    is_guarded
+        && (matches!(status, 401 | 403 | 429) || (status == 303 && operation.method == "get"))
 }
 
 #[tokio::test]

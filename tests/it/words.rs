@@ -36,8 +36,9 @@ use crate::support::newspaper::repository;
 const BINARY: &str = env!("CARGO_BIN_EXE_marbre");
 
 /// What may be named in `${…}` of a declaration that is only checked.
-const VARIABLES: [(&str, &str); 3] = [
+const VARIABLES: [(&str, &str); 4] = [
     ("MARBRE_ADMIN_TOKEN", "0123456789abcdef0123456789abcdef"),
+    ("MARBRE_READ_TOKEN", "fedcba9876543210fedcba9876543210"),
     ("MARBRE_DEBUG_SECRET", "0123456789abcdef0123456789abcdef"),
     ("OTLP_TOKEN", "0123456789abcdef"),
 ];

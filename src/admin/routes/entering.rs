@@ -3,7 +3,7 @@
 
 use super::super::openapi::{HTML, operation};
 use super::super::{api, dashboard, session};
-use super::{Route, guarded, open};
+use super::{Route, SIGN_OUT, guarded, open};
 
 /// Who comes, and what with.
 pub(super) fn entering() -> Vec<Route> {
@@ -53,10 +53,10 @@ pub(super) fn entering() -> Vec<Route> {
                         "It is another token, or a page of another site sent this.",
                     )
                     .text(413, "The form is larger than 4 KiB.")
-                    .answer::<String>(429, HTML, "Too many wrong ones just now."),
+                    .answer::<String>(429, HTML, "Too many wrong ones from this address just now."),
             )
             .limited(session::BODY_BYTES_MAX),
-        guarded("/logout").post(
+        guarded(SIGN_OUT).post(
             session::leave,
             operation("sign_out", "Ends the session of a browser.").nothing(303, "To `/login`."),
         ),
@@ -77,6 +77,6 @@ pub(super) fn entering() -> Vec<Route> {
 #[derive(schemars::JsonSchema)]
 #[expect(dead_code, reason = "it is read by hand: see `session`")]
 struct Entering {
-    /// The token of `[admin]`.
+    /// The token of `[admin]`, or the one for reading.
     token: String,
 }

@@ -128,6 +128,10 @@ pub struct Admin {
     /// What operators must present, best kept out of the file: `${MARBRE_ADMIN_TOKEN}`.
     #[schemars(example = &"${MARBRE_ADMIN_TOKEN}", extend("x-env" = true))]
     pub token: Option<At<String>>,
+    /// What those present who may only look: all that `GET` answers, and no act. Needs `token` beside it, and
+    /// must differ from it.
+    #[schemars(example = &"${MARBRE_READ_TOKEN}", extend("x-env" = true))]
+    pub read_token: Option<At<String>>,
     /// Where an operator's browser finds the readers' side, if that is not the host it asks: the
     /// dashboard shows pages from there.
     #[schemars(example = &"https://www.example.org", extend("x-env" = true))]
@@ -139,6 +143,7 @@ impl Default for Admin {
         Self {
             listen: At::unwritten("127.0.0.1:8081".to_owned()),
             token: None,
+            read_token: None,
             readers_url: None,
         }
     }

@@ -13,7 +13,7 @@ use crate::config::diagnose::{Diagnostic, FileId, Place};
 use crate::config::file::{self, At};
 use crate::config::read::Declared;
 use crate::config::values;
-use crate::site::{Crawlers, ForCrawlers, ServerSettings, SharedSettings, SiteLimits};
+use crate::site::{AdminTokens, Crawlers, ForCrawlers, ServerSettings, SharedSettings, SiteLimits};
 
 /// A token that is shorter can be guessed.
 const TOKEN_LENGTH_MIN: usize = 16;
@@ -31,10 +31,7 @@ pub(super) fn server(declared: &Declared, cx: &mut Context<'_>) -> Option<Server
     let (server, admin, main) = (&declared.server, &declared.admin, declared.main);
     let listen = address(&server.listen, main, cx);
     let admin_listen = address(&admin.listen, main, cx);
-    let token = admin
-        .token
-        .as_ref()
-        .map(|token| admin_token(token, main, cx));
+    let tokens = admin_tokens(admin, main, cx);
     let readers_url = admin
         .readers_url
         .as_ref()
@@ -55,7 +52,7 @@ pub(super) fn server(declared: &Declared, cx: &mut Context<'_>) -> Option<Server
                 .help("give `[admin]` another port"),
         );
     }
-    if !admin_listen.ip().is_loopback() && token.is_none() {
+    if !admin_listen.ip().is_loopback() && admin.token.is_none() {
         cx.report(
             Diagnostic::error("`[admin]` listens beyond this machine without a token")
                 .at(place(&admin.listen, main), "not a loopback address")
@@ -68,10 +65,7 @@ pub(super) fn server(declared: &Declared, cx: &mut Context<'_>) -> Option<Server
     Some(ServerSettings {
         listen,
         admin_listen,
-        admin_token: match token {
-            Some(token) => Some(token?),
-            None => None,
-        },
+        admin_tokens: tokens?,
         readers_url: match readers_url {
             Some(url) => Some(url?),
             None => None,
@@ -282,12 +276,50 @@ fn address(listen: &At<String>, main: FileId, cx: &mut Context<'_>) -> Option<So
     parsed
 }
 
-fn admin_token(token: &At<String>, main: FileId, cx: &mut Context<'_>) -> Option<String> {
+/// `None` for what was reported.
+fn admin_tokens(admin: &file::Admin, main: FileId, cx: &mut Context<'_>) -> Option<AdminTokens> {
+    let mut read_as = |name: &str, token: &Option<At<String>>| match token {
+        Some(token) => admin_token(name, token, main, cx).map(Some),
+        None => Some(None),
+    };
+    let operate = read_as("token", &admin.token);
+    let read = read_as("read_token", &admin.read_token);
+    if let Some(written) = &admin.read_token {
+        let place = place(written, main);
+        if admin.token.is_none() {
+            cx.report(
+                Diagnostic::error("`read_token` is of no use without `token`")
+                    .at(place, "whoever presents nothing may do everything")
+                    .help("set `token = \"${MARBRE_ADMIN_TOKEN}\"` beside it"),
+            );
+            return None;
+        }
+        if matches!((&operate, &read), (Some(Some(one)), Some(Some(other))) if one == other) {
+            cx.report(
+                Diagnostic::error("`read_token` is `token`")
+                    .at(place, "who has it could act, too")
+                    .help("use two that have nothing in common"),
+            );
+            return None;
+        }
+    }
+    Some(AdminTokens {
+        operate: operate?,
+        read: read?,
+    })
+}
+
+fn admin_token(
+    name: &str,
+    token: &At<String>,
+    main: FileId,
+    cx: &mut Context<'_>,
+) -> Option<String> {
     let place = place(token, main);
     let text = expand(token, &place, cx)?;
     if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) {
         cx.report(
-            Diagnostic::error("`token` cannot be used")
+            Diagnostic::error(format!("`{name}` cannot be used"))
                 .at(
                     place,
                     "it is empty, or holds spaces or letters that a header cannot carry",
@@ -297,7 +329,7 @@ fn admin_token(token: &At<String>, main: FileId, cx: &mut Context<'_>) -> Option
         return None;
     }
     if text.len() < TOKEN_LENGTH_MIN {
-        cx.report(Diagnostic::warning("`token` is short").at(
+        cx.report(Diagnostic::warning(format!("`{name}` is short")).at(
             place,
             format!("fewer than {TOKEN_LENGTH_MIN} characters can be guessed"),
         ));

@@ -155,6 +155,15 @@ pub enum What {
         /// Copies in memory that were touched.
         copies: usize,
     },
+    /// Somebody who may only look has tried to act.
+    Refusal {
+        /// What: `PUT /level`.
+        act: String,
+        /// What the token that was presented is good for.
+        role: String,
+        /// Where it came from.
+        from: String,
+    },
     /// Copies were pushed or withdrawn since the tally before.
     Push {
         /// How many.
@@ -232,6 +241,8 @@ pub enum Kind {
     Reload,
     /// See [`What::Purge`].
     Purge,
+    /// See [`What::Refusal`].
+    Refusal,
     /// See [`What::Push`].
     Push,
     /// See [`What::Fault`].
@@ -255,7 +266,7 @@ pub struct NoKind(String);
 
 impl Kind {
     /// All of them that can be asked for, and their words.
-    const WORDS: [(Self, &'static str); 15] = [
+    const WORDS: [(Self, &'static str); 16] = [
         (Self::Start, "start"),
         (Self::Stop, "stop"),
         (Self::Level, "level"),
@@ -264,6 +275,7 @@ impl Kind {
         (Self::Switch, "switch"),
         (Self::Reload, "reload"),
         (Self::Purge, "purge"),
+        (Self::Refusal, "refusal"),
         (Self::Push, "push"),
         (Self::Fault, "fault"),
         (Self::Certificate, "certificate"),
@@ -328,6 +340,7 @@ impl Entry {
             What::Switch { .. } => Kind::Switch,
             What::Reload { .. } => Kind::Reload,
             What::Purge { .. } => Kind::Purge,
+            What::Refusal { .. } => Kind::Refusal,
             What::Push { .. } => Kind::Push,
             What::Fault { .. } => Kind::Fault,
             What::Certificate { .. } => Kind::Certificate,
@@ -399,6 +412,11 @@ impl What {
                 what: bounded(what),
                 hard: *hard,
                 copies: *copies,
+            },
+            Event::ActRefused { act, role, from } => Self::Refusal {
+                act: bounded(act),
+                role: (*role).to_owned(),
+                from: from.to_string(),
             },
             Event::Origin {
                 origin,
@@ -596,6 +614,11 @@ mod tests {
                 signed: Signature::because("a test"),
             },
             Event::Certificates(Err("no key".to_owned())),
+            Event::ActRefused {
+                act: "PUT /level".to_owned(),
+                role: "read",
+                from: std::net::Ipv4Addr::LOCALHOST.into(),
+            },
             Event::Slo {
                 objective: "fast".to_owned(),
                 change: SloChange::Spent,

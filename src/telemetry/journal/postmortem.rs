@@ -221,6 +221,7 @@ fn tally(entry: &Entry) -> Option<&Summary> {
         | What::Switch { .. }
         | What::Reload { .. }
         | What::Purge { .. }
+        | What::Refusal { .. }
         | What::Push { .. }
         | What::Fault { .. }
         | What::Certificate { .. }
@@ -244,6 +245,7 @@ fn is_trouble(entry: &Entry) -> bool {
         | What::Switch { .. }
         | What::Reload { .. }
         | What::Purge { .. }
+        | What::Refusal { .. }
         | What::Push { .. }
         | What::Journal { .. }
         | What::Unknown => false,
