@@ -46,7 +46,7 @@ use crate::telemetry::{
 };
 
 pub mod embed;
-mod govern;
+pub mod govern;
 pub mod journal;
 mod learned;
 mod slo;
@@ -54,7 +54,8 @@ mod supervisor;
 
 use embed::Brought;
 use govern::Governing;
-use learned::{KnownRate, Learned, LearnedFile};
+pub use learned::KnownRate;
+use learned::{Learned, LearnedFile};
 pub use supervisor::Supervisor;
 
 /// How long a stopped server lets operators finish what they are being told.
@@ -358,6 +359,7 @@ impl App {
             samples: Arc::clone(&samples),
             is_limiting: Arc::clone(&world.means.is_limiting),
             rate: Arc::clone(&rate),
+            cpu: Clock::cpu,
             own_law: brought.law,
         };
 
@@ -642,7 +644,7 @@ async fn recall_learned(settings: &ServerSettings) -> (Option<Arc<LearnedFile>>,
 }
 
 /// See [`site::governed::is_given_up`].
-fn is_given_up(mode: Arc<ArcSwap<Mode>>) -> impl Fn(&Site, FragmentId) -> bool {
+pub fn is_given_up(mode: Arc<ArcSwap<Mode>>) -> impl Fn(&Site, FragmentId) -> bool {
     move |site, id| site::governed::is_given_up(&mode.load(), site, id)
 }
 
@@ -723,8 +725,11 @@ pub fn connect_shared(
         prefix: settings.prefix.clone(),
         timeout: settings.timeout,
     };
-    let upset = chaos.map(|chaos| chaos as Arc<dyn shared::Upset>);
-    Shared::connect_upset(settings, clock, tasks, stop.clone(), upset).map(Arc::new)
+    let way = shared::Way {
+        upset: chaos.map(|chaos| chaos as Arc<dyn shared::Upset>),
+        dial: None,
+    };
+    Shared::connect_by(settings, clock, tasks, stop.clone(), way).map(Arc::new)
 }
 
 /// Between two looks at what must be on disk.

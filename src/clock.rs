@@ -26,9 +26,18 @@ impl Clock {
         reason = "the one place that reads the time"
     )]
     pub fn start() -> Self {
+        Self::start_at(SystemTime::now())
+    }
+
+    /// Starts a clock that takes this for the wall time, whatever the machine says.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the time"
+    )]
+    pub fn start_at(wall: SystemTime) -> Self {
         Self {
             started: Instant::now(),
-            started_wall: SystemTime::now(),
+            started_wall: wall,
         }
     }
 

@@ -17,7 +17,7 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::clock::Instant;
+use crate::clock::{Clock, Instant};
 use crate::compose::{Composer, Edition};
 use crate::degradation::governor::{Seen, TICK, Turned};
 use crate::degradation::law::Own;
@@ -36,19 +36,27 @@ use super::learned::KnownRate;
 const TOLD_EVERY: Duration = Duration::from_secs(1);
 
 /// What the loop looks at, and where it puts what it finds.
-pub(super) struct Governing {
-    pub(super) edition: Arc<ArcSwap<Edition>>,
-    pub(super) composer: Arc<Composer>,
-    pub(super) lag: Arc<Lag>,
-    pub(super) overrides: Arc<ArcSwap<Overrides>>,
-    pub(super) mode: Arc<ArcSwap<Mode>>,
-    pub(super) samples: Arc<Samples>,
+pub struct Governing {
+    /// What is served at present.
+    pub edition: Arc<ArcSwap<Edition>>,
+    /// Whose waits are the signal, and whose observers are told.
+    pub composer: Arc<Composer>,
+    /// How late the runtime is.
+    pub lag: Arc<Lag>,
+    /// What operators have decided.
+    pub overrides: Arc<ArcSwap<Overrides>>,
+    /// What pages are planned by.
+    pub mode: Arc<ArcSwap<Mode>>,
+    /// What was found, for whoever draws it.
+    pub samples: Arc<Samples>,
     /// Whether origins are spared.
-    pub(super) is_limiting: Arc<AtomicBool>,
+    pub is_limiting: Arc<AtomicBool>,
     /// What is known of the machine, from before a restart to begin with.
-    pub(super) rate: Arc<KnownRate>,
+    pub rate: Arc<KnownRate>,
+    /// The processor time that was used so far; see [`Clock::cpu`].
+    pub cpu: fn(&Clock) -> Option<Duration>,
     /// Decides instead of the law that the site declares.
-    pub(super) own_law: Option<Own>,
+    pub own_law: Option<Own>,
 }
 
 /// What one edition was seen to have at the last tick.
@@ -58,7 +66,7 @@ struct Followed {
 }
 
 /// What is remembered from tick to tick.
-struct Memory {
+pub struct Memory {
     followed: Followed,
     governor: Governor,
     told: Told,
@@ -124,11 +132,12 @@ impl Governing {
         }
     }
 
-    fn remember(&self) -> Memory {
+    /// Begins to remember, with what there is now.
+    pub fn remember(&self) -> Memory {
         let clock = self.composer.clock();
         let followed = self.follow();
         let site = &followed.edition.site;
-        let (then, cpu) = (clock.now(), clock.cpu());
+        let (then, cpu) = (clock.now(), (self.cpu)(&clock));
         Memory {
             governor: Governor::new(self.law(site), shape(site), self.rate.value()),
             followed,
@@ -141,9 +150,10 @@ impl Governing {
         }
     }
 
-    fn turn(&self, memory: &mut Memory) {
+    /// One tick.
+    pub fn turn(&self, memory: &mut Memory) {
         let clock = self.composer.clock();
-        let (now, used) = (clock.now(), clock.cpu());
+        let (now, used) = (clock.now(), (self.cpu)(&clock));
         let Memory {
             followed,
             governor,
@@ -259,7 +269,7 @@ impl Governing {
 }
 
 /// What the first pages are planned by, before there was a tick.
-pub(super) fn first(site: &Site) -> Mode {
+pub fn first(site: &Site) -> Mode {
     Mode {
         effect: effect(site.degradation.mode),
         ..Mode::full()
@@ -270,7 +280,6 @@ pub(super) fn first(site: &Site) -> Mode {
 mod tests {
     use super::*;
     use crate::cache::Cache;
-    use crate::clock::Clock;
     use crate::config;
     use crate::degradation::costs::Shape;
     use crate::degradation::{Cut, Decision};
@@ -305,6 +314,7 @@ mod tests {
             samples: Arc::default(),
             is_limiting: means.is_limiting,
             rate: Arc::new(KnownRate::new(Some(1234.5))),
+            cpu: Clock::cpu,
             own_law: None,
         }
     }

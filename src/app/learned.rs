@@ -54,24 +54,24 @@ impl Learned {
 /// The rate that is worth keeping at present: the last one that was learned, by this process or by one
 /// before it on a machine like this.
 #[derive(Debug)]
-pub(super) struct KnownRate(Mutex<Option<f64>>);
+pub struct KnownRate(Mutex<Option<f64>>);
 
 impl KnownRate {
     /// Begins with what was known before a restart.
-    pub(super) fn new(before: Option<f64>) -> Self {
+    pub fn new(before: Option<f64>) -> Self {
         Self(Mutex::new(before))
     }
 
     /// What the [governor](crate::degradation::Governor::rate) says; a law that learns no rate costs
     /// nothing of what was learned by another.
-    pub(super) fn learn(&self, rate: Option<f64>) {
+    pub fn learn(&self, rate: Option<f64>) {
         if let Some(rate) = rate.filter(|rate| rate.is_finite() && *rate > 0.0) {
             *self.0.lock() = Some(rate);
         }
     }
 
     /// In milliseconds of work a second.
-    pub(super) fn value(&self) -> Option<f64> {
+    pub fn value(&self) -> Option<f64> {
         *self.0.lock()
     }
 }

@@ -41,7 +41,7 @@ mod stamp;
 mod trouble;
 mod writer;
 
-pub use address::BadAddress;
+pub use address::{BadAddress, Dial, Stream};
 pub use link::Upset;
 pub use stamp::Stamp;
 
@@ -107,6 +107,15 @@ impl fmt::Debug for Settings {
             .field("timeout", &self.timeout)
             .finish()
     }
+}
+
+/// How the store is reached where that is not the usual way.
+#[derive(Default)]
+pub struct Way {
+    /// What makes it misbehave on purpose.
+    pub upset: Option<Arc<dyn Upset>>,
+    /// What makes connections to it, instead of the network.
+    pub dial: Option<Arc<dyn Dial>>,
 }
 
 /// The store, for as long as it is held and its tasks are not stopped.
@@ -220,24 +229,24 @@ impl Shared {
         tasks: &TaskTracker,
         stop: CancellationToken,
     ) -> Result<Self, SharedError> {
-        Self::connect_upset(settings, clock, tasks, stop, None)
+        Self::connect_by(settings, clock, tasks, stop, Way::default())
     }
 
-    /// The same with something that makes it misbehave on purpose.
+    /// The same by another way than the usual one.
     ///
     /// # Errors
     ///
     /// Only where the address or the prefix cannot be read.
-    pub fn connect_upset(
+    pub fn connect_by(
         settings: Settings,
         clock: Clock,
         tasks: &TaskTracker,
         stop: CancellationToken,
-        upset: Option<Arc<dyn Upset>>,
+        way: Way,
     ) -> Result<Self, SharedError> {
         // the first caller installs it; later calls find it installed
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let address = Arc::new(Address::read(&settings.url)?);
+        let address = Arc::new(Address::read(&settings.url)?.dialled_by(way.dial));
         let keys = Arc::new(Keys::new(
             read_prefix(settings.prefix)?,
             format!("{:016x}", fastrand::u64(..)),
@@ -250,7 +259,7 @@ impl Shared {
                 heartbeat,
             };
             let (address, troubles) = (Arc::clone(&address), Arc::clone(&troubles));
-            let upset = upset.clone();
+            let upset = way.upset.clone();
             let link = Arc::new(Link::new(
                 usage,
                 address,

@@ -165,8 +165,12 @@ impl Account {
     }
 
     pub(super) fn settle(&mut self, member: usize, settled: Settled) {
-        if let Members::Own(members) = &mut self.members {
-            members[member] = Some(settled);
+        // none is left once the account is closed: of a body whose length was announced, the last bytes
+        // may be written before the last word of a slot that adds none is heard
+        if let Members::Own(members) = &mut self.members
+            && let Some(place) = members.get_mut(member)
+        {
+            *place = Some(settled);
         }
     }
 

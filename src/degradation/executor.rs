@@ -18,6 +18,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::task::{spawn_blocking, yield_now};
@@ -43,6 +45,9 @@ pub enum Job<'j> {
 /// machine that is faster than the load, whose results are then the same on any machine.
 pub type Emulation = Arc<dyn Fn(Job<'_>) -> Duration + Send + Sync>;
 
+/// How a job that is emulated lasts.
+pub type Pause = fn(Duration) -> BoxFuture<'static, ()>;
+
 /// The permits, and who waits for them.
 pub struct Executor {
     permits: usize,
@@ -54,6 +59,7 @@ pub struct Executor {
     clock: Clock,
     lag: Arc<Lag>,
     emulation: Option<Emulation>,
+    pause: Pause,
 }
 
 /// Waits since they were asked for last.
@@ -85,6 +91,7 @@ impl Executor {
             clock,
             lag,
             emulation: None,
+            pause: sleep_on_a_thread,
         }
     }
 
@@ -92,6 +99,12 @@ impl Executor {
     #[must_use]
     pub fn emulating(self, emulation: Option<Emulation>) -> Self {
         Self { emulation, ..self }
+    }
+
+    /// The same, whose emulated jobs last as this lets them: on a clock that is not the machine's.
+    #[must_use]
+    pub fn pausing_by(self, pause: Pause) -> Self {
+        Self { pause, ..self }
     }
 
     /// How many turns there are at once.
@@ -222,6 +235,12 @@ impl Executor {
     }
 }
 
+/// A timer of the runtime counts in whole milliseconds, which is as long as a job.
+fn sleep_on_a_thread(span: Duration) -> BoxFuture<'static, ()> {
+    let sleeping = spawn_blocking(move || thread::sleep(span));
+    async { sleeping.await.expect("sleeping does not panic") }.boxed()
+}
+
 /// Whether somebody is there to take a turn.
 fn is_here(turn: &oneshot::Sender<Turn>) -> bool {
     !turn.is_closed()
@@ -266,9 +285,7 @@ impl Turn {
                 .saturating_duration_since(self.began);
             let left = emulation(job).saturating_sub(elapsed);
             if !left.is_zero() {
-                // a timer of the runtime counts in whole milliseconds, which is as long as a job
-                let slept = spawn_blocking(move || thread::sleep(left)).await;
-                slept.expect("sleeping does not panic");
+                (self.executor.pause)(left).await;
             }
         }
         let now = self.executor.clock.now();

@@ -17,6 +17,7 @@ mod service;
 mod stage;
 mod stand_ins;
 mod unread;
+mod weather;
 
 use std::time::Duration;
 

@@ -112,7 +112,7 @@ impl Origin for FakeOrigin {
         let (fault, panics) = ((self.choose)(), Arc::clone(&self.panics));
         let (says, json) = (Arc::clone(&self.says), self.json);
         async move {
-            let mut response = answer(&name, fault, &panics).await?;
+            let mut response = answer(whole(&name), fault, &panics).await?;
             if let Some(json) = json {
                 let content_type = HeaderValue::from_static("application/json");
                 response.headers.insert(header::CONTENT_TYPE, content_type);
@@ -126,8 +126,13 @@ impl Origin for FakeOrigin {
     }
 }
 
-async fn answer(name: &str, fault: Fault, panics: &AtomicUsize) -> Result<OriginResponse, Cause> {
-    let html = Bytes::from(whole(name));
+/// What comes of an answer that would be this HTML.
+pub(crate) async fn answer(
+    html: String,
+    fault: Fault,
+    panics: &AtomicUsize,
+) -> Result<OriginResponse, Cause> {
+    let html = Bytes::from(html);
     let half = html.slice(..html.len() / 2);
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html"));
@@ -163,7 +168,7 @@ async fn answer(name: &str, fault: Fault, panics: &AtomicUsize) -> Result<Origin
             response.status = StatusCode::from_u16(code).expect("a status");
         }
         Fault::Lasting => {
-            let lasting = Bytes::from_static(whole(name).leak().as_bytes());
+            let lasting = Bytes::from_static(html.to_vec().leak());
             response.body = stream::iter([Ok(lasting)]).boxed();
         }
         Fault::Huge => {

@@ -380,7 +380,7 @@ impl Stage {
 }
 
 /// A random weather: how likely an origin's answers are to be bad, and in which way.
-fn weather(rng: &mut Rng) -> impl Fn() -> Fault + Send + Sync + 'static {
+pub(crate) fn weather(rng: &mut Rng) -> impl Fn() -> Fault + Send + Sync + use<> {
     let badness = [0.0, 0.1, 0.5, 1.0][rng.usize(..4)];
     let own = Mutex::new(rng.fork());
     move || {

@@ -9,14 +9,20 @@
 //! Invariant: the password is shown nowhere, not even when the address cannot be read.
 
 use std::fmt;
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
+use redis::aio::MultiplexedConnection;
 use redis::cluster::ClusterClientBuilder;
 use redis::sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType};
 use redis::{
     AsyncConnectionConfig, Client, ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion,
     RedisResult, TlsMode,
 };
+
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::link::Connection;
 
@@ -33,6 +39,19 @@ pub(super) struct Address {
     shown: String,
     /// As written and as meant.
     secrets: Vec<String>,
+    /// What makes connections, if it is not the network.
+    dial: Option<Arc<dyn Dial>>,
+}
+
+/// A connection: bytes both ways.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+/// Whatever makes connections to the store.
+pub trait Dial: Send + Sync {
+    /// A new connection. Whoever asks bounds how long it may take.
+    fn dial(&self) -> BoxFuture<'static, io::Result<Box<dyn Stream>>>;
 }
 
 enum Servers {
@@ -161,7 +180,13 @@ impl Address {
             servers,
             shown: format!("{scheme}://{shown_login}{hosts}{path}"),
             secrets,
+            dial: None,
         })
+    }
+
+    /// The same, to which this makes the connections where it is one server.
+    pub(super) fn dialled_by(self, dial: Option<Arc<dyn Dial>>) -> Self {
+        Self { dial, ..self }
     }
 
     /// A new connection. The caller bounds how long it may take; `timeout` bounds each answer.
@@ -171,6 +196,18 @@ impl Address {
             .set_connection_timeout(None)
             .set_response_timeout(None);
         match &self.servers {
+            Servers::One(info) if let Some(dial) = &self.dial => {
+                let stream = dial.dial().await?;
+                let settings = info.redis_settings();
+                let made = MultiplexedConnection::new_with_config(settings, stream, config);
+                let (connection, driving) = made.await?;
+                #[allow(
+                    clippy::disallowed_methods,
+                    reason = "it ends with the connection, as the library's own do"
+                )]
+                tokio::spawn(driving);
+                Ok(Connection::One(connection))
+            }
             Servers::One(info) => {
                 let client = Client::open(info.as_ref().clone())?;
                 let connection = client.get_multiplexed_async_connection_with_config(&config);

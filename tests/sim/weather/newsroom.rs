@@ -1,0 +1,268 @@
+//! The newsroom behind the site: its origins, how they are, and what is true.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use fastrand::Rng;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use http::{HeaderValue, header};
+use marbre::cache::purge::{Purge, Selector};
+use marbre::clock::{Clock, Instant};
+use marbre::fetch::{Origin, OriginRequest, OriginResponse};
+use marbre::report::Cause;
+use parking_lot::Mutex;
+
+use super::declared::ORIGINS;
+use crate::origin::{Fault, answer};
+use crate::stage;
+
+/// How an origin answers at present.
+type Mood = Arc<dyn Fn() -> Fault + Send + Sync>;
+
+/// A piece of a page: what it is, when it was made, and for whom.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Piece {
+    pub(crate) source: String,
+    pub(crate) id: String,
+    /// Since the beginning of the run.
+    pub(crate) made: Duration,
+    /// Whom it was made for, if not for everybody.
+    pub(crate) owner: Option<String>,
+}
+
+impl Piece {
+    pub(crate) fn html(&self) -> String {
+        let owner = self.owner.as_deref().unwrap_or("-");
+        let made = self.made.as_micros();
+        format!("<i>{}|{}|{made}|{owner}</i>", self.source, self.id)
+    }
+
+    /// Reads what is between the tags.
+    pub(crate) fn read(text: &str) -> Option<Self> {
+        let mut parts = text.split('|');
+        let (source, id) = (parts.next()?.to_owned(), parts.next()?.to_owned());
+        let made = Duration::from_micros(parts.next()?.parse().ok()?);
+        let owner = parts.next()?;
+        let owner = (owner != "-").then(|| owner.to_owned());
+        parts.next().is_none().then_some(Self {
+            source,
+            id,
+            made,
+            owner,
+        })
+    }
+
+    /// The block whose source it is.
+    pub(crate) fn name(&self) -> &str {
+        self.source.trim_end_matches(|c: char| c.is_ascii_digit())
+    }
+
+    pub(crate) fn target(&self) -> String {
+        format!("/{}/{}", self.source, self.id)
+    }
+
+    pub(crate) fn tag(id: &str) -> String {
+        format!("story-{id}")
+    }
+
+    fn is_meant(&self, selector: &Selector) -> bool {
+        match selector {
+            Selector::All => true,
+            Selector::Fragment(name) => name == self.name(),
+            Selector::Key { fragment, target } => {
+                fragment == self.name() && *target == self.target()
+            }
+            Selector::Tag(tag) => *tag == Self::tag(&self.id),
+        }
+    }
+}
+
+/// The last time of something about a block, by source and id.
+type Copies = BTreeMap<(String, String), Duration>;
+
+/// By source and id: when each was made that was shown, and since when.
+type Shown = BTreeMap<(String, String), Vec<(Duration, Duration)>>;
+
+/// The origins, and all that is true of what they and the operators have said.
+pub(crate) struct Newsroom {
+    epoch: Instant,
+    moods: Mutex<BTreeMap<&'static str, Mood>>,
+    pub(crate) panics: AtomicUsize,
+    /// When an origin said last that something is gone or that there is nothing.
+    gone: Mutex<Copies>,
+    others_purges: Mutex<Vec<(Duration, Purge)>>,
+    purges: Mutex<Vec<(Duration, Purge)>>,
+    /// When a server was started whose wall clock was behind that of the one before.
+    set_back: Mutex<Duration>,
+    /// Pieces that were shown to everybody: when each was made, and since when it has been seen.
+    shown: Mutex<Shown>,
+}
+
+impl Newsroom {
+    pub(crate) fn new() -> Arc<Self> {
+        let newsroom = Self {
+            epoch: Clock::start().now(),
+            moods: Mutex::default(),
+            panics: AtomicUsize::new(0),
+            gone: Mutex::default(),
+            others_purges: Mutex::default(),
+            purges: Mutex::default(),
+            set_back: Mutex::default(),
+            shown: Mutex::default(),
+        };
+        newsroom.all_well();
+        Arc::new(newsroom)
+    }
+
+    /// Since the beginning of the run.
+    pub(crate) fn now(&self) -> Duration {
+        Clock::start().now().saturating_duration_since(self.epoch)
+    }
+
+    /// One origin is from now on as the seed says.
+    pub(crate) fn turn(&self, origin: &'static str, rng: &mut Rng) {
+        let mood = Arc::new(stage::weather(rng));
+        self.moods.lock().insert(origin, mood);
+    }
+
+    pub(crate) fn all_well(&self) {
+        let mut moods = self.moods.lock();
+        for origin in ORIGINS {
+            moods.insert(origin, Arc::new(|| Fault::Slow(Duration::from_millis(5))));
+        }
+    }
+
+    pub(crate) fn origin(self: &Arc<Self>, name: &str) -> Arc<dyn Origin> {
+        let name = ORIGINS.into_iter().find(|known| *known == name);
+        Arc::new(Service {
+            name: name.expect("the origins are always the same"),
+            newsroom: Arc::clone(self),
+        })
+    }
+
+    /// Remembers what is purged from now on.
+    pub(crate) fn purges(&self, purge: &Purge) {
+        self.purges.lock().push((self.now(), purge.clone()));
+    }
+
+    /// Another node has purged: when this one hears of it, if ever, is the store's doing.
+    pub(crate) fn others_purge(&self, purge: &Purge) {
+        self.others_purges.lock().push((self.now(), purge.clone()));
+    }
+
+    /// Whether a piece may have been thrown away because of another node's purge.
+    fn may_be_purged(&self, piece: &Piece) -> bool {
+        let purges = self.others_purges.lock();
+        purges
+            .iter()
+            .any(|(at, purge)| piece.made <= *at && purge.hard && piece.is_meant(&purge.selector))
+    }
+
+    /// Whether a piece was purged after it was made, and before a page began; `hard`: thrown away.
+    pub(crate) fn is_purged(&self, piece: &Piece, hard: bool, began: Duration) -> bool {
+        let purges = self.purges.lock();
+        purges.iter().any(|(at, purge)| {
+            let is_between = piece.made < *at && *at < began;
+            is_between && purge.hard == hard && piece.is_meant(&purge.selector)
+        })
+    }
+
+    /// From now on the wall clock is behind what it was: of what was made before nobody can tell how old it
+    /// is, nor whether it was purged since.
+    pub(crate) fn sets_back(&self) {
+        *self.set_back.lock() = self.now();
+    }
+
+    /// Whether the time beside a piece can be compared with the present time.
+    pub(crate) fn can_tell_age(&self, piece: &Piece) -> bool {
+        piece.made >= *self.set_back.lock()
+    }
+
+    /// Remembers what was shown by then: asked of another origin it is another copy.
+    pub(crate) fn shows(&self, origin: &str, piece: &Piece, by: Duration) {
+        let key = (format!("{origin}:{}", piece.source), piece.id.clone());
+        self.shown
+            .lock()
+            .entry(key)
+            .or_default()
+            .push((piece.made, by));
+    }
+
+    /// All copies are lost.
+    pub(crate) fn forget(&self) {
+        self.shown.lock().clear();
+    }
+
+    /// When the copy of this was made that the server must have had when a page began, and still has.
+    pub(crate) fn known(
+        &self,
+        (origin, source): (&str, &str),
+        id: &str,
+        began: Duration,
+    ) -> Option<Duration> {
+        let key = (source.to_owned(), id.to_owned());
+        let copy = (format!("{origin}:{source}"), id.to_owned());
+        let shown = self.shown.lock().get(&copy).cloned()?;
+        let before = shown.into_iter().filter(|(_, by)| *by <= began);
+        let made = before.map(|(made, _)| made).max()?;
+        let piece = Piece {
+            source: key.0.clone(),
+            id: key.1.clone(),
+            made,
+            owner: None,
+        };
+        let now = self.now().max(began);
+        let is_gone = self.gone.lock().get(&key).is_some_and(|at| *at >= made);
+        let is_purged = self.is_purged(&piece, true, now) || self.may_be_purged(&piece);
+        (!is_gone && !is_purged).then_some(made)
+    }
+
+    /// Whether an origin has ever said that there is no such thing.
+    pub(crate) fn has_refused(&self, source: &str, id: &str) -> bool {
+        let key = (source.to_owned(), id.to_owned());
+        self.gone.lock().contains_key(&key)
+    }
+}
+
+struct Service {
+    name: &'static str,
+    newsroom: Arc<Newsroom>,
+}
+
+impl Origin for Service {
+    fn send(&self, request: OriginRequest) -> BoxFuture<'static, Result<OriginResponse, Cause>> {
+        let newsroom = Arc::clone(&self.newsroom);
+        let fault = (newsroom.moods.lock()[self.name])();
+        let mut path = request.target.trim_start_matches('/').split('/');
+        let mut part = || path.next().unwrap_or_default().to_owned();
+        let (source, id) = (part(), part());
+        let cookie = request.headers.get(header::COOKIE);
+        let owner = cookie.and_then(|cookie| cookie.to_str().ok()?.strip_prefix("who="));
+        let owner = owner.map(str::to_owned);
+        let piece = Piece {
+            source,
+            id,
+            made: newsroom.now(),
+            owner,
+        };
+        async move {
+            let answered = answer(piece.html(), fault, &newsroom.panics).await;
+            let mut response = answered?;
+            if matches!(response.status.as_u16(), 204 | 404 | 410) {
+                let key = (piece.source.clone(), piece.id.clone());
+                newsroom.gone.lock().insert(key, newsroom.now());
+            }
+            let tag = HeaderValue::try_from(Piece::tag(&piece.id)).expect("a word");
+            response.headers.insert("surrogate-key", tag);
+            if piece.owner.is_some() {
+                let private = HeaderValue::from_static("private");
+                response.headers.insert(header::CACHE_CONTROL, private);
+            }
+            Ok(response)
+        }
+        .boxed()
+    }
+}
