@@ -101,13 +101,10 @@ async fn page(
         is_shown,
     };
     let answered = page.answer(params).await;
-    let Some(mut composed) = answered else {
-        return error_page::unavailable(site);
-    };
-    if head.method == Method::HEAD {
-        composed.body.leave_unread();
+    match answered {
+        Some(composed) => page.respond(composed),
+        None => error_page::unavailable(site),
     }
-    page.respond(composed)
 }
 
 /// What can be afforded at present.
@@ -385,12 +382,15 @@ impl Asked<'_> {
     }
 
     /// The page, or word that its reader has it already.
-    fn page(&self, head: &PageHead, body: PageBody, keeping: Keeping) -> Response {
+    fn page(&self, head: &PageHead, mut body: PageBody, keeping: Keeping) -> Response {
         let site = &self.edition.site;
         let may_be_kept = keeping.is_kept() && !self.is_shown;
         // made for those only who may come back with it
         let digest = may_be_kept.then(|| body.digest()).flatten();
         let tag = digest.map(entity_tag);
+        if self.head.method == Method::HEAD {
+            body.leave_unread();
+        }
         let known = match may_be_kept {
             true => conditional::known(&self.head.headers, tag.as_ref()),
             false => Known::No,

@@ -22,7 +22,6 @@ mod world;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use marbre::clock::Clock;
 use parking_lot::Mutex;
 
 use crate::{in_virtual_time, seed_to_replay};
@@ -31,12 +30,6 @@ use run::Run;
 
 /// Seeds that are the same each time.
 const FIXED: u64 = 200;
-
-/// Seeds that nobody has seen before.
-const FRESH: u64 = 8;
-
-/// Where fresh seeds begin, so that none of them is a fixed one, nor one of a long run.
-const FRESH_FROM: u64 = 1 << 32;
 
 fn play(seed: u64) -> Run {
     fastrand::seed(seed);
@@ -145,13 +138,6 @@ fn is_weather(met: &Met) {
     assert!(met["pages"] >= 10_000, "{met:#?}");
 }
 
-fn fresh() -> std::ops::Range<u64> {
-    let clock = Clock::start();
-    let seconds = clock.moment(clock.now()).micros() / 1_000_000;
-    let from = FRESH_FROM + seconds * FRESH;
-    from..from + FRESH
-}
-
 /// The seeds that are wanted, if some are.
 fn wanted() -> Option<std::ops::Range<u64>> {
     let wanted = std::env::var("MARBRE_SEEDS").ok()?;
@@ -178,9 +164,6 @@ fn under_every_weather_the_promises_hold() {
         return;
     }
     is_weather(&play_all(0..FIXED));
-    let fresh = fresh();
-    eprintln!("fresh seeds: {fresh:?}");
-    play_all(fresh);
 }
 
 #[test]
