@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
+use axum::serve::ListenerExt as _;
 use marbre::app::{App, Options};
 use marbre::config::{Declaration, Entry};
 use tokio::net::TcpListener;
@@ -52,6 +53,9 @@ fn newspaper() -> Declaration {
 async fn main() -> Result<(), Box<dyn Error>> {
     let listen = std::env::args().nth(1);
     let listener = TcpListener::bind(listen.as_deref().unwrap_or("127.0.0.1:8080")).await?;
+    let address = listener.local_addr()?;
+    // a page leaves block by block: none is to wait until the one before is acknowledged
+    let listener = listener.tap_io(|stream| _ = stream.set_nodelay(true));
     let options = Options::declared(newspaper());
     let site = App::start(options.mounted().without_operators()).await?;
 
@@ -59,7 +63,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .route("/version", get(|| async { env!("CARGO_PKG_VERSION") }))
         // whatever no route of the program's own answers to
         .fallback_service(site.router());
-    println!("listens on http://{}/", listener.local_addr()?);
+    println!("listens on http://{address}/");
     let mut end = signal(SignalKind::terminate())?;
     // with the addresses of those who connect: the site tells readers apart by them
     let service = router.into_make_service_with_connect_info::<SocketAddr>();

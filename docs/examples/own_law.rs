@@ -17,6 +17,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 
 use axum::Router;
 use axum::routing::{get, put};
+use axum::serve::ListenerExt as _;
 use marbre::app::{App, Options};
 use marbre::config::{Declaration, Entry};
 use marbre::degradation::law::{OwnLaw, Reason};
@@ -117,7 +118,10 @@ fn site() -> Declaration {
 async fn main() -> Result<(), Box<dyn Error>> {
     let listen = std::env::args().nth(1);
     let listener = TcpListener::bind(listen.as_deref().unwrap_or("127.0.0.1:8080")).await?;
-    println!("listens on http://{}/", listener.local_addr()?);
+    let address = listener.local_addr()?;
+    // a page leaves block by block: none is to wait until the one before is acknowledged
+    let listener = listener.tap_io(|stream| _ = stream.set_nodelay(true));
+    println!("listens on http://{address}/");
     let (lines, written) = sync_channel(LINES_MAX);
     std::thread::spawn(move || written.iter().for_each(|line: String| println!("{line}")));
     let (thrifty, reduced) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());

@@ -67,8 +67,9 @@ struct Shared {
 
 #[derive(Default)]
 struct Kept {
-    /// By when they were used last.
-    lines: VecDeque<(Line, Instant)>,
+    /// By when they were used last. Each in one place for as long as it lives: it is passed on twice for
+    /// every request, and is large.
+    lines: VecDeque<(Box<Line>, Instant)>,
     is_looked_at: bool,
 }
 
@@ -136,15 +137,15 @@ impl Pool {
 }
 
 impl Shared {
-    async fn connect(self: &Arc<Self>) -> Result<Line, Failure> {
+    async fn connect(self: &Arc<Self>) -> Result<Box<Line>, Failure> {
         let io = self.connector.clone().call(self.place.clone()).await?;
         let mut builder = http1::Builder::new();
         builder.read_buf_exact_size(Some(READ_BYTES));
         let (sender, connection) = builder.handshake(io).await?;
-        let mut line = Line {
+        let mut line = Box::new(Line {
             sender,
             connection: Some(connection),
-        };
+        });
         // it takes a request when it has been looked at once
         let ready = poll_fn(|cx| {
             line.go_on(cx);
@@ -155,7 +156,7 @@ impl Shared {
     }
 
     /// The one that was used last, if there is one that is alive: the others may be left to end.
-    fn take(&self) -> Option<Line> {
+    fn take(&self) -> Option<Box<Line>> {
         let now = self.clock.now();
         loop {
             let (mut line, since) = self.kept.lock().lines.pop_back()?;
@@ -165,7 +166,7 @@ impl Shared {
         }
     }
 
-    fn keep(self: &Arc<Self>, line: Line) {
+    fn keep(self: &Arc<Self>, line: Box<Line>) {
         if self.keep.max == 0 {
             return;
         }
@@ -249,14 +250,14 @@ impl Line {
 /// The body of an answer. Read to its end, it leaves its connection to the next request.
 pub(super) struct Body {
     /// `None` when nothing more comes.
-    under_way: Option<(Incoming, Line)>,
+    under_way: Option<(Incoming, Box<Line>)>,
     /// Why not, until it is told.
     failed: Option<Cause>,
     pool: Arc<Shared>,
 }
 
 impl Body {
-    fn new(incoming: Incoming, line: Line, pool: &Arc<Shared>) -> Self {
+    fn new(incoming: Incoming, line: Box<Line>, pool: &Arc<Shared>) -> Self {
         Self {
             under_way: Some((incoming, line)),
             failed: None,
