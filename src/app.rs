@@ -667,7 +667,7 @@ async fn open_cache(
     settings: &ServerSettings,
     (clock, tasks, stop, chaos): (Clock, &TaskTracker, &CancellationToken, Arc<Chaos>),
 ) -> Result<Cache, StartError> {
-    let mut cache = Cache::new(site.limits.cache_bytes_max);
+    let mut cache = Cache::new(site.limits.cache_bytes_max).timed_by(clock);
     if let Some(folder) = &settings.state_dir {
         let of_disk = disk::Settings {
             folder: folder.join("copies"),

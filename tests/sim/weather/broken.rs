@@ -35,7 +35,7 @@ async fn right() -> Right {
         work: Duration::ZERO,
     };
     let wall = UNIX_EPOCH + Duration::from_secs(1_768_305_600);
-    let world = World::start(declared, &newsroom, wall, setting);
+    let world = World::start(declared, &newsroom, wall, setting).await;
     sleep(Duration::from_secs(1)).await;
     // the second one has all of it at hand
     read(Arc::clone(&world), Asks::plainly(1, PAGES[0], 1)).await;
