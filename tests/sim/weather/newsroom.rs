@@ -219,11 +219,10 @@ impl Newsroom {
     /// A server without a disk has been stopped: what the store was never told of its purges nobody knows now.
     pub(crate) fn forgets_purges(&self, is_told: impl Fn(Duration, &Purge) -> bool) {
         let mut purges = self.purges.lock();
-        let (told, forgotten) = purges
-            .drain(..)
+        let (told, forgotten): (Vec<_>, Vec<_>) = std::mem::take(&mut *purges)
+            .into_iter()
             .partition(|(at, purge)| is_told(*at, purge));
         *purges = told;
-        let forgotten: Vec<_> = forgotten;
         self.others_purges.lock().extend(forgotten);
     }
 
