@@ -737,10 +737,12 @@ const TENDING: Duration = Duration::from_secs(2);
 
 /// Looks after what must outlive the process.
 async fn tend(composer: Arc<Composer>, stop: CancellationToken) {
+    let now = || composer.clock().moment(composer.clock().now());
     while timeout(TENDING, stop.cancelled()).await.is_err() {
-        let now = composer.clock().moment(composer.clock().now());
-        composer.cache().tend(now).await;
+        composer.cache().tend(now()).await;
     }
+    // the next process knows of a purge of the last moment
+    let _ = timeout(TENDING, composer.cache().tend(now())).await;
 }
 
 /// No fault is set on purpose while what is promised to readers leaves no room for it.

@@ -51,6 +51,8 @@ pub struct Cache {
     purges: RwLock<Purges>,
     /// Whether the record of purges on disk may not be the latest.
     purges_unwritten: AtomicBool,
+    /// Whether the record of purges on disk was read.
+    purges_read: AtomicBool,
     /// Whether the record of purges in the shared store may lack one.
     purges_untold: AtomicBool,
     /// Whether the shared store was asked what has been purged, and whether it has ever answered.
@@ -105,6 +107,7 @@ impl Cache {
             storing: Mutex::new(()),
             purges: RwLock::default(),
             purges_unwritten: AtomicBool::new(false),
+            purges_read: AtomicBool::new(false),
             purges_untold: AtomicBool::new(false),
             purges_asked: AtomicBool::new(false),
             purges_heard: AtomicBool::new(false),

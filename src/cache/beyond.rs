@@ -100,8 +100,10 @@ pub enum Turn {
 }
 
 impl Cache {
-    /// Keeps copies on this disk too, and remembers the purges that lie there.
+    /// Keeps copies on this disk too, and remembers the purges that lie there; those of a folder that another
+    /// process holds, as soon as it is this one's.
     pub fn with_disk(mut self, disk: Arc<Disk>, now: Moment) -> Self {
+        *self.purges_read.get_mut() = disk.is_open();
         if let Some(json) = disk.get_blocking(&purges_id()) {
             _ = self.remember_purges(&json, "on disk", now);
         }
@@ -157,7 +159,13 @@ impl Cache {
             if !disk.contains(&id) {
                 return (true, Some(false));
             }
-            let Ok(frame) = timeout(disk_time, disk.get(id)).await else {
+            let reading = async {
+                match self.read_purges(disk).await {
+                    true => Some(disk.get(id).await),
+                    false => None,
+                }
+            };
+            let Ok(Some(frame)) = timeout(disk_time, reading).await else {
                 return (false, None);
             };
             if let Some(frame) = &frame {
@@ -391,6 +399,11 @@ impl Cache {
     pub async fn tend(&self, now: Moment) {
         let Some(disk) = &self.disk else { return };
         if self.purges_unwritten.load(Ordering::Relaxed) {
+            // a folder that could not be had is tried again by this
+            let is_there = self.read_purges(disk).await || disk.flush().await;
+            if !is_there || !self.read_purges(disk).await {
+                return;
+            }
             self.write_purges_to_disk(now);
             if disk.flush().await {
                 self.purges_unwritten.store(false, Ordering::Relaxed);
@@ -398,9 +411,37 @@ impl Cache {
         }
     }
 
+    /// Reads the record of purges on disk, if it was not read yet. A folder that another process held at the
+    /// start has copies that were purged, and the record says so. Tells whether it is known.
+    async fn read_purges(&self, disk: &Disk) -> bool {
+        if self.purges_read.load(Ordering::Relaxed) {
+            return true;
+        }
+        if !disk.is_open() {
+            return false;
+        }
+        match disk.get(purges_id()).await {
+            Some(json) => {
+                let now = self.clock.moment(self.clock.now());
+                if self.remember_purges(&json, "on disk", now).is_some() {
+                    self.apply_all_purges();
+                }
+            }
+            // the disk did not answer; what is damaged is not there any more
+            None if disk.contains(&purges_id()) => return false,
+            None => {}
+        }
+        self.purges_read.store(true, Ordering::Relaxed);
+        true
+    }
+
     fn write_purges_to_disk(&self, now: Moment) {
         if let Some(disk) = &self.disk {
             self.purges_unwritten.store(true, Ordering::Relaxed);
+            if !self.purges_read.load(Ordering::Relaxed) {
+                // it would take the place of what was purged before
+                return;
+            }
             let json = self.purges.read().to_json();
             let good_until = millis(now.after(PURGES_KEEP));
             disk.put(

@@ -238,9 +238,36 @@ fn started(folder: &std::path::Path, wall: SystemTime) -> (Cache, Moment) {
     (cache.with_disk(disk, now), now)
 }
 
+const HOUR: Duration = Duration::from_secs(3_600);
+
+const ON_DISK: Reach = Reach {
+    disk: true,
+    shared: false,
+    pinned: false,
+};
+
+/// A copy of a block, of that moment.
+fn put(cache: &Cache, request: &Arc<SourceRequest>, at: Moment) {
+    let declared = Freshness {
+        keep: Some(24 * HOUR),
+        ..Freshness::NONE
+    };
+    let parts = marbre::layout::parts::Parts::split("<b>old</b>".into());
+    let copy = Entry::new("b", Content::Html(parts), at);
+    cache.store(Arc::clone(request), copy, &declared, ON_DISK, at);
+}
+
+/// All copies of a block are thrown away.
+fn purge_of(fragment: &str, at: Moment) -> Purge {
+    Purge {
+        selector: Selector::Fragment(fragment.to_owned()),
+        at,
+        hard: true,
+    }
+}
+
 #[tokio::test]
 async fn what_was_thrown_away_does_not_come_back_when_the_clock_is_set_back() {
-    const HOUR: Duration = Duration::from_secs(3_600);
     let request = |target: &str| {
         Arc::new(SourceRequest {
             fingerprint: 1,
@@ -250,47 +277,66 @@ async fn what_was_thrown_away_does_not_come_back_when_the_clock_is_set_back() {
         })
     };
     let (before, after) = (request("/before"), request("/after"));
-    let on_disk = Reach {
-        disk: true,
-        ..Reach::default()
-    };
     let folder = tempfile::tempdir().expect("a temporary folder");
     let noon = UNIX_EPOCH + Duration::from_secs(1_768_305_600);
     {
         let (cache, now) = started(folder.path(), noon);
-        let keep = |request: &Arc<SourceRequest>, at: Moment| {
-            let declared = Freshness {
-                keep: Some(24 * HOUR),
-                ..Freshness::NONE
-            };
-            let parts = marbre::layout::parts::Parts::split("<b>old</b>".into());
-            let copy = Entry::new("b", Content::Html(parts), at);
-            cache.store(Arc::clone(request), copy, &declared, on_disk, at);
-        };
-        keep(&before, now);
-        cache.purge(&[Purge {
-            selector: Selector::All,
-            at: now.after(ms(1)),
-            hard: true,
-        }]);
-        keep(&after, now.after(ms(2)));
+        put(&cache, &before, now);
+        cache.purge(&[purge_of("b", now.after(ms(1)))]);
+        put(&cache, &after, now.after(ms(2)));
         assert!(cache.disk().expect("it has one").flush().await);
     }
     // the second start reads what the first has written of it
     for _ in 0..2 {
         let (cache, now) = started(folder.path(), noon - HOUR);
         for (request, is_there) in [(&before, false), (&after, true)] {
-            let recalled = cache.recall(request, on_disk, ms(10_000)).await;
+            let recalled = cache.recall(request, ON_DISK, ms(10_000)).await;
             assert_eq!(recalled.on_disk, Some(true), "{}", request.target);
             let found = cache.peek(request).is_some();
             assert_eq!(found, is_there, "{}", request.target);
         }
         // another purge has the record written anew
-        cache.purge(&[Purge {
-            selector: Selector::Tag("another".to_owned()),
-            at: now,
-            hard: false,
-        }]);
+        cache.purge(&[purge_of("another", now)]);
         assert!(cache.disk().expect("it has one").flush().await);
     }
+}
+
+#[tokio::test]
+async fn what_was_thrown_away_does_not_come_back_from_a_folder_that_was_another_processs() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let noon = UNIX_EPOCH + Duration::from_secs(1_768_305_600);
+    let request = |target: &str| {
+        Arc::new(SourceRequest {
+            fingerprint: 1,
+            target: target.to_owned(),
+            headers: vec![],
+            params: vec![],
+        })
+    };
+    let (before, after) = (request("/before"), request("/after"));
+    let (last, now) = started(folder.path(), noon);
+    put(&last, &before, now);
+    last.purge(&[purge_of("b", now)]);
+    put(&last, &after, now.after(ms(2)));
+    assert!(last.disk().expect("it has one").flush().await);
+    let (next, now) = started(folder.path(), noon + ms(10));
+    let disk = next.disk().expect("it has one");
+    assert!(!disk.is_open(), "the last process holds the folder");
+    next.purge(&[purge_of("another", now)]);
+    drop(last);
+    // which tries to open it
+    disk.flush().await;
+    assert!(disk.is_open());
+    for (request, is_there) in [(&before, false), (&after, true)] {
+        let recalled = next.recall(request, ON_DISK, ms(10_000)).await;
+        assert_eq!(recalled.on_disk, Some(true), "{}", request.target);
+        let found = next.peek(request).is_some();
+        assert_eq!(found, is_there, "{}", request.target);
+    }
+    // what it has purged meanwhile does not take the record's place
+    next.tend(now).await;
+    drop(next);
+    let (third, _) = started(folder.path(), noon + ms(20));
+    third.recall(&before, ON_DISK, ms(10_000)).await;
+    assert!(third.peek(&before).is_none());
 }

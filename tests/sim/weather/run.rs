@@ -319,6 +319,7 @@ impl Play<'_> {
         self.counted()?;
         self.world.tell(&mut self.seen);
         self.world.stop().await;
+        // the new server starts while the folder is still the old one's, as in a rolling restart;
         // what is on disk is written and read by real threads, for which virtual time does not wait: whether
         // it is found in time says nothing here, and is for the tests of real processes
         self.newsroom.forget();

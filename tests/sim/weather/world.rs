@@ -409,6 +409,8 @@ impl World {
         self.flights.close();
         self.flights.wait().await;
         self.flush();
+        let clock = self.composer.clock();
+        self.composer.cache().tend(clock.moment(clock.now())).await;
     }
 }
 
