@@ -667,7 +667,7 @@ async fn open_cache(
     settings: &ServerSettings,
     (clock, tasks, stop, chaos): (Clock, &TaskTracker, &CancellationToken, Arc<Chaos>),
 ) -> Result<Cache, StartError> {
-    let mut cache = Cache::new(site.limits.cache_bytes_max);
+    let mut cache = Cache::new(site.limits.cache_bytes_max).timed_by(clock);
     if let Some(folder) = &settings.state_dir {
         let of_disk = disk::Settings {
             folder: folder.join("copies"),
@@ -737,10 +737,12 @@ const TENDING: Duration = Duration::from_secs(2);
 
 /// Looks after what must outlive the process.
 async fn tend(composer: Arc<Composer>, stop: CancellationToken) {
+    let now = || composer.clock().moment(composer.clock().now());
     while timeout(TENDING, stop.cancelled()).await.is_err() {
-        let now = composer.clock().moment(composer.clock().now());
-        composer.cache().tend(now).await;
+        composer.cache().tend(now()).await;
     }
+    // the next process knows of a purge of the last moment
+    let _ = timeout(TENDING, composer.cache().tend(now())).await;
 }
 
 /// No fault is set on purpose while what is promised to readers leaves no room for it.

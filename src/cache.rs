@@ -51,6 +51,13 @@ pub struct Cache {
     purges: RwLock<Purges>,
     /// Whether the record of purges on disk may not be the latest.
     purges_unwritten: AtomicBool,
+    /// Whether the record of purges on disk was read.
+    purges_read: AtomicBool,
+    /// Whether the record of purges in the shared store may lack one.
+    purges_untold: AtomicBool,
+    /// Whether the shared store was asked what has been purged, and whether it has ever answered.
+    purges_asked: AtomicBool,
+    purges_heard: AtomicBool,
     disk: Option<Arc<Disk>>,
     shared: Option<Arc<Shared>>,
     /// The bits of a float.
@@ -100,12 +107,22 @@ impl Cache {
             storing: Mutex::new(()),
             purges: RwLock::default(),
             purges_unwritten: AtomicBool::new(false),
+            purges_read: AtomicBool::new(false),
+            purges_untold: AtomicBool::new(false),
+            purges_asked: AtomicBool::new(false),
+            purges_heard: AtomicBool::new(false),
             disk: None,
             shared: None,
             ttl_factor: AtomicU64::new(1.0_f64.to_bits()),
             complaints: Throttle::default(),
             clock: Clock::start(),
         }
+    }
+
+    /// Takes the time of this clock, where that is not the machine's.
+    pub fn timed_by(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
     }
 
     /// Changes the limit; what no longer fits is evicted.
@@ -159,7 +176,7 @@ impl Cache {
             // what an origin says now has no count of its own, and is newer than what was counted
             entry.version = entry.version.or(known.version);
         }
-        let touched = self.purges.read().touch(&key.target, &entry, began);
+        let touched = self.made_of_new(&key.target, &entry, began);
         entry.purged |= touched != Touched::Not;
         let newer = known.clone();
         let known = known.as_deref();
@@ -218,10 +235,7 @@ impl Cache {
             }
             entry.version = entry.version.or(known.version);
         }
-        let touched = self
-            .purges
-            .read()
-            .touch(&key.target, &entry, entry.stored_at);
+        let touched = self.made_of_new(&key.target, &entry, entry.stored_at);
         entry.purged |= touched != Touched::Not;
         entry.written_at = entry.stored_at;
         let began = entry.stored_at;
@@ -250,16 +264,33 @@ impl Cache {
 
     /// Whether what was asked for at `since` has been thrown away meanwhile: by a hard purge that selects it.
     pub fn has_thrown_away(&self, key: &SourceRequest, entry: &Entry, since: Moment) -> bool {
-        self.purges.read().touch(&key.target, entry, since) == Touched::Hard
+        self.made_of_new(&key.target, entry, since) == Touched::Hard
+    }
+
+    /// What purges make of a copy that has come at this moment, whatever the time beside it.
+    fn made_of_new(&self, target: &str, entry: &Entry, since: Moment) -> Touched {
+        let purges = self.purges.read();
+        purges.touch(target, entry, since, entry.stored_at)
+    }
+
+    /// What purges make of a copy that has been kept somewhere.
+    fn made_of_kept(&self, target: &str, entry: &Entry) -> Touched {
+        let now = self.clock.moment(self.clock.now());
+        let purges = self.purges.read();
+        purges.touch(target, entry, entry.asked_at(), now)
     }
 
     /// Touches the copies in memory, those of a wrong clock's future too where the purges are of
     /// this moment. Tells how many, and whether any of the purges was not known.
     fn apply(&self, purges: &[Purge], now: bool) -> (usize, bool) {
+        let present = self.clock.moment(self.clock.now());
         let _one_at_a_time = self.storing.lock();
         let is_news = {
             let mut known = self.purges.write();
-            let news = purges.iter().map(|purge| known.add(purge));
+            let news = purges.iter().map(|purge| match now {
+                true => known.add_here(purge),
+                false => known.add_up_to(purge, present),
+            });
             news.fold(false, |any, news| any | news)
         };
         let mut touched = 0;
@@ -282,9 +313,8 @@ impl Cache {
     /// Touches the copies in memory by everything that was ever purged.
     fn apply_all_purges(&self) {
         let _one_at_a_time = self.storing.lock();
-        let purges = self.purges.read();
         for (key, entry) in self.memory.all() {
-            match purges.touch(&key.target, &entry, entry.asked_at()) {
+            match self.made_of_kept(&key.target, &entry) {
                 Touched::Not => {}
                 Touched::Softly => _ = self.touch(key, &entry, false),
                 Touched::Hard => _ = self.touch(key, &entry, true),

@@ -100,8 +100,10 @@ pub enum Turn {
 }
 
 impl Cache {
-    /// Keeps copies on this disk too, and remembers the purges that lie there.
+    /// Keeps copies on this disk too, and remembers the purges that lie there; those of a folder that another
+    /// process holds, as soon as it is this one's.
     pub fn with_disk(mut self, disk: Arc<Disk>, now: Moment) -> Self {
+        *self.purges_read.get_mut() = disk.is_open();
         if let Some(json) = disk.get_blocking(&purges_id()) {
             _ = self.remember_purges(&json, "on disk", now);
         }
@@ -157,7 +159,13 @@ impl Cache {
             if !disk.contains(&id) {
                 return (true, Some(false));
             }
-            let Ok(frame) = timeout(disk_time, disk.get(id)).await else {
+            let reading = async {
+                match self.read_purges(disk).await {
+                    true => Some(disk.get(id).await),
+                    false => None,
+                }
+            };
+            let Ok(Some(frame)) = timeout(disk_time, reading).await else {
                 return (false, None);
             };
             if let Some(frame) = &frame {
@@ -167,7 +175,8 @@ impl Cache {
         };
         let in_store = async {
             let shared = self.shared.as_ref().filter(|_| reach.shared)?;
-            Some(shared.get(id).await)
+            let frame = shared.get(id).await;
+            Some(frame.filter(|_| self.knows_purges()))
         };
         // the disk's is in memory by the time that the store's is compared with it
         let ((is_whole, on_disk), answer) = futures::join!(on_disk, in_store);
@@ -189,7 +198,7 @@ impl Cache {
             return Turn::Unknown;
         };
         let (frame, lease) = shared.get_or_lease(CopyId::of(key), lease).await;
-        if let Some(frame) = frame {
+        if let Some(frame) = frame.filter(|_| self.knows_purges()) {
             self.take_from_store(key, reach, frame);
         }
         match lease {
@@ -277,10 +286,7 @@ impl Cache {
     /// taken it away.
     fn adopt(&self, key: Arc<SourceRequest>, mut entry: Entry) -> Option<Arc<Entry>> {
         let _one_at_a_time = self.storing.lock();
-        let touched = self
-            .purges
-            .read()
-            .touch(&key.target, &entry, entry.asked_at());
+        let touched = self.made_of_kept(&key.target, &entry);
         if touched == Touched::Hard {
             return None;
         }
@@ -376,11 +382,13 @@ impl Cache {
     fn write_purges(&self, now: Moment) {
         self.write_purges_to_disk(now);
         if let Some(shared) = &self.shared {
+            self.purges_untold.store(true, Ordering::Relaxed);
             let json = self.purges.read().to_json();
+            // it says more than any that was there, also where that has a time of a clock that was ahead
             let stamp = Stamp {
                 version: None,
                 stored_at: now.micros(),
-                began: now.micros(),
+                began: u64::MAX,
             };
             shared.put(purges_id(), stamp, PURGES_KEEP, json.into());
         }
@@ -391,6 +399,11 @@ impl Cache {
     pub async fn tend(&self, now: Moment) {
         let Some(disk) = &self.disk else { return };
         if self.purges_unwritten.load(Ordering::Relaxed) {
+            // a folder that could not be had is tried again by this
+            let is_there = self.read_purges(disk).await || disk.flush().await;
+            if !is_there || !self.read_purges(disk).await {
+                return;
+            }
             self.write_purges_to_disk(now);
             if disk.flush().await {
                 self.purges_unwritten.store(false, Ordering::Relaxed);
@@ -398,9 +411,37 @@ impl Cache {
         }
     }
 
+    /// Reads the record of purges on disk, if it was not read yet. A folder that another process held at the
+    /// start has copies that were purged, and the record says so. Tells whether it is known.
+    async fn read_purges(&self, disk: &Disk) -> bool {
+        if self.purges_read.load(Ordering::Relaxed) {
+            return true;
+        }
+        if !disk.is_open() {
+            return false;
+        }
+        match disk.get(purges_id()).await {
+            Some(json) => {
+                let now = self.clock.moment(self.clock.now());
+                if self.remember_purges(&json, "on disk", now).is_some() {
+                    self.apply_all_purges();
+                }
+            }
+            // the disk did not answer; what is damaged is not there any more
+            None if disk.contains(&purges_id()) => return false,
+            None => {}
+        }
+        self.purges_read.store(true, Ordering::Relaxed);
+        true
+    }
+
     fn write_purges_to_disk(&self, now: Moment) {
         if let Some(disk) = &self.disk {
             self.purges_unwritten.store(true, Ordering::Relaxed);
+            if !self.purges_read.load(Ordering::Relaxed) {
+                // it would take the place of what was purged before
+                return;
+            }
             let json = self.purges.read().to_json();
             let good_until = millis(now.after(PURGES_KEEP));
             disk.put(
@@ -434,10 +475,11 @@ impl Cache {
         let Some(shared) = &self.shared else {
             return false;
         };
-        let now = clock.moment(clock.now());
+        self.purges_asked.store(true, Ordering::Relaxed);
         let Ok(record) = shared.get_behind(purges_id()).await else {
             return false;
         };
+        let now = clock.moment(clock.now());
         let theirs =
             record.and_then(|json| self.remember_purges(&json, "in the shared store", now));
         let theirs = theirs.unwrap_or_default();
@@ -447,10 +489,20 @@ impl Cache {
         }
         let mut all = theirs.clone();
         all.add_all(self.purges.read().clone());
-        if all != theirs {
+        let is_lacking = all.up_to(now).to_json() != theirs.to_json();
+        if is_lacking {
             self.write_purges(now);
         }
+        self.purges_untold.store(is_lacking, Ordering::Relaxed);
+        self.purges_heard.store(true, Ordering::Relaxed);
         true
+    }
+
+    /// Whether what is in the shared store can be shown: what was purged lies there still, and a process
+    /// that has just begun has no record of its own. Once it has one, the messages keep it up.
+    fn knows_purges(&self) -> bool {
+        let is_waited_for = self.purges_asked.load(Ordering::Relaxed);
+        !is_waited_for || self.purges_heard.load(Ordering::Relaxed)
     }
 
     /// Acts on what other nodes tell, until they cannot be heard any more; what their operators have
@@ -464,10 +516,17 @@ impl Cache {
         let Some(shared) = &self.shared else { return };
         // what was said between two connections may be forgotten by the time of the second
         let mut knows_since = None;
+        let mut looked = clock.now();
         loop {
             let connections = shared.connections();
-            if knows_since != Some(connections) && self.exchange_purges(clock).await {
-                knows_since = Some(connections);
+            // a store that answers by errors takes no record, and no connection ends by that
+            let may_lack = self.purges_untold.load(Ordering::Relaxed);
+            let looks_again = may_lack && clock.now() >= looked + PURGES_PAUSE;
+            if looks_again || knows_since != Some(connections) {
+                if self.exchange_purges(clock).await {
+                    knows_since = Some(connections);
+                }
+                looked = clock.now();
             }
             match timeout(PURGES_PAUSE, messages.recv()).await {
                 Ok(Some(message)) => self.heed(&message, clock, &decided).await,
@@ -479,9 +538,7 @@ impl Cache {
 
     async fn heed(&self, message: &[u8], clock: Clock, decided: impl Fn(Value)) {
         match serde_json::from_slice(message) {
-            Ok(Message::Purge(mut purge)) => {
-                // by this node's clock nothing was stored after now, so nothing is lost by this
-                purge.at = purge.at.min(clock.moment(clock.now()));
+            Ok(Message::Purge(purge)) => {
                 let (touched, is_news) = self.apply(std::slice::from_ref(&purge), false);
                 if is_news {
                     let (what, hard) = (&purge.selector, purge.hard);

@@ -160,6 +160,11 @@ impl Disk {
         }
     }
 
+    /// Whether the folder is this store's: until then nothing is kept, and it may be another process's still.
+    pub fn is_open(&self) -> bool {
+        !self.shared.closed.load(Ordering::Relaxed)
+    }
+
     /// Whether there is a record of this id. From memory; what is queued is not counted.
     pub fn contains(&self, id: &CopyId) -> bool {
         self.shared.index.read().contains(id)

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Moment;
 
-use super::entry::Entry;
+use super::entry::{CLOCKS_APART, Entry};
 
 /// Purges that are remembered by name. Beyond that the oldest are forgotten, and everything that was
 /// stored before the last of these counts as softly purged: asking once too often harms nobody.
@@ -97,6 +97,16 @@ pub enum Touched {
 struct Latest {
     soft: Moment,
     hard: Moment,
+    /// The last hard one by a clock that was ahead, as that clock had it.
+    #[serde(default, skip_serializing_if = "is_never")]
+    ahead: Moment,
+    /// The last hard one that was asked for here and now: there was no copy then that it did not mean.
+    #[serde(skip)]
+    here: Moment,
+}
+
+fn is_never(moment: &Moment) -> bool {
+    *moment == Moment::default()
 }
 
 impl Latest {
@@ -113,6 +123,29 @@ impl Latest {
         Self {
             soft: self.soft.max(other.soft),
             hard: self.hard.max(other.hard),
+            ahead: self.ahead.max(other.ahead),
+            here: self.here.max(other.here),
+        }
+    }
+
+    /// By a clock that shows `now`. Once it has come to what was ahead of it, it is right again, and so
+    /// is that.
+    fn up_to(self, now: Moment) -> Self {
+        let hard = self.hard.max(self.ahead);
+        Self {
+            soft: self.soft.min(now),
+            hard: hard.min(now),
+            ahead: if hard > now { hard } else { Moment::default() },
+            here: self.here,
+        }
+    }
+
+    /// The last hard one that meant a copy; `is_ahead`: by a clock that was ahead of the present one.
+    fn hard_for(self, is_ahead: bool, since: Moment) -> Moment {
+        match is_ahead {
+            false => self.hard,
+            true if self.here > Moment::default() => since,
+            true => self.hard.max(self.ahead),
         }
     }
 
@@ -138,6 +171,25 @@ impl Purges {
     /// Remembers a purge. Tells whether it says anything that was not known.
     pub fn add(&mut self, purge: &Purge) -> bool {
         let said = self.merge(purge.selector.clone(), Latest::of(purge));
+        self.forget_beyond(REMEMBERED_MAX);
+        said
+    }
+
+    /// The same of one that was asked for here, at this moment: whatever copy has a later time beside it has
+    /// it of a clock that was ahead, and was there.
+    pub fn add_here(&mut self, purge: &Purge) -> bool {
+        let said = self.add(purge);
+        if let Some(&at) = self.index.get(&purge.selector)
+            && purge.hard
+        {
+            self.latest[at].1.here = purge.at;
+        }
+        said
+    }
+
+    /// The same of one that another clock has timed; by this one it is `now`.
+    pub fn add_up_to(&mut self, purge: &Purge, now: Moment) -> bool {
+        let said = self.merge(purge.selector.clone(), Latest::of(purge).up_to(now));
         self.forget_beyond(REMEMBERED_MAX);
         said
     }
@@ -189,11 +241,12 @@ impl Purges {
         self.merge(Selector::All, everything);
     }
 
-    /// What purges have made of a copy that was stored, or asked for, at `since`.
-    pub fn touch(&self, target: &str, entry: &Entry, since: Moment) -> Touched {
+    /// What purges have made of a copy that was stored, or asked for, at `since`, by a clock that shows `now`.
+    pub fn touch(&self, target: &str, entry: &Entry, since: Moment, now: Moment) -> Touched {
         if self.latest.is_empty() {
             return Touched::Not;
         }
+        let is_ahead = entry.stored_at > now.after(CLOCKS_APART);
         let own = (entry.fragment.to_string(), target.to_owned());
         let within = entry.made_of.iter().cloned();
         let within = within.map(|part| (part.fragment, part.target));
@@ -208,7 +261,7 @@ impl Purges {
         let touched = selectors.filter_map(|selector| {
             let latest = self.latest[*self.index.get(&selector)?].1;
             Some(match since {
-                since if since <= latest.hard => Touched::Hard,
+                since if since <= latest.hard_for(is_ahead, since) => Touched::Hard,
                 since if since <= latest.soft => Touched::Softly,
                 _ => Touched::Not,
             })
@@ -217,11 +270,11 @@ impl Purges {
     }
 
     /// The same with no moment later than `now`: by a clock that is ahead, a purge would go on
-    /// touching everything that is stored until that moment has come.
+    /// touching everything that is stored until that moment has come. What was thrown away by that clock is
+    /// remembered by its own time as well, for copies that have a time of that clock beside them.
     pub fn up_to(mut self, now: Moment) -> Self {
         for (_, latest) in &mut self.latest {
-            latest.soft = latest.soft.min(now);
-            latest.hard = latest.hard.min(now);
+            *latest = latest.up_to(now);
         }
         self
     }
@@ -256,6 +309,9 @@ mod tests {
     use crate::cache::Content;
     use crate::cache::entry::Ingredient;
     use crate::fragment::Tags;
+
+    /// By no clock here a copy is of the future.
+    const LATER: Moment = Moment::from_micros(1 << 60);
 
     fn at(second: u64) -> Moment {
         Moment::from_micros(second * 1_000_000)
@@ -299,14 +355,30 @@ mod tests {
             assert!(purges.add(&purge(selector.clone(), 20, false)));
             assert!(!purges.add(&purge(selector.clone(), 19, false)), "known");
             let soft = [Touched::Not, Touched::Softly][usize::from(meant)];
-            assert_eq!(purges.touch("/a", &entry(), at(10)), soft, "{selector}");
-            assert_eq!(purges.touch("/a", &entry(), at(20)), soft, "{selector}");
-            assert_eq!(purges.touch("/a", &entry(), at(21)), Touched::Not);
+            assert_eq!(
+                purges.touch("/a", &entry(), at(10), LATER),
+                soft,
+                "{selector}"
+            );
+            assert_eq!(
+                purges.touch("/a", &entry(), at(20), LATER),
+                soft,
+                "{selector}"
+            );
+            assert_eq!(purges.touch("/a", &entry(), at(21), LATER), Touched::Not);
             assert_eq!(selector.selects("/a", &entry()), meant, "{selector}");
             purges.add(&purge(selector.clone(), 15, true));
             let hard = [Touched::Not, Touched::Hard][usize::from(meant)];
-            assert_eq!(purges.touch("/a", &entry(), at(12)), hard, "{selector}");
-            assert_eq!(purges.touch("/a", &entry(), at(17)), soft, "{selector}");
+            assert_eq!(
+                purges.touch("/a", &entry(), at(12), LATER),
+                hard,
+                "{selector}"
+            );
+            assert_eq!(
+                purges.touch("/a", &entry(), at(17), LATER),
+                soft,
+                "{selector}"
+            );
         }
     }
 
@@ -333,7 +405,7 @@ mod tests {
         ] {
             let mut purges = Purges::default();
             purges.add(&purge(selector.clone(), 20, true));
-            let touched = purges.touch("/{slug}", &page, at(10)) == Touched::Hard;
+            let touched = purges.touch("/{slug}", &page, at(10), LATER) == Touched::Hard;
             assert_eq!(touched, meant, "{selector}");
             assert_eq!(selector.selects("/{slug}", &page), meant, "{selector}");
         }
@@ -356,8 +428,8 @@ mod tests {
             purges.add(&purge(tag(&format!("t{n}")), 100 + n, false));
         }
         assert!(purges.len() <= REMEMBERED_MAX);
-        assert_eq!(purges.touch("/a", &entry(), at(10)), Touched::Hard);
-        assert_ne!(purges.touch("/a", &entry(), at(21)), Touched::Hard);
+        assert_eq!(purges.touch("/a", &entry(), at(10), LATER), Touched::Hard);
+        assert_ne!(purges.touch("/a", &entry(), at(21), LATER), Touched::Hard);
     }
 
     #[test]
@@ -367,13 +439,75 @@ mod tests {
             purges.add(&purge(tag(&format!("t{n}")), 100 + n, true));
         }
         assert!(purges.len() <= REMEMBERED_MAX);
-        assert_eq!(purges.touch("/a", &entry(), at(10)), Touched::Softly);
+        assert_eq!(purges.touch("/a", &entry(), at(10), LATER), Touched::Softly);
         let later = at(100 + REMEMBERED_MAX as u64);
-        assert_eq!(purges.touch("/a", &entry(), later), Touched::Not);
+        assert_eq!(purges.touch("/a", &entry(), later, LATER), Touched::Not);
         let last = Entry {
             tags: Tags::new([format!("t{REMEMBERED_MAX}").as_str()]),
             ..entry()
         };
-        assert_eq!(purges.touch("/a", &last, at(50)), Touched::Hard);
+        assert_eq!(purges.touch("/a", &last, at(50), LATER), Touched::Hard);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_brings_nothing_back_that_was_thrown_away() {
+        let copy = |second| Entry {
+            stored_at: at(second),
+            ..entry()
+        };
+        let touch = |purges: &Purges, second, now| {
+            purges.touch("/a", &copy(second), at(second), at(now)) == Touched::Hard
+        };
+        let mut purges = Purges::default();
+        purges.add(&purge(tag("story-1"), 1_000, true));
+        // an hour's clock of the last process; this one's shows 100 s, and what it writes is read again
+        let purges = Purges::from_json(&purges.up_to(at(100)).to_json()).unwrap();
+        let purges = purges.up_to(at(120));
+        for (second, now, thrown_away) in [
+            (900, 130, true),
+            (1_000, 130, true),
+            // made by the clock that was ahead, after the purge
+            (1_001, 130, false),
+            (100, 130, true),
+            // made since by the clock that was set back
+            (125, 130, false),
+            (130, 130, false),
+        ] {
+            let found = touch(&purges, second, now);
+            assert_eq!(found, thrown_away, "stored at {second} s, at {now} s");
+        }
+        // the clock is right again: what was known by it is
+        let purges = purges.up_to(at(2_000));
+        assert!(touch(&purges, 900, 2_000) && !touch(&purges, 1_001, 2_000));
+    }
+
+    #[test]
+    fn what_is_thrown_away_now_goes_whatever_time_it_has_of_a_clock_that_was_ahead() {
+        let ahead = Entry {
+            stored_at: at(1_000),
+            ..entry()
+        };
+        let mut purges = Purges::default();
+        purges.add_here(&purge(tag("story-1"), 100, true));
+        let touched = |purges: &Purges| purges.touch("/a", &ahead, at(1_000), at(110));
+        assert_eq!(touched(&purges), Touched::Hard);
+        let mut soft = Purges::default();
+        soft.add_here(&purge(tag("story-1"), 100, false));
+        assert_eq!(touched(&soft), Touched::Not, "it is stale as it is");
+        let heard = Purges::from_json(&purges.to_json()).unwrap();
+        assert_eq!(
+            touched(&heard),
+            Touched::Not,
+            "a purge of the past means what was there"
+        );
+    }
+
+    #[test]
+    fn what_another_clock_has_timed_is_no_later_than_now() {
+        let mut purges = Purges::default();
+        assert!(purges.add_up_to(&purge(tag("story-1"), 1_000, true), at(100)));
+        let touch = |since, now| purges.touch("/a", &entry(), at(since), at(now));
+        assert_eq!(touch(100, 110), Touched::Hard);
+        assert_eq!(touch(101, 110), Touched::Not);
     }
 }

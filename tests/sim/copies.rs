@@ -1,14 +1,17 @@
 //! What is kept and what is not, and which of two answers counts. Virtual time makes sure that pages
-//! are asked for in the same moment, and that answers land in the order that is told.
+//! are asked for in the same moment, and that answers land in the order that is told. Where there is a disk,
+//! which has a thread of its own, only the wall clock is made up.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, LOCATION, SET_COOKIE};
-use marbre::cache::Content;
+use marbre::cache::disk::{self, Disk};
+use marbre::cache::{Cache, Content, Entry, Purge, Selector};
+use marbre::clock::{Clock, Moment};
 use marbre::compose::Verdict;
-use marbre::fragment::Reach;
+use marbre::fragment::{Freshness, Reach, SourceRequest};
 use marbre::plan::Action;
 
 use crate::origin::{FakeOrigin, Fault};
@@ -99,7 +102,7 @@ fn nothing_to_show_takes_the_place_of_a_copy_also_where_it_may_not_be_kept() {
             let clock = stage.composer.clock();
             let now = clock.moment(clock.now());
             let parts = marbre::layout::parts::Parts::split("<b>old</b>".into());
-            let copy = marbre::cache::Entry::new("b", Content::Html(parts), now);
+            let copy = Entry::new("b", Content::Html(parts), now);
             let fragment = &stage.edition.site.fragments[1];
             let (declared, request) = (&fragment.freshness, serve.request(fragment));
             let request = Arc::clone(request);
@@ -220,4 +223,120 @@ fn nothing_to_show_is_what_the_priority_says() {
             assert_eq!((page.verdict, page.body.as_str()), (verdict, ""));
         }
     });
+}
+
+/// The copies of a server that starts at this time of its wall clock, and what that shows.
+fn started(folder: &std::path::Path, wall: SystemTime) -> (Cache, Moment) {
+    let clock = Clock::start_at(wall);
+    let settings = disk::Settings {
+        folder: folder.to_owned(),
+        bytes_max: 1 << 20,
+    };
+    let now = clock.moment(clock.now());
+    let disk = Arc::new(Disk::open(settings, clock));
+    let cache = Cache::new(1 << 20).timed_by(clock);
+    (cache.with_disk(disk, now), now)
+}
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+const ON_DISK: Reach = Reach {
+    disk: true,
+    shared: false,
+    pinned: false,
+};
+
+/// A copy of a block, of that moment.
+fn put(cache: &Cache, request: &Arc<SourceRequest>, at: Moment) {
+    let declared = Freshness {
+        keep: Some(24 * HOUR),
+        ..Freshness::NONE
+    };
+    let parts = marbre::layout::parts::Parts::split("<b>old</b>".into());
+    let copy = Entry::new("b", Content::Html(parts), at);
+    cache.store(Arc::clone(request), copy, &declared, ON_DISK, at);
+}
+
+/// All copies of a block are thrown away.
+fn purge_of(fragment: &str, at: Moment) -> Purge {
+    Purge {
+        selector: Selector::Fragment(fragment.to_owned()),
+        at,
+        hard: true,
+    }
+}
+
+#[tokio::test]
+async fn what_was_thrown_away_does_not_come_back_when_the_clock_is_set_back() {
+    let request = |target: &str| {
+        Arc::new(SourceRequest {
+            fingerprint: 1,
+            target: target.to_owned(),
+            headers: vec![],
+            params: vec![],
+        })
+    };
+    let (before, after) = (request("/before"), request("/after"));
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let noon = UNIX_EPOCH + Duration::from_secs(1_768_305_600);
+    {
+        let (cache, now) = started(folder.path(), noon);
+        put(&cache, &before, now);
+        cache.purge(&[purge_of("b", now.after(ms(1)))]);
+        put(&cache, &after, now.after(ms(2)));
+        assert!(cache.disk().expect("it has one").flush().await);
+    }
+    // the second start reads what the first has written of it
+    for _ in 0..2 {
+        let (cache, now) = started(folder.path(), noon - HOUR);
+        for (request, is_there) in [(&before, false), (&after, true)] {
+            let recalled = cache.recall(request, ON_DISK, ms(10_000)).await;
+            assert_eq!(recalled.on_disk, Some(true), "{}", request.target);
+            let found = cache.peek(request).is_some();
+            assert_eq!(found, is_there, "{}", request.target);
+        }
+        // another purge has the record written anew
+        cache.purge(&[purge_of("another", now)]);
+        assert!(cache.disk().expect("it has one").flush().await);
+    }
+}
+
+#[tokio::test]
+async fn what_was_thrown_away_does_not_come_back_from_a_folder_that_was_another_processs() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let noon = UNIX_EPOCH + Duration::from_secs(1_768_305_600);
+    let request = |target: &str| {
+        Arc::new(SourceRequest {
+            fingerprint: 1,
+            target: target.to_owned(),
+            headers: vec![],
+            params: vec![],
+        })
+    };
+    let (before, after) = (request("/before"), request("/after"));
+    let (last, now) = started(folder.path(), noon);
+    put(&last, &before, now);
+    last.purge(&[purge_of("b", now)]);
+    put(&last, &after, now.after(ms(2)));
+    assert!(last.disk().expect("it has one").flush().await);
+    let (next, now) = started(folder.path(), noon + ms(10));
+    let disk = next.disk().expect("it has one");
+    assert!(!disk.is_open(), "the last process holds the folder");
+    next.purge(&[purge_of("another", now)]);
+    drop(last);
+    // which tries to open it
+    disk.flush().await;
+    assert!(disk.is_open());
+    for (request, is_there) in [(&before, false), (&after, true)] {
+        let recalled = next.recall(request, ON_DISK, ms(10_000)).await;
+        assert_eq!(recalled.on_disk, Some(true), "{}", request.target);
+        let found = next.peek(request).is_some();
+        assert_eq!(found, is_there, "{}", request.target);
+    }
+    // what it has purged meanwhile does not take the record's place
+    next.tend(now).await;
+    drop(next);
+    let (third, _) = started(folder.path(), noon + ms(20));
+    third.recall(&before, ON_DISK, ms(10_000)).await;
+    assert!(third.peek(&before).is_none());
 }

@@ -2,7 +2,7 @@
 //! the promise.
 
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fastrand::Rng;
 use marbre::cache::purge::{Purge, Selector};
@@ -12,11 +12,18 @@ use marbre::report::{Blocks, Cause, OmitReason, Outcome, PageReport};
 use tokio::time::sleep;
 
 use super::declared::{Declared, PAGES};
+use super::events;
 use super::newsroom::Newsroom;
 use super::promises::{self, Broken, Met, Moment, Promise};
 use super::reader::{Answer, Asks, Read, read};
+use super::store::{Store, Trouble};
 use super::world::{Setting, World};
 use crate::in_virtual_time;
+
+/// The wall clock at the beginning.
+fn noon() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(1_768_305_600)
+}
 
 /// A page that keeps all promises, and the newsroom it is of.
 struct Right {
@@ -34,8 +41,8 @@ async fn right() -> Right {
         pages_max: 10,
         work: Duration::ZERO,
     };
-    let wall = UNIX_EPOCH + Duration::from_secs(1_768_305_600);
-    let world = World::start(declared, &newsroom, wall, setting);
+    newsroom.starts(noon());
+    let world = World::start(declared, &newsroom, noon(), setting).await;
     sleep(Duration::from_secs(1)).await;
     // the second one has all of it at hand
     read(Arc::clone(&world), Asks::plainly(1, PAGES[0], 1)).await;
@@ -202,17 +209,62 @@ fn unchanged_to_a_reader_who_has_nothing() {
 #[test]
 fn a_copy_that_was_purged() {
     for hard in [true, false] {
-        breaking(Promise::Purged, |page| {
-            let clock = Clock::start();
-            page.newsroom.purges(&Purge {
-                selector: Selector::All,
-                at: clock.moment(clock.now()),
-                hard,
-            });
-            page.read.began += Duration::from_secs(1);
-            page.read.ended += Duration::from_secs(1);
-        });
+        breaking(Promise::Purged, |page| purges(page, hard, false));
     }
+}
+
+/// All copies are purged, and a page begins a second later; where it `is_set_back`, of a server by whose wall
+/// clock it is an hour earlier.
+fn purges(page: &mut Right, hard: bool, is_set_back: bool) {
+    let clock = Clock::start();
+    page.newsroom.purges(&Purge {
+        selector: Selector::All,
+        at: clock.moment(clock.now()),
+        hard,
+    });
+    if is_set_back {
+        page.newsroom.starts(noon() - Duration::from_secs(3_600));
+    }
+    page.read.began += Duration::from_secs(1);
+    page.read.ended += Duration::from_secs(1);
+}
+
+#[test]
+fn a_copy_of_the_future_that_was_thrown_away() {
+    breaking(Promise::Purged, |page| purges(page, true, true));
+    in_virtual_time(async {
+        let mut page = right().await;
+        purges(&mut page, false, true);
+        // what is of the future is stale as it is
+        assert!(page.check().is_ok(), "{:?}", page.check());
+    });
+}
+
+#[test]
+fn a_block_that_is_missing_though_there_is_room_for_it() {
+    in_virtual_time(async {
+        let mut page = right().await;
+        assert!(promises::is_full(&page.read));
+        for cause in [Cause::Busy, Cause::Timeout] {
+            page.says(true, &Outcome::Omitted(OmitReason::Failed(cause)));
+            assert!(!promises::is_full(&page.read), "{:?}", page.read.report);
+        }
+    });
+}
+
+#[test]
+fn a_store_that_was_told_of_a_purge_or_had_the_time() {
+    in_virtual_time(async {
+        let store = Store::new();
+        let purge = events::purge(Selector::All, true, marbre::clock::Moment::default());
+        let at = Duration::from_secs;
+        assert!(!store.was_told(at(1), &purge), "it has taken nothing yet");
+        sleep(at(60)).await;
+        store.turn(Trouble::Gone);
+        assert!(store.was_told(at(1), &purge) && !store.was_told(at(50), &purge));
+        sleep(at(60)).await;
+        assert!(!store.was_told(at(50), &purge), "it was away");
+    });
 }
 
 #[test]

@@ -163,8 +163,14 @@ impl Declared {
         declared
     }
 
-    /// A sibling is no personal block, and has no sibling itself.
+    /// A sibling is no personal block, and has no sibling itself. None is left that was drawn before: what it
+    /// names may have been taken away, and the last that could stand in with it.
     fn draw_siblings(&mut self, rng: &mut Rng) {
+        for block in &mut self.blocks {
+            if let Reserve::Sibling(_) = block.reserve {
+                block.reserve = Reserve::None;
+            }
+        }
         let plain = |block: &Block| matches!(block.rank, Rank::Optional(_)) && !block.is_personal;
         let sibling = self.blocks.iter().rev().find(|block| plain(block));
         let Some(sibling) = sibling.map(|block| block.name) else {
@@ -172,9 +178,6 @@ impl Declared {
         };
         for block in &mut self.blocks {
             let is_free = block.name != sibling && matches!(block.rank, Rank::Optional(_));
-            if let Reserve::Sibling(_) = block.reserve {
-                block.reserve = Reserve::None;
-            }
             if is_free && block.reserve == Reserve::None && rng.u8(..4) == 0 {
                 block.reserve = Reserve::Sibling(sibling);
             }

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fastrand::Rng;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use http::{HeaderValue, header};
+use marbre::cache::entry::CLOCKS_APART;
 use marbre::cache::purge::{Purge, Selector};
 use marbre::clock::{Clock, Instant};
 use marbre::fetch::{Origin, OriginRequest, OriginResponse};
@@ -95,8 +96,8 @@ pub(crate) struct Newsroom {
     gone: Mutex<Copies>,
     others_purges: Mutex<Vec<(Duration, Purge)>>,
     purges: Mutex<Vec<(Duration, Purge)>>,
-    /// When a server was started whose wall clock was behind that of the one before.
-    set_back: Mutex<Duration>,
+    /// When each server was started, and what its wall clock showed.
+    starts: Mutex<Vec<(Duration, SystemTime)>>,
     /// Pieces that were shown to everybody: when each was made, and since when it has been seen.
     shown: Mutex<Shown>,
 }
@@ -110,7 +111,7 @@ impl Newsroom {
             gone: Mutex::default(),
             others_purges: Mutex::default(),
             purges: Mutex::default(),
-            set_back: Mutex::default(),
+            starts: Mutex::default(),
             shown: Mutex::default(),
         };
         newsroom.all_well();
@@ -170,15 +171,59 @@ impl Newsroom {
         })
     }
 
-    /// From now on the wall clock is behind what it was: of what was made before nobody can tell how old it
-    /// is, nor whether it was purged since.
-    pub(crate) fn sets_back(&self) {
-        *self.set_back.lock() = self.now();
+    /// A server starts, by whose wall clock it is so late.
+    pub(crate) fn starts(&self, wall: SystemTime) {
+        self.starts.lock().push((self.now(), wall));
+    }
+
+    /// What the wall clock showed, as the server had it that ran then.
+    fn wall(&self, at: Duration) -> SystemTime {
+        let starts = self.starts.lock();
+        let start = starts.iter().rfind(|(start, _)| *start <= at);
+        start.map_or(UNIX_EPOCH, |(start, wall)| *wall + (at - *start))
+    }
+
+    /// Whether the wall clock was set back between two moments.
+    fn was_set_back(&self, from: Duration, to: Duration) -> bool {
+        let starts = self.starts.lock();
+        let mut pairs = starts.windows(2).map(|two| (two[0], two[1]));
+        pairs.any(|((before, showed), (start, shows))| {
+            from < start && start <= to && shows < showed + (start - before)
+        })
     }
 
     /// Whether the time beside a piece can be compared with the present time.
     pub(crate) fn can_tell_age(&self, piece: &Piece) -> bool {
-        piece.made >= *self.set_back.lock()
+        !self.was_set_back(piece.made, self.now())
+    }
+
+    /// Whether the time beside a piece has not come yet by the present wall clock, and by more than clocks may
+    /// be apart. What has less cannot be told from what was made since the clock was set back.
+    pub(crate) fn is_of_the_future(&self, piece: &Piece, now: Duration) -> bool {
+        self.wall(piece.made) > self.wall(now) + CLOCKS_APART
+    }
+
+    /// Whether a piece was thrown away before a page began: by the clock that it was made by, or by the present
+    /// one. What another one has thrown away since, which was set back and is started anew, is nobody's to
+    /// know: nothing tells that moment from one before the piece was made.
+    pub(crate) fn was_thrown_away(&self, piece: &Piece, began: Duration) -> bool {
+        let start = self.starts.lock().last().map(|(start, _)| *start);
+        let purges = self.purges.lock();
+        purges.iter().any(|(at, purge)| {
+            let is_between = piece.made < *at && *at < began;
+            let is_known = Some(*at) >= start || !self.was_set_back(piece.made, *at);
+            is_between && is_known && purge.hard && piece.is_meant(&purge.selector)
+        })
+    }
+
+    /// A server without a disk has been stopped: what the store was never told of its purges nobody knows now.
+    pub(crate) fn forgets_purges(&self, is_told: impl Fn(Duration, &Purge) -> bool) {
+        let mut purges = self.purges.lock();
+        let (told, forgotten): (Vec<_>, Vec<_>) = std::mem::take(&mut *purges)
+            .into_iter()
+            .partition(|(at, purge)| is_told(*at, purge));
+        *purges = told;
+        self.others_purges.lock().extend(forgotten);
     }
 
     /// Remembers what was shown by then: asked of another origin it is another copy.

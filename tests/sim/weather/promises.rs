@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use marbre::degradation::Level;
 use marbre::fragment::Priority;
-use marbre::report::{OmitReason, Outcome, PageReport};
+use marbre::report::{Cause, OmitReason, Outcome, PageReport};
 use marbre::telemetry::tally::TallyState;
 
 use super::declared::{Block, Rank, Reserve};
@@ -409,7 +409,7 @@ pub(crate) fn piece_may_be_shown(
     newsroom: &Newsroom,
 ) -> Result<(), Broken> {
     if !newsroom.can_tell_age(piece) {
-        return Ok(());
+        return not_thrown_away(read, piece, newsroom);
     }
     let age = read.ended.saturating_sub(piece.made);
     if let Some(block) = read.declared.block(piece.name()) {
@@ -446,6 +446,20 @@ pub(crate) fn not_purged(
     })
 }
 
+/// The same of a copy that has a time of the future beside it, since the wall clock was set back: what was
+/// thrown away does not come back. Whether it was made stale says nothing: it is stale as it is.
+pub(crate) fn not_thrown_away(
+    read: &Read,
+    piece: &Piece,
+    newsroom: &Newsroom,
+) -> Result<(), Broken> {
+    let is_gone =
+        newsroom.is_of_the_future(piece, read.ended) && newsroom.was_thrown_away(piece, read.began);
+    keep(Promise::Purged, !is_gone, || {
+        format!("{piece:?}, of the future, on {:?}", read.asks)
+    })
+}
+
 /// What is made for one reader is on that reader's page alone, and kept by nobody else.
 pub(crate) fn personal(read: &Read, answer: &Answer, piece: &Piece) -> Result<(), Broken> {
     let Some(owner) = &piece.owner else {
@@ -474,6 +488,7 @@ pub(crate) fn a_snapshot(read: &Read, slots: &[Slot], newsroom: &Newsroom) -> Re
         let why = || format!("{piece:?} in a snapshot");
         keep(Promise::Personal, piece.owner.is_none(), why)?;
         if !newsroom.can_tell_age(piece) {
+            not_thrown_away(read, piece, newsroom)?;
             continue;
         }
         let age = read.ended.saturating_sub(piece.made);
@@ -559,6 +574,37 @@ pub(crate) fn of_a_moment(now: &Moment) -> Result<(), Broken> {
         is_sound && now.level <= now.level_max,
         || format!("{now:?}"),
     )
+}
+
+/// Whether a page is as full as its declaration lets it be: an origin that is declared with less room than the page
+/// has blocks of it refuses the others ("more are refused, not queued"), however well it is.
+pub(crate) fn is_full(read: &Read) -> bool {
+    let Some(report) = read.report.as_ref() else {
+        return false;
+    };
+    let has_no_room = |name: &str, outcome: &Outcome| {
+        let block = read.declared.block(name);
+        outcome.cause() == Some(&Cause::Busy) && block.is_some_and(|block| is_short(read, block))
+    };
+    let mut accounts = report.fragments.iter();
+    report.status == 200
+        && report.snapshot.is_none()
+        && accounts.all(|a| a.outcome.is_whole() || has_no_room(&a.name, &a.outcome))
+}
+
+/// Whether a page asks an origin for more optional blocks than it has room for, beside those for which some is
+/// reserved.
+fn is_short(read: &Read, block: &Block) -> bool {
+    let is_optional = |block: &Block| matches!(block.rank, Rank::Optional(_));
+    let origins = &read.edition.site.origins;
+    let Some(spec) = origins.iter().find(|spec| spec.name == block.origin) else {
+        return false;
+    };
+    let asked = read.declared.members(read.asks.page);
+    let asked: Vec<_> = asked.filter(|other| other.origin == block.origin).collect();
+    let optional = asked.iter().filter(|block| is_optional(block)).count();
+    let room = spec.max_in_flight.saturating_sub(spec.reserved);
+    is_optional(block) && (optional > room || asked.len() > spec.max_in_flight)
 }
 
 /// Checks what must be so when the weather has ended and everybody has left.

@@ -100,7 +100,8 @@ pub(crate) async fn play(seed: u64) -> Run {
         pages_max,
         work,
     };
-    let world = World::start(declared, &newsroom, wall, setting);
+    newsroom.starts(wall);
+    let world = World::start(declared, &newsroom, wall, setting).await;
     let mut play = Play {
         rng,
         newsroom,
@@ -318,16 +319,21 @@ impl Play<'_> {
         self.counted()?;
         self.world.tell(&mut self.seen);
         self.world.stop().await;
+        // the new server starts while the folder is still the old one's, as in a rolling restart;
         // what is on disk is written and read by real threads, for which virtual time does not wait: whether
         // it is found in time says nothing here, and is for the tests of real processes
         self.newsroom.forget();
+        if self.folder.is_none() {
+            // no copy of before is shown without the store, and what it was never told it tells nobody
+            let store = self.store.as_deref();
+            let is_told = |at, purge: &_| store.is_some_and(|store| store.was_told(at, purge));
+            self.newsroom.forgets_purges(is_told);
+        }
         // what is beside a copy is the wall clock's time
         let wall = self.wall + self.newsroom.now();
         let jump = Duration::from_secs(off.unsigned_abs());
         let wall = if off < 0 { wall - jump } else { wall + jump };
-        if off < 0 {
-            self.newsroom.sets_back();
-        }
+        self.newsroom.starts(wall);
         self.wall = wall - self.newsroom.now();
         let declared = self.world.present().declared;
         let setting = Setting {
@@ -339,7 +345,7 @@ impl Play<'_> {
             pages_max: self.pages_max,
             work: self.work,
         };
-        self.world = World::start(declared, &self.newsroom, wall, setting);
+        self.world = World::start(declared, &self.newsroom, wall, setting).await;
         Ok(())
     }
 
@@ -360,22 +366,22 @@ impl Play<'_> {
         if let Some(store) = &self.store {
             store.turn(Trouble::None);
         }
-        let acts = events::all_acts();
-        for act in acts {
-            self.world.switches.clear(&act.subject(), OURS);
-        }
         self.leave().await?;
         let until = self.newsroom.now() + RECOVERY;
         loop {
-            self.passes(Duration::from_secs(5)).await?;
-            let whole = self.round().await?;
-            if whole {
-                break;
+            // also what other nodes and the last process have set, as soon as it is heard of: by a wall clock
+            // that was set back it lasts as long as that is behind
+            for act in events::all_acts() {
+                self.world.switches.clear(&act.subject(), OURS);
             }
+            self.passes(Duration::from_secs(5)).await?;
+            let Some(lacking) = self.round().await? else {
+                break;
+            };
             let is_over = self.newsroom.now() > until;
             let now = self.world.moment();
             keep(Promise::Returns, !is_over, || {
-                format!("no full pages after the weather: {now:?}")
+                format!("no full pages after the weather: {now:?}, {lacking}")
             })?;
         }
         self.passes(Duration::from_secs(60)).await?;
@@ -386,22 +392,20 @@ impl Play<'_> {
         self.counted()
     }
 
-    /// One reader for each page of each story; whether all are full.
-    async fn round(&mut self) -> Result<bool, Broken> {
-        let mut is_full = true;
+    /// One reader for each page of each story; `None`: all are full, else one that is not.
+    async fn round(&mut self) -> Result<Option<String>, Broken> {
+        let mut lacking = None;
         for page in PAGES {
             for story in 0..STORIES {
                 self.asked += 1;
                 let asks = Asks::plainly(u128::from(self.asked), page, story);
                 let read = read(Arc::clone(&self.world), asks).await;
-                let is_whole = read
-                    .report
-                    .as_ref()
-                    .is_some_and(|r| r.status == 200 && r.is_complete());
-                is_full &= is_whole;
+                if !promises::is_full(&read) {
+                    lacking = Some(format!("{:?}", read.report));
+                }
                 self.has_read(read)?;
             }
         }
-        Ok(is_full)
+        Ok(lacking)
     }
 }

@@ -21,6 +21,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
+/// How long a store may be well until it is told what it was not: a node tries to reach it every dozen
+/// seconds, and looks every few whether its record is the store's.
+const TOLD_AGAIN: Duration = Duration::from_secs(20);
+
 /// Bytes under way on one connection.
 const PIPE: usize = 1 << 16;
 
@@ -64,6 +68,8 @@ struct Kept {
     log: Vec<[Vec<u8>; 3]>,
     /// Messages of other nodes so far.
     said: u64,
+    /// Every message that it has ever taken.
+    taken: Vec<Vec<u8>>,
 }
 
 impl Kept {
@@ -76,6 +82,9 @@ impl Kept {
 /// The store.
 pub(crate) struct Store {
     trouble: Mutex<Trouble>,
+    /// Since when it is well, if it is; and what it had the time to be told while it was, since it began.
+    well: Mutex<(Option<Instant>, Duration)>,
+    began: Instant,
     kept: Mutex<Kept>,
     /// Wakes those who wait for a message, or for the trouble to be another.
     changed: Notify,
@@ -115,6 +124,8 @@ impl Store {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             trouble: Mutex::new(Trouble::None),
+            well: Mutex::new((Some(Clock::start().now()), Duration::ZERO)),
+            began: Clock::start().now(),
             kept: Mutex::default(),
             changed: Notify::new(),
         })
@@ -123,16 +134,42 @@ impl Store {
     /// From now on it is so.
     pub(crate) fn turn(&self, trouble: Trouble) {
         if trouble == Trouble::Emptied {
-            let said = self.kept.lock().said;
-            *self.kept.lock() = Kept {
-                said,
+            let mut kept = self.kept.lock();
+            *kept = Kept {
+                said: kept.said,
+                taken: std::mem::take(&mut kept.taken),
                 ..Kept::default()
             };
+            drop(kept);
             *self.trouble.lock() = Trouble::None;
         } else {
             *self.trouble.lock() = trouble;
         }
+        self.note_health();
         self.changed.notify_waiters();
+    }
+
+    fn note_health(&self) {
+        let is_well = *self.trouble.lock() == Trouble::None;
+        let now = Clock::start().now();
+        let (since, told) = &mut *self.well.lock();
+        if let Some(start) = *since
+            && now >= start + TOLD_AGAIN
+        {
+            *told = (now - TOLD_AGAIN).saturating_duration_since(self.began);
+        }
+        *since = is_well.then(|| since.unwrap_or(now));
+    }
+
+    /// Whether a purge of that moment must be known here: it has taken the word of it, or it was well for as
+    /// long since as it takes to be told again.
+    pub(crate) fn was_told(&self, at: Duration, purge: &Purge) -> bool {
+        self.note_health();
+        let message = serde_json::json!({ "purge": purge });
+        let is_it = |taken: &Vec<u8>| {
+            serde_json::from_slice::<serde_json::Value>(taken).is_ok_and(|taken| taken == message)
+        };
+        self.well.lock().1 >= at || self.kept.lock().taken.iter().any(is_it)
     }
 
     /// Another node tells of a purge.
@@ -260,6 +297,7 @@ impl Store {
                         .unwrap_or_default()
                 };
                 let message = [field(b"n"), field(b"s"), command[command.len() - 1].clone()];
+                kept.taken.push(message[2].clone());
                 kept.log.push(message);
                 let id = format!("{}-0", kept.log.len());
                 drop(kept);

@@ -29,7 +29,7 @@ use marbre::site::{OriginSpec, Site};
 use marbre::switchboard::Switchboard;
 use marbre::telemetry::{Samples, Tally};
 use parking_lot::Mutex;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -40,6 +40,9 @@ use super::promises::{Broken, Met, Moment, met, of_a_moment};
 
 /// Between two ticks, as in a server.
 const TICK: Duration = Duration::from_millis(100);
+
+/// How long a start waits for the purges of other nodes, as in a server.
+const FIRST_WORD: Duration = Duration::from_millis(500);
 
 /// Accounts of pages, by their trace.
 #[derive(Default)]
@@ -151,7 +154,7 @@ fn emulated(work: Duration) -> Option<Emulation> {
 }
 
 impl World {
-    pub(crate) fn start(
+    pub(crate) async fn start(
         declared: Arc<Declared>,
         newsroom: &Arc<Newsroom>,
         wall: SystemTime,
@@ -169,7 +172,7 @@ impl World {
         let chaos = Arc::new(Chaos::new(clock, observers.clone()));
         observers.push(Arc::clone(&chaos) as _);
         let site = declared.load(false).unwrap_or_else(|why| panic!("{why}"));
-        let mut cache = Cache::new(site.limits.cache_bytes_max);
+        let mut cache = Cache::new(site.limits.cache_bytes_max).timed_by(clock);
         if let Some(folder) = with.folder {
             let folder = folder.join("copies");
             let settings = disk::Settings {
@@ -191,6 +194,7 @@ impl World {
             };
             let store = Shared::connect_by(settings, clock, &tasks, stop.clone(), way);
             cache = cache.with_shared(Arc::new(store.expect("the address can be read")));
+            let _ = timeout(FIRST_WORD, cache.exchange_purges(clock)).await;
         }
         let executor = Executor::new(1, clock, Arc::clone(&means.lag));
         let executor = executor.emulating(emulated(with.work));
@@ -405,6 +409,8 @@ impl World {
         self.flights.close();
         self.flights.wait().await;
         self.flush();
+        let clock = self.composer.clock();
+        self.composer.cache().tend(clock.moment(clock.now())).await;
     }
 }
 
