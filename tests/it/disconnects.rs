@@ -6,7 +6,7 @@ use futures::future::join_all;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedReadHalf;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use crate::support::frames::{
     DATA, END_STREAM, Frame, HEADERS, INITIAL_WINDOW, begin, cancel, get, next_frame, widen,
@@ -43,8 +43,8 @@ impl Stage {
             .await;
         let layout = format!(
             "<html>[article]<main>{}</main>[block]<footer>{}</footer>{END}",
-            "half ".repeat(60),
-            "other half ".repeat(60)
+            "half ".repeat(120),
+            "other half ".repeat(100)
         );
         let folder = newsroom()
             .server("state_dir = \"\"")
@@ -56,7 +56,7 @@ impl Stage {
             .fragment("article", "\"core\"", "cms:/article", "ttl = \"1h\"")
             .fragment(
                 "block",
-                "40",
+                "\"essential\"",
                 "cms:/block",
                 "ttl = \"0s\"\ntimeout = \"60s\"",
             )
@@ -195,7 +195,7 @@ const WINDOW: u32 = 200;
 /// them. Whether that was all.
 async fn read_frames(
     reading: &mut OwnedReadHalf,
-    writing: &mut (impl AsyncWriteExt + Unpin),
+    writing: &mut OwnedWriteHalf,
     stream: u32,
     count: usize,
 ) -> bool {

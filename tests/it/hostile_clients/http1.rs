@@ -61,7 +61,7 @@ const UNSENT: u64 = 408 * KIB;
 /// Bodies that an origin does not take. The server takes no more than it can pass on.
 #[tokio::test]
 async fn bodies_that_nobody_takes() {
-    const READERS: usize = 40;
+    const READERS: usize = 6;
     let stage = Stage::set().await;
     let head = b"POST /pit HTTP/1.1\r\nhost: x\r\ncontent-length: 10000000\r\n\r\n";
     let begin = async || stage.crowd(READERS, head).await;
@@ -123,7 +123,7 @@ async fn heads_that_are_full() {
 /// holds what it has read of the next ones, what it has not been able to write (as much again), and a page.
 #[tokio::test]
 async fn answers_that_are_never_read() {
-    const READERS: usize = 100;
+    const READERS: usize = 50;
     let stage = Stage::set().await;
     let many = "GET / HTTP/1.1\r\nhost: x\r\n\r\n".repeat(100);
     let begin = async || stage.crowd(READERS, b"").await;

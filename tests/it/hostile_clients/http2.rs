@@ -16,7 +16,7 @@ const BARE: u64 = CONNECTION + 64 * KIB;
 /// Floods of frames, none of whose answers are read. A connection is read no further than its answers can be
 /// written, so it holds no more than one that says nothing.
 async fn flood(stage: &Stage, first: &[u8], times: u32, frames: impl Fn(u32) -> Vec<u8>) {
-    const READERS: usize = 20;
+    const READERS: usize = 8;
     let first = [begin(&[]), first.to_vec()].concat();
     let open = async || stage.crowd(READERS, &first).await;
     let go_on = async |crowd: &mut [TcpStream], progress: &Progress| {
@@ -125,7 +125,7 @@ fn streams() -> impl Iterator<Item = u32> {
     (0..STREAMS).map(|n| 2 * n + 1)
 }
 
-const READERS: usize = 10;
+const READERS: usize = 6;
 
 async fn hold(stage: &Stage, each: u64, settings: &[(u16, u32)], asked: &[u8], more: &[u8]) {
     let first = [begin(settings), asked.to_vec()].concat();

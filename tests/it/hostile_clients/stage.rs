@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -33,13 +33,15 @@ const PAGES_BEFORE: u64 = 100;
 /// memory before, the stacks of threads. It is the same for every attack, however large.
 const SLACK: u64 = 24 * MIB;
 
-/// What may stay from one time to the next of the same attack: an allocator that has seen it once has what it
-/// needs. A thousand requests that leave 4 KiB each leave as much.
-const LEFT_MAX: u64 = 4 * MIB;
+/// What may stay from one time to the next of the same attack: each thread has memory of its own that it keeps,
+/// and not every thread has had its share of the first one. Twelve hundred requests that leave 10 KiB each leave
+/// as much.
+const LEFT_MAX: u64 = 12 * MIB;
 
 /// The most that a connection holds before a request is answered: the buffer that the HTTP library reads into
-/// (`BUFFER_BYTES_MIN` of `server::accept`, as `max_header_size` is smaller), and its task.
-pub(super) const CONNECTION: u64 = 64 * KIB + TASK;
+/// (`BUFFER_BYTES_MIN` of `server::accept`, as `max_header_size` is smaller), room for as much again, which it
+/// makes before it reads, and its task.
+pub(super) const CONNECTION: u64 = 2 * 64 * KIB + TASK;
 
 /// The future of a connection or a stream, its timers and what it shares: 16 KiB in a debug build.
 pub(super) const TASK: u64 = 16 * KIB;
@@ -47,6 +49,10 @@ pub(super) const TASK: u64 = 16 * KIB;
 /// A page of about 8 KiB, which ends with this.
 const END: &str = "<!-- the end of the page --></html>";
 pub(super) const PAGE: u64 = 8 * KIB;
+
+/// What the system keeps of an answer on the reader's side, in bytes: next to nothing, so that what is not
+/// read is soon the server's to hold.
+const RECEIVED_MAX: u32 = 8 << 10;
 
 /// Copies in memory.
 pub(super) const CACHE: u64 = 4 * MIB;
@@ -72,7 +78,7 @@ impl Stage {
             .on("/upload", html("<p>thanks</p>"))
             .start()
             .await;
-        let pit = pit().await;
+        let pit = pit();
         let folder = newsroom()
             .server("state_dir = \"\"\nheader_timeout = \"10m\"\nidle_timeout = \"1h\"\nbody_timeout = \"10m\"")
             .toml(&format!("[limits]\ncache_size = \"{}MiB\"", CACHE / MIB))
@@ -88,7 +94,7 @@ impl Stage {
             .fragment("one", "\"core\"", "cms:/article?slug={slug}", "ttl = \"1h\"")
             .fragment(
                 "block",
-                "40",
+                "\"essential\"",
                 "cms:/block?q={query.q}&c={cookie.id}",
                 "ttl = \"1h\"",
             )
@@ -119,7 +125,11 @@ impl Stage {
     }
 
     pub(super) async fn connect(&self) -> TcpStream {
-        let connected = TcpStream::connect(self.program.pages).await;
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket
+            .set_recv_buffer_size(RECEIVED_MAX)
+            .expect("a socket has options");
+        let connected = socket.connect(self.program.pages).await;
         connected.expect("the server listens")
     }
 
@@ -188,7 +198,7 @@ impl Stage {
                 let mut crowd = begin().await;
                 let progress = Progress::default();
                 let going_on = async {
-                    go_on(&mut crowd, &progress).await;
+                    go_on(crowd.as_mut_slice(), &progress).await;
                     pending::<()>().await;
                 };
                 tokio::select! {
@@ -234,9 +244,14 @@ impl Stage {
 }
 
 /// An origin that takes connections and reads nothing from them.
-async fn pit() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await;
-    let listener = listener.expect("loopback has free ports");
+fn pit() -> SocketAddr {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket
+        .set_recv_buffer_size(RECEIVED_MAX)
+        .expect("a socket has options");
+    let here = SocketAddr::from(([127, 0, 0, 1], 0));
+    socket.bind(here).expect("loopback has free ports");
+    let listener = socket.listen(64).expect("it is bound");
     let address = listener.local_addr().expect("it is bound");
     spawn(async move {
         let mut taken = Vec::new();
