@@ -1,6 +1,11 @@
 //! Where attacks are played: a site, the server as a process of its own, an honest reader, and a look at what
 //! the server holds.
 
+#![allow(
+    clippy::print_stdout,
+    reason = "what was held is for whoever reads why a test failed"
+)]
+
 use std::cell::Cell;
 use std::future::pending;
 use std::net::SocketAddr;
@@ -9,7 +14,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -34,7 +39,8 @@ const PAGES_BEFORE: u64 = 100;
 const SLACK: u64 = 24 * MIB;
 
 /// What may stay from one time to the next of the same attack: each thread has memory of its own that it keeps,
-/// and not every thread has had its share of the first one. Twelve hundred requests that leave 10 KiB each leave
+/// and not every thread has had its share of the first one. To this comes half of what the attack may hold: if all
+/// of that stayed, the second time would be beyond the limit for both. Twelve hundred requests that leave 10 KiB each leave
 /// as much.
 const LEFT_MAX: u64 = 12 * MIB;
 
@@ -236,7 +242,7 @@ impl Stage {
             left.push(after.rss);
         }
         assert!(
-            left[1] <= left[0] + LEFT_MAX,
+            left[1] <= left[0] + LEFT_MAX + holds / 2,
             "the second time leaves {} KiB more than the first",
             (left[1] - left[0]) / KIB
         );
