@@ -38,10 +38,10 @@ const PAGES_BEFORE: u64 = 100;
 /// memory before, the stacks of threads. It is the same for every attack, however large.
 const SLACK: u64 = 24 * MIB;
 
-/// What may stay from one time to the next of the same attack: each thread has memory of its own that it keeps,
-/// and not every thread has had its share of the first one. To this comes half of what the attack may hold: if all
-/// of that stayed, the second time would be beyond the limit for both. Twelve hundred requests that leave 10 KiB each leave
-/// as much.
+/// What may stay from one time to the next of the same attack, besides half of what it may hold: each thread has
+/// memory of its own that it keeps, and not every thread has had its share of the first one. If all that is held
+/// stayed, the second time would be beyond the limit for both; twelve hundred requests that leave 14 KiB each
+/// are beyond this one.
 const LEFT_MAX: u64 = 12 * MIB;
 
 /// The most that a connection holds before a request is answered: the buffer that the HTTP library reads into
