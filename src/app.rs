@@ -473,6 +473,7 @@ impl App {
         let limits = accept::Limits {
             header_timeout: settings.header_timeout,
             idle_timeout: settings.idle_timeout,
+            send_timeout: settings.send_timeout,
             header_bytes_max: settings.header_bytes_max,
             connections_max: settings.connections_max,
         };

@@ -258,6 +258,8 @@ pub struct ServerSettings {
     pub idle_timeout: Duration,
     /// Largest silence while a request body arrives.
     pub body_timeout: Duration,
+    /// How long a reader may take nothing of what it is being sent.
+    pub send_timeout: Duration,
     /// Largest request head, in bytes.
     pub header_bytes_max: usize,
     /// Largest request body, in bytes.

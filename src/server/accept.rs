@@ -2,9 +2,12 @@
 //! on who reads, TLS), the choice between HTTP/1.1 and HTTP/2, the limits of a connection, and its
 //! graceful end.
 //!
-//! Without TLS a connection speaks HTTP/2 if it opens with that protocol's preface. The preface is looked at
+//! Without TLS a connection speaks HTTP/2 if it opens with that protocol's preface. The preface is read
 //! under a time limit before either protocol is started, because the automatic detection of the
 //! HTTP library waits for it without one.
+//!
+//! What a connection may hold is bounded here, and told in `docs/http.md`: whoever changes a number here
+//! changes it there.
 
 use std::convert::Infallible;
 use std::io;
@@ -20,7 +23,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{Service as _, service_fn};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -34,14 +37,18 @@ use crate::clock::Clock;
 use crate::report::Throttle;
 use crate::site::TrustedPeers;
 
+use self::opening::opened;
 use self::quiet::{Phase, Watched};
 use self::streams::Streams;
+use self::unsent::{Answers, Sending};
 use super::forwarded::Client;
 
+mod opening;
 mod proxy_protocol;
 mod quiet;
 mod streams;
 mod tls;
+mod unsent;
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) use proxy_protocol::hold as hold_of_proxy_protocol;
@@ -52,18 +59,29 @@ pub use tls::{Tls, TlsFailure};
 const BACKLOG: i32 = 4096;
 /// The HTTP library's buffer, read and write: a page should leave in one or two writes.
 const BUFFER_BYTES_MIN: usize = 64 << 10;
-/// Requests at once on one HTTP/2 connection.
+/// Requests at once on one HTTP/2 connection: RFC 9113, 6.5.2 recommends no fewer than 100, and browsers and
+/// CDNs rarely have more under way.
 const STREAMS_MAX: u32 = 128;
+/// Requests taken back before they were begun, on one HTTP/2 connection: with more it is ended (CVE-2023-44487,
+/// rapid reset). Those that were begun do not count. It is what the HTTP library has chosen, written down.
+const TAKEN_BACK_MAX: usize = 20;
+/// Streams that the server itself has had to reset, over the life of an HTTP/2 connection: with more it is ended
+/// (RUSTSEC-2024-0003). As the HTTP library has it: a CDN asks for very many readers on one connection, and one
+/// that asks badly is not to cut off the others.
+const RESETS_MAX: usize = 1024;
+/// What may come of request bodies on an HTTP/2 connection before it is passed on, in bytes, on all of its
+/// streams and on one: 10 MiB/s for a reader at 100 ms.
+const WINDOW_BYTES: u32 = 1 << 20;
+/// What of an answer is kept for a stream of HTTP/2 beyond what its reader's window lets through now, in bytes:
+/// four frames, so that there is always one to send. The library's own 400 KiB are for clients that upload.
+const UNSENT_BYTES_MAX: usize = 64 << 10;
+/// The table of fields that a reader may have kept (RFC 7541, 4.2), in bytes: what the protocol begins with.
+const FIELDS_BYTES_MAX: u32 = 4096;
 /// After so long without an acknowledgement the kernel gives up a connection, which frees whatever
 /// a reader who has gone was being sent.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(30);
 /// Pause after a failed accept: the process is out of file descriptors, and some will be freed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// How a connection that speaks HTTP/2 begins (RFC 9113, 3.4). No HTTP/1 method is `PRI`: the name
-/// was reserved for this.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// How often a connection that has sent a part of a possible preface is looked at again.
-const PREFACE_PAUSE: Duration = Duration::from_millis(5);
 
 /// The limits of a listener.
 #[derive(Debug, Clone)]
@@ -72,6 +90,8 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// Between two requests on a connection.
     pub idle_timeout: Duration,
+    /// How long a reader may take nothing of what it is being sent.
+    pub send_timeout: Duration,
     /// Largest request head, in bytes.
     pub header_bytes_max: usize,
     /// Connections at once.
@@ -259,7 +279,7 @@ where
     let answers = answers(who);
     match &terms.tls {
         None => {
-            let is_http2 = in_time(opens_with_http2(&stream), limits, &stop).await?;
+            let (stream, is_http2) = in_time(opened(stream), limits, &stop).await?;
             http(stream, is_http2, answers, limits, stop).await
         }
         Some(tls) => {
@@ -302,27 +322,41 @@ where
 {
     // whoever answers is always ready: what waits for that would have room for the future twice
     let service = service_fn(move |request| answers.clone().call(request));
+    let stream = Sending::new(stream, limits.send_timeout);
     if is_http2 {
         let streams = Streams::none();
         let service = service_fn(|request| {
             let (stream, answer) = (streams.open(), service.call(request));
             answer.map(move |answer| answer.map(|answer| stream.with(answer)))
         });
-        let mut builder = http2::Builder::new(TokioExecutor::new());
+        let answers = Answers {
+            limit: limits.send_timeout,
+        };
+        let mut builder = http2::Builder::new(answers);
         builder
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS_MAX)
+            .max_pending_accept_reset_streams(TAKEN_BACK_MAX)
+            .max_local_error_reset_streams(RESETS_MAX)
+            .initial_connection_window_size(WINDOW_BYTES)
+            .initial_stream_window_size(WINDOW_BYTES)
+            .max_send_buf_size(UNSENT_BYTES_MAX)
+            .header_table_size(FIELDS_BYTES_MAX)
             .max_header_list_size(u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX))
             .keep_alive_interval(Some(limits.header_timeout))
             .keep_alive_timeout(limits.header_timeout);
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-        tokio::select! {
+        let is_stopping = tokio::select! {
             ended = connection.as_mut() => return Ok(ended?),
-            () = stop.cancelled() => {}
-            () = streams.none_for(limits.idle_timeout) => {}
-        }
+            () = stop.cancelled() => true,
+            () = streams.none_for(limits.idle_timeout) => false,
+        };
         connection.as_mut().graceful_shutdown();
-        return Ok(connection.await?);
+        if is_stopping {
+            return Ok(connection.await?);
+        }
+        // what is left of its answers is with the library, and whoever takes none of it would stay for ever
+        return Ok(timeout(limits.send_timeout, connection).await??);
     }
     let phase = Arc::<Phase>::default();
     let (head, idle) = (limits.header_timeout, limits.idle_timeout);
@@ -345,23 +379,4 @@ where
         () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
     }
     Ok(connection.await?)
-}
-
-/// Whether the connection opens with the whole preface of HTTP/2: the library would wait for the
-/// rest of it without a limit.
-async fn opens_with_http2(stream: &TcpStream) -> io::Result<bool> {
-    let mut first = [0; PREFACE.len()];
-    loop {
-        let seen = stream.peek(&mut first).await?;
-        if seen == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        if !PREFACE.starts_with(&first[..seen]) {
-            return Ok(false);
-        }
-        if seen == first.len() {
-            return Ok(true);
-        }
-        tokio::time::sleep(PREFACE_PAUSE).await;
-    }
 }

@@ -6,8 +6,8 @@
 
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
-use http::header::CACHE_CONTROL;
-use http::{Request, StatusCode, Uri};
+use http::header::{CACHE_CONTROL, VARY};
+use http::{HeaderValue, Request, StatusCode, Uri};
 use percent_encoding::percent_decode_str;
 use tower::ServiceExt as _;
 use tower_http::services::ServeDir;
@@ -43,12 +43,18 @@ pub(super) async fn answer(
     if response.status() == StatusCode::NOT_FOUND {
         return error_page::not_found(&edition.site, StatusCode::NOT_FOUND);
     }
+    let is_unchanged = response.status() == StatusCode::NOT_MODIFIED;
     if let Some(value) = folder
         .cache_control
         .as_ref()
-        .filter(|_| response.status().is_success())
+        .filter(|_| response.status().is_success() || is_unchanged)
     {
         response.headers_mut().insert(CACHE_CONTROL, value.clone());
+    }
+    if is_unchanged {
+        // whoever keeps the file replaces what is said of it with this (RFC 9110, 15.4.5)
+        let vary = HeaderValue::from_static("accept-encoding");
+        response.headers_mut().insert(VARY, vary);
     }
     response
 }

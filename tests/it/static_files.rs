@@ -87,10 +87,15 @@ async fn what_has_not_changed_is_not_sent_again() {
         ("if-none-match", first.header("etag").unwrap()),
         ("if-modified-since", first.header("last-modified").unwrap()),
     ] {
-        site.reader()
+        let page = site
+            .reader()
             .get_with("/assets/style.css", &[(header, value)])
-            .await
-            .is(304, "");
+            .await;
+        page.is(304, "");
+        // whoever keeps the file would forget what is not said again (RFC 9110, 15.4.5)
+        for said in ["etag", "vary", "cache-control", "last-modified"] {
+            assert_eq!(page.header(said), first.header(said), "{header}: {said}");
+        }
     }
     let old = [("if-modified-since", "Mon, 01 Jan 1990 00:00:00 GMT")];
     site.reader()

@@ -3,6 +3,8 @@
 pub(crate) mod authority;
 pub(crate) mod browser;
 pub(crate) mod collector;
+pub(crate) mod frames;
+pub(crate) mod held;
 pub(crate) mod newspaper;
 pub(crate) mod newsroom;
 pub(crate) mod numbered;

@@ -36,6 +36,9 @@ pub struct Server {
     /// Largest silence while a request body arrives.
     #[schemars(extend("x-range" = ["100ms", "10m"]))]
     pub body_timeout: At<TimeSpan>,
+    /// How long a reader may take nothing of what it is being sent; then the answer is given up.
+    #[schemars(extend("x-range" = ["100ms", "1h"]))]
+    pub send_timeout: At<TimeSpan>,
     /// Largest request head.
     #[schemars(extend("x-range" = ["8KiB", "1MiB"]))]
     pub max_header_size: At<ByteSize>,
@@ -77,6 +80,7 @@ impl Default for Server {
             header_timeout: seconds(10),
             idle_timeout: seconds(60),
             body_timeout: seconds(30),
+            send_timeout: seconds(60),
             max_header_size: At::unwritten(ByteSize(32 << 10)),
             max_body_size: At::unwritten(ByteSize(10 << 20)),
             max_connections: At::unwritten(10_000),

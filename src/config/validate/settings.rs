@@ -79,6 +79,7 @@ pub(super) fn server(declared: &Declared, cx: &mut Context<'_>) -> Option<Server
         header_timeout: server.header_timeout.0,
         idle_timeout: server.idle_timeout.0,
         body_timeout: server.body_timeout.0,
+        send_timeout: server.send_timeout.0,
         header_bytes_max: bytes(&server.max_header_size),
         body_bytes_max: server.max_body_size.0,
         connections_max: number(&server.max_connections)?,

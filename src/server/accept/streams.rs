@@ -9,10 +9,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::Response;
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::watch;
 use tokio::time::timeout;
+
+use super::unsent;
 
 /// The streams of one connection.
 pub(super) struct Streams(Arc<watch::Sender<usize>>);
@@ -49,7 +52,12 @@ impl Streams {
 impl Stream {
     /// Stays open until the answer has been handed over or dropped.
     pub(super) fn with<B>(self, answer: Response<B>) -> Response<Carried<B>> {
-        answer.map(|body| Carried { body, _on: self })
+        unsent::waits_for_reader();
+        answer.map(|body| Carried {
+            body,
+            rest: Bytes::new(),
+            _on: self,
+        })
     }
 }
 
@@ -59,28 +67,51 @@ impl Drop for Stream {
     }
 }
 
-/// A body and the stream that it travels on.
+/// A body and the stream that it travels on, which is handed over a piece at a time.
 pub(super) struct Carried<B> {
     body: B,
+    /// What of the last chunk has not been.
+    rest: Bytes,
     _on: Stream,
 }
 
-impl<B: Body + Unpin> Body for Carried<B> {
-    type Data = B::Data;
+impl<B: Body<Data = Bytes> + Unpin> Body for Carried<B> {
+    type Data = Bytes;
     type Error = B::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        if self.rest.is_empty() {
+            let Poll::Ready(next) = Pin::new(&mut self.body).poll_frame(context) else {
+                unsent::waits_for_server();
+                return Poll::Pending;
+            };
+            match next.map(|next| next.map(Frame::into_data)) {
+                Some(Ok(Ok(chunk))) => self.rest = chunk,
+                Some(Ok(Err(trailers))) => return Poll::Ready(Some(Ok(trailers))),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
+        }
+        unsent::waits_for_reader();
+        let piece = unsent::piece_of(&mut self.rest);
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let (of_body, rest) = (self.body.size_hint(), self.rest.len() as u64);
+        let mut hint = SizeHint::new();
+        // the upper bound first: it may not be less than the lower one
+        if let Some(upper) = of_body.upper() {
+            hint.set_upper(upper + rest);
+        }
+        hint.set_lower(of_body.lower() + rest);
+        hint
     }
 }

@@ -29,7 +29,7 @@ pub(crate) struct Program {
     pub(crate) admin: SocketAddr,
     /// All that it has said, growing; closed when it has ended.
     log: watch::Receiver<String>,
-    client: reqwest::Client,
+    pub(super) client: reqwest::Client,
 }
 
 impl Program {
