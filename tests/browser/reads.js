@@ -16,7 +16,7 @@
   const told = { page: location.pathname };
   if (location.pathname === "/") {
     await person.until("the first account", () => person.row("slideshow") && person.dial("media"));
-    await person.until("the schedule", () => person.text("scheduled-list") && person.text("faults-declared-list"));
+    await person.until("the schedule", () => person.text("scheduled-list"));
   }
   told.on = buttons().filter(can).map(label);
   told.off = buttons().filter((button) => !can(button) && button.id !== "machine-now").map((button) => [label(button), why(button)]);

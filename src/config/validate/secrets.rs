@@ -99,7 +99,8 @@ pub(super) fn of_file(
 ) -> Option<Found> {
     let place = place(file, main);
     // not repeated: where it is the value of a variable, that may be the secret itself
-    let path = cx.root.join(expand(file, &place, cx)?);
+    let expanded = expand(file, &place, cx)?;
+    let path = cx.root.join(expanded);
     let refuse = |label: String| {
         let finding = Diagnostic::error(format!("`{key}` cannot be read"));
         let finding = finding.at(place.clone(), label);

@@ -107,7 +107,10 @@ fn readers_url(url: &At<String>, main: FileId, cx: &mut Context<'_>) -> Option<S
     let parsed: Option<Uri> = text.parse().ok();
     let is_site = parsed.is_some_and(|uri| {
         let scheme = uri.scheme_str();
-        matches!(scheme, Some("http" | "https")) && uri.path() == "/" && uri.query().is_none()
+        // a password would be shown to whoever looks at the dashboard
+        let is_open = uri.authority().is_some_and(|a| !a.as_str().contains('@'));
+        let is_whole = uri.path() == "/" && uri.query().is_none();
+        matches!(scheme, Some("http" | "https")) && is_whole && is_open
     });
     if !is_site {
         cx.report(
