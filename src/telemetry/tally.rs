@@ -338,6 +338,8 @@ impl Observer for Tally {
                     act, role, from, ..
                 } = acted;
                 tracing::info!(act, role, known_by = %acted.known_by, %from, "{text}");
+                // what it has changed is told itself
+                return;
             }
             Event::ActRefused { act, role, from } => {
                 tracing::warn!(act, role, %from, "{text}");

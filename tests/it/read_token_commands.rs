@@ -57,7 +57,7 @@ fn commands<'t>(trace: &'t str, folder: &'t str, experiment: &'t str) -> Vec<(bo
             "monkey",
             folder,
             "--hours",
-            "mon-sun 00:00-24:00",
+            "mon-sun 00:00-23:59:59.999999999",
             "--seed",
             "1",
         ]),

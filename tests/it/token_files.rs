@@ -9,7 +9,8 @@ use marbre::config::{self, Diagnostics, Loaded};
 use tempfile::TempDir;
 
 use crate::support::newspaper::patiently;
-use crate::support::{Draft, Newsroom, Operator, newsroom};
+use crate::support::newsroom::Draft;
+use crate::support::{Newsroom, Operator, newsroom};
 
 const FIRST: &str = "first-of-the-tokens-0001";
 const SECOND: &str = "second-of-the-tokens-002";

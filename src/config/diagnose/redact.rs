@@ -150,12 +150,13 @@ fn cover(bytes: &mut [u8], start: usize, text: &str) {
             .strip_prefix("${")
             .and_then(|r| r.find(['}', '\n', '"']))
         {
-            // the default of `${NAME:-default}` may be a secret
-            let inside = &rest[..len + 3];
-            if let Some(default) = inside.find(":-") {
-                let end = at + len + 2;
-                bytes[at + default + 2..end].fill(b'*');
-            }
+            // the default of `${NAME:-default}` may be a secret, and so may what shells write in other ways
+            let inside = &rest[2..len + 2];
+            let is_of_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            let default = inside.trim_start_matches(is_of_name);
+            let mark = if default.starts_with(":-") { 2 } else { 0 };
+            let end = at + len + 2;
+            bytes[end - default.len() + mark..end].fill(b'*');
             at += len + 3;
             rest = &rest[len + 3..];
             continue;
@@ -191,6 +192,7 @@ mod tests {
         );
         assert_eq!(blot("admin={token='é'}"), "admin={token='**'*");
         assert_eq!(blot("token = \"${T:-abc}\""), "token = \"${T:-***}\"");
+        assert_eq!(blot("token = \"${T-abc}\""), "token = \"${T****}\"");
         assert_eq!(blot("token = \"${T}\""), "token = \"${T}\"");
         assert_eq!(
             blot("token = \"\"\"\nab\n\"\"\"\nx"),
