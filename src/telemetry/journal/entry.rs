@@ -629,6 +629,7 @@ mod tests {
     use crate::degradation::{Decision, Level, Sample};
     use crate::report::FaultEnd;
     use crate::report::Signature;
+    use crate::report::{Given, KnownBy, Untold};
 
     #[test]
     fn a_line_is_read_back_as_it_was() {
