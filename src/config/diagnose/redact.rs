@@ -76,11 +76,13 @@ fn headers(text: &str) -> Vec<(usize, &str)> {
             is_table = trimmed
                 .split(']')
                 .next()
-                .is_some_and(|t| t.ends_with("headers"));
+                .is_some_and(|t| t.contains("header") && !t.contains("header_files"));
         } else if is_table || trimmed.contains("headers.") {
             let value = line.split_once('=').map_or("", |(_, value)| value);
             found.push((at + line.len() - value.len(), value));
-        } else if let Some((_, value)) = line.split_once("headers")
+        } else if let Some((_, rest)) = line.split_once("header")
+            && !rest.starts_with("_files")
+            && let value = rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '_')
             && value.trim_start().starts_with('=')
             && value.contains('{')
         {
@@ -229,6 +231,14 @@ mod tests {
         assert_eq!(
             blot("[telemetry.traces.headers]\nx-key = \"s3\"\n[site]\nlanguage = \"fr\""),
             "[telemetry.traces.headers]\nx-key = \"**\"\n[site]\nlanguage = \"fr\""
+        );
+        assert_eq!(
+            blot("header = { x-key = \"s3\" }"),
+            "header = { x-key = \"**\" }"
+        );
+        assert_eq!(
+            blot("header_files = { x-key = \"s3\" }"),
+            "header_files = { x-key = \"s3\" }"
         );
         assert_eq!(
             blot("traces.headers.key = \"s\""),
