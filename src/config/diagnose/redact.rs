@@ -5,15 +5,7 @@
 
 /// What is in the name of a key whose value nobody may be shown, also where it is misspelt at its end, or is a key
 /// that marbre does not know.
-const WORDS: [&str; 7] = [
-    "tok",
-    "secr",
-    "passw",
-    "pwd",
-    "authorization",
-    "credential",
-    "api_key",
-];
+const WORDS: [&str; 6] = ["tok", "secr", "passw", "pwd", "credential", "api_key"];
 
 /// The text with the values of keys that are called as secrets are ([`WORDS`]), the values of headers for
 /// collectors, `user:password@` in URLs, and private keys in PEM, replaced by `*`; `${ENV}` references stay, for
@@ -35,6 +27,25 @@ pub(super) fn blot(text: &str) -> String {
             before.is_empty() || before.ends_with(['\n', ' ', '\t', '.', '"', '\'', '{', ',']);
         let after = rest.trim_start_matches(['"', '\'', ' ', '\t']);
         if is_key && let Some(value) = after.strip_prefix('=') {
+            blot_value(&mut bytes, text.len() - value.len(), value);
+        }
+    }
+    // a header is one of several on its line
+    for (at, word) in lower.match_indices("authorization") {
+        let after = text[at + word.len()..].trim_start_matches(['"', '\'', ' ', '\t']);
+        if let Some(value) = after.strip_prefix('=') {
+            let line = value.split('\n').next().unwrap_or_default();
+            cover_strings(&mut bytes, text.len() - value.len(), line);
+        }
+    }
+    // what should be a table of headers and is none
+    for (at, word) in text.match_indices("headers") {
+        let is_whole = text[..at].is_empty() || text[..at].ends_with(['\n', ' ', '\t', '.']);
+        let after = text[at + word.len()..].trim_start_matches([' ', '\t']);
+        if is_whole
+            && let Some(value) = after.strip_prefix('=')
+            && !value.trim_start().starts_with('{')
+        {
             blot_value(&mut bytes, text.len() - value.len(), value);
         }
     }
@@ -232,6 +243,7 @@ mod tests {
             blot("[telemetry.traces.headers]\nx-key = \"s3\"\n[site]\nlanguage = \"fr\""),
             "[telemetry.traces.headers]\nx-key = \"**\"\n[site]\nlanguage = \"fr\""
         );
+        assert_eq!(blot("headers = \"s3\"\nx"), "headers = \"**\"\nx");
         assert_eq!(
             blot("header = { x-key = \"s3\" }"),
             "header = { x-key = \"**\" }"
