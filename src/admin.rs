@@ -1,5 +1,6 @@
 //! HTTP towards operators, on a listener of its own. Owns who may use it; which addresses there are is in
-//! `routes`, what they do in `api` and its neighbours, what people look at in `dashboard`.
+//! `routes`, what they do in `api` and its neighbours, what people look at in `dashboard`, and the record of
+//! who has changed something in `audit`.
 //!
 //! Invariant: nothing that changes the server is done for a request without the token (where one is
 //! declared), nor for one with the token of those who only read, nor for one that a foreign web page made
@@ -24,7 +25,7 @@ use crate::chaos::Chaos;
 use crate::clock::Moment;
 use crate::compose::{Composer, Edition};
 use crate::degradation::{Lag, Mode};
-use crate::report::{Event, Signature};
+use crate::report::{Event, KnownBy, Signature, Throttle};
 use crate::site::AdminRole;
 use crate::switchboard::Switchboard;
 use crate::telemetry::journal::Around;
@@ -32,6 +33,7 @@ use crate::telemetry::metrics::name::PAGES_SHED;
 use crate::telemetry::{Journal, Metrics, Recent, Samples, Slos, Tally};
 
 mod api;
+mod audit;
 mod chaos;
 mod copies;
 mod dashboard;
@@ -49,7 +51,9 @@ mod switches;
 mod trace;
 mod words;
 
+use audit::{Actor, LetIn};
 pub use live::Live;
+pub use routes::telling_limit;
 pub use session::Sessions;
 
 /// Reads the site again: what changed, or why it was refused.
@@ -87,6 +91,8 @@ pub struct AdminState {
     pub look: Look,
     /// Who is told of what happens, as it happens.
     pub followers: Arc<AtomicUsize>,
+    /// Who has pushed copies, and when that was written down.
+    pub pushes: Throttle,
     /// Whether what is promised to readers is kept.
     pub slos: Arc<Slos>,
     /// The latest pages in full.
@@ -104,7 +110,7 @@ pub struct AdminState {
     /// Cancelled when the server begins to stop.
     pub stop: CancellationToken,
     /// Who must present what as `Authorization: Bearer …`, or has signed in with it.
-    pub sessions: Sessions,
+    pub sessions: Arc<Sessions>,
     /// How it goes, and how it went.
     pub live: Live,
     /// Whether there are dials by which origins can be made sick: those of the demo.
@@ -151,9 +157,10 @@ pub fn router(state: Arc<AdminState>, more: Option<Router>) -> Router {
         .with_state(Arc::clone(&state))
         .merge(more.unwrap_or_default())
         .layer(middleware::from_fn_with_state(Arc::clone(&state), guard));
-    let all = open.with_state(state).merge(guarded);
+    let all = open.with_state(Arc::clone(&state)).merge(guarded);
     all.fallback(no_such_address)
         .method_not_allowed_fallback(no_such_method)
+        .layer(middleware::from_fn_with_state(state, audit::audit))
 }
 
 async fn no_such_address() -> (StatusCode, &'static str) {
@@ -173,10 +180,11 @@ async fn guard(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let role = match role_of(&state, peer, &request) {
-        Ok(role) => role,
+    let actor = match actor_of(&state, peer, &request) {
+        Ok(actor) => actor,
         Err(refusal) => return *refusal,
     };
+    let role = actor.role;
     if !request.method().is_safe() {
         if is_cross_site(request.headers()) {
             let text = "refused: this was sent by a page of another site\n";
@@ -191,17 +199,23 @@ async fn guard(
             });
             return (StatusCode::FORBIDDEN, MAY_ONLY_READ).into_response();
         }
+        if let Some(let_in) = request.extensions().get::<LetIn>() {
+            let_in.say(actor);
+        }
     }
     request.extensions_mut().insert(role);
     next.run(request).await
 }
 
-/// What whoever sent this may do, or what is answered to somebody who may nothing.
-fn role_of(state: &AdminState, peer: Peer, request: &Request) -> Result<AdminRole, Box<Response>> {
+/// Who has sent this, or what is answered to somebody who may nothing.
+fn actor_of(state: &AdminState, peer: Peer, request: &Request) -> Result<Actor, Box<Response>> {
     let headers = request.headers();
     if !state.sessions.need_a_token() {
         if is_addressed_by_number(headers) {
-            return Ok(AdminRole::Operate);
+            return Ok(Actor {
+                role: AdminRole::Operate,
+                known_by: KnownBy::Nothing,
+            });
         }
         let text = "refused: without a token, use an IP address or localhost as the host\n";
         return Err(Box::new((StatusCode::FORBIDDEN, text).into_response()));
@@ -209,7 +223,10 @@ fn role_of(state: &AdminState, peer: Peer, request: &Request) -> Result<AdminRol
     let now = state.composer.clock().now();
     if let Some(given) = borne(headers) {
         match state.sessions.check(given, peer.0, now) {
-            Ok(Some(role)) => return Ok(role),
+            Ok(Some(role)) => {
+                let known_by = KnownBy::Bearer;
+                return Ok(Actor { role, known_by });
+            }
             Ok(None) => {}
             Err(session::TooMany) => {
                 let text = "too many wrong tokens from this address: wait ten seconds\n";
@@ -220,8 +237,9 @@ fn role_of(state: &AdminState, peer: Peer, request: &Request) -> Result<AdminRol
             }
         }
     }
-    if let Some(role) = state.sessions.admits(headers, state.now()) {
-        return Ok(role);
+    if let Some((role, session)) = state.sessions.session(headers, state.now()) {
+        let known_by = KnownBy::Session(session);
+        return Ok(Actor { role, known_by });
     }
     if request.method() == Method::GET && dashboard::is_browser(headers) {
         return Err(Box::new(

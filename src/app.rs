@@ -37,7 +37,7 @@ use crate::fetch::{Fetcher, Means, Origin, http::HttpOrigin};
 use crate::fragment::FragmentId;
 use crate::report::{Cause, Event, Observer, Signature, Throttle};
 use crate::server::{self, InFlight, ServerState, accept};
-use crate::site::{self, OriginSpec, ServerSettings, SharedSettings, Site};
+use crate::site::{self, AdminTokens, OriginSpec, ServerSettings, SharedSettings, Site};
 use crate::switchboard::Switchboard;
 use crate::telemetry::journal::Around;
 use crate::telemetry::slo::FaultGate;
@@ -190,6 +190,9 @@ struct Core {
     world: World,
     metrics: Arc<Metrics>,
     objectives: slo::Keeping,
+    sessions: Arc<Sessions>,
+    /// Those that sessions and requests are held against.
+    tokens: Mutex<AdminTokens>,
     switches: Arc<Switchboard>,
     supervisor: Option<Arc<Supervisor>>,
     tasks: TaskTracker,
@@ -376,6 +379,7 @@ impl App {
             false => bind("operators", admin_listen, options.any_port)?,
         };
 
+        let sessions = Arc::new(Sessions::new(&settings.admin_tokens));
         let core = Arc::new(Core {
             file: options.file,
             declaration: Mutex::new(brought.declaration),
@@ -386,6 +390,8 @@ impl App {
             world,
             metrics: Arc::clone(&metrics),
             objectives: objectives.clone(),
+            sessions: Arc::clone(&sessions),
+            tokens: Mutex::new(settings.admin_tokens.clone()),
             switches: Arc::clone(&switches),
             supervisor: options.supervisor.clone(),
             tasks: tasks.clone(),
@@ -439,6 +445,7 @@ impl App {
             recent,
             look: journal::around,
             followers: Arc::default(),
+            pushes: Throttle::default(),
             switches: Arc::clone(&switches),
             chaos: Arc::clone(&chaos),
             mode,
@@ -451,7 +458,7 @@ impl App {
             pages_in_flight: Box::new(move || pages.count()),
             reload: Box::new(move |signed| Arc::clone(&reloader).reload_as_asked(signed).boxed()),
             stop: stop.clone(),
-            sessions: Sessions::new(&settings.admin_tokens),
+            sessions,
             live: Live::new(pulse),
             has_dials: options.admin_routes.is_some(),
             readers: address,
@@ -857,7 +864,12 @@ impl Core {
         })?;
         let before = self.edition.load_full();
         let mut changes = config::diff::diff(&before.site, &loaded.site);
-        if loaded.server != self.settings {
+        let tokens = loaded.server.admin_tokens.clone();
+        let server = ServerSettings {
+            admin_tokens: self.settings.admin_tokens.clone(),
+            ..loaded.server
+        };
+        if server != self.settings {
             changes.push("[server] or [admin] changed: takes effect at the next start".to_owned());
         }
         let edition = edition(loaded.site, Some(&before), &self.world);
@@ -872,8 +884,26 @@ impl Core {
         self.switches.declare(&edition.site.schedules);
         self.world.chaos.declare(&edition.site);
         self.edition.store(Arc::new(edition));
+        changes.extend(self.take_tokens(tokens));
         *self.declaration.lock() = declaration;
         Ok(changes)
+    }
+
+    /// Holds operators to other tokens from now on, and says so, if they are others.
+    fn take_tokens(&self, tokens: AdminTokens) -> Option<String> {
+        let mut known = self.tokens.lock();
+        if *known == tokens {
+            return None;
+        }
+        if tokens.operate.is_none() {
+            // it may listen beyond this machine, where it would be open to everybody
+            let says = "[admin] declares no token any more: takes effect at the next start";
+            return Some(says.to_owned());
+        }
+        self.sessions.declare(&tokens);
+        *known = tokens;
+        let says = "[admin] has other tokens: those before open nothing, nor do their sessions";
+        Some(says.to_owned())
     }
 
     /// Reloads on every change of a file and on every SIGHUP, until `stop`.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::clock::Moment;
 use crate::degradation::Level;
 
+mod acted;
 mod blocks;
 mod event;
 mod looked;
@@ -22,6 +23,7 @@ mod told;
 mod trail;
 mod worth;
 
+pub use acted::{Acted, Given, KnownBy};
 pub use blocks::{Blocks, Make, Sum};
 pub use event::{
     BreakerState, Event, FaultChange, FaultEnd, OriginChange, SloChange, SwitchChange,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::{Extension, Query, State};
 use axum::response::{IntoResponse as _, Response};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode, Uri};
@@ -19,14 +19,14 @@ use crate::chaos::State as Faults;
 use crate::fetch::state::{BlockState, OriginState};
 use crate::fragment::OriginId;
 use crate::plan::{self, explain::Explanation, request};
-use crate::report::Signature;
+use crate::report::{Given, Signature};
 use crate::site::{Found, Target};
 use crate::switchboard::State as Switches;
 use crate::telemetry::samples::Tick;
 use crate::telemetry::tally::TallyState;
 
-use super::AdminState;
 use super::level::{self, LevelState};
+use super::{AdminState, journal};
 
 type Shared = State<Arc<AdminState>>;
 
@@ -52,13 +52,13 @@ pub(super) const INDEX: &str = "marbre admin; a browser shows the dashboard here
      GET  /slo                  what is promised to readers, what is left of each error budget, JSON\n\
      GET  /metrics              for Prometheus: the text format, or OpenMetrics with exemplars\n\
      GET  /level                the level of degradation, JSON\n\
-     GET  /samples?since=MS     what the law saw and decided, tick by tick, JSON lines; since 1970\n\
+     GET  /samples?since=2h     what the law saw and decided, tick by tick, JSON lines\n\
      GET  /journal?since=2h     what has happened, JSON; &kinds=level,breaker for some of it\n\
      GET  /events               the same as it happens, server-sent events; ?kinds=…\n\
      PUT  /level                pin it for 12 hours: body `2`, or {\"level\": 2, \"by\": \"who\"}; `auto` or\n\
     \x20                          DELETE for what the law decides\n\
      GET  /live                 how it goes, once a second, server-sent events\n\
-     GET  /history?since=MS     how it went: hours by tens of seconds, minutes by seconds, JSON\n\
+     GET  /history?since=2h     how it went: hours by tens of seconds, minutes by seconds, JSON\n\
      GET  /preview?path=/…      a page at a level, &level=N, without its scripts\n\
      GET  /switches             what operators have decided, until when, and who, JSON\n\
      PUT  /switches/SUBJECT     decide: {\"owner\": \"who\", \"reason\": \"why\", \"for\": \"2h\"} with\n\
@@ -160,14 +160,17 @@ pub(super) async fn state(State(state): Shared) -> Response {
 
 #[derive(Deserialize)]
 pub(super) struct SamplesQuery {
-    #[serde(default)]
-    since: u64,
+    since: Option<String>,
 }
 
 /// What the law was told and has answered, one tick a line.
 pub(super) async fn samples(State(state): Shared, Query(query): Query<SamplesQuery>) -> Response {
+    let since_ms = match journal::since_ms(query.since.as_deref(), &state) {
+        Ok(since_ms) => since_ms,
+        Err(why) => return (StatusCode::BAD_REQUEST, format!("{why}\n")).into_response(),
+    };
     let mut lines = String::new();
-    for tick in state.samples.since(query.since) {
+    for tick in state.samples.since(since_ms) {
         lines += &serde_json::to_string(&tick).expect("numbers and words are JSON");
         lines.push('\n');
     }
@@ -199,13 +202,14 @@ pub(super) async fn explain(State(state): Shared, Query(query): Query<ExplainQue
     else {
         return (StatusCode::NOT_FOUND, "no page answers to this path\n").into_response();
     };
-    let level = match query.level.as_deref().map(str::parse) {
+    let level = match query.level.as_deref().map(|text| (text, text.parse())) {
         None => Ok(level::present(&state)),
-        Some(level) => site.ladder.level(level.unwrap_or(u8::MAX)),
+        Some((_, Ok(number))) => level::asked_level(number, &site.ladder),
+        Some((text, Err(_))) => Err(format!("`level` is a number, and not `{text}`\n")),
     };
     let level = match level {
         Ok(level) => level,
-        Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+        Err(why) => return (StatusCode::BAD_REQUEST, why).into_response(),
     };
     let facts = request::facts(site, &uri, &HeaderMap::new(), params, 1);
     let (overrides, now) = (&state.mode.load().overrides, state.composer.clock().now());
@@ -238,10 +242,11 @@ pub(super) async fn reload(
         Ok(signed) => signed,
         Err(unfit) => return (StatusCode::BAD_REQUEST, format!("{unfit}\n")).into_response(),
     };
+    let given = Given::by(signed.clone());
     match (state.reload)(signed).await {
         Ok(changes) => {
             let reloaded = true;
-            Json(Reloaded { reloaded, changes }).into_response()
+            (Extension(given), Json(Reloaded { reloaded, changes })).into_response()
         }
         Err(why) => (StatusCode::UNPROCESSABLE_ENTITY, why).into_response(),
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Extension, Path, Query, State};
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 use schemars::JsonSchema;
@@ -13,10 +13,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::chaos::shown::{Preview, Shown, preview};
 use crate::chaos::{Refused, Wanted};
-use crate::report::Signature;
+use crate::report::{Given, Signature};
 use crate::site::chaos::FaultSpec;
 
 use super::AdminState;
+use super::audit::NothingChanged;
 
 type Shared = State<Arc<AdminState>>;
 
@@ -77,19 +78,29 @@ pub(super) async fn set(
     };
     if query.preview {
         let preview = Some(preview(&spec, &state.edition.load().site));
-        return Json(Done { preview, ..NOTHING }).into_response();
+        let body = Json(Done { preview, ..NOTHING });
+        return (Extension(NothingChanged), body).into_response();
     }
     // what ends faults may not have come to its turn yet
     if let Some(why) = state.slos.gate().closed() {
         return answer((StatusCode::CONFLICT, why.to_string()));
     }
+    let given = Given {
+        signed: Signature {
+            by: Some(spec.owner.clone()),
+            reason: Some(spec.reason.clone()),
+        },
+        until: Some(state.now().after(spec.lasts)),
+    };
     match state.chaos.begin(spec) {
-        Ok(replaced) => Json(Done {
-            set: state.chaos.find(&name).map(|one| state.chaos.shown(&one)),
-            replaced: replaced.map(|one| state.chaos.shown(&one)),
-            ..NOTHING
-        })
-        .into_response(),
+        Ok(replaced) => {
+            let done = Done {
+                set: state.chaos.find(&name).map(|one| state.chaos.shown(&one)),
+                replaced: replaced.map(|one| state.chaos.shown(&one)),
+                ..NOTHING
+            };
+            (Extension(given), Json(done)).into_response()
+        }
         Err(why @ (Refused::Forbidden(_) | Refused::Full)) => {
             answer((StatusCode::CONFLICT, why.to_string()))
         }
@@ -130,10 +141,11 @@ pub(super) async fn end(
         Ok(signed) => signed,
         Err(unfit) => return answer((StatusCode::BAD_REQUEST, unfit.to_string())),
     };
+    let given = Given::by(signed.clone());
     match state.chaos.end(&name, signed) {
         Some(ended) => {
             let ended = Some(state.chaos.shown(&ended));
-            Json(Done { ended, ..NOTHING }).into_response()
+            (Extension(given), Json(Done { ended, ..NOTHING })).into_response()
         }
         None => answer(not_set(&name)),
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::{Body, Bytes};
-use axum::extract::{Query, Request, State};
+use axum::extract::{Extension, Query, Request, State};
 use axum::response::{IntoResponse, Response};
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, Method, StatusCode, Uri};
@@ -28,7 +28,7 @@ use crate::compose::push::{Brought, PushError};
 use crate::config::values::{nearest, parse_duration};
 use crate::fragment::tags::{TAG_BYTES_MAX, TAGS_MAX};
 use crate::fragment::{Fragment, FragmentId, Source, SourceRequest};
-use crate::report::Event;
+use crate::report::{Event, Given, Signature};
 use crate::site::Site;
 
 use super::AdminState;
@@ -496,19 +496,32 @@ pub(super) struct Wanted {
 
 impl Wanted {
     /// Who wants it and why, as the end of what is told of it; nothing where nobody says.
-    fn signed(&self) -> String {
+    fn signed(&self) -> Signed {
         let short = |text: &Option<String>| {
             let text = text.as_deref().unwrap_or_default().trim();
             let shown = text.chars().filter(|c| !c.is_control());
             shown.take(SIGNED_CHARS_MAX).collect::<String>()
         };
-        match (short(&self.by), short(&self.reason)) {
-            (by, reason) if by.is_empty() && reason.is_empty() => String::new(),
-            (by, reason) if reason.is_empty() => format!(", by {by}"),
-            (by, reason) if by.is_empty() => format!(", because {reason}"),
-            (by, reason) => format!(", by {by} because {reason}"),
+        let said = |text: &Option<String>| Some(short(text)).filter(|text| !text.is_empty());
+        let (by, reason) = (said(&self.by), said(&self.reason));
+        let told = match (&by, &reason) {
+            (None, None) => String::new(),
+            (Some(by), None) => format!(", by {by}"),
+            (None, Some(reason)) => format!(", because {reason}"),
+            (Some(by), Some(reason)) => format!(", by {by} because {reason}"),
+        };
+        Signed {
+            told,
+            signed: Signature { by, reason },
         }
     }
+}
+
+/// Who wants a purge.
+struct Signed {
+    /// The end of what is told of it.
+    told: String,
+    signed: Signature,
 }
 
 /// Makes copies stale, or throws them away.
@@ -532,7 +545,7 @@ pub(super) async fn purge(
         let selectors = selectors(&edition.site, &wanted)?;
         Ok((selectors, wanted.hard, wanted.signed()))
     });
-    let (selectors, hard, signed) = match asked {
+    let (selectors, hard, Signed { told, signed }) = match asked {
         Ok(asked) => asked,
         Err(refused) => return refused.into_response(),
     };
@@ -546,7 +559,7 @@ pub(super) async fn purge(
     let copies = tokio::task::spawn_blocking(move || work.cache().purge(&purges)).await;
     let copies = copies.expect("looking at copies does not panic");
     let event = Event::Purged {
-        what: format!("{what}{signed}"),
+        what: format!("{what}{told}"),
         hard,
         copies,
     };
@@ -557,7 +570,7 @@ pub(super) async fn purge(
         hard,
         at: at.to_string(),
     };
-    Json(body).into_response()
+    (Extension(Given::by(signed)), Json(body)).into_response()
 }
 
 fn shown(selectors: &[Selector]) -> String {

@@ -80,6 +80,12 @@ pub(super) async fn journal(State(state): Shared, Query(wanted): Query<Wanted>) 
     Json(body).into_response()
 }
 
+/// Since when somebody wants to know, in milliseconds since 1970; all of it where they do not say.
+pub(super) fn since_ms(text: Option<&str>, state: &AdminState) -> Result<u64, String> {
+    let since = text.map(|text| moment(text, state.now())).transpose()?;
+    Ok(since.unwrap_or_default().micros() / 1000)
+}
+
 /// A moment: so long ago, RFC 3339, or milliseconds since 1970.
 fn moment(text: &str, now: Moment) -> Result<Moment, String> {
     if let Ok(ms) = text.parse::<u64>() {

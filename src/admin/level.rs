@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 use schemars::JsonSchema;
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::degradation::switches::{Act, SPAN, Subject};
-use crate::degradation::{Level, Step, Switch};
+use crate::degradation::{Ladder, Level, Step, Switch};
 
 use super::AdminState;
 use super::switches::{self, Reach};
@@ -22,6 +22,9 @@ type Shared = State<Arc<AdminState>>;
 
 /// Who has set what nobody has put their name to.
 const NOBODY: &str = "admin API";
+
+/// Largest body, in bytes: a level, and who wants it.
+pub(super) const BODY_BYTES_MAX: usize = 4096;
 
 /// Why, where nobody says.
 const BY_HAND: &str = "set by hand";
@@ -91,7 +94,7 @@ pub(super) async fn level(State(state): Shared) -> Response {
 #[serde(untagged)]
 pub(super) enum NewLevel {
     /// A level.
-    Bare(u8),
+    Bare(i64),
     /// `auto`.
     Word(String),
     /// A level, and who wants it.
@@ -103,7 +106,7 @@ pub(super) enum NewLevel {
 #[serde(deny_unknown_fields)]
 pub(super) struct Signed {
     /// The level.
-    level: u8,
+    level: i64,
     /// Who.
     #[serde(default)]
     by: Option<String>,
@@ -126,22 +129,35 @@ pub(super) async fn set_level(State(state): Shared, body: Bytes) -> Response {
         NewLevel::Word(word) if word == "auto" => return release(State(state)).await,
         NewLevel::Word(_) => return unclear(),
     };
-    let level = match state.edition.load().site.ladder.level(level) {
+    let level = match asked_level(level, &state.edition.load().site.ladder) {
         Ok(level) => level,
-        Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+        Err(why) => return (StatusCode::BAD_REQUEST, why).into_response(),
     };
     let owner = by.unwrap_or_else(|| NOBODY.to_owned());
     let now = state.switches.now();
     let pin = Switch::new(Act::Pin { level }, &owner, BY_HAND, now, SPAN);
-    let set = pin.and_then(|pin| state.switches.set(pin));
+    let set = pin.and_then(|pin| {
+        let given = switches::given(&pin);
+        state.switches.set(pin).map(|_| given)
+    });
     match set {
         Err(unfit) => switches::refused(&unfit),
-        Ok(_) => {
+        Ok(given) => {
             // in force whatever the disk and the other nodes say
             let reach = Some(Reach::of(&state.switches).await);
-            decided(&state, reach)
+            (Extension(given), decided(&state, reach)).into_response()
         }
     }
+}
+
+/// The level of this number, or what there is instead.
+pub(super) fn asked_level(number: i64, ladder: &Ladder) -> Result<Level, String> {
+    let known = u8::try_from(number).ok();
+    let known = known.and_then(|number| ladder.level(number).ok());
+    known.ok_or_else(|| {
+        let text_only = ladder.text_only();
+        format!("level {number} does not exist: this site has 0 (full page) to {text_only} (text only)\n")
+    })
 }
 
 /// The level is the law's again.

@@ -26,7 +26,7 @@ use crate::telemetry::pulse::BlockBeat;
 use crate::telemetry::{Beat, History, Pulse};
 
 use super::picture::{self, Counted};
-use super::{AdminState, level};
+use super::{AdminState, journal, level};
 
 type Shared = State<Arc<AdminState>>;
 
@@ -223,11 +223,13 @@ fn busy(text: &'static str) -> Response {
 
 #[derive(Deserialize)]
 pub(super) struct HistoryQuery {
-    #[serde(default)]
-    since: u64,
+    since: Option<String>,
 }
 
 /// How it went: the last hours by tens of seconds, the last minutes by seconds.
 pub(super) async fn history(State(state): Shared, Query(query): Query<HistoryQuery>) -> Response {
-    Json(state.live.history.since(query.since)).into_response()
+    match journal::since_ms(query.since.as_deref(), &state) {
+        Ok(since_ms) => Json(state.live.history.since(since_ms)).into_response(),
+        Err(why) => (StatusCode::BAD_REQUEST, format!("{why}\n")).into_response(),
+    }
 }

@@ -10,10 +10,15 @@ use std::sync::{Arc, OnceLock};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::handler::Handler;
+use axum::middleware::map_response;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodFilter, MethodRouter, any};
 use bytes::Bytes;
+use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use serde_json::Value;
+
+use crate::fragment::quantity::show_size;
 
 use super::AdminState;
 use super::openapi::{self, Described, JSON, Operation, operation};
@@ -115,9 +120,21 @@ impl Route {
 
     /// The largest body.
     fn limited(mut self, bytes_max: usize) -> Self {
-        self.methods = self.methods.layer(DefaultBodyLimit::max(bytes_max));
+        let tell = move |answer: Response| async move { telling_limit(answer, bytes_max) };
+        let methods = self.methods.layer(DefaultBodyLimit::max(bytes_max));
+        self.methods = methods.layer(map_response(tell));
         self
     }
+}
+
+/// The answer to a body that is too large says what would not be; any other stays as it is.
+pub fn telling_limit(answer: Response, bytes_max: usize) -> Response {
+    if answer.status() != StatusCode::PAYLOAD_TOO_LARGE {
+        return answer;
+    }
+    let max = show_size(u64::try_from(bytes_max).unwrap_or(u64::MAX));
+    let text = format!("the body is larger than {max}, the most that is taken here\n");
+    (StatusCode::PAYLOAD_TOO_LARGE, text).into_response()
 }
 
 /// What answers to everybody, and what to operators only.

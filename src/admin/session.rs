@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use askama::Template;
 use axum::body::Bytes;
 use axum::extract::{Extension, State};
@@ -18,11 +19,13 @@ use http::header::{CACHE_CONTROL, COOKIE, LOCATION, SET_COOKIE};
 use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
 use percent_encoding::percent_decode;
-use ring::hmac;
+use ring::{digest, hmac};
 
 use crate::clock::{Instant, Moment};
+use crate::report::KnownBy;
 use crate::site::{AdminRole, AdminTokens};
 
+use super::audit::{Actor, LetIn};
 use super::{AdminState, Peer, dashboard};
 
 type Shared = State<Arc<AdminState>>;
@@ -42,13 +45,16 @@ const TRIES_TIME: Duration = Duration::from_secs(10);
 /// Addresses whose wrong tokens are counted at once; beyond it the oldest is forgotten.
 const GUESSERS_MAX: usize = 1024;
 
+/// What somebody is told who signs in with something else.
+const WRONG: &str = "This is neither token nor read_token as declared in [admin].";
+
 /// Largest form, in bytes: a token and what a browser adds.
 pub(super) const BODY_BYTES_MAX: usize = 4096;
 
 /// Who may have a session, and whose cookie is one.
 pub struct Sessions {
     /// Those of who may do most come first.
-    passes: Vec<Pass>,
+    passes: ArcSwap<Vec<Pass>>,
     tries: Mutex<BTreeMap<IpAddr, Tries>>,
 }
 
@@ -72,26 +78,43 @@ pub(super) struct TooMany;
 impl Sessions {
     /// Sessions for those who know one of these tokens. Another token ends all that the last one began.
     pub fn new(tokens: &AdminTokens) -> Self {
-        let passes = tokens.each().map(|(role, token)| Pass::new(role, token));
-        Self {
-            passes: passes.collect(),
+        let sessions = Self {
+            passes: ArcSwap::default(),
             tries: Mutex::default(),
-        }
+        };
+        sessions.declare(tokens);
+        sessions
     }
 
     /// Whether a token is declared.
     pub(super) fn need_a_token(&self) -> bool {
-        !self.passes.is_empty()
+        !self.passes.load().is_empty()
+    }
+
+    /// Takes other tokens from now on. A session goes on whose token is one of them still.
+    pub fn declare(&self, tokens: &AdminTokens) {
+        let passes = tokens.each().map(|(role, token)| Pass::new(role, token));
+        self.passes.store(Arc::new(passes.collect()));
     }
 
     /// What the session that the request comes with is good for, if it is good now.
     pub(super) fn admits(&self, headers: &HeaderMap, now: Moment) -> Option<AdminRole> {
-        let good = |pass: &&Pass| cookies(headers).any(|value| pass.is_good(value, now));
-        self.passes.iter().find(good).map(|pass| pass.role)
+        self.session(headers, now).map(|(role, _)| role)
+    }
+
+    /// The same, with the name of the session: what tells it from others, and opens nothing.
+    pub(super) fn session(&self, headers: &HeaderMap, now: Moment) -> Option<(AdminRole, String)> {
+        let passes = self.passes.load();
+        let mut found = passes.iter().filter_map(|pass| {
+            let value = cookies(headers).find(|value| pass.is_good(value, now))?;
+            Some((pass.role, name_of(value)))
+        });
+        found.next()
     }
 
     fn cookie(&self, role: AdminRole, now: Moment) -> Option<String> {
-        let pass = self.passes.iter().find(|pass| pass.role == role);
+        let passes = self.passes.load();
+        let pass = passes.iter().find(|pass| pass.role == role);
         pass.map(|pass| pass.cookie(now))
     }
 
@@ -116,7 +139,8 @@ impl Sessions {
         }
         // each is compared, so that the time does not tell which one was nearly right
         let is_right = |pass: &Pass| super::is_same(given, pass.token.as_bytes());
-        let role = self.passes.iter().fold(None, |found, pass| {
+        let passes = self.passes.load();
+        let role = passes.iter().fold(None, |found, pass| {
             let right = is_right(pass).then_some(pass.role);
             found.or(right)
         });
@@ -191,6 +215,12 @@ fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     pairs.filter_map(|pair| pair.trim().strip_prefix(NAME)?.strip_prefix('='))
 }
 
+/// How a session is called: a few digits of a digest, from which its cookie cannot be made.
+fn name_of(cookie: &str) -> String {
+    let digest = digest::digest(&digest::SHA256, cookie.as_bytes());
+    hex(&digest.as_ref()[..4])
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -225,6 +255,7 @@ pub(super) async fn form(State(state): Shared, headers: HeaderMap) -> Response {
 pub(super) async fn enter(
     State(state): Shared,
     Extension(peer): Extension<Peer>,
+    Extension(let_in): Extension<LetIn>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
@@ -240,13 +271,15 @@ pub(super) async fn enter(
             StatusCode::TOO_MANY_REQUESTS,
             "Too many wrong tokens just now. Wait ten seconds and try again.",
         ),
-        Ok(None) => page(
-            StatusCode::FORBIDDEN,
-            "This is neither token nor read_token as declared in [admin].",
-        ),
+        Ok(None) => page(StatusCode::FORBIDDEN, WRONG),
         Ok(Some(role)) => {
             let value = state.sessions.cookie(role, clock.moment(clock.now()));
-            let value = value.expect("a role is known by its token");
+            // the tokens may just have become others
+            let Some(value) = value else {
+                return page(StatusCode::FORBIDDEN, WRONG);
+            };
+            let known_by = KnownBy::Session(name_of(&value));
+            let_in.say(Actor { role, known_by });
             to("/", Some(&cookie(&value, LIFE, &headers)))
         }
     }

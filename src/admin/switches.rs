@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Extension, Path, Query, State};
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 use schemars::JsonSchema;
@@ -17,6 +17,7 @@ use crate::degradation::switches::schedule::{Edge, read_moment};
 use crate::degradation::switches::{Act, Factor, Key, SPAN, Subject, Unfit, name_of};
 use crate::degradation::{Level, Switch};
 use crate::fragment::quantity::parse_duration;
+use crate::report::{Given, Signature};
 use crate::site::Site;
 use crate::site::fit::{Misfit, fits};
 use crate::switchboard::{Shown, Switchboard};
@@ -145,6 +146,7 @@ pub(super) async fn set(
         Err(refusal) => return answer(refusal),
     };
     let set = state.switches.shown(&switch, &edition.site);
+    let given = given(&switch);
     let replaced = match state.switches.set(switch) {
         Ok(replaced) => replaced,
         Err(unfit) => return refused(&unfit),
@@ -155,7 +157,18 @@ pub(super) async fn set(
         replaced: replaced.map(|switch| state.switches.shown(&switch, &edition.site)),
         reach: Reach::of(&state.switches).await,
     };
-    Json(done).into_response()
+    (Extension(given), Json(done)).into_response()
+}
+
+/// What is said of a switch by whoever sets it.
+pub(super) fn given(switch: &Switch) -> Given {
+    Given {
+        signed: Signature {
+            by: Some(switch.owner.clone()),
+            reason: Some(switch.reason.clone()),
+        },
+        until: switch.end(),
+    }
 }
 
 /// The switch that is asked for.
@@ -339,7 +352,11 @@ pub(super) async fn clear(
         replaced: None,
         reach: Reach::of(&state.switches).await,
     };
-    Json(done).into_response()
+    let signed = Signature {
+        by: Some(by),
+        reason: None,
+    };
+    (Extension(Given::by(signed)), Json(done)).into_response()
 }
 
 fn subject_of(text: &str) -> Result<Subject, Refusal> {

@@ -88,6 +88,7 @@ impl Observer for Supervisor {
             | Event::SwitchesLost(_)
             | Event::Purged { .. }
             | Event::Origin { .. }
+            | Event::Acted(_)
             | Event::ActRefused { .. }
             | Event::Pushed
             | Event::Fault { .. }

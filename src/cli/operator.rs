@@ -41,7 +41,7 @@ impl Operator<'_> {
     ) -> Result<Value, String> {
         let text = self.ask_text(method, url, body).await?;
         let read = serde_json::from_str(&text);
-        read.map_err(|_| format!("what answers at {} is no marbre server", self.admin))
+        read.map_err(|_| format!("what answers at {} is no marbre server", shown(self.admin)))
     }
 
     /// The same where the answer is not JSON.
@@ -62,7 +62,7 @@ impl Operator<'_> {
         let answer = asking.send().await.map_err(|error| {
             format!(
                 "no server answers operators at {}: {}; `--admin URL` says where it is",
-                self.admin,
+                shown(self.admin),
                 told(&error)
             )
         })?;
@@ -74,7 +74,7 @@ impl Operator<'_> {
         }
         if !status.is_success() {
             return Err(match text.trim_end() {
-                "" => format!("{url} answers {status}"),
+                "" => format!("{} answers {status}", shown(url.as_str())),
                 text => text.to_owned(),
             });
         }
@@ -99,7 +99,7 @@ pub(super) fn url(admin: &str, path: &str, query: &[(&str, &str)]) -> Result<Url
         true => admin.to_owned(),
         false => format!("http://{admin}"),
     };
-    let no_url = || format!("`{admin}` is not the URL of a server");
+    let no_url = || format!("`{}` is not the URL of a server", shown(admin));
     let mut url = Url::parse(base.trim_end_matches('/')).map_err(|_| no_url())?;
     let is_socket = admin.starts_with("unix:");
     if is_socket || !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
@@ -113,6 +113,18 @@ pub(super) fn url(admin: &str, path: &str, query: &[(&str, &str)]) -> Result<Url
     Ok(url)
 }
 
+/// An address as it may be told: without a password.
+fn shown(address: &str) -> String {
+    let (scheme, rest) = match address.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), address),
+    };
+    match rest.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}***@{host}"),
+        None => address.to_owned(),
+    }
+}
+
 /// The innermost cause, which says most.
 fn told(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
@@ -120,4 +132,22 @@ fn told(error: &reqwest::Error) -> String {
         cause = source;
     }
     cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_told_without_its_password() {
+        for (address, told) in [
+            ("http://127.0.0.1:8081", "http://127.0.0.1:8081"),
+            ("http://me:s3/c@h:1/x", "http://***@h:1/x"),
+            ("me:s3@h", "***@h"),
+        ] {
+            assert_eq!(shown(address), told);
+        }
+        let refused = url("ftp://me:s3@h", "/", &[]).unwrap_err();
+        assert!(!refused.contains("s3"), "{refused}");
+    }
 }

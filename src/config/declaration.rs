@@ -6,6 +6,7 @@
 //! reference hold for both.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -54,7 +55,7 @@ const TEMPLATES: &str = "templates";
 /// let wrong = site.page("front", Entry::new().set("rout", "/").set("layout", "article.html"));
 /// assert!(wrong.load(&|_| None).unwrap_err().to_string().contains("route"));
 /// ```
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct Declaration {
     text: String,
     sections: Table,
@@ -63,13 +64,37 @@ pub struct Declaration {
 }
 
 /// The keys of a section, or of one of its entries.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 #[must_use]
 pub struct Entry(Table);
 
 /// What a key is set to: text, a number, yes or no, a time, a list, or keys of its own.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Setting(Value);
+
+/// Without what it says: that may be a token or a password.
+impl fmt::Debug for Declaration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Declaration")
+            .field("sections", &self.sections.keys().collect::<Vec<_>>())
+            .field("files", &self.files.keys().collect::<Vec<_>>())
+            .field("folder", &self.folder)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Without the values.
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+impl fmt::Debug for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Setting({})", self.0.type_str())
+    }
+}
 
 impl Declaration {
     /// Nothing yet.
@@ -233,6 +258,12 @@ impl Files for InMemory<'_> {
         names.sort_unstable();
         names.dedup();
         Some(names)
+    }
+
+    fn is_open_to_all(&self, path: &Path) -> bool {
+        let within = path.strip_prefix(self.root);
+        let is_held = within.is_ok_and(|within| self.declared.files.contains_key(within));
+        !is_held && Disk.is_open_to_all(path)
     }
 }
 

@@ -39,14 +39,14 @@ pub use settings::{Admin, Certificate, ForCrawlers, Limits, Server, Shared, Site
 pub use slo::{Complete, Slo, WhenSpent};
 pub use status::Status;
 pub use telemetry::{Telemetry, Traces};
-pub use words::{ByteSize, Name, Priority, TimeSpan};
+pub use words::{ByteSize, Name, Priority, Secret, TimeSpan};
 
 /// A site for marbre: where its fragments come from, what replaces them, and the pages they make.
 ///
 /// Durations are written "250ms", "30s", "1h30m"; sizes "512KiB", "2MiB". `${ENV}` and
 /// `${ENV:-default}` are replaced in listen addresses, origin URLs, the
-/// shared store's and the collector's URL, the admin tokens, the rehearsal token and the secret of debug
-/// tokens only.
+/// shared store's and the collector's URL, the admin tokens, the rehearsal token, the secret of debug tokens
+/// and the files of secrets only.
 #[derive(Debug, Default, JsonSchema)]
 #[schemars(default, deny_unknown_fields, title = "fragments.toml")]
 pub struct File {
@@ -61,7 +61,7 @@ pub struct File {
     /// The store that the nodes of one site share. Taken at start; a reload does not change it.
     pub shared: Shared,
     /// What is told to other systems and to whoever looks after the site. Taken at start; a reload
-    /// changes nothing but `debug_secret`.
+    /// changes nothing but the secret of debug tokens.
     pub telemetry: Telemetry,
     /// The site as a whole.
     pub site: Site,

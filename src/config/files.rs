@@ -37,6 +37,8 @@ pub trait Files {
     fn read(&self, path: &Path) -> Result<Vec<u8>, Unreadable>;
     /// The names of the regular files in a folder, sorted; `None` if there is no such folder.
     fn list(&self, folder: &Path) -> Option<Vec<String>>;
+    /// Whether everybody on this machine may read a file, as far as that can be known.
+    fn is_open_to_all(&self, path: &Path) -> bool;
 }
 
 /// The machine's files.
@@ -70,6 +72,17 @@ impl Files for Disk {
             .collect();
         names.sort_unstable();
         Some(names)
+    }
+
+    #[cfg(unix)]
+    fn is_open_to_all(&self, path: &Path) -> bool {
+        use std::os::unix::fs::PermissionsExt as _;
+        fs::metadata(path).is_ok_and(|known| known.permissions().mode() & 0o004 != 0)
+    }
+
+    #[cfg(not(unix))]
+    fn is_open_to_all(&self, _: &Path) -> bool {
+        false
     }
 }
 
@@ -117,5 +130,9 @@ impl Files for Remembering<'_> {
 
     fn list(&self, folder: &Path) -> Option<Vec<String>> {
         self.files.list(folder)
+    }
+
+    fn is_open_to_all(&self, path: &Path) -> bool {
+        self.files.is_open_to_all(path)
     }
 }

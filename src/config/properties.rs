@@ -54,6 +54,10 @@ impl Files for Memory<'_> {
         let names = names.filter(|name| name.components().count() == 1);
         Some(names.map(|name| name.display().to_string()).collect())
     }
+
+    fn is_open_to_all(&self, _: &Path) -> bool {
+        false
+    }
 }
 
 /// Loads a site of these three files.

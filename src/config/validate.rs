@@ -40,6 +40,7 @@ mod patterns;
 mod readers;
 mod routes;
 mod schedules;
+mod secrets;
 mod settings;
 mod slo;
 mod sources;

@@ -35,8 +35,11 @@ pub fn expand(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<String
         };
         let culprit = || rest[start..=start + len].to_owned();
         if !is_variable_name(name) {
+            // what follows may be a value, by the rules of another program: `${NAME-value}`
+            let known = name.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '_');
+            let known = &name[..name.len() - known.len()];
             return Err(ExpandError {
-                problem: format!("`{name}` is not the name of an environment variable"),
+                problem: format!("`${{{known}…}}` is not the name of an environment variable"),
                 culprit: culprit(),
                 help: "write `${NAME}` or `${NAME:-default}`".to_owned(),
             });

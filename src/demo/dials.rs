@@ -19,7 +19,7 @@ use tokio::time::sleep_until;
 use crate::clock::{Clock, Instant};
 use crate::degradation::switches::Unfit;
 use crate::fragment::quantity::parse_duration;
-use crate::report::{Event, Signature};
+use crate::report::{Event, Given, Signature};
 use crate::telemetry::slo::FaultGate;
 
 pub(super) use desk::router;
@@ -197,13 +197,19 @@ impl Order {
     pub fn parse(form: &str) -> Result<Self, ChangeError> {
         let mut order = Self::default();
         let (mut by, mut reason) = (String::new(), String::new());
+        let mut is_health = false;
         for (field, value) in pairs(form) {
             match field {
+                // whatever else the form holds that the button is in
+                "reset" if value == "only" => is_health = true,
                 "by" => by = decoded(field, value)?,
                 "reason" => reason = decoded(field, value)?,
                 "for" => order.lasts = Some(span(value)?),
                 dial => order.change.set(dial, value)?,
             }
+        }
+        if is_health {
+            (order.change, order.lasts) = (Change::health(), None);
         }
         order.signed = Signature::read(&by, &reason)?;
         Ok(order)
@@ -315,6 +321,15 @@ impl Dials {
             };
         });
         Some(sender.borrow().dial)
+    }
+
+    /// What is said of an order by whoever gives it.
+    pub(super) fn given(&self, order: &Order) -> Given {
+        let now = self.clock.moment(self.clock.now());
+        Given {
+            signed: order.signed.clone(),
+            until: order.lasts.map(|lasts| now.after(lasts)),
+        }
     }
 
     /// Makes every origin healthy whenever no fault may be set, and as long as that is so.

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::degradation::{Decision, Level, Sample, Switch};
 use crate::fragment::Grade;
 
-use super::Signature;
+use super::{Acted, Signature};
 
 /// Something an operator would want in the record that is not about one page.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,6 +59,8 @@ pub enum Event {
         /// Copies in memory that were touched.
         copies: usize,
     },
+    /// Somebody who operates has changed something.
+    Acted(Acted),
     /// Somebody who may only look has tried to act.
     ActRefused {
         /// What: `PUT /level`.

@@ -44,9 +44,14 @@ impl fmt::Display for Untold {
 impl Throttle {
     /// Whether a complaint is due, and how many like it were not made; asking makes it.
     pub fn due(&self, about: &str, now: Instant) -> Option<Untold> {
+        self.due_after(PAUSE, about, now)
+    }
+
+    /// The same for what is said more seldom, or more often.
+    pub fn due_after(&self, pause: Duration, about: &str, now: Instant) -> Option<Untold> {
         let mut known = self.0.lock();
         match known.get_mut(about) {
-            Some(last) if now < last.at + PAUSE => {
+            Some(last) if now < last.at + pause => {
                 last.untold += 1;
                 None
             }

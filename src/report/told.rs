@@ -84,6 +84,7 @@ impl fmt::Display for Event {
             Self::Stopping => f.write_str("stopping: pages in flight are being finished"),
             Self::Stopped(true) => f.write_str("stopped: all that was in flight is finished"),
             Self::Stopped(false) => f.write_str("stopped: some connections were cut"),
+            Self::Acted(acted) => write!(f, "{acted}"),
             Self::ActRefused { act, role, from } => {
                 write!(f, "refused {act} to {from}, whose token may only {role}")
             }

@@ -6,6 +6,7 @@
 //! listener and among the streams of the origin; what could go on for ever ends when the server
 //! stops.
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ use crate::compose::Edition;
 use crate::compose::weave::document::Wanted;
 use crate::fetch::origin::{BodyStream, Duplex, OriginRequest, OriginResponse};
 use crate::fetch::{hop, inflate};
+use crate::fragment::quantity::show_size;
 use crate::report::Cause;
 use crate::site::Proxy;
 use crate::site::markup::Language;
@@ -63,7 +65,8 @@ pub(super) async fn answer(
         .and_then(|v| v.to_str().ok()?.parse().ok());
     if announced.is_some_and(|length: u64| length > state.body_bytes_max) {
         let status = StatusCode::PAYLOAD_TOO_LARGE;
-        return error_page::plain(&edition.site, status, "the request's body is too large");
+        let text = too_large(state.body_bytes_max);
+        return error_page::plain(&edition.site, status, &text);
     }
     let protocol = upgrade(request.headers());
     let reader = protocol.is_some().then(|| hyper::upgrade::on(&mut request));
@@ -490,7 +493,7 @@ fn idle_bounded(body: BodyStream, idle: Duration) -> impl Stream<Item = Result<B
 }
 
 /// What the reader did wrong while its request's body was being passed on, if it did.
-type Fault = Arc<OnceLock<(StatusCode, &'static str)>>;
+type Fault = Arc<OnceLock<(StatusCode, Cow<'static, str>)>>;
 
 /// What is told of a request's body while it is being passed on.
 struct Upload {
@@ -531,18 +534,20 @@ fn bounded(body: Body, bytes_max: u64, silence_max: Duration, upload: Upload) ->
     .boxed()
 }
 
-fn blame(cause: &Cause) -> (StatusCode, &'static str) {
-    if matches!(cause, Cause::TooLarge(_)) {
-        (
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "the request's body is too large",
-        )
+fn blame(cause: &Cause) -> (StatusCode, Cow<'static, str>) {
+    if let Cause::TooLarge(bytes_max) = cause {
+        let bytes_max = u64::try_from(*bytes_max).unwrap_or(u64::MAX);
+        (StatusCode::PAYLOAD_TOO_LARGE, too_large(bytes_max).into())
     } else if *cause == Cause::Timeout {
-        (
-            StatusCode::REQUEST_TIMEOUT,
-            "the request's body did not come in time",
-        )
+        let text = "the request's body did not come in time";
+        (StatusCode::REQUEST_TIMEOUT, text.into())
     } else {
-        (StatusCode::BAD_REQUEST, "the request's body is broken")
+        let text = "the request's body is broken";
+        (StatusCode::BAD_REQUEST, text.into())
     }
+}
+
+fn too_large(bytes_max: u64) -> String {
+    let max = show_size(bytes_max);
+    format!("the request's body is larger than {max}, the most that is taken here")
 }

@@ -43,6 +43,7 @@ impl Listener {
             | Event::Started { .. }
             | Event::Stopping
             | Event::Stopped(_)
+            | Event::Acted(_)
             | Event::ActRefused { .. }
             | Event::Pushed
             | Event::Fault { .. }

@@ -381,6 +381,7 @@ impl Observer for Metrics {
             | Event::Started { .. }
             | Event::Stopping
             | Event::Stopped(_)
+            | Event::Acted(_)
             | Event::ActRefused { .. }
             | Event::Pushed
             | Event::Fault { .. }

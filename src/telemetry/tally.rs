@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::clock::Clock;
 use crate::degradation::{Decision, Switch};
 use crate::report::{
-    BreakerState, Cause, Event, FragmentReport, Observer, OriginChange, Outcome, PageReport,
+    Acted, BreakerState, Cause, Event, FragmentReport, Observer, OriginChange, Outcome, PageReport,
     SloChange, SwitchChange, Throttle,
 };
 use crate::striped::Striped;
@@ -333,6 +333,14 @@ impl Observer for Tally {
             }
             Event::Stopping | Event::Stopped(true) => tracing::info!("{text}"),
             Event::Stopped(false) => tracing::warn!("{text}"),
+            Event::Acted(acted) => {
+                let Acted {
+                    act, role, from, ..
+                } = acted;
+                tracing::info!(act, role, known_by = %acted.known_by, %from, "{text}");
+                // what it has changed is told itself
+                return;
+            }
             Event::ActRefused { act, role, from } => {
                 tracing::warn!(act, role, %from, "{text}");
             }

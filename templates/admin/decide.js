@@ -1,6 +1,6 @@
 // What an operator decides: asks who, why and how long, says what will come of it, does it, and can
 // take it back.
-import { find, make, say, span } from "./page.js";
+import { find, make, onlyLooks, say, span } from "./page.js";
 
 const dialog = () => find("decide");
 let going = null;
@@ -316,7 +316,7 @@ function effect() {
 }
 
 export function decide(name, about) {
-  if (!picture()) return;
+  if (onlyLooks || !picture()) return;
   const kind = KINDS[name];
   going = { kind, about };
   say(find("decide-title"), kind.title(about));
@@ -364,6 +364,7 @@ function tell({ text, undo }) {
 find("decide-form").addEventListener("input", effect);
 find("decide-form").addEventListener("submit", async (event) => {
   event.preventDefault();
+  if (!going) return;
   const { kind, about } = going;
   find("decide-yes").disabled = true;
   try {

@@ -6,7 +6,7 @@ const SHOWN = 100;
 // longer for more than an hour, which may be much to read
 const EVERY_MS = 5000;
 const EVERY_MS_OF_MORE = 30000;
-const KINDS = ["start", "stop", "level", "breaker", "origin", "switch", "reload", "purge", "refusal", "push", "fault", "certificate", "slo", "journal", "unknown"];
+const KINDS = ["start", "stop", "level", "breaker", "origin", "switch", "reload", "purge", "act", "refusal", "push", "fault", "certificate", "slo", "journal", "unknown"];
 // a moment within a sentence, as programs write it
 const MOMENT = /\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z/g;
 

@@ -15,7 +15,7 @@ export function make(tag, attributes = {}, ...children) {
 }
 
 // Whoever has signed in to look sees what could be decided, and that it is not theirs to decide.
-const onlyLooks = document.body.dataset.onlyLooks === "true";
+export const onlyLooks = document.body.dataset.onlyLooks === "true";
 
 // A button that decides something.
 export function decides(button) {

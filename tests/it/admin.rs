@@ -162,15 +162,12 @@ async fn a_level_that_makes_no_sense_changes_nothing() {
     for body in [
         "",
         "two",
-        "-1",
         "1.5",
-        "256",
-        "300",
+        "1e30",
         "null",
         "[1]",
         "{}",
         "{\"level\": \"1\"}",
-        "{\"level\": -1}",
         "{\"level\": 1, \"for\": \"5m\"}",
         "1 1",
         "\u{0}",
@@ -183,12 +180,20 @@ async fn a_level_that_makes_no_sense_changes_nothing() {
              and an expiry PUT /switches/pin\n"
         );
     }
-    for body in ["3", "255", "{\"level\": 3}"] {
+    for (body, asked) in [
+        ("3", "3"),
+        ("255", "255"),
+        ("256", "256"),
+        ("999", "999"),
+        ("-1", "-1"),
+        ("{\"level\": 3}", "3"),
+        ("{\"level\": -1}", "-1"),
+    ] {
         let (status, said) = operator.ask("PUT", "/level", body, &[]).await;
         assert_eq!(status, 400, "{body}");
-        assert!(
-            said.contains("does not exist: this site has 0 (full page) to 2 (text only)"),
-            "{said}"
+        assert_eq!(
+            said,
+            format!("level {asked} does not exist: this site has 0 (full page) to 2 (text only)\n")
         );
     }
     assert_eq!(site.state().await["level"]["level"], 0);

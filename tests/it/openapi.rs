@@ -16,7 +16,7 @@ use crate::support::reader::client;
 const TOKEN: &str = "a-token-of-some-length";
 
 /// The document, and what is needed to hold answers against it.
-struct Api {
+pub(crate) struct Api {
     document: Value,
     url: String,
     client: reqwest::Client,
@@ -25,30 +25,30 @@ struct Api {
 
 /// One operation, as it is described.
 #[derive(Clone)]
-struct Operation {
-    method: String,
-    path: String,
+pub(crate) struct Operation {
+    pub(crate) method: String,
+    pub(crate) path: String,
     described: Value,
 }
 
 /// What is asked.
 #[derive(Clone, Debug, Default)]
-struct Asked {
+pub(crate) struct Asked {
     /// Path and query.
-    target: String,
+    pub(crate) target: String,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
 }
 
 /// What is answered.
-struct Answered {
-    status: u16,
+pub(crate) struct Answered {
+    pub(crate) status: u16,
     media: String,
-    body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Operation {
-    fn id(&self) -> &str {
+    pub(crate) fn id(&self) -> &str {
         self.described["operationId"].as_str().unwrap()
     }
 
@@ -62,7 +62,7 @@ impl Operation {
 }
 
 impl Api {
-    async fn of(site: &Running) -> Self {
+    pub(crate) async fn of(site: &Running) -> Self {
         let url = format!("http://{}", site.app.admin_address);
         let client = client();
         let answer = client
@@ -81,7 +81,7 @@ impl Api {
         }
     }
 
-    fn operations(&self) -> Vec<Operation> {
+    pub(crate) fn operations(&self) -> Vec<Operation> {
         let paths = self.document["paths"].as_object().unwrap();
         let all = paths.iter().flat_map(|(path, methods)| {
             methods
@@ -97,7 +97,7 @@ impl Api {
         all.collect()
     }
 
-    async fn ask(&self, method: &str, asked: &Asked) -> Answered {
+    pub(crate) async fn ask(&self, method: &str, asked: &Asked) -> Answered {
         let method = method.to_ascii_uppercase();
         let url = format!("{}{}", self.url, asked.target);
         let mut request = self
@@ -209,7 +209,7 @@ impl Api {
 }
 
 /// The demo with a token, a fragment that copies are pushed to, and operators who are known by it.
-async fn newspaper() -> Running {
+pub(crate) async fn newspaper() -> Running {
     let more = "\n[fragments.pushed]\npriority = \"essential\"\nsource = \"push:/pushed/{slug}\"\nmax_size = \"64KiB\"\n";
     started_with(
         0,
@@ -222,7 +222,7 @@ async fn newspaper() -> Running {
     .await
 }
 
-fn to(target: &str) -> Asked {
+pub(crate) fn to(target: &str) -> Asked {
     Asked {
         target: target.to_owned(),
         ..Asked::default()
@@ -249,7 +249,7 @@ const SLOW: &str = r#"{"origin": "media", "harm": "latency", "latency": "5ms", "
 
 /// For each operation what is asked, and the status that answers to it, in the order in which it is asked.
 #[rustfmt::skip]
-fn examples() -> Vec<(&'static str, u16, Asked)> {
+pub(crate) fn examples() -> Vec<(&'static str, u16, Asked)> {
     let large = |bytes: usize| vec![b'x'; bytes];
     let off = r#"{"off": true, "owner": "desk", "reason": "a test", "for": "1h"}"#;
     let is_sent_on = |target: &str| to(target).with(BROWSER.0, BROWSER.1);
@@ -276,8 +276,11 @@ fn examples() -> Vec<(&'static str, u16, Asked)> {
         ("live", 200, to("/live")),
         ("history", 200, to("/history")),
         ("history", 200, to("/history?since=1")),
+        ("history", 200, to("/history?since=30m")),
+        ("history", 200, to("/history?since=2026-11-26T11:00:00Z")),
         ("history", 400, to("/history?since=yesterday")),
         ("samples", 200, to("/samples")),
+        ("samples", 200, to("/samples?since=30m")),
         ("samples", 400, to("/samples?since=-1")),
         ("journal", 200, to("/journal?since=2h")),
         ("journal", 400, to("/journal?since=yesterday")),
@@ -301,6 +304,7 @@ fn examples() -> Vec<(&'static str, u16, Asked)> {
         ("pin_level", 200, to("/level").saying(r#"{"level": 2, "by": "desk"}"#)),
         ("pin_level", 200, to("/level").saying("auto")),
         ("pin_level", 400, to("/level").saying("99")),
+        ("pin_level", 400, to("/level").saying("-1")),
         ("pin_level", 413, to("/level").saying(large(3 << 20))),
         ("pin_level_by_form", 200, to("/level").saying("1")),
         ("pin_level_by_form", 400, to("/level").saying("up")),

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -300,11 +301,18 @@ fn the_container_is_nobody_and_can_change_nothing_but_its_state() {
         read("Containerfile").lines().any(|line| line == user),
         "{user}"
     );
-    let token = &container["env"].as_array().unwrap().iter();
-    let token = token
-        .clone()
-        .find(|env| env["name"] == "MARBRE_ADMIN_TOKEN");
-    assert!(token.unwrap()["valueFrom"]["secretKeyRef"].is_object());
+    // the token is in a file, and in no environment
+    let volumes = pod["volumes"].as_array().unwrap();
+    let secrets = volumes.iter().find(|volume| volume["name"] == "secrets");
+    assert_eq!(secrets.unwrap()["secret"]["secretName"], "marbre");
+    let mode = &secrets.unwrap()["secret"]["defaultMode"];
+    assert_eq!(mode.as_u64().unwrap() & 0o007, 0, "nobody else's: {mode}");
+    let mounts = container["volumeMounts"].as_array().unwrap();
+    let mount = mounts.iter().find(|mount| mount["name"] == "secrets");
+    assert_eq!(mount.unwrap()["mountPath"], SECRETS);
+    for env in container["env"].as_array().unwrap() {
+        assert!(!text(&env["name"]).contains("TOKEN"), "{env}");
+    }
 }
 
 #[test]
@@ -324,6 +332,9 @@ fn a_pod_that_stops_has_the_time_that_it_needs() {
         "readers are sent elsewhere first"
     );
 }
+
+/// Where the Secret is mounted.
+const SECRETS: &str = "/run/secrets/marbre";
 
 fn text(value: &Value) -> &str {
     value.as_str().expect("it is a string")
@@ -347,13 +358,18 @@ async fn the_probes_ask_where_the_mounted_site_answers() {
         let content = text(&config["data"][text(&item["key"])]);
         std::fs::write(path, content).unwrap();
     }
+    let secrets = folder.path().join("secrets");
+    std::fs::create_dir(&secrets).unwrap();
+    std::fs::write(secrets.join("admin-token"), TOKEN).unwrap();
+    let open = std::fs::Permissions::from_mode(0o440);
+    std::fs::set_permissions(secrets.join("admin-token"), open).unwrap();
     let file = folder.path().join("fragments.toml");
+    let site = std::fs::read_to_string(&file).unwrap();
+    assert!(site.contains(SECRETS), "{site}");
+    std::fs::write(&file, site.replace(SECRETS, secrets.to_str().unwrap())).unwrap();
     let check = |file: &Path| {
         let mut command = Command::new(BINARY);
-        command
-            .arg("check")
-            .arg(file)
-            .env("MARBRE_ADMIN_TOKEN", TOKEN);
+        command.arg("check").arg(file);
         command.output().unwrap()
     };
     is_content(&check(&file));
@@ -375,7 +391,6 @@ async fn the_probes_ask_where_the_mounted_site_answers() {
     std::fs::write(&file, site).unwrap();
     let mut command = Command::new(BINARY);
     command.arg("serve").current_dir(folder.path());
-    command.env("MARBRE_ADMIN_TOKEN", TOKEN);
     let program = Program::start_as(command, &unpooled()).await;
     for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
         let asked = &pod["containers"][0][probe]["httpGet"];

@@ -23,7 +23,7 @@ pub(super) fn deciding() -> Vec<Route> {
                 409,
                 "A floor or a cap is in the way, or there are too many switches.",
             )
-            .text(413, "The body is too large.")
+            .text(413, "The body is larger than 4 KiB.")
     };
     vec![
         guarded("/level")
@@ -44,7 +44,8 @@ pub(super) fn deciding() -> Vec<Route> {
                 level::release,
                 operation("release_level", "The level is the law's again.")
                     .json::<level::LevelSet>(200, "What it is now."),
-            ),
+            )
+            .limited(level::BODY_BYTES_MAX),
         guarded("/switches").get(
             switches::all,
             operation("switches", "What operators have decided.")

@@ -27,14 +27,14 @@ pub(super) fn looking() -> Vec<Route> {
         guarded("/history").get(
             live::history,
             operation("history", "How it went: hours by tens of seconds, minutes by seconds.")
-                .query::<u64>("since", "Only what ended after this many milliseconds since 1970.")
+                .query::<String>("since", "Only what ended after it: `2h`, `2026-11-26T11:00:00Z`, or milliseconds since 1970.")
                 .json::<Vec<Beat>>(200, "The oldest first.")
                 .text(400, NO_SUCH_QUERY),
         ),
         guarded("/samples").get(
             api::samples,
             operation("samples", "What the law was told and has answered, ten times a second.")
-                .query::<u64>("since", "Only those after this many milliseconds since 1970.")
+                .query::<String>("since", "Only those after it: `2h`, `2026-11-26T11:00:00Z`, or milliseconds since 1970.")
                 .answer::<crate::telemetry::samples::Tick>(200, "application/jsonl", "One a line, the oldest first.")
                 .text(400, NO_SUCH_QUERY),
         ),

@@ -22,7 +22,7 @@ impl Walk<'_> {
             let place = self.found.within(&self.place(span), "${");
             let message = format!("`${{…}}` is not expanded in {}", self.setting());
             self.found.push(Diagnostic::error(message).at(place, "this would be taken literally").help(
-                "environment variables are read in origin `urls`, `listen`, `shared.valkey`, `endpoint` and `headers` of `telemetry.traces` and `telemetry.metrics`, `admin.token`, `admin.read_token`, `degradation.rehearse_token` and `telemetry.debug_secret` only",
+                "environment variables are read in origin `urls`, `listen`, `shared.valkey`, `endpoint` and `headers` of `telemetry.traces` and `telemetry.metrics`, `admin.token`, `admin.read_token`, `degradation.rehearse_token`, `telemetry.debug_secret` and the files of secrets (`…_file`, `header_files`) only",
             ));
             return false;
         }

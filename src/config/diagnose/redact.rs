@@ -3,20 +3,49 @@
 //!
 //! Invariant: the result has the same length and the same lines, so that spans still point right.
 
-/// The text with what follows `token =` or `secret =` (or `…_token =`) on a line, the values of headers for
-/// collectors, and `user:password@` in URLs, replaced by `*`; `${ENV}` references stay, for they are names.
+/// What is in the name of a key whose value nobody may be shown, also where it is misspelt at its end, or is a key
+/// that marbre does not know.
+const WORDS: [&str; 6] = ["tok", "secr", "passw", "pwd", "credential", "api_key"];
+
+/// The text with the values of keys that are called as secrets are ([`WORDS`]), the values of headers for
+/// collectors, `user:password@` in URLs, and private keys in PEM, replaced by `*`; `${ENV}` references stay, for
+/// they are names, and so do the names of files (`token_file`).
 pub(super) fn blot(text: &str) -> String {
     let mut bytes = text.as_bytes().to_vec();
-    let words = ["token", "secret"].into_iter();
-    let found = words.flat_map(|word| text.match_indices(word));
-    for (at, word) in found {
-        let rest = &text[at + word.len()..];
-        let after = rest.trim_start_matches(['"', '\'', ' ', '\t']);
-        // the key may be longer, such as `rehearse_token`; `?token={query.t}` in a source is none
-        let before = text[..at].trim_end_matches(|c: char| c.is_ascii_alphanumeric() || c == '_');
+    let lower = text.to_ascii_lowercase();
+    let found = WORDS.iter().flat_map(|word| lower.match_indices(word));
+    for (at, _) in found {
+        let is_of_key = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+        let before = text[..at].trim_end_matches(is_of_key);
+        let rest = text[at..].trim_start_matches(is_of_key);
+        let key = &text[before.len()..text.len() - rest.len()];
+        if key.ends_with("_file") || key.ends_with("_files") {
+            continue;
+        }
+        // `?token={query.t}` in a source is no key
         let is_key =
             before.is_empty() || before.ends_with(['\n', ' ', '\t', '.', '"', '\'', '{', ',']);
+        let after = rest.trim_start_matches(['"', '\'', ' ', '\t']);
         if is_key && let Some(value) = after.strip_prefix('=') {
+            blot_value(&mut bytes, text.len() - value.len(), value);
+        }
+    }
+    // a header is one of several on its line
+    for (at, word) in lower.match_indices("authorization") {
+        let after = text[at + word.len()..].trim_start_matches(['"', '\'', ' ', '\t']);
+        if let Some(value) = after.strip_prefix('=') {
+            let line = value.split('\n').next().unwrap_or_default();
+            cover_strings(&mut bytes, text.len() - value.len(), line);
+        }
+    }
+    // what should be a table of headers and is none
+    for (at, word) in text.match_indices("headers") {
+        let is_whole = text[..at].is_empty() || text[..at].ends_with(['\n', ' ', '\t', '.']);
+        let after = text[at + word.len()..].trim_start_matches([' ', '\t']);
+        if is_whole
+            && let Some(value) = after.strip_prefix('=')
+            && !value.trim_start().starts_with('{')
+        {
             blot_value(&mut bytes, text.len() - value.len(), value);
         }
     }
@@ -25,12 +54,24 @@ pub(super) fn blot(text: &str) -> String {
     }
     for (at, mark) in text.match_indices("://") {
         let start = at + mark.len();
-        let authority = text[start..]
-            .split(['/', '"', '\'', ' ', '\n', '\r'])
-            .next();
-        if let Some(end) = authority.and_then(|a| a.rfind('@')) {
+        let literal = text[start..].split(['"', '\'', ' ', '\n', '\r']).next();
+        let literal = literal.unwrap_or_default();
+        let authority = literal.split('/').next().unwrap_or_default();
+        // what is no port may be a password with a slash, which belongs encoded
+        let is_port = |port: &str| port.bytes().all(|b| b.is_ascii_digit());
+        let looks_whole = authority
+            .rsplit_once(':')
+            .is_none_or(|(_, port)| is_port(port));
+        let login = match authority.rfind('@') {
+            None if !looks_whole => literal.rfind('@'),
+            end => end,
+        };
+        if let Some(end) = login {
             cover(&mut bytes, start, &text[start..start + end]);
         }
+    }
+    for (start, key) in private_keys(text) {
+        cover(&mut bytes, start, key);
     }
     String::from_utf8(bytes).unwrap_or_default()
 }
@@ -46,11 +87,13 @@ fn headers(text: &str) -> Vec<(usize, &str)> {
             is_table = trimmed
                 .split(']')
                 .next()
-                .is_some_and(|t| t.ends_with("headers"));
+                .is_some_and(|t| t.contains("header") && !t.contains("header_files"));
         } else if is_table || trimmed.contains("headers.") {
             let value = line.split_once('=').map_or("", |(_, value)| value);
             found.push((at + line.len() - value.len(), value));
-        } else if let Some((_, value)) = line.split_once("headers")
+        } else if let Some((_, rest)) = line.split_once("header")
+            && !rest.starts_with("_files")
+            && let value = rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '_')
             && value.trim_start().starts_with('=')
             && value.contains('{')
         {
@@ -59,6 +102,25 @@ fn headers(text: &str) -> Vec<(usize, &str)> {
         at += line.len();
     }
     found
+}
+
+/// Where private keys are that somebody has put where the name of their file belongs: to their end, or to that of
+/// the text.
+fn private_keys(text: &str) -> Vec<(usize, &str)> {
+    let marks = text.match_indices("PRIVATE KEY-----");
+    let begin = marks.filter(|(at, _)| {
+        let line = text[..*at].rsplit('\n').next().unwrap_or_default();
+        line.contains("-----BEGIN ")
+    });
+    let keys = begin.map(|(at, mark)| {
+        let start = at + mark.len();
+        let end = text[start..].find("-----END ");
+        (
+            start,
+            &text[start..end.map_or(text.len(), |end| start + end)],
+        )
+    });
+    keys.collect()
 }
 
 /// Covers what stands between quotes.
@@ -79,9 +141,16 @@ fn blot_value(bytes: &mut [u8], start: usize, value: &str) {
     let fence = ["\"\"\"", "'''"]
         .into_iter()
         .find(|f| trimmed.starts_with(f));
+    // a list or a table may go on; whatever stands behind its end on the line goes with it
+    let bracket = match trimmed.chars().next() {
+        Some('[') => trimmed.find(']').unwrap_or(trimmed.len()),
+        Some('{') => trimmed.find('}').unwrap_or(trimmed.len()),
+        _ => 0,
+    };
+    let line_end = |from: usize| trimmed[from..].find('\n').map(|at| from + at);
     let end = match fence {
         Some(fence) => trimmed[3..].find(fence).map_or(trimmed.len(), |i| i + 3),
-        None => trimmed.find('\n').unwrap_or(trimmed.len()),
+        None => line_end(bracket).unwrap_or(trimmed.len()),
     };
     cover(bytes, start, &trimmed[..end]);
 }
@@ -94,12 +163,13 @@ fn cover(bytes: &mut [u8], start: usize, text: &str) {
             .strip_prefix("${")
             .and_then(|r| r.find(['}', '\n', '"']))
         {
-            // the default of `${NAME:-default}` may be a secret
-            let inside = &rest[..len + 3];
-            if let Some(default) = inside.find(":-") {
-                let end = at + len + 2;
-                bytes[at + default + 2..end].fill(b'*');
-            }
+            // the default of `${NAME:-default}` may be a secret, and so may what shells write in other ways
+            let inside = &rest[2..len + 2];
+            let is_of_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            let default = inside.trim_start_matches(is_of_name);
+            let mark = if default.starts_with(":-") { 2 } else { 0 };
+            let end = at + len + 2;
+            bytes[end - default.len() + mark..end].fill(b'*');
             at += len + 3;
             rest = &rest[len + 3..];
             continue;
@@ -135,6 +205,7 @@ mod tests {
         );
         assert_eq!(blot("admin={token='é'}"), "admin={token='**'*");
         assert_eq!(blot("token = \"${T:-abc}\""), "token = \"${T:-***}\"");
+        assert_eq!(blot("token = \"${T-abc}\""), "token = \"${T****}\"");
         assert_eq!(blot("token = \"${T}\""), "token = \"${T}\"");
         assert_eq!(
             blot("token = \"\"\"\nab\n\"\"\"\nx"),
@@ -144,6 +215,25 @@ mod tests {
             blot("u = \"http://me:pw@host/x@y\""),
             "u = \"http://*****@host/x@y\""
         );
+        assert_eq!(
+            blot("u = \"redis://:p/w@host:1\"\nv = \"http://h:80/@x\""),
+            "u = \"redis://****@host:1\"\nv = \"http://h:80/@x\""
+        );
+        assert_eq!(blot("tokn = 's3'\nx"), "tokn = '**'\nx");
+        assert_eq!(blot("DB-Secret='s3'"), "DB-Secret='**'");
+        assert_eq!(
+            blot("token = [\n'ab',\n'c']\nx = 1"),
+            "token = *\n'**'*\n'*'*\nx = 1"
+        );
+        assert_eq!(blot("a.token_file = 's3'"), "a.token_file = 's3'");
+        assert_eq!(blot("password = 'open'"), "password = '****'");
+        assert_eq!(blot("password_file = 'a/b'"), "password_file = 'a/b'");
+        assert_eq!(
+            blot(
+                "key = \"\"\"-----BEGIN PRIVATE KEY-----\nMII\n-----END PRIVATE KEY-----\"\"\"\nx = 1"
+            ),
+            "key = \"\"\"-----BEGIN PRIVATE KEY-----\n***\n-----END PRIVATE KEY-----\"\"\"\nx = 1"
+        );
         assert_eq!(blot("\"token\"=\"open"), "\"token\"=\"****");
         assert_eq!(
             blot("headers = { authorization = \"Bearer s\", x = '${K}' }\n"),
@@ -152,6 +242,15 @@ mod tests {
         assert_eq!(
             blot("[telemetry.traces.headers]\nx-key = \"s3\"\n[site]\nlanguage = \"fr\""),
             "[telemetry.traces.headers]\nx-key = \"**\"\n[site]\nlanguage = \"fr\""
+        );
+        assert_eq!(blot("headers = \"s3\"\nx"), "headers = \"**\"\nx");
+        assert_eq!(
+            blot("header = { x-key = \"s3\" }"),
+            "header = { x-key = \"**\" }"
+        );
+        assert_eq!(
+            blot("header_files = { x-key = \"s3\" }"),
+            "header_files = { x-key = \"s3\" }"
         );
         assert_eq!(
             blot("traces.headers.key = \"s\""),
@@ -166,7 +265,7 @@ mod tests {
     proptest! {
         #[test]
         fn length_and_lines_stay(pieces in prop::collection::vec(prop::sample::select(vec![
-            "token", "headers", "=", " ", "{", "[", "\"", "é", "${", "}", ":-", "\n", "://", "@", "/", "\"\"\"", "secret",
+            "token", "headers", "=", " ", "{", "[", "\"", "é", "${", "}", ":-", "\n", "://", "@", "/", "\"\"\"", "secret", "password", "-----BEGIN PRIVATE KEY-----", "-----END ", ":",
         ]), 0..20)) {
             let text = pieces.concat();
             let blotted = blot(&text);

@@ -9,7 +9,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{At, Constants, TimeSpan};
+use super::{At, Constants, Secret, TimeSpan};
 use crate::degradation::law::{aimd, work_rate};
 
 /// What is given up when there is too much to do, in which order, and when.
@@ -52,7 +52,11 @@ pub struct Degradation {
     /// What a request must say to see a page at a level of its choice: `Marbre-Rehearse: level=2;
     /// token=…`. Best kept out of the file: `${MARBRE_REHEARSE_TOKEN}`. If absent, nobody can.
     #[schemars(example = &"${MARBRE_REHEARSE_TOKEN}", extend("x-env" = true))]
-    pub rehearse_token: Option<At<String>>,
+    pub rehearse_token: Option<At<Secret>>,
+    /// The file that holds it instead, relative to the main file, on one line of 16 or more characters; may hold
+    /// `${ENV}`.
+    #[schemars(length(min = 1), example = &"${CREDENTIALS_DIRECTORY}/rehearse-token", extend("x-env" = true))]
+    pub rehearse_token_file: Option<At<String>>,
     /// Pages that are worked on at the same moment: planned, rendered, assembled. As many as the
     /// machine has cores if absent. Taken at start; a reload does not change it.
     #[schemars(range(min = 1, max = 1024))]
@@ -80,6 +84,7 @@ impl Default for Degradation {
             ladder: None,
             save_data: At::unwritten(1),
             rehearse_token: None,
+            rehearse_token_file: None,
             workers: None,
             wait_max: At::unwritten(TimeSpan::from_millis(60)),
             work_rate: Constants::default(),

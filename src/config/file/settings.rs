@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::{At, ByteSize, TimeSpan};
+use super::{At, ByteSize, Secret, TimeSpan};
 
 /// Where readers connect, and what they may cost. Taken at start; a reload does not change it.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -122,7 +122,7 @@ pub struct Certificate {
     pub key: At<String>,
 }
 
-/// Where operators connect. Taken at start; a reload does not change it.
+/// Where operators connect. Taken at start, but for the tokens: a reload takes those that are declared then.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Admin {
@@ -131,11 +131,18 @@ pub struct Admin {
     pub listen: At<String>,
     /// What operators must present, best kept out of the file: `${MARBRE_ADMIN_TOKEN}`.
     #[schemars(example = &"${MARBRE_ADMIN_TOKEN}", extend("x-env" = true))]
-    pub token: Option<At<String>>,
+    pub token: Option<At<Secret>>,
+    /// The file that holds it instead, relative to this file, on one line of 16 or more characters; may hold
+    /// `${ENV}`. When it changes, what it holds then is the token, without a restart.
+    #[schemars(length(min = 1), example = &"${CREDENTIALS_DIRECTORY}/admin-token", extend("x-env" = true))]
+    pub token_file: Option<At<String>>,
     /// What those present who may only look: all that `GET` answers, and no act. Needs `token` beside it, and
     /// must differ from it.
     #[schemars(example = &"${MARBRE_READ_TOKEN}", extend("x-env" = true))]
-    pub read_token: Option<At<String>>,
+    pub read_token: Option<At<Secret>>,
+    /// The file that holds it instead, as `token_file`.
+    #[schemars(length(min = 1), example = &"${CREDENTIALS_DIRECTORY}/read-token", extend("x-env" = true))]
+    pub read_token_file: Option<At<String>>,
     /// Where an operator's browser finds the readers' side, if that is not the host it asks: the
     /// dashboard shows pages from there.
     #[schemars(example = &"https://www.example.org", extend("x-env" = true))]
@@ -147,7 +154,9 @@ impl Default for Admin {
         Self {
             listen: At::unwritten("127.0.0.1:8081".to_owned()),
             token: None,
+            token_file: None,
             read_token: None,
+            read_token_file: None,
             readers_url: None,
         }
     }
@@ -160,7 +169,11 @@ impl Default for Admin {
 pub struct Shared {
     /// Where Valkey or Redis is; may hold `${ENV}`.
     #[schemars(example = &"redis://127.0.0.1:6379", extend("x-env" = true))]
-    pub valkey: Option<At<String>>,
+    pub valkey: Option<At<Secret>>,
+    /// The file that holds its password, relative to this file, on one line; may hold `${ENV}`. The address
+    /// then has none, or a user alone: `redis://marbre@127.0.0.1:6379`.
+    #[schemars(length(min = 1), example = &"${CREDENTIALS_DIRECTORY}/valkey-password", extend("x-env" = true))]
+    pub password_file: Option<At<String>>,
     /// What its keys begin with: sites that share a store need different ones.
     #[schemars(pattern("^[A-Za-z0-9_.-]{1,64}$"))]
     pub prefix: At<String>,
@@ -173,6 +186,7 @@ impl Default for Shared {
     fn default() -> Self {
         Self {
             valkey: None,
+            password_file: None,
             prefix: At::unwritten("marbre".to_owned()),
             timeout: At::unwritten(TimeSpan::from_millis(10)),
         }

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{AccessLog, At, Log, Name, Recent, TimeSpan};
+use super::{AccessLog, At, Log, Name, Recent, Secret, TimeSpan};
 
 /// What is told to other systems and to whoever looks after the site. Taken at start; a reload changes
-/// nothing but `debug_secret`.
+/// nothing but the secret of debug tokens.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Telemetry {
@@ -29,7 +29,11 @@ pub struct Telemetry {
     /// What tokens for `Marbre-Debug` are signed with (`marbre token debug`), best kept out of the file:
     /// `${MARBRE_DEBUG_SECRET}`. Without it nobody is shown how a page was made.
     #[schemars(example = &"${MARBRE_DEBUG_SECRET}", extend("x-env" = true))]
-    pub debug_secret: Option<At<String>>,
+    pub debug_secret: Option<At<Secret>>,
+    /// The file that holds it instead, relative to the main file, on one line of 16 or more characters; may hold
+    /// `${ENV}`.
+    #[schemars(length(min = 1), example = &"${CREDENTIALS_DIRECTORY}/debug-secret", extend("x-env" = true))]
+    pub debug_secret_file: Option<At<String>>,
 }
 
 impl Default for Telemetry {
@@ -42,6 +46,7 @@ impl Default for Telemetry {
             access_log: AccessLog::default(),
             recent: Recent::default(),
             debug_secret: None,
+            debug_secret_file: None,
         }
     }
 }
@@ -52,10 +57,13 @@ impl Default for Telemetry {
 pub struct Traces {
     /// Where the collector takes OTLP over HTTP; may hold `${ENV}`. Without it nothing is exported.
     #[schemars(example = &"http://127.0.0.1:4318/v1/traces", extend("x-env" = true))]
-    pub endpoint: Option<At<String>>,
+    pub endpoint: Option<At<Secret>>,
     /// What is sent with each request, such as what the collector knows senders by; may hold `${ENV}`.
+    #[schemars(with = "BTreeMap<Name, At<Secret>>", extend("x-env" = true))]
+    pub headers: BTreeMap<String, At<Secret>>,
+    /// The files that hold values of more headers, relative to the main file, each on one line; may hold `${ENV}`.
     #[schemars(with = "BTreeMap<Name, At<String>>", extend("x-env" = true))]
-    pub headers: BTreeMap<String, At<String>>,
+    pub header_files: BTreeMap<String, At<String>>,
     /// Whether what is sent is packed.
     pub gzip: At<bool>,
     /// The share of pages that is exported.
@@ -74,6 +82,7 @@ impl Default for Traces {
         Self {
             endpoint: None,
             headers: BTreeMap::new(),
+            header_files: BTreeMap::new(),
             gzip: At::unwritten(true),
             sample: At::unwritten(0.01),
             slow: At::unwritten(TimeSpan::from_millis(1000)),
@@ -88,13 +97,16 @@ impl Default for Traces {
 pub struct Metrics {
     /// Where the collector takes OTLP over HTTP; may hold `${ENV}`. Without it nothing is sent.
     #[schemars(example = &"http://127.0.0.1:4318/v1/metrics", extend("x-env" = true))]
-    pub endpoint: Option<At<String>>,
+    pub endpoint: Option<At<Secret>>,
     /// From one export to the next.
     #[schemars(extend("x-range" = ["1s", "1h"]))]
     pub interval: At<TimeSpan>,
     /// What is sent with each request, such as what the collector knows senders by; may hold `${ENV}`.
+    #[schemars(with = "BTreeMap<Name, At<Secret>>", extend("x-env" = true))]
+    pub headers: BTreeMap<String, At<Secret>>,
+    /// The files that hold values of more headers, relative to the main file, each on one line; may hold `${ENV}`.
     #[schemars(with = "BTreeMap<Name, At<String>>", extend("x-env" = true))]
-    pub headers: BTreeMap<String, At<String>>,
+    pub header_files: BTreeMap<String, At<String>>,
     /// Whether what is sent is packed.
     pub gzip: At<bool>,
 }
@@ -105,6 +117,7 @@ impl Default for Metrics {
             endpoint: None,
             interval: At::unwritten(TimeSpan::from_millis(15_000)),
             headers: BTreeMap::new(),
+            header_files: BTreeMap::new(),
             gzip: At::unwritten(true),
         }
     }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use http::HeaderName;
 
-use super::settings::{expand, place};
+use super::secrets::{Found, Keys, LENGTH_MIN};
+use super::settings::place;
 use super::{Context, body, forwards};
 use crate::config::diagnose::{Diagnostic, FileId};
 use crate::config::file::{self, At, Tunable};
@@ -14,9 +15,6 @@ use crate::config::values::show_duration;
 use crate::fragment::Fragment;
 use crate::plan;
 use crate::site::{DegradationSpec, LawSpec, Mode, Page, RehearseToken};
-
-/// A token that is shorter can be guessed.
-const TOKEN_LENGTH_MIN: usize = 16;
 
 /// What a target must leave for blocks at least, once its margin is taken off.
 const LEFT_MIN: Duration = Duration::from_millis(1);
@@ -34,8 +32,12 @@ pub(super) fn degradation(declared: &Declared, cx: &mut Context<'_>) -> Option<D
     }
     let header = written.reader_header.as_ref();
     let reader_header = header.and_then(|header| reader_header(header, main, cx));
-    let token = written.rehearse_token.as_ref();
-    let token = token.map(|token| rehearse_token(token, main, cx));
+    let keys = Keys {
+        name: "rehearse_token",
+        written: written.rehearse_token.as_ref(),
+        file: written.rehearse_token_file.as_ref(),
+    };
+    let token = keys.is_declared().then(|| rehearse_token(&keys, main, cx));
     let law = law(written, main, cx);
     Some(DegradationSpec {
         mode: match *written.mode {
@@ -111,13 +113,17 @@ fn constants<L: Tunable>(written: &file::Constants<L>, main: FileId, cx: &mut Co
     constants
 }
 
-fn rehearse_token(token: &At<String>, main: FileId, cx: &mut Context<'_>) -> Option<RehearseToken> {
-    let place = place(token, main);
-    let text = expand(token, &place, cx)?;
+fn rehearse_token(keys: &Keys<'_>, main: FileId, cx: &mut Context<'_>) -> Option<RehearseToken> {
+    let Found {
+        text,
+        key,
+        place,
+        is_long,
+    } = keys.read(main, cx)??;
     let is_usable = |b: u8| b.is_ascii_graphic() && !b",;\"".contains(&b);
     if text.is_empty() || !text.bytes().all(is_usable) {
         cx.report(
-            Diagnostic::error("`rehearse_token` cannot be used")
+            Diagnostic::error(format!("`{key}` cannot be used"))
                 .at(
                     place,
                     "it is empty, or holds spaces, `,`, `;`, `\"` or letters that a header cannot carry",
@@ -126,10 +132,10 @@ fn rehearse_token(token: &At<String>, main: FileId, cx: &mut Context<'_>) -> Opt
         );
         return None;
     }
-    if text.len() < TOKEN_LENGTH_MIN {
-        cx.report(Diagnostic::warning("`rehearse_token` is short").at(
+    if !is_long {
+        cx.report(Diagnostic::warning(format!("`{key}` is short")).at(
             place,
-            format!("fewer than {TOKEN_LENGTH_MIN} characters can be guessed"),
+            format!("fewer than {LENGTH_MIN} characters can be guessed"),
         ));
     }
     Some(RehearseToken::new(text))

@@ -56,7 +56,10 @@ fn pair(
     main: FileId,
     cx: &mut Context<'_>,
 ) -> Option<TlsFiles> {
-    let (chain, secret) = (read(certificate, main, cx), read(key, main, cx));
+    let (chain, secret) = (
+        read("certificate", certificate, main, cx),
+        read("key", key, main, cx),
+    );
     let (chain, secret) = (chain?, secret?);
     if let Err(error) = tls::read(&chain, &secret) {
         let (name, expected) = match error {
@@ -79,7 +82,16 @@ fn pair(
     })
 }
 
-fn read(name: &At<String>, main: FileId, cx: &mut Context<'_>) -> Option<Vec<u8>> {
+fn read(key: &str, name: &At<String>, main: FileId, cx: &mut Context<'_>) -> Option<Vec<u8>> {
+    if name.contains("-----BEGIN ") {
+        // what it holds is not repeated: it may be the key
+        cx.report(
+            Diagnostic::error(format!("`{key}` is the name of a file"))
+                .at(place(name, main), "this is what the file would hold")
+                .help("put it into a file, and name that"),
+        );
+        return None;
+    }
     match cx.files.read(&cx.root.join(name.as_str())) {
         Ok(bytes) => Some(bytes),
         Err(why) => {

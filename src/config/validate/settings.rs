@@ -6,17 +6,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Uri;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::secrets::{self, Found, Keys, LENGTH_MIN};
 use super::{Context, assets, readers, telemetry};
 use crate::cache::shared::{self, SharedError};
 use crate::config::diagnose::{Diagnostic, FileId, Place};
-use crate::config::file::{self, At};
+use crate::config::file::{self, At, Secret};
 use crate::config::read::Declared;
 use crate::config::values;
 use crate::site::{AdminTokens, Crawlers, ForCrawlers, ServerSettings, SharedSettings, SiteLimits};
-
-/// A token that is shorter can be guessed.
-const TOKEN_LENGTH_MIN: usize = 16;
 
 /// What `[site]` says.
 pub(super) struct SiteSettings {
@@ -52,12 +51,12 @@ pub(super) fn server(declared: &Declared, cx: &mut Context<'_>) -> Option<Server
                 .help("give `[admin]` another port"),
         );
     }
-    if !admin_listen.ip().is_loopback() && admin.token.is_none() {
+    if !admin_listen.ip().is_loopback() && !operate_keys(admin).is_declared() {
         cx.report(
             Diagnostic::error("`[admin]` listens beyond this machine without a token")
                 .at(place(&admin.listen, main), "not a loopback address")
                 .help(
-                    "set `token = \"${MARBRE_ADMIN_TOKEN}\"` in `[admin]`, or listen on 127.0.0.1",
+                    "set `token = \"${MARBRE_ADMIN_TOKEN}\"` or `token_file` in `[admin]`, or listen on 127.0.0.1",
                 ),
         );
     }
@@ -109,7 +108,10 @@ fn readers_url(url: &At<String>, main: FileId, cx: &mut Context<'_>) -> Option<S
     let parsed: Option<Uri> = text.parse().ok();
     let is_site = parsed.is_some_and(|uri| {
         let scheme = uri.scheme_str();
-        matches!(scheme, Some("http" | "https")) && uri.path() == "/" && uri.query().is_none()
+        // a password would be shown to whoever looks at the dashboard
+        let is_open = uri.authority().is_some_and(|a| !a.as_str().contains('@'));
+        let is_whole = uri.path() == "/" && uri.query().is_none();
+        matches!(scheme, Some("http" | "https")) && is_whole && is_open
     });
     if !is_site {
         cx.report(
@@ -126,7 +128,8 @@ fn readers_url(url: &At<String>, main: FileId, cx: &mut Context<'_>) -> Option<S
 fn shared(declared: &Declared, cx: &mut Context<'_>) -> Option<Option<SharedSettings>> {
     let (shared, main) = (&declared.shared, declared.main);
     let Some(valkey) = &shared.valkey else {
-        let written = [shared.prefix.span(), shared.timeout.span()];
+        let password = shared.password_file.as_ref().and_then(At::span);
+        let written = [password, shared.prefix.span(), shared.timeout.span()];
         if let Some(span) = written.into_iter().flatten().next() {
             let finding = Diagnostic::warning("`[shared]` does not say where the store is");
             let place = Place { file: main, span };
@@ -139,6 +142,9 @@ fn shared(declared: &Declared, cx: &mut Context<'_>) -> Option<Option<SharedSett
         return None;
     };
     let mut url = expand(valkey, &place(valkey, main), cx);
+    if let Some(file) = &shared.password_file {
+        url = url.and_then(|url| with_password(&url, valkey, file, main, cx));
+    }
     let checked = url
         .as_ref()
         .map(|url| shared::check(url, &declared.shared.prefix));
@@ -159,6 +165,33 @@ fn shared(declared: &Declared, cx: &mut Context<'_>) -> Option<Option<SharedSett
         prefix: shared.prefix.to_string(),
         timeout: shared.timeout.0,
     }))
+}
+
+/// The address of the store with the password that a file holds; `None` for what was reported.
+fn with_password(
+    url: &str,
+    valkey: &At<Secret>,
+    file: &At<String>,
+    main: FileId,
+    cx: &mut Context<'_>,
+) -> Option<String> {
+    let password = secrets::of_file("password_file", file, main, cx)?;
+    // what is no address is told with what else is wrong with it
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return Some(url.to_owned());
+    };
+    let (user, hosts) = rest.rsplit_once('@').unwrap_or(("", rest));
+    if user.contains(':') {
+        cx.report(
+            Diagnostic::error("`valkey` and `password_file` cannot both say the password")
+                .at(place(file, main), "which of the two is it?")
+                .also(place(valkey, main), "this holds one")
+                .help("leave the password out of the address: `redis://USER@HOST:PORT`, or without a user"),
+        );
+        return None;
+    }
+    let password = utf8_percent_encode(&password.text, NON_ALPHANUMERIC);
+    Some(format!("{scheme}://{user}:{password}@{hosts}"))
 }
 
 pub(super) fn site(declared: &Declared, cx: &mut Context<'_>) -> SiteSettings {
@@ -279,19 +312,20 @@ fn address(listen: &At<String>, main: FileId, cx: &mut Context<'_>) -> Option<So
 
 /// `None` for what was reported.
 fn admin_tokens(admin: &file::Admin, main: FileId, cx: &mut Context<'_>) -> Option<AdminTokens> {
-    let mut read_as = |name: &str, token: &Option<At<String>>| match token {
-        Some(token) => admin_token(name, token, main, cx).map(Some),
-        None => Some(None),
+    let keys = operate_keys(admin);
+    let read_keys = Keys {
+        name: "read_token",
+        written: admin.read_token.as_ref(),
+        file: admin.read_token_file.as_ref(),
     };
-    let operate = read_as("token", &admin.token);
-    let read = read_as("read_token", &admin.read_token);
-    if let Some(written) = &admin.read_token {
-        let place = place(written, main);
-        if admin.token.is_none() {
+    let operate = admin_token(&keys, main, cx);
+    let read = admin_token(&read_keys, main, cx);
+    if let Some(place) = read_keys.place(main) {
+        if !keys.is_declared() {
             cx.report(
                 Diagnostic::error("`read_token` is of no use without `token`")
                     .at(place, "whoever presents nothing may do everything")
-                    .help("set `token = \"${MARBRE_ADMIN_TOKEN}\"` beside it"),
+                    .help("set `token = \"${MARBRE_ADMIN_TOKEN}\"` beside it, or `token_file`"),
             );
             return None;
         }
@@ -310,17 +344,28 @@ fn admin_tokens(admin: &file::Admin, main: FileId, cx: &mut Context<'_>) -> Opti
     })
 }
 
-fn admin_token(
-    name: &str,
-    token: &At<String>,
-    main: FileId,
-    cx: &mut Context<'_>,
-) -> Option<String> {
-    let place = place(token, main);
-    let text = expand(token, &place, cx)?;
+fn operate_keys(admin: &file::Admin) -> Keys<'_> {
+    Keys {
+        name: "token",
+        written: admin.token.as_ref(),
+        file: admin.token_file.as_ref(),
+    }
+}
+
+/// `None` for what was reported.
+fn admin_token(keys: &Keys<'_>, main: FileId, cx: &mut Context<'_>) -> Option<Option<String>> {
+    let Some(found) = keys.read(main, cx)? else {
+        return Some(None);
+    };
+    let Found {
+        text,
+        key,
+        place,
+        is_long,
+    } = found;
     if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) {
         cx.report(
-            Diagnostic::error(format!("`{name}` cannot be used"))
+            Diagnostic::error(format!("`{key}` cannot be used"))
                 .at(
                     place,
                     "it is empty, or holds spaces or letters that a header cannot carry",
@@ -329,11 +374,11 @@ fn admin_token(
         );
         return None;
     }
-    if text.len() < TOKEN_LENGTH_MIN {
-        cx.report(Diagnostic::warning(format!("`{name}` is short")).at(
+    if !is_long {
+        cx.report(Diagnostic::warning(format!("`{key}` is short")).at(
             place,
-            format!("fewer than {TOKEN_LENGTH_MIN} characters can be guessed"),
+            format!("fewer than {LENGTH_MIN} characters can be guessed"),
         ));
     }
-    Some(text)
+    Some(Some(text))
 }

@@ -6,17 +6,15 @@ use std::collections::BTreeMap;
 use http::{HeaderName, HeaderValue, Uri};
 
 use super::Context;
+use super::secrets::{self, Keys, LENGTH_MIN};
 use super::settings::{bytes, expand, place};
 use crate::config::diagnose::{Diagnostic, FileId};
-use crate::config::file::{self, At};
+use crate::config::file::{self, At, Secret};
 use crate::config::read::Declared;
 use crate::site::{
     AccessLogSettings, AccessTarget, ClientShown, CollectorSettings, DebugSecret, LineFormat,
     MetricSettings, RecentSettings, TraceSettings,
 };
-
-/// A secret that is shorter can be guessed.
-const SECRET_LENGTH_MIN: usize = 16;
 
 /// Headers of one collector.
 const HEADERS_MAX: usize = 16;
@@ -53,6 +51,7 @@ pub(super) fn telemetry(declared: &Declared, cx: &mut Context<'_>) -> Observing 
         example: "http://127.0.0.1:4318/v1/traces",
         endpoint: traces.endpoint.as_ref(),
         headers: &traces.headers,
+        header_files: &traces.header_files,
         is_packed: *traces.gzip,
     };
     let metrics_to = Written {
@@ -60,6 +59,7 @@ pub(super) fn telemetry(declared: &Declared, cx: &mut Context<'_>) -> Observing 
         example: "http://127.0.0.1:4318/v1/metrics",
         endpoint: metrics.endpoint.as_ref(),
         headers: &metrics.headers,
+        header_files: &metrics.header_files,
         is_packed: *metrics.gzip,
     };
     Observing {
@@ -84,8 +84,9 @@ pub(super) fn telemetry(declared: &Declared, cx: &mut Context<'_>) -> Observing 
 struct Written<'d> {
     table: &'static str,
     example: &'static str,
-    endpoint: Option<&'d At<String>>,
-    headers: &'d BTreeMap<String, At<String>>,
+    endpoint: Option<&'d At<Secret>>,
+    headers: &'d BTreeMap<String, At<Secret>>,
+    header_files: &'d BTreeMap<String, At<String>>,
     is_packed: bool,
 }
 
@@ -95,10 +96,12 @@ impl Written<'_> {
         let headers = self.headers(main, cx);
         let table = self.table;
         let Some(endpoint) = self.endpoint else {
-            if let Some(value) = self.headers.values().next() {
+            let written = self.headers.values().map(|value| place(value, main));
+            let named = self.header_files.values().map(|file| place(file, main));
+            if let Some(at) = written.chain(named).next() {
                 cx.report(
                     Diagnostic::warning(format!("`{table}` does not say where the collector is"))
-                        .at(place(value, main), "nobody is sent this")
+                        .at(at, "nobody is sent this")
                         .help(format!("for example `endpoint = \"{}\"`", self.example)),
                 );
             }
@@ -126,8 +129,11 @@ impl Written<'_> {
 
     fn headers(&self, main: FileId, cx: &mut Context<'_>) -> Vec<(String, String)> {
         let mut headers = Vec::new();
-        for (index, (name, value)) in self.headers.iter().enumerate() {
-            let at = place(value, main);
+        let written = self.headers.iter();
+        let written = written.map(|(name, value)| (name, place(value, main), Header::Is(value)));
+        let named = self.header_files.iter();
+        let named = named.map(|(name, file)| (name, place(file, main), Header::IsIn(file)));
+        for (index, (name, at, value)) in written.chain(named).enumerate() {
             if index == HEADERS_MAX {
                 cx.report(
                     Diagnostic::error(format!("`{}` has too many headers", self.table))
@@ -146,7 +152,21 @@ impl Written<'_> {
                 );
                 continue;
             }
-            let Some(text) = expand(value, &at, cx) else {
+            if headers.iter().any(|(known, _)| *known == lower) {
+                cx.report(
+                    Diagnostic::error(format!("`{name}` is there twice"))
+                        .at(at, "which of the two is it?")
+                        .help("have it in `headers` or in `header_files`"),
+                );
+                continue;
+            }
+            let text = match value {
+                Header::Is(text) => expand(text, &at, cx),
+                Header::IsIn(file) => {
+                    secrets::of_file(name, file, main, cx).map(|found| found.text)
+                }
+            };
+            let Some(text) = text else {
                 continue;
             };
             if text.is_empty() || HeaderValue::try_from(text.as_str()).is_err() {
@@ -163,6 +183,12 @@ impl Written<'_> {
         }
         headers
     }
+}
+
+/// Where the value of a header is.
+enum Header<'d> {
+    Is(&'d At<Secret>),
+    IsIn(&'d At<String>),
 }
 
 /// How lines of the log look.
@@ -230,24 +256,31 @@ pub(super) fn recent(declared: &Declared) -> RecentSettings {
 
 /// `None` within for a secret that was reported.
 pub(super) fn debug(declared: &Declared, cx: &mut Context<'_>) -> Option<Option<DebugSecret>> {
-    let written = declared.telemetry.debug_secret.as_ref();
-    written.map(|secret| debug_secret(secret, declared.main, cx))
+    let telemetry = &declared.telemetry;
+    let keys = Keys {
+        name: "debug_secret",
+        written: telemetry.debug_secret.as_ref(),
+        file: telemetry.debug_secret_file.as_ref(),
+    };
+    if !keys.is_declared() {
+        return None;
+    }
+    Some(debug_secret(&keys, declared.main, cx))
 }
 
-fn debug_secret(secret: &At<String>, main: FileId, cx: &mut Context<'_>) -> Option<DebugSecret> {
-    let place = place(secret, main);
-    let text = expand(secret, &place, cx)?;
-    if text.len() < SECRET_LENGTH_MIN {
+fn debug_secret(keys: &Keys<'_>, main: FileId, cx: &mut Context<'_>) -> Option<DebugSecret> {
+    let found = keys.read(main, cx)??;
+    if !found.is_long {
         // whoever has one token can try all short secrets at leisure
         cx.report(
             Diagnostic::error("`debug_secret` cannot be used")
                 .at(
-                    place,
-                    format!("it has fewer than {SECRET_LENGTH_MIN} characters, and can be guessed"),
+                    found.place,
+                    format!("it has fewer than {LENGTH_MIN} characters, and can be guessed"),
                 )
                 .help("for example what `openssl rand -hex 32` prints"),
         );
         return None;
     }
-    Some(DebugSecret::new(text))
+    Some(DebugSecret::new(found.text))
 }

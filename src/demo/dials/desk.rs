@@ -7,14 +7,17 @@ use std::net::SocketAddr;
 
 use askama::Template;
 use axum::extract::{DefaultBodyLimit, Path, RawQuery, State};
+use axum::middleware::map_response;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use http::{HeaderMap, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::{Dial, Dials, Order};
+use crate::admin::telling_limit;
 use crate::report::Signature;
+use crate::site::AdminRole;
 use crate::telemetry::slo::FaultGate;
 
 /// Every dial in one form is under 100 bytes; this leaves room for clumsy clients.
@@ -41,6 +44,9 @@ pub(in crate::demo) fn router(
         .route("/dials.json", get(show_json))
         .route("/dials/{origin}", post(turn_dial).put(turn_dial))
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
+        .layer(map_response(async |answer: Response| {
+            telling_limit(answer, FORM_BYTES_MAX)
+        }))
         .with_state(Desk {
             dials,
             gate,
@@ -52,6 +58,7 @@ pub(in crate::demo) fn router(
 #[template(path = "builtin/dials.html")]
 struct Page {
     origins: Vec<Line>,
+    may_only_read: bool,
 }
 
 /// One origin on the page.
@@ -84,9 +91,10 @@ impl Line {
     }
 }
 
-async fn show_page(State(desk): State<Desk>) -> Response {
+async fn show_page(State(desk): State<Desk>, role: Option<Extension<AdminRole>>) -> Response {
     let page = Page {
         origins: desk.lines(),
+        may_only_read: role.is_some_and(|Extension(role)| role < AdminRole::Operate),
     };
     Html(page.render().expect("a page of plain values renders")).into_response()
 }
@@ -121,11 +129,13 @@ async fn turn_dial(
         desk.turn(&origin, &Order::health(Signature::because(&why)));
         return refuse(StatusCode::CONFLICT, why);
     }
+    let given = Extension(desk.dials.given(&order));
     if is_browser(&headers) {
         // Relative, so that it holds wherever the desk is mounted.
-        return (StatusCode::SEE_OTHER, [(header::LOCATION, "../dials")]).into_response();
+        let back = [(header::LOCATION, "../dials")];
+        return (StatusCode::SEE_OTHER, given, back).into_response();
     }
-    Json(desk.to_json()).into_response()
+    (given, Json(desk.to_json())).into_response()
 }
 
 impl Desk {

@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Moment;
 use crate::degradation::law::Reason;
-use crate::report::{BreakerState, Event, FaultChange, OriginChange, SloChange, SwitchChange};
+use crate::report::{
+    Acted, BreakerState, Event, FaultChange, OriginChange, SloChange, SwitchChange,
+};
 
 use super::summary::Summary;
 
@@ -155,6 +157,33 @@ pub enum What {
         /// Copies in memory that were touched.
         copies: usize,
     },
+    /// Somebody who operates has changed something; what it was has an entry of its own.
+    Act {
+        /// What was asked for: `PUT /level`.
+        act: String,
+        /// What whoever has asked for it may do.
+        role: String,
+        /// How they are known: `bearer`, the name of their session, or `none` where no token is declared.
+        session: String,
+        /// Where it came from.
+        from: String,
+        /// What they were told; absent if they have not waited for it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        status: Option<u16>,
+        /// Who wants it, if that was said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
+        /// Why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        /// When it ends by itself, RFC 3339, if it does.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<String>,
+        /// How many acts like it, by the same, were not written down before it: of what is pushed one is in a
+        /// minute.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        untold: u64,
+    },
     /// Somebody who may only look has tried to act.
     Refusal {
         /// What: `PUT /level`.
@@ -241,6 +270,8 @@ pub enum Kind {
     Reload,
     /// See [`What::Purge`].
     Purge,
+    /// See [`What::Act`].
+    Act,
     /// See [`What::Refusal`].
     Refusal,
     /// See [`What::Push`].
@@ -266,7 +297,7 @@ pub struct NoKind(String);
 
 impl Kind {
     /// All of them that can be asked for, and their words.
-    const WORDS: [(Self, &'static str); 16] = [
+    const WORDS: [(Self, &'static str); 17] = [
         (Self::Start, "start"),
         (Self::Stop, "stop"),
         (Self::Level, "level"),
@@ -275,6 +306,7 @@ impl Kind {
         (Self::Switch, "switch"),
         (Self::Reload, "reload"),
         (Self::Purge, "purge"),
+        (Self::Act, "act"),
         (Self::Refusal, "refusal"),
         (Self::Push, "push"),
         (Self::Fault, "fault"),
@@ -340,6 +372,7 @@ impl Entry {
             What::Switch { .. } => Kind::Switch,
             What::Reload { .. } => Kind::Reload,
             What::Purge { .. } => Kind::Purge,
+            What::Act { .. } => Kind::Act,
             What::Refusal { .. } => Kind::Refusal,
             What::Push { .. } => Kind::Push,
             What::Fault { .. } => Kind::Fault,
@@ -413,6 +446,7 @@ impl What {
                 hard: *hard,
                 copies: *copies,
             },
+            Event::Acted(acted) => Self::of_act(acted),
             Event::ActRefused { act, role, from } => Self::Refusal {
                 act: bounded(act),
                 role: (*role).to_owned(),
@@ -500,6 +534,20 @@ impl What {
         })
     }
 
+    fn of_act(acted: &Acted) -> Self {
+        Self::Act {
+            act: bounded(&acted.act),
+            role: acted.role.to_owned(),
+            session: acted.known_by.to_string(),
+            from: acted.from.to_string(),
+            status: acted.status,
+            by: acted.given.signed.by.clone(),
+            reason: acted.given.signed.reason.clone(),
+            until: acted.given.until.map(|until| until.to_string()),
+            untold: acted.untold.0,
+        }
+    }
+
     fn of_switch(change: &SwitchChange) -> Self {
         let (how, by) = match change {
             SwitchChange::Set { .. } => ("set", None),
@@ -559,6 +607,10 @@ fn all_of_it() -> f64 {
     1.0
 }
 
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 /// The text, or as much of it as an entry may have.
 fn bounded(text: &str) -> String {
     if text.len() <= TEXT_BYTES_MAX {
@@ -577,6 +629,7 @@ mod tests {
     use crate::degradation::{Decision, Level, Sample};
     use crate::report::FaultEnd;
     use crate::report::Signature;
+    use crate::report::{Given, KnownBy, Untold};
 
     #[test]
     fn a_line_is_read_back_as_it_was() {
@@ -614,6 +667,18 @@ mod tests {
                 signed: Signature::because("a test"),
             },
             Event::Certificates(Err("no key".to_owned())),
+            Event::Acted(Acted {
+                act: "PUT /level".to_owned(),
+                role: "operate",
+                known_by: KnownBy::Session("3f9a1c2e".to_owned()),
+                from: std::net::Ipv4Addr::LOCALHOST.into(),
+                status: Some(200),
+                given: Given {
+                    signed: Signature::read("Léa", "a test").unwrap(),
+                    until: Some(at),
+                },
+                untold: Untold(7),
+            }),
             Event::ActRefused {
                 act: "PUT /level".to_owned(),
                 role: "read",

@@ -221,6 +221,7 @@ fn tally(entry: &Entry) -> Option<&Summary> {
         | What::Switch { .. }
         | What::Reload { .. }
         | What::Purge { .. }
+        | What::Act { .. }
         | What::Refusal { .. }
         | What::Push { .. }
         | What::Fault { .. }
@@ -245,6 +246,7 @@ fn is_trouble(entry: &Entry) -> bool {
         | What::Switch { .. }
         | What::Reload { .. }
         | What::Purge { .. }
+        | What::Act { .. }
         | What::Refusal { .. }
         | What::Push { .. }
         | What::Journal { .. }

@@ -84,6 +84,11 @@ impl Draft {
         self
     }
 
+    /// Where it is written.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// A file below `templates/`.
     pub(crate) fn file(self, path: &str, content: impl AsRef<[u8]>) -> Self {
         write(self.folder.path(), path, content.as_ref());
