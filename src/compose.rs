@@ -6,6 +6,7 @@
 //! [`PageReport`], also when the reader leaves half-way.
 
 use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::num::NonZero;
 use std::pin::pin;
 use std::sync::Arc;
@@ -536,8 +537,14 @@ fn instead(mut account: Account, entry: Arc<Entry>) -> Composed {
 fn start(plan: Plan, account: &mut Account) -> Waiting {
     let now = plan.started;
     let moment = account.order().composer.clock.moment(now);
-    let waiting = Waiting::new();
+    let mut asking = Vec::new();
     for (member, step) in plan.steps.into_iter().enumerate() {
+        let priority = account
+            .order()
+            .edition
+            .site
+            .fragment(step.fragment)
+            .priority;
         let serve = match step.action {
             Action::Omit(reason) => {
                 account.settle(member, Settled::omitted(reason, now));
@@ -546,7 +553,7 @@ fn start(plan: Plan, account: &mut Account) -> Waiting {
             Action::StandIn(serve) => {
                 account.order().edition.meters.used(step.fragment.index());
                 let settled = slot::stand_in(Arc::clone(account.order()), step.fragment, serve);
-                waiting.push(async move { (member, settled.await) }.boxed());
+                asking.push((priority, async move { (member, settled.await) }.boxed()));
                 continue;
             }
             Action::Serve(serve) => serve,
@@ -556,11 +563,13 @@ fn start(plan: Plan, account: &mut Account) -> Waiting {
             Some(settled) => account.settle(member, settled),
             None => {
                 let settled = slot::fill(Arc::clone(account.order()), step.fragment, serve, now);
-                waiting.push(async move { (member, settled.await) }.boxed());
+                asking.push((priority, async move { (member, settled.await) }.boxed()));
             }
         }
     }
-    waiting
+    // where an origin has fewer places than the page has blocks of it, they are for what matters most
+    asking.sort_by_key(|(priority, _)| (priority.grade(), Reverse(priority.rank())));
+    asking.into_iter().map(|(_, settled)| settled).collect()
 }
 
 /// Settles the slots that can be settled without waiting for anybody.

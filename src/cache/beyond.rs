@@ -457,8 +457,7 @@ impl Cache {
     fn remember_purges(&self, json: &[u8], place: &'static str, now: Moment) -> Option<Purges> {
         match Purges::from_json(json) {
             Ok(purges) => {
-                let purges = purges.up_to(now);
-                self.purges.write().add_all(purges.clone());
+                self.purges.write().learn(&purges, now);
                 Some(purges)
             }
             Err(error) => {
@@ -487,9 +486,7 @@ impl Cache {
             self.apply_all_purges();
             self.write_purges_to_disk(now);
         }
-        let mut all = theirs.clone();
-        all.add_all(self.purges.read().clone());
-        let is_lacking = all.up_to(now).to_json() != theirs.to_json();
+        let is_lacking = !theirs.covers(&self.purges.read());
         if is_lacking {
             self.write_purges(now);
         }

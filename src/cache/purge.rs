@@ -128,16 +128,49 @@ impl Latest {
         }
     }
 
-    /// By a clock that shows `now`. Once it has come to what was ahead of it, it is right again, and so
-    /// is that.
+    /// The last hard one by whichever clock has timed it.
+    fn said(self) -> Moment {
+        self.hard.max(self.ahead)
+    }
+
+    /// By a clock that shows `now`. What a record has made of a purge that was ahead holds: were it made anew
+    /// of each reading, it would take with it what was stored since. Once the clock has come to what was ahead
+    /// of it, it is right again, and so is that.
     fn up_to(self, now: Moment) -> Self {
-        let hard = self.hard.max(self.ahead);
+        let ahead = match self.hard > now {
+            true => self.said(),
+            false => self.ahead,
+        };
+        let (hard, ahead) = match ahead > now {
+            true => (self.hard.min(now), ahead),
+            false => (self.said(), Moment::default()),
+        };
         Self {
             soft: self.soft.min(now),
-            hard: hard.min(now),
-            ahead: if hard > now { hard } else { Moment::default() },
+            hard,
+            ahead,
             here: self.here,
         }
+    }
+
+    /// What is new in this to somebody who knows that much. A purge that was ahead when it was heard of is what
+    /// was made of it then, however often it is told.
+    fn beyond(self, known: Self, now: Moment) -> Self {
+        let told = self.up_to(now);
+        if told.ahead == Moment::default() || told.ahead > known.said() {
+            return told;
+        }
+        let hard = match self.hard > now {
+            true => Moment::default(),
+            // what whoever has written it down has made of it, or one since
+            false => self.hard,
+        };
+        Self { hard, ..told }
+    }
+
+    /// Whether somebody who knows this needs not be told of the other.
+    fn covers(self, other: Self) -> bool {
+        self.hard >= other.hard && self.said() >= other.said() && self.soft >= other.soft
     }
 
     /// The last hard one that meant a copy; `is_ahead`: by a clock that was ahead of the present one.
@@ -189,17 +222,37 @@ impl Purges {
 
     /// The same of one that another clock has timed; by this one it is `now`.
     pub fn add_up_to(&mut self, purge: &Purge, now: Moment) -> bool {
-        let said = self.merge(purge.selector.clone(), Latest::of(purge).up_to(now));
+        let told = Latest::of(purge);
+        let said = self.merge(
+            purge.selector.clone(),
+            told.beyond(self.known(&purge.selector), now),
+        );
         self.forget_beyond(REMEMBERED_MAX);
         said
     }
 
-    /// Remembers what another record holds, such as the one that the last process left.
-    pub fn add_all(&mut self, other: Self) {
-        for (selector, latest) in other.latest {
-            self.merge(selector, latest);
+    /// Remembers what another record holds, such as the one that the last process left, by a clock that shows
+    /// `now`: with no later moment, for a purge would go on touching everything that is stored until that has
+    /// come. What was thrown away by a clock that was ahead is remembered by its own time as well, for copies
+    /// that have a time of that clock beside them.
+    pub fn learn(&mut self, other: &Self, now: Moment) {
+        for (selector, latest) in &other.latest {
+            let told = latest.beyond(self.known(selector), now);
+            self.merge(selector.clone(), told);
         }
         self.forget_beyond(REMEMBERED_MAX);
+    }
+
+    /// Whether somebody who has this record lacks nothing of the other.
+    pub fn covers(&self, other: &Self) -> bool {
+        let mut all = other.latest.iter();
+        all.all(|(selector, latest)| self.known(selector).covers(*latest))
+    }
+
+    /// Nothing, where nothing is known.
+    fn known(&self, selector: &Selector) -> Latest {
+        let at = self.index.get(selector);
+        at.map_or_else(Latest::default, |&at| self.latest[at].1)
     }
 
     fn merge(&mut self, selector: Selector, latest: Latest) -> bool {
@@ -269,16 +322,6 @@ impl Purges {
         touched.max().unwrap_or(Touched::Not)
     }
 
-    /// The same with no moment later than `now`: by a clock that is ahead, a purge would go on
-    /// touching everything that is stored until that moment has come. What was thrown away by that clock is
-    /// remembered by its own time as well, for copies that have a time of that clock beside them.
-    pub fn up_to(mut self, now: Moment) -> Self {
-        for (_, latest) in &mut self.latest {
-            *latest = latest.up_to(now);
-        }
-        self
-    }
-
     /// How many there are.
     pub fn len(&self) -> usize {
         self.latest.len()
@@ -298,7 +341,10 @@ impl Purges {
     pub fn from_json(json: &[u8]) -> Result<Self, serde_json::Error> {
         let read: Self = serde_json::from_slice(json)?;
         let mut purges = Self::default();
-        purges.add_all(read);
+        for (selector, latest) in read.latest {
+            purges.merge(selector, latest);
+        }
+        purges.forget_beyond(REMEMBERED_MAX);
         Ok(purges)
     }
 }
@@ -458,27 +504,57 @@ mod tests {
         let touch = |purges: &Purges, second, now| {
             purges.touch("/a", &copy(second), at(second), at(now)) == Touched::Hard
         };
-        let mut purges = Purges::default();
-        purges.add(&purge(tag("story-1"), 1_000, true));
+        let read = |record: &Purges, now| {
+            let mut purges = Purges::default();
+            purges.learn(&Purges::from_json(&record.to_json()).unwrap(), at(now));
+            purges
+        };
+        let mut told = Purges::default();
+        told.add(&purge(tag("story-1"), 1_000, true));
         // an hour's clock of the last process; this one's shows 100 s, and what it writes is read again
-        let purges = Purges::from_json(&purges.up_to(at(100)).to_json()).unwrap();
-        let purges = purges.up_to(at(120));
+        let mut purges = read(&read(&told, 100), 120);
+        // another node tells it once more
+        purges.learn(&told, at(128));
+        purges.add_up_to(&purge(tag("story-1"), 1_000, true), at(129));
         for (second, now, thrown_away) in [
             (900, 130, true),
             (1_000, 130, true),
             // made by the clock that was ahead, after the purge
             (1_001, 130, false),
             (100, 130, true),
-            // made since by the clock that was set back
+            // made since by the clock that was set back, whenever the record was read
+            (101, 130, false),
             (125, 130, false),
             (130, 130, false),
         ] {
             let found = touch(&purges, second, now);
             assert_eq!(found, thrown_away, "stored at {second} s, at {now} s");
         }
+        // another purge of the present counts, and what was ahead still does
+        purges.add_up_to(&purge(tag("story-1"), 140, true), at(150));
+        assert!(touch(&purges, 140, 160) && !touch(&purges, 141, 160) && touch(&purges, 900, 160));
         // the clock is right again: what was known by it is
-        let purges = purges.up_to(at(2_000));
+        let purges = read(&purges, 2_000);
         assert!(touch(&purges, 900, 2_000) && !touch(&purges, 1_001, 2_000));
+    }
+
+    #[test]
+    fn a_record_covers_what_says_nothing_more() {
+        let of = |purges: &[(u64, bool)], now| {
+            let mut record = Purges::default();
+            for (second, hard) in purges {
+                record.add_up_to(&purge(tag("story-1"), *second, *hard), at(now));
+            }
+            record
+        };
+        let mut raw = Purges::default();
+        raw.add(&purge(tag("story-1"), 1_000, true));
+        // as the clock that was ahead has it, and as one that was not has made of it
+        assert!(raw.covers(&of(&[(1_000, true)], 100)));
+        assert!(of(&[(1_000, true)], 100).covers(&of(&[(1_000, true)], 100)));
+        assert!(!of(&[(1_000, true)], 100).covers(&of(&[(1_000, true), (150, true)], 160)));
+        assert!(!of(&[(90, true)], 100).covers(&of(&[(90, true), (80, false)], 100)));
+        assert!(!Purges::default().covers(&raw) && raw.covers(&Purges::default()));
     }
 
     #[test]

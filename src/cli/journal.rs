@@ -28,8 +28,8 @@ pub(super) struct Journal {
     /// Until when; now if absent.
     #[arg(long, value_name = "TIME", value_parser = when)]
     until: Option<When>,
-    /// Only entries of this kind: start, stop, level, breaker, origin, switch, reload, purge, push, fault,
-    /// certificate, slo, tally, journal; may be repeated.
+    /// Only entries of this kind: start, stop, level, breaker, origin, switch, reload, purge, act, refusal, push,
+    /// fault, certificate, slo, tally, journal; may be repeated.
     #[arg(long = "kind", value_name = "KIND")]
     kinds: Vec<Kind>,
     /// Print the draft of a post-mortem, in Markdown.

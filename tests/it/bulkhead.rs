@@ -36,9 +36,16 @@ async fn site_with(keys: &str) -> Site {
         .page_within("article", "/articles/{slug}", "[article][b0]", "25s")
         .page_within("bare", "/bare/{slug}", "[article]", "25s")
         .without_snapshots()
+        .fragment("footer", "\"essential\"", "cms:/block", PATIENT)
+        .page_within("tight", "/tight/{slug}", "[b1][b0][footer][article]", "25s")
         .page_within("blocks", "/blocks", "[note][b0][b1][b2][b3][b4][b5]", "25s");
     for n in 0..6 {
-        draft = draft.fragment(&format!("b{n}"), "40", "cms:/block", PATIENT);
+        draft = draft.fragment(
+            &format!("b{n}"),
+            &format!("{}", 40 + n),
+            "cms:/block",
+            PATIENT,
+        );
     }
     let site = draft.start().await;
     Site { cms, gate, site }
@@ -102,6 +109,23 @@ async fn where_none_is_kept_free_blocks_take_all() {
         assert_eq!(at.site.complaint("article").await, BUSY);
     })
     .await;
+}
+
+#[tokio::test]
+async fn of_one_page_what_matters_most_has_the_places() {
+    for (places, page, refused) in [
+        (1, "<p>text</p>", &["footer", "b1", "b0"][..]),
+        (2, "<b>block</b><p>text</p>", &["b1", "b0"]),
+        (3, "<b>block</b><b>block</b><p>text</p>", &["b0"]),
+    ] {
+        let at = site_with(&format!("max_in_flight = {places}\nreserved = 0")).await;
+        at.gate.open();
+        at.site.regular().get("/tight/quick").await.is(200, page);
+        for block in refused {
+            assert_eq!(at.site.complaint(block).await, BUSY, "{places} places");
+        }
+        assert_eq!(at.cms.hits("/block"), places - 1);
+    }
 }
 
 #[tokio::test]

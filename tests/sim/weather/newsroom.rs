@@ -154,6 +154,18 @@ impl Newsroom {
         self.others_purges.lock().push((self.now(), purge.clone()));
     }
 
+    /// Whether a piece that was made after a purge may go with what it meant: the purge is of a clock that was set back
+    /// since, so nothing tells its moment from now, and this server may hear of it only from the store.
+    fn may_go_with(&self, piece: &Piece, now: Duration) -> bool {
+        let purges = self.purges.lock();
+        purges.iter().any(|(at, purge)| {
+            *at <= piece.made
+                && purge.hard
+                && piece.is_meant(&purge.selector)
+                && self.was_set_back(*at, now)
+        })
+    }
+
     /// Whether a piece may have been thrown away because of another node's purge.
     fn may_be_purged(&self, piece: &Piece) -> bool {
         let purges = self.others_purges.lock();
@@ -190,6 +202,13 @@ impl Newsroom {
         pairs.any(|((before, showed), (start, shows))| {
             from < start && start <= to && shows < showed + (start - before)
         })
+    }
+
+    /// How old something is by the wall clock, which is what servers go by: one that was set forward makes it older
+    /// than it is.
+    pub(crate) fn age_by_the_clock(&self, made: Duration, now: Duration) -> Duration {
+        let age = self.wall(now).duration_since(self.wall(made));
+        age.unwrap_or_default().max(now.saturating_sub(made))
     }
 
     /// Whether the time beside a piece can be compared with the present time.
@@ -261,7 +280,9 @@ impl Newsroom {
         };
         let now = self.now().max(began);
         let is_gone = self.gone.lock().get(&key).is_some_and(|at| *at >= made);
-        let is_purged = self.is_purged(&piece, true, now) || self.may_be_purged(&piece);
+        let is_purged = self.is_purged(&piece, true, now)
+            || self.may_be_purged(&piece)
+            || self.may_go_with(&piece, now);
         (!is_gone && !is_purged).then_some(made)
     }
 

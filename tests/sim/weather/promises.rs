@@ -508,7 +508,7 @@ pub(crate) fn core_is_nowhere(read: &Read, newsroom: &Newsroom) -> Result<(), Br
         let made = newsroom.known((core.origin, &core.source), &story, read.began);
         // what is within the ttl may be less, by chance; and it counts from the answer
         let lasts = (core.grace + core.keep).saturating_sub(SLACK);
-        made.is_some_and(|made| read.ended.saturating_sub(made) < lasts)
+        made.is_some_and(|made| newsroom.age_by_the_clock(made, read.ended) < lasts)
     };
     let could_be_had = cores(read).all(is_at_hand) && !read.is_crowded;
     let why = || {
@@ -592,8 +592,8 @@ pub(crate) fn is_full(read: &Read) -> bool {
         && accounts.all(|a| a.outcome.is_whole() || has_no_room(&a.name, &a.outcome))
 }
 
-/// Whether a page asks an origin for more optional blocks than it has room for, beside those for which some is
-/// reserved.
+/// Whether a page asks an origin for more blocks at once than it has places, or for more optional ones than are left
+/// beside those that are reserved. A core has its place before all others.
 fn is_short(read: &Read, block: &Block) -> bool {
     let is_optional = |block: &Block| matches!(block.rank, Rank::Optional(_));
     let origins = &read.edition.site.origins;
@@ -604,7 +604,12 @@ fn is_short(read: &Read, block: &Block) -> bool {
     let asked: Vec<_> = asked.filter(|other| other.origin == block.origin).collect();
     let optional = asked.iter().filter(|block| is_optional(block)).count();
     let room = spec.max_in_flight.saturating_sub(spec.reserved);
-    is_optional(block) && (optional > room || asked.len() > spec.max_in_flight)
+    let is_tight = asked.len() > spec.max_in_flight;
+    match block.rank {
+        Rank::Optional(_) => optional > room || is_tight,
+        Rank::Essential => is_tight,
+        Rank::Core => false,
+    }
 }
 
 /// Checks what must be so when the weather has ended and everybody has left.

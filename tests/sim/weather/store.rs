@@ -68,8 +68,6 @@ struct Kept {
     log: Vec<[Vec<u8>; 3]>,
     /// Messages of other nodes so far.
     said: u64,
-    /// Every message that it has ever taken.
-    taken: Vec<Vec<u8>>,
 }
 
 impl Kept {
@@ -137,7 +135,6 @@ impl Store {
             let mut kept = self.kept.lock();
             *kept = Kept {
                 said: kept.said,
-                taken: std::mem::take(&mut kept.taken),
                 ..Kept::default()
             };
             drop(kept);
@@ -161,15 +158,33 @@ impl Store {
         *since = is_well.then(|| since.unwrap_or(now));
     }
 
-    /// Whether a purge of that moment must be known here: it has taken the word of it, or it was well for as
-    /// long since as it takes to be told again.
+    /// Whether a purge of that moment must be known here: it is in the record, or the store was well for as long
+    /// since as it takes to be told again. That nodes were told of it by a message helps nobody who starts later.
     pub(crate) fn was_told(&self, at: Duration, purge: &Purge) -> bool {
         self.note_health();
-        let message = serde_json::json!({ "purge": purge });
-        let is_it = |taken: &Vec<u8>| {
-            serde_json::from_slice::<serde_json::Value>(taken).is_ok_and(|taken| taken == message)
+        self.well.lock().1 >= at || self.has_on_record(purge)
+    }
+
+    fn has_on_record(&self, purge: &Purge) -> bool {
+        let selector = serde_json::json!(purge.selector);
+        let at = purge.at.micros();
+        let tells = |latest: &serde_json::Value| {
+            let of = |field: &str| latest[field].as_u64().unwrap_or_default();
+            of("hard").max(of("ahead")) >= at
         };
-        self.well.lock().1 >= at || self.kept.lock().taken.iter().any(is_it)
+        let kept = self.kept.lock();
+        kept.values.values().any(|(value, _)| {
+            // behind what the frame says of itself
+            let Some(from) = value.windows(2).position(|two| two == b"[[") else {
+                return false;
+            };
+            let mut read = serde_json::Deserializer::from_slice(&value[from..])
+                .into_iter::<Vec<(serde_json::Value, serde_json::Value)>>();
+            let record = read.next().and_then(Result::ok).unwrap_or_default();
+            record
+                .iter()
+                .any(|(known, latest)| *known == selector && tells(latest))
+        })
     }
 
     /// Another node tells of a purge.
@@ -297,7 +312,6 @@ impl Store {
                         .unwrap_or_default()
                 };
                 let message = [field(b"n"), field(b"s"), command[command.len() - 1].clone()];
-                kept.taken.push(message[2].clone());
                 kept.log.push(message);
                 let id = format!("{}-0", kept.log.len());
                 drop(kept);
