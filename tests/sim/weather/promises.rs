@@ -587,13 +587,24 @@ pub(crate) fn is_full(read: &Read) -> bool {
         outcome.cause() == Some(&Cause::Busy) && block.is_some_and(|block| is_short(read, block))
     };
     let mut accounts = report.fragments.iter();
+    if accounts.any(|a| is_core(read, &a.name) && has_no_room(&a.name, &a.outcome)) {
+        // the error page lacks the others too
+        return true;
+    }
+    let mut accounts = report.fragments.iter();
     report.status == 200
         && report.snapshot.is_none()
         && accounts.all(|a| a.outcome.is_whole() || has_no_room(&a.name, &a.outcome))
 }
 
+fn is_core(read: &Read, name: &str) -> bool {
+    let block = read.declared.block(name);
+    block.is_some_and(|block| block.rank == Rank::Core)
+}
+
 /// Whether a page asks an origin for more blocks at once than it has places, or for more optional ones than are left
-/// beside those that are reserved. A core has its place before all others.
+/// beside those that are reserved. Then it may lack any of them: what is asked for several pages at once goes out a turn
+/// later than what is asked for one alone, also where it is the core.
 fn is_short(read: &Read, block: &Block) -> bool {
     let is_optional = |block: &Block| matches!(block.rank, Rank::Optional(_));
     let origins = &read.edition.site.origins;
@@ -607,8 +618,7 @@ fn is_short(read: &Read, block: &Block) -> bool {
     let is_tight = asked.len() > spec.max_in_flight;
     match block.rank {
         Rank::Optional(_) => optional > room || is_tight,
-        Rank::Essential => is_tight,
-        Rank::Core => false,
+        Rank::Core | Rank::Essential => is_tight,
     }
 }
 

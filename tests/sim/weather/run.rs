@@ -323,8 +323,9 @@ impl Play<'_> {
         // what is on disk is written and read by real threads, for which virtual time does not wait: whether
         // it is found in time says nothing here, and is for the tests of real processes
         self.newsroom.forget();
-        if self.folder.is_none() {
-            // no copy of before is shown without the store, and what it was never told it tells nobody
+        if self.folder.is_none() || self.store.is_some() {
+            // without a disk no copy of before is shown but the store's, and what that was never told it tells
+            // nobody; with one it is known, but only once the folder is the new server's
             let store = self.store.as_deref();
             let is_told = |at, purge: &_| store.is_some_and(|store| store.was_told(at, purge));
             self.newsroom.forgets_purges(is_told);
