@@ -77,17 +77,19 @@ pub(super) fn blot(text: &str) -> String {
 }
 
 /// Where the headers for collectors are: what follows `headers = {` on its line, and each line of a
-/// table `[….headers]`.
+/// table `[….headers]`. A block or a page may be called `header`.
 fn headers(text: &str) -> Vec<(usize, &str)> {
     let mut found = Vec::new();
-    let (mut at, mut is_table) = (0, false);
+    let (mut at, mut is_table, mut names_others) = (0, false, false);
     for line in text.split_inclusive('\n') {
         let trimmed = line.trim();
         if trimmed.starts_with('[') {
-            is_table = trimmed
-                .split(']')
-                .next()
-                .is_some_and(|t| t.contains("header") && !t.contains("header_files"));
+            let table = trimmed.split(']').next().unwrap_or_default();
+            let (first, rest) = path(table.trim_start_matches('['));
+            names_others = NAMES_OTHERS.contains(&first) && !rest.contains('.');
+            is_table = table.contains("header") && !table.contains("header_files") && !names_others;
+        } else if names_others || NAMES_OTHERS.contains(&path(trimmed).0) {
+            // what it is called is the site's affair
         } else if is_table || trimmed.contains("headers.") {
             let value = line.split_once('=').map_or("", |(_, value)| value);
             found.push((at + line.len() - value.len(), value));
@@ -102,6 +104,15 @@ fn headers(text: &str) -> Vec<(usize, &str)> {
         at += line.len();
     }
     found
+}
+
+/// The tables in which the site names things, none of which has headers.
+const NAMES_OTHERS: [&str; 2] = ["fragments", "pages"];
+
+/// A path of keys: its first, and the others.
+fn path(keys: &str) -> (&str, &str) {
+    let (first, rest) = keys.split_once('.').unwrap_or((keys, ""));
+    (first.trim(), rest)
 }
 
 /// Where private keys are that somebody has put where the name of their file belongs: to their end, or to that of
@@ -218,6 +229,18 @@ mod tests {
         assert_eq!(
             blot("u = \"redis://:p/w@host:1\"\nv = \"http://h:80/@x\""),
             "u = \"redis://****@host:1\"\nv = \"http://h:80/@x\""
+        );
+        for site in [
+            "[fragments.header]\nsource = 'file:a.html'\npriority = 'essential'",
+            "[fragments]\nheader = { source = 'file:a.html' }",
+            "fragments.header = { source = 'file:a.html' }",
+            "[pages.headers]\nroute = '/'",
+        ] {
+            assert_eq!(blot(site), site);
+        }
+        assert_eq!(
+            blot("[fragments.header]\nsource = 'a'\n[telemetry.traces.header]\nkey = 's3'"),
+            "[fragments.header]\nsource = 'a'\n[telemetry.traces.header]\nkey = '**'"
         );
         assert_eq!(blot("tokn = 's3'\nx"), "tokn = '**'\nx");
         assert_eq!(blot("DB-Secret='s3'"), "DB-Secret='**'");
