@@ -23,13 +23,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, AdminState, Live, Sessions};
-use crate::cache::Cache;
-use crate::cache::disk::{self, Disk};
-use crate::cache::shared::{self, Shared, SharedError};
+use crate::cache::shared::SharedError;
 use crate::chaos::{Chaos, Faulty};
 use crate::clock::Clock;
 use crate::compose::{Composer, Edition, probe};
-use crate::config::{self, Declaration, Diagnostics, Loaded};
+use crate::config::{self, Diagnostics, Loaded};
 use crate::degradation::executor::Emulation;
 use crate::degradation::{Executor, Level, Mode, NoSuchLevel};
 use crate::fetch::dns::{self, Resolver};
@@ -37,32 +35,35 @@ use crate::fetch::{Fetcher, Means, Origin, http::HttpOrigin};
 use crate::fragment::FragmentId;
 use crate::report::{Cause, Event, Observer, Signature, Throttle};
 use crate::server::{self, InFlight, ServerState, accept};
-use crate::site::{self, AdminTokens, OriginSpec, ServerSettings, SharedSettings, Site};
-use crate::switchboard::Switchboard;
+use crate::site::{self, OriginSpec, ServerSettings, Site};
 use crate::telemetry::journal::Around;
 use crate::telemetry::slo::FaultGate;
 use crate::telemetry::{
     AccessLog, Exports, Journal, Metrics, Muted, Pulse, Recent, Samples, Tally, log,
 };
 
+mod beside;
 pub mod embed;
 pub mod govern;
 pub mod journal;
 mod learned;
+mod open;
+mod reload;
 mod slo;
 mod supervisor;
 
+use beside::{follow_gate, follow_nodes, tend};
 use embed::Brought;
 use govern::Governing;
 pub use learned::KnownRate;
-use learned::{Learned, LearnedFile};
+use learned::Learned;
+pub use open::connect_shared;
+use open::{FIRST_WORD, open_cache, open_journal, open_switches, recall_learned};
+use reload::Core;
 pub use supervisor::Supervisor;
 
 /// How long a stopped server lets operators finish what they are being told.
 const FAREWELL: Duration = Duration::from_secs(1);
-
-/// How long a starting server waits for the other nodes' word of what was purged.
-const FIRST_WORD: Duration = Duration::from_millis(500);
 
 /// How long a stopped server waits for its disk.
 const LAST_WRITES: Duration = Duration::from_secs(5);
@@ -176,32 +177,6 @@ pub struct App {
     /// The operators' listener, which stays until the last page has left.
     admin_tasks: TaskTracker,
     admin_stop: CancellationToken,
-}
-
-/// What a reload needs.
-struct Core {
-    file: PathBuf,
-    /// Instead of the file.
-    declaration: Mutex<Option<Declaration>>,
-    env: Env,
-    edition: Arc<ArcSwap<Edition>>,
-    composer: Arc<Composer>,
-    settings: ServerSettings,
-    world: World,
-    metrics: Arc<Metrics>,
-    objectives: slo::Keeping,
-    sessions: Arc<Sessions>,
-    /// Those that sessions and requests are held against.
-    tokens: Mutex<AdminTokens>,
-    switches: Arc<Switchboard>,
-    supervisor: Option<Arc<Supervisor>>,
-    tasks: TaskTracker,
-    stop: CancellationToken,
-    watched: Mutex<Vec<PathBuf>>,
-    /// What is to be watched may have changed.
-    rewatch: Notify,
-    /// One reload at a time, so that the last one to begin is the one that stays.
-    reloading: Mutex<()>,
 }
 
 /// Real connections to a declared origin.
@@ -632,25 +607,6 @@ impl App {
     }
 }
 
-/// What has happened before, as far as it can be read.
-async fn open_journal(settings: &ServerSettings, clock: Clock) -> Arc<Journal> {
-    let kept = journal::settings(settings);
-    let opening = tokio::task::spawn_blocking(move || Journal::open(kept, clock));
-    Arc::new(opening.await.expect("opening a journal does not panic"))
-}
-
-/// What was learned before a restart, and where it is kept, if it is.
-async fn recall_learned(settings: &ServerSettings) -> (Option<Arc<LearnedFile>>, Learned) {
-    let Some(folder) = &settings.state_dir else {
-        return (None, Learned::default());
-    };
-    let file = Arc::new(LearnedFile::within(folder));
-    let reader = Arc::clone(&file);
-    let loading = tokio::task::spawn_blocking(move || reader.load());
-    let learned = loading.await.expect("reading a file does not panic");
-    (Some(file), learned)
-}
-
 /// See [`site::governed::is_given_up`].
 pub fn is_given_up(mode: Arc<ArcSwap<Mode>>) -> impl Fn(&Site, FragmentId) -> bool {
     move |site, id| site::governed::is_given_up(&mode.load(), site, id)
@@ -667,113 +623,6 @@ fn pages_in_flight_max(settings: &ServerSettings) -> usize {
     settings
         .pages_in_flight_max
         .unwrap_or(PAGES_PER_CORE * cores)
-}
-
-/// The copies, and where they are kept besides memory. What cannot be used costs nothing but copies.
-async fn open_cache(
-    site: &Site,
-    settings: &ServerSettings,
-    (clock, tasks, stop, chaos): (Clock, &TaskTracker, &CancellationToken, Arc<Chaos>),
-) -> Result<Cache, StartError> {
-    let mut cache = Cache::new(site.limits.cache_bytes_max).timed_by(clock);
-    if let Some(folder) = &settings.state_dir {
-        let of_disk = disk::Settings {
-            folder: folder.join("copies"),
-            bytes_max: settings.state_bytes_max,
-        };
-        // reads what is there: not on a thread that others wait for
-        let opened = tokio::task::spawn_blocking(move || {
-            let disk = Arc::new(Disk::open(of_disk, clock));
-            cache.with_disk(disk, clock.moment(clock.now()))
-        });
-        cache = opened.await.expect("opening a disk does not panic");
-    }
-    if let Some(shared) = &settings.shared {
-        let store = connect_shared(shared, clock, tasks, stop, Some(chaos));
-        cache = cache.with_shared(store.map_err(StartError::Shared)?);
-        // what was purged while this node was down is not to be shown first and taken back then
-        let _ = timeout(FIRST_WORD, cache.exchange_purges(clock)).await;
-    }
-    Ok(cache)
-}
-
-/// What operators have decided before. What is in force is known to the next page, and to the governor.
-async fn open_switches(
-    settings: &ServerSettings,
-    composer: &Arc<Composer>,
-    mode: &Arc<ArcSwap<Mode>>,
-) -> Arc<Switchboard> {
-    let (folder, clock) = (settings.state_dir.clone(), composer.clock());
-    let observers = composer.observers().to_vec();
-    let open = move || Switchboard::open(folder.as_deref(), clock, observers);
-    let opened = tokio::task::spawn_blocking(open).await;
-    let board = opened.expect("opening a file does not panic");
-    let board = board.shared_through(composer.cache().shared());
-    let (composer, mode) = (Arc::clone(composer), Arc::clone(mode));
-    Arc::new(board.publishing(move |overrides| {
-        composer.cache().stretch(overrides.ttl_factor);
-        mode.rcu(|mode| Mode {
-            overrides: Arc::clone(overrides),
-            ..Mode::clone(mode)
-        });
-    }))
-}
-
-/// The store that the nodes share. The connection is made behind the caller's back, now and whenever
-/// it is lost.
-pub fn connect_shared(
-    settings: &SharedSettings,
-    clock: Clock,
-    tasks: &TaskTracker,
-    stop: &CancellationToken,
-    chaos: Option<Arc<Chaos>>,
-) -> Result<Arc<Shared>, SharedError> {
-    let settings = shared::Settings {
-        url: settings.url.clone(),
-        prefix: settings.prefix.clone(),
-        timeout: settings.timeout,
-    };
-    let way = shared::Way {
-        upset: chaos.map(|chaos| chaos as Arc<dyn shared::Upset>),
-        dial: None,
-    };
-    Shared::connect_by(settings, clock, tasks, stop.clone(), way).map(Arc::new)
-}
-
-/// Between two looks at what must be on disk.
-const TENDING: Duration = Duration::from_secs(2);
-
-/// Looks after what must outlive the process.
-async fn tend(composer: Arc<Composer>, stop: CancellationToken) {
-    let now = || composer.clock().moment(composer.clock().now());
-    while timeout(TENDING, stop.cancelled()).await.is_err() {
-        composer.cache().tend(now()).await;
-    }
-    // the next process knows of a purge of the last moment
-    let _ = timeout(TENDING, composer.cache().tend(now())).await;
-}
-
-/// No fault is set on purpose while what is promised to readers leaves no room for it.
-async fn follow_gate(gate: FaultGate, chaos: Arc<Chaos>, stop: CancellationToken) {
-    let following = async {
-        loop {
-            chaos.forbid(Some(gate.closes().await));
-            gate.opens().await;
-            chaos.forbid(None);
-        }
-    };
-    stop.run_until_cancelled::<_>(following).await;
-}
-
-/// Acts on what other nodes tell.
-async fn follow_nodes(composer: Arc<Composer>, board: Arc<Switchboard>, stop: CancellationToken) {
-    let cache = composer.cache();
-    let messages = cache.shared().and_then(|shared| shared.messages());
-    let Some(messages) = messages else { return };
-    tokio::select! {
-        () = stop.cancelled() => {}
-        () = cache.follow(messages, composer.clock(), |decision| board.heed(decision)) => {}
-    }
 }
 
 fn bind(
@@ -794,148 +643,4 @@ fn bind(
     };
     let bound = listener.local_addr().map_err(failed)?;
     Ok((Some(listener), bound))
-}
-
-impl Core {
-    /// Reads the site again, or what its program says from now on, and swaps it in. Compiling a site takes
-    /// milliseconds of work, so it is done on a thread of its own.
-    async fn reload(
-        self: Arc<Self>,
-        signed: Signature,
-        another: Option<Declaration>,
-    ) -> Result<Vec<String>, String> {
-        let work = tokio::task::spawn_blocking(move || self.reload_now(signed, another));
-        work.await
-            .unwrap_or_else(|_| Err("the reload panicked; the site before stays".to_owned()))
-    }
-
-    /// The same for somebody who asked for it, and not because a watched file changed.
-    async fn reload_as_asked(self: Arc<Self>, signed: Signature) -> Result<Vec<String>, String> {
-        let result = Arc::clone(&self).reload(signed, None).await;
-        self.rewatch.notify_one();
-        result
-    }
-
-    fn reload_now(
-        &self,
-        signed: Signature,
-        another: Option<Declaration>,
-    ) -> Result<Vec<String>, String> {
-        let _one_at_a_time = self.reloading.lock();
-        if let Some(supervisor) = &self.supervisor {
-            supervisor.reloading(self.composer.clock());
-        }
-        let result = self.swap(another);
-        self.tell(&match &result {
-            Ok(changes) => Event::Reloaded {
-                changes: changes.clone(),
-                signed,
-            },
-            Err(why) => Event::ReloadRefused {
-                why: why.clone(),
-                signed,
-            },
-        });
-        result
-    }
-
-    /// Reads the site again, silently unless it is another one.
-    fn catch_up(&self) {
-        let _one_at_a_time = self.reloading.lock();
-        if let Ok(changes) = self.swap(None)
-            && !changes.is_empty()
-        {
-            let signed = Signature::default();
-            self.tell(&Event::Reloaded { changes, signed });
-        }
-    }
-
-    fn tell(&self, event: &Event) {
-        let observers = self.composer.observers();
-        observers.iter().for_each(|observer| observer.event(event));
-    }
-
-    fn swap(&self, another: Option<Declaration>) -> Result<Vec<String>, String> {
-        let declaration = another.or_else(|| self.declaration.lock().clone());
-        let loaded = self.load(declaration.as_ref()).map_err(|diagnostics| {
-            // the file that is missing now is the one whose coming is waited for
-            *self.watched.lock() = diagnostics.watched().to_vec();
-            diagnostics.to_string()
-        })?;
-        let before = self.edition.load_full();
-        let mut changes = config::diff::diff(&before.site, &loaded.site);
-        let tokens = loaded.server.admin_tokens.clone();
-        let server = ServerSettings {
-            admin_tokens: self.settings.admin_tokens.clone(),
-            ..loaded.server
-        };
-        if server != self.settings {
-            changes.push("[server] or [admin] changed: takes effect at the next start".to_owned());
-        }
-        let edition = edition(loaded.site, Some(&before), &self.world);
-        let edition = edition.map_err(|cause| cause.to_string())?;
-        edition.fetcher.check_health(&self.tasks, &self.stop);
-        self.composer
-            .cache()
-            .resize(edition.site.limits.cache_bytes_max);
-        *self.watched.lock() = loaded.watched;
-        self.metrics.declare(&edition.site);
-        self.objectives.declare(&edition.site);
-        self.switches.declare(&edition.site.schedules);
-        self.world.chaos.declare(&edition.site);
-        self.edition.store(Arc::new(edition));
-        changes.extend(self.take_tokens(tokens));
-        *self.declaration.lock() = declaration;
-        Ok(changes)
-    }
-
-    /// Holds operators to other tokens from now on, and says so, if they are others.
-    fn take_tokens(&self, tokens: AdminTokens) -> Option<String> {
-        let mut known = self.tokens.lock();
-        if *known == tokens {
-            return None;
-        }
-        if tokens.operate.is_none() {
-            // it may listen beyond this machine, where it would be open to everybody
-            let says = "[admin] declares no token any more: takes effect at the next start";
-            return Some(says.to_owned());
-        }
-        self.sessions.declare(&tokens);
-        *known = tokens;
-        let says = "[admin] has other tokens: those before open nothing, nor do their sessions";
-        Some(says.to_owned())
-    }
-
-    /// Reloads on every change of a file and on every SIGHUP, until `stop`.
-    async fn follow_changes(
-        self: Arc<Self>,
-        (mut changes, warnings): (config::watch::Changes, Vec<String>),
-        stop: CancellationToken,
-    ) {
-        warnings
-            .iter()
-            .for_each(|warning| tracing::warn!("{warning}"));
-        let mut followed = Vec::new();
-        loop {
-            let watched = self.watched.lock().clone();
-            for warning in changes.follow(&watched) {
-                tracing::warn!("{warning}");
-            }
-            if watched != followed {
-                // what changed after it was read and before it was watched has told nobody
-                followed = watched;
-                let core = Arc::clone(&self);
-                let _ = tokio::task::spawn_blocking(move || core.catch_up()).await;
-                continue;
-            }
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = self.rewatch.notified() => {}
-                _ = changes.next() => {
-                    // the outcome has been reported to the observers
-                    let _ = Arc::clone(&self).reload(Signature::default(), None).await;
-                }
-            }
-        }
-    }
 }

@@ -16,7 +16,8 @@ use crate::fetch::Origin;
 use crate::report::{Observer, Signature};
 use crate::server;
 
-use super::{App, Core, Options, StartError};
+use super::reload::Core;
+use super::{App, Options, StartError};
 
 /// What a program brings along.
 #[derive(Default)]
