@@ -30,7 +30,7 @@ pub(super) struct Core {
     pub(super) edition: Arc<ArcSwap<Edition>>,
     pub(super) composer: Arc<Composer>,
     pub(super) settings: ServerSettings,
-    pub(super) world: World,
+    pub(super) world: Arc<World>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) objectives: slo::Keeping,
     pub(super) sessions: Arc<Sessions>,
