@@ -126,6 +126,7 @@ pub(super) fn validate(
         return None;
     }
     usage::warn_unused(declared, &pages, &fragments, &links, cx);
+    usage::warn_of_room(declared, &origins, &pages, &fragments, cx);
     degradation::warn_cut(declared, &pages, &fragments, cx);
     let site = Built {
         origins,

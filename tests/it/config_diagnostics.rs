@@ -454,6 +454,37 @@ fn what_is_unused_is_a_warning() {
 }
 
 #[test]
+fn a_page_that_asks_an_origin_for_more_than_it_has_room_for_is_told_of() {
+    let fragment = |name: &str, priority: &str| {
+        format!("[fragments.{name}]\npriority = {priority}\nsource = \"small:/{name}\"\n")
+    };
+    let site = |room: &str, optional: &[&str]| {
+        let (names, mut more) = (["menu", "foot"], String::new());
+        more += &format!("[origins.small]\nurls = \"http://small\"\n{room}\n");
+        more.extend(names.map(|name| fragment(name, "\"essential\"")));
+        more.extend(optional.iter().map(|name| fragment(name, "10")));
+        more +=
+            "[pages.wide]\nroute = \"/wide/{slug}\"\nlayout = \"layouts/wide.html\"\n";
+        let slots = names.iter().chain(optional);
+        let slots: String = slots
+            .map(|name| format!("<fragment name=\"{name}\"/>"))
+            .collect();
+        let layout = format!("<html><body><fragment name=\"article\"/>{slots}</body></html>\n");
+        let site = Newsroom::and(&more).file("templates/layouts/wide.html", &layout);
+        site.loaded().warnings.to_string()
+    };
+    insta::assert_snapshot!(
+        "a_page_with_too_little_room",
+        [
+            site("max_in_flight = 1", &[]),
+            site("max_in_flight = 4\nreserved = 3", &["quiz", "poll"]),
+        ]
+        .join("\n")
+    );
+    assert!(!site("max_in_flight = 4\nreserved = 2", &["quiz", "poll"]).contains("room"));
+}
+
+#[test]
 fn a_slot_that_cannot_be_late_is_told_of() {
     let layout = "<html><head><fragment name=\"header\" defer/></head>\n<body><table><fragment name=\"slideshow\" defer></fragment></table>\n<p><fragment name=\"teaser\" defer/></p><fragment name=\"article\"/></body></html>\n";
     let site = Newsroom::new(GOOD).file("templates/layouts/article.html", layout);

@@ -31,6 +31,12 @@ use run::Run;
 /// Seeds that are the same each time.
 const FIXED: u64 = 200;
 
+/// Seeds that nobody has played before.
+const FRESH: u64 = 20;
+
+/// Fresh seeds are beyond all that anybody plays by count.
+const FRESH_FROM: u64 = 1 << 40;
+
 fn play(seed: u64) -> Run {
     fastrand::seed(seed);
     in_virtual_time(run::play(seed))
@@ -164,6 +170,16 @@ fn under_every_weather_the_promises_hold() {
         return;
     }
     is_weather(&play_all(0..FIXED));
+    let fresh = fresh();
+    eprintln!("fresh seeds: {fresh:?}");
+    play_all(fresh);
+}
+
+/// Other ones each second.
+fn fresh() -> std::ops::Range<u64> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let from = FRESH_FROM + FRESH * now.map_or(0, |since| since.as_secs());
+    from..from + FRESH
 }
 
 #[test]

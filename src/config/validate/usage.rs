@@ -9,8 +9,8 @@ use crate::config::diagnose::Diagnostic;
 use crate::config::read::Declared;
 use crate::config::values;
 use crate::fragment::Fragment;
-use crate::fragment::source::Variable;
-use crate::site::Page;
+use crate::fragment::source::{Source, Variable};
+use crate::site::{OriginSpec, Page};
 
 /// Every `{param}` of a source must be given by the route of every page that may use the fragment.
 pub(super) fn check_params(
@@ -196,5 +196,49 @@ pub(super) fn warn_unused(
             Diagnostic::warning(format!("origin `{}` is never asked", entry.name))
                 .at(entry.place.clone(), "no source and no proxy names it"),
         );
+    }
+}
+
+/// Warns of pages that ask an origin for more blocks at once than it has places for: where none of them is
+/// in memory some are missing.
+pub(super) fn warn_of_room(
+    declared: &Declared,
+    origins: &[Option<OriginSpec>],
+    pages: &[Option<Page>],
+    fragments: &[Option<Fragment>],
+    cx: &mut Context<'_>,
+) {
+    for (index, origin) in origins.iter().enumerate() {
+        let (Some(origin), Some((entry, written))) = (origin, body(&declared.origins, index))
+        else {
+            continue;
+        };
+        let asks_it = |fragment: &&Fragment| matches!(fragment.source, Source::Http { origin, .. } if origin.index() == index);
+        for page in pages.iter().flatten() {
+            let members = page.members.iter();
+            let members = members.filter_map(|m| fragments.get(m.fragment.index())?.as_ref());
+            let asking: Vec<&Fragment> = members.filter(asks_it).collect();
+            let blocks = asking.len();
+            let optional = asking.iter().filter(|f| !f.is_required()).count();
+            let for_optional = origin.max_in_flight.saturating_sub(origin.reserved);
+            let (label, help) = if blocks > origin.max_in_flight {
+                let label = "where none of them is in memory, some are missing".to_owned();
+                (label, format!("make it at least {blocks}"))
+            } else if optional > for_optional {
+                let label = format!(
+                    "{optional} of them are optional, which may take {for_optional} of these places: where none is \
+                     in memory, some are missing"
+                );
+                (label, "make it greater, or `reserved` smaller".to_owned())
+            } else {
+                continue;
+            };
+            let message = format!(
+                "page `{}` asks `{}` for {blocks} blocks at once, and there is no room for all",
+                page.name, origin.name
+            );
+            let place = entry.at(&written.max_in_flight);
+            cx.report(Diagnostic::warning(message).at(place, label).help(help));
+        }
     }
 }
