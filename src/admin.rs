@@ -25,7 +25,7 @@ use crate::chaos::Chaos;
 use crate::clock::Moment;
 use crate::compose::{Composer, Edition};
 use crate::degradation::{Lag, Mode};
-use crate::report::{Event, KnownBy, Signature, Throttle};
+use crate::report::{Event, KnownBy, NotAllowed, Signature, Throttle};
 use crate::site::AdminRole;
 use crate::switchboard::Switchboard;
 use crate::telemetry::journal::Around;
@@ -93,6 +93,8 @@ pub struct AdminState {
     pub followers: Arc<AtomicUsize>,
     /// Who has pushed copies, and when that was written down.
     pub pushes: Throttle,
+    /// Who was refused what, and when that was told.
+    pub refusals: Throttle,
     /// Whether what is promised to readers is kept.
     pub slos: Arc<Slos>,
     /// The latest pages in full.
@@ -133,6 +135,27 @@ impl AdminState {
     fn tell(&self, event: &Event) {
         let observers = self.composer.observers();
         observers.iter().for_each(|observer| observer.event(event));
+    }
+
+    /// Tells that somebody was refused, once in a while for each who is.
+    fn tell_refusal(&self, (method, path): (&Method, &str), why: NotAllowed, Peer(from): Peer) {
+        let act = format!("{method} {path}");
+        // whoever guesses tokens may do so at any address
+        let like = match why {
+            NotAllowed::MayOnly(_) => format!("{why} {from} {act}"),
+            NotAllowed::WrongToken | NotAllowed::TooManyTokens | NotAllowed::OtherSite => {
+                format!("{why} {from}")
+            }
+        };
+        let now = self.composer.clock().now();
+        if let Some(untold) = self.refusals.due(&like, now) {
+            self.tell(&Event::ActRefused {
+                act,
+                why,
+                from,
+                untold,
+            });
+        }
     }
 }
 
@@ -186,17 +209,14 @@ async fn guard(
     };
     let role = actor.role;
     if !request.method().is_safe() {
+        let asked = (request.method(), request.uri().path());
         if is_cross_site(request.headers()) {
+            state.tell_refusal(asked, NotAllowed::OtherSite, peer);
             let text = "refused: this was sent by a page of another site\n";
             return (StatusCode::FORBIDDEN, text).into_response();
         }
         if role < AdminRole::Operate && request.uri().path() != routes::SIGN_OUT {
-            let act = format!("{} {}", request.method(), request.uri().path());
-            state.tell(&Event::ActRefused {
-                act,
-                role: role.name(),
-                from: peer.0,
-            });
+            state.tell_refusal(asked, NotAllowed::MayOnly(role.name()), peer);
             return (StatusCode::FORBIDDEN, MAY_ONLY_READ).into_response();
         }
         if let Some(let_in) = request.extensions().get::<LetIn>() {
@@ -221,14 +241,17 @@ fn actor_of(state: &AdminState, peer: Peer, request: &Request) -> Result<Actor, 
         return Err(Box::new((StatusCode::FORBIDDEN, text).into_response()));
     }
     let now = state.composer.clock().now();
+    let asked = (request.method(), request.uri().path());
+    let mut is_wrong = false;
     if let Some(given) = borne(headers) {
         match state.sessions.check(given, peer.0, now) {
             Ok(Some(role)) => {
                 let known_by = KnownBy::Bearer;
                 return Ok(Actor { role, known_by });
             }
-            Ok(None) => {}
+            Ok(None) => is_wrong = true,
             Err(session::TooMany) => {
+                state.tell_refusal(asked, NotAllowed::TooManyTokens, peer);
                 let text = "too many wrong tokens from this address: wait ten seconds\n";
                 let wait = [(RETRY_AFTER, "10")];
                 return Err(Box::new(
@@ -240,6 +263,9 @@ fn actor_of(state: &AdminState, peer: Peer, request: &Request) -> Result<Actor, 
     if let Some((role, session)) = state.sessions.session(headers, state.now()) {
         let known_by = KnownBy::Session(session);
         return Ok(Actor { role, known_by });
+    }
+    if is_wrong {
+        state.tell_refusal(asked, NotAllowed::WrongToken, peer);
     }
     if request.method() == Method::GET && dashboard::is_browser(headers) {
         return Err(Box::new(
@@ -267,12 +293,12 @@ fn is_addressed_by_number(headers: &HeaderMap) -> bool {
     })
 }
 
-/// The token that is presented, if something is.
+/// The token that is presented, if something is. How the scheme is written does not matter (RFC 9110, 11.1).
 fn borne(headers: &HeaderMap) -> Option<&[u8]> {
     let given = headers.get(AUTHORIZATION)?.as_bytes();
-    given
-        .strip_prefix(b"Bearer ")
-        .filter(|given| !given.is_empty())
+    let (scheme, token) = given.split_at_checked("Bearer ".len())?;
+    let is_borne = scheme.eq_ignore_ascii_case(b"Bearer ") && !token.is_empty();
+    is_borne.then_some(token)
 }
 
 /// Compares in a time that does not depend on where the two differ.

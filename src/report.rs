@@ -23,7 +23,7 @@ mod told;
 mod trail;
 mod worth;
 
-pub use acted::{Acted, Given, KnownBy};
+pub use acted::{Acted, Given, KnownBy, NotAllowed};
 pub use blocks::{Blocks, Make, Sum};
 pub use event::{
     BreakerState, Event, FaultChange, FaultEnd, OriginChange, SloChange, SwitchChange,

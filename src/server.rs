@@ -43,6 +43,7 @@ mod forwarded;
 mod in_flight;
 mod keeping;
 mod late;
+mod own_cookie;
 mod page;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod properties;
@@ -116,9 +117,10 @@ pub fn readers<B>(
 where
     B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
-    service_fn(move |request: Request<B>| {
+    service_fn(move |mut request: Request<B>| {
         let (state, who) = (Arc::clone(&state), Arc::clone(&who));
         async move {
+            own_cookie::take_out(request.headers_mut());
             let accepted = coding::Accepted::of(request.headers());
             let asked = Asked::begin(&state, &who, &request);
             let answer = async {

@@ -39,7 +39,7 @@ pub mod status;
 pub mod telemetry;
 pub mod tls;
 
-pub use access::{AdminRole, AdminTokens};
+pub use access::{AdminRole, AdminTokens, SESSION_COOKIE};
 pub use availability::Availability;
 pub use crawlers::{Crawlers, ForCrawlers};
 pub use debug::{DebugRefused, DebugSecret};
@@ -293,6 +293,41 @@ pub struct ServerSettings {
     pub access_log: Option<AccessLogSettings>,
     /// Which pages are remembered.
     pub recent: RecentSettings,
+}
+
+impl ServerSettings {
+    /// The tables of the declaration in which these differ from others.
+    pub fn tables_unlike(&self, other: &Self) -> Vec<&'static str> {
+        let with_admin_of = |from: &Self, to: &Self| Self {
+            admin_listen: from.admin_listen,
+            admin_tokens: from.admin_tokens.clone(),
+            readers_url: from.readers_url.clone(),
+            ..to.clone()
+        };
+        let with_shared_of = |from: &Self, to: &Self| Self {
+            shared: from.shared.clone(),
+            ..to.clone()
+        };
+        let with_telemetry_of = |from: &Self, to: &Self| Self {
+            is_observed: from.is_observed,
+            traces: from.traces.clone(),
+            metrics: from.metrics.clone(),
+            log: from.log,
+            access_log: from.access_log.clone(),
+            recent: from.recent.clone(),
+            ..to.clone()
+        };
+        let server = with_admin_of(other, self);
+        let server = with_telemetry_of(other, &with_shared_of(other, &server));
+        let tables = [
+            ("server", server),
+            ("admin", with_admin_of(self, other)),
+            ("shared", with_shared_of(self, other)),
+            ("telemetry", with_telemetry_of(self, other)),
+        ];
+        let unlike = tables.into_iter().filter(|(_, with)| with != other);
+        unlike.map(|(table, _)| table).collect()
+    }
 }
 
 /// A collector of traces or metrics.

@@ -5,7 +5,7 @@
 //! Invariants: the file is whole, the old one or the new one, whenever the process ends; one that cannot be
 //! read is set aside and said so, and costs what was in it, and nothing else.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -93,7 +93,7 @@ impl StateFile {
     fn write(&self, bytes: &[u8]) -> io::Result<()> {
         let unfinished = self.beside("new");
         let folder = self.path.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(folder)?;
+        make_folder(folder)?;
         let mut file = File::create(&unfinished)?;
         file.write_all(bytes)?;
         // the name must not lead to bytes that are not there yet
@@ -112,6 +112,16 @@ impl StateFile {
     }
 }
 
+/// Makes a folder of the state, and those above it that are not there: what is in them is its owner's alone. One
+/// that is there stays as it is. Blocks.
+pub fn make_folder(folder: &Path) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,6 +138,22 @@ mod tests {
     fn number(bytes: &[u8]) -> Result<u64, String> {
         let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
         text.parse().map_err(|_| "it is damaged".to_owned())
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_that_is_made_is_its_owners_alone() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let folder = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let before = mode(folder.path());
+        let inner = folder.path().join("var/journal");
+        make_folder(&inner).unwrap();
+        make_folder(&inner).unwrap();
+        assert_eq!(mode(&inner), 0o700);
+        assert_eq!(mode(inner.parent().unwrap()), 0o700);
+        assert_eq!(mode(folder.path()), before);
     }
 
     #[test]

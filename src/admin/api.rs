@@ -159,6 +159,7 @@ pub(super) async fn state(State(state): Shared) -> Response {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct SamplesQuery {
     since: Option<String>,
 }
@@ -178,6 +179,7 @@ pub(super) async fn samples(State(state): Shared, Query(query): Query<SamplesQue
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct ExplainQuery {
     path: Option<String>,
     level: Option<String>,
@@ -229,6 +231,7 @@ pub(super) struct Reloaded {
 /// Who wants the site to be read again, and why.
 #[derive(Deserialize, Default)]
 #[serde(default)]
+#[serde(deny_unknown_fields)]
 pub(super) struct ReloadQuery {
     by: String,
     reason: String,

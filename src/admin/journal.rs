@@ -32,6 +32,7 @@ const FOLLOWERS_MAX: usize = 32;
 const ALIVE: Duration = Duration::from_secs(15);
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
     since: Option<String>,
     kinds: Option<String>,

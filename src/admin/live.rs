@@ -222,6 +222,7 @@ fn busy(text: &'static str) -> Response {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct HistoryQuery {
     since: Option<String>,
 }

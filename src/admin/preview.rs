@@ -30,6 +30,7 @@ const BYTES_MAX: usize = 8 << 20;
 static AT_ONCE: Semaphore = Semaphore::const_new(2);
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct PreviewQuery {
     path: Option<String>,
     level: Option<u8>,

@@ -1,11 +1,11 @@
 //! Signing in with a browser, where a token is declared. Owns the session's cookie: what is in it, how
 //! long it is good, and who may have one.
 //!
-//! Invariants: a token itself is never sent to a browser; a cookie that was changed, is too old, or
-//! was given for another token is none, and one that was given for reading is none for acts; from one
+//! Invariants: a token itself is never sent to a browser; a cookie that was changed, is too old, was
+//! signed out with, or was given for another token is none, and one that was given for reading is none for acts; from one
 //! address a token cannot be guessed faster than [`TRIES_MAX`] times in [`TRIES_TIME`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,22 +16,19 @@ use axum::body::Bytes;
 use axum::extract::{Extension, State};
 use axum::response::{Html, IntoResponse as _, Response};
 use http::header::{CACHE_CONTROL, COOKIE, LOCATION, SET_COOKIE};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use parking_lot::Mutex;
 use percent_encoding::percent_decode;
 use ring::{digest, hmac};
 
 use crate::clock::{Instant, Moment};
-use crate::report::KnownBy;
-use crate::site::{AdminRole, AdminTokens};
+use crate::report::{KnownBy, NotAllowed};
+use crate::site::{AdminRole, AdminTokens, SESSION_COOKIE};
 
 use super::audit::{Actor, LetIn};
 use super::{AdminState, Peer, dashboard};
 
 type Shared = State<Arc<AdminState>>;
-
-/// The cookie's name.
-const NAME: &str = "marbre_session";
 
 /// For how long one sign-in is good: a long shift.
 const LIFE: Duration = Duration::from_secs(12 * 3600);
@@ -45,6 +42,9 @@ const TRIES_TIME: Duration = Duration::from_secs(10);
 /// Addresses whose wrong tokens are counted at once; beyond it the oldest is forgotten.
 const GUESSERS_MAX: usize = 1024;
 
+/// Sessions that are remembered as ended; beyond it the one that would end first by itself is forgotten.
+const ENDED_MAX: usize = 4096;
+
 /// What somebody is told who signs in with something else.
 const WRONG: &str = "This is neither token nor read_token as declared in [admin].";
 
@@ -56,7 +56,12 @@ pub struct Sessions {
     /// Those of who may do most come first.
     passes: ArcSwap<Vec<Pass>>,
     tries: Mutex<BTreeMap<IpAddr, Tries>>,
+    /// Those that were ended before their time, by when that would come.
+    ended: Mutex<BTreeSet<Ticket>>,
 }
+
+/// When a session is over by itself, and the signature of that.
+type Ticket = (Moment, Vec<u8>);
 
 /// A token, and what it is good for.
 struct Pass {
@@ -81,6 +86,7 @@ impl Sessions {
         let sessions = Self {
             passes: ArcSwap::default(),
             tries: Mutex::default(),
+            ended: Mutex::default(),
         };
         sessions.declare(tokens);
         sessions
@@ -106,10 +112,29 @@ impl Sessions {
     pub(super) fn session(&self, headers: &HeaderMap, now: Moment) -> Option<(AdminRole, String)> {
         let passes = self.passes.load();
         let mut found = passes.iter().filter_map(|pass| {
-            let value = cookies(headers).find(|value| pass.is_good(value, now))?;
+            let value = cookies(headers).find(|value| {
+                let ticket = pass.ticket(value, now);
+                ticket.is_some_and(|ticket| !self.ended.lock().contains(&ticket))
+            })?;
             Some((pass.role, name_of(value)))
         });
         found.next()
+    }
+
+    /// Ends each session that the request comes with, wherever its cookie is kept. That is known to this
+    /// process alone, and for as long as it runs.
+    pub(super) fn end(&self, headers: &HeaderMap, now: Moment) {
+        let passes = self.passes.load();
+        let mut ended = self.ended.lock();
+        // those whose time has come are over anyway
+        *ended = ended.split_off(&(now, Vec::new()));
+        for value in cookies(headers) {
+            let ticket = passes.iter().find_map(|pass| pass.ticket(value, now));
+            ended.extend(ticket);
+        }
+        while ended.len() > ENDED_MAX {
+            ended.pop_first();
+        }
     }
 
     fn cookie(&self, role: AdminRole, now: Moment) -> Option<String> {
@@ -188,16 +213,13 @@ impl Pass {
         }
     }
 
-    fn is_good(&self, value: &str, now: Moment) -> bool {
-        let Some((end, signature)) = value.split_once('.') else {
-            return false;
-        };
-        let Some(signature) = unhex(signature) else {
-            return false;
-        };
-        let signed = hmac::verify(&self.key, end.as_bytes(), &signature).is_ok();
-        let end = end.parse::<u64>().map(Moment::from_micros);
-        signed && end.is_ok_and(|end| end > now && end.since(now) <= LIFE)
+    /// What is in this cookie, if it is that of a session now.
+    fn ticket(&self, value: &str, now: Moment) -> Option<Ticket> {
+        let (end, signature) = value.split_once('.')?;
+        let signature = unhex(signature)?;
+        hmac::verify(&self.key, end.as_bytes(), &signature).ok()?;
+        let end = Moment::from_micros(end.parse().ok()?);
+        (end > now && end.since(now) <= LIFE).then_some((end, signature))
     }
 
     fn cookie(&self, now: Moment) -> String {
@@ -212,7 +234,7 @@ fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let pairs = lines
         .filter_map(|line| line.to_str().ok())
         .flat_map(|line| line.split(';'));
-    pairs.filter_map(|pair| pair.trim().strip_prefix(NAME)?.strip_prefix('='))
+    pairs.filter_map(|pair| pair.trim().strip_prefix(SESSION_COOKIE)?.strip_prefix('='))
 }
 
 /// How a session is called: a few digits of a digest, from which its cookie cannot be made.
@@ -259,7 +281,9 @@ pub(super) async fn enter(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
+    let asked = (&Method::POST, "/login");
     if super::is_cross_site(&headers) {
+        state.tell_refusal(asked, NotAllowed::OtherSite, peer);
         let text = "refused: this was sent by a page of another site\n";
         return (StatusCode::FORBIDDEN, text).into_response();
     }
@@ -267,11 +291,17 @@ pub(super) async fn enter(
     let given = field(&body).unwrap_or_default();
     let given = given.trim().as_bytes();
     match state.sessions.check(given, peer.0, clock.now()) {
-        Err(TooMany) => page(
-            StatusCode::TOO_MANY_REQUESTS,
-            "Too many wrong tokens just now. Wait ten seconds and try again.",
-        ),
-        Ok(None) => page(StatusCode::FORBIDDEN, WRONG),
+        Err(TooMany) => {
+            state.tell_refusal(asked, NotAllowed::TooManyTokens, peer);
+            page(
+                StatusCode::TOO_MANY_REQUESTS,
+                "Too many wrong tokens just now. Wait ten seconds and try again.",
+            )
+        }
+        Ok(None) => {
+            state.tell_refusal(asked, NotAllowed::WrongToken, peer);
+            page(StatusCode::FORBIDDEN, WRONG)
+        }
         Ok(Some(role)) => {
             let value = state.sessions.cookie(role, clock.moment(clock.now()));
             // the tokens may just have become others
@@ -285,8 +315,9 @@ pub(super) async fn enter(
     }
 }
 
-/// The end of a session in this browser.
-pub(super) async fn leave(headers: HeaderMap) -> Response {
+/// The end of a session.
+pub(super) async fn leave(State(state): Shared, headers: HeaderMap) -> Response {
+    state.sessions.end(&headers, state.now());
     to("/login", Some(&cookie("", Duration::ZERO, &headers)))
 }
 
@@ -301,7 +332,7 @@ fn cookie(value: &str, life: Duration, headers: &HeaderMap) -> String {
         ""
     };
     let life = life.as_secs();
-    format!("{NAME}={value}; Path=/; Max-Age={life}; HttpOnly; SameSite=Strict{secure}")
+    format!("{SESSION_COOKIE}={value}; Path=/; Max-Age={life}; HttpOnly; SameSite=Strict{secure}")
 }
 
 fn field(body: &[u8]) -> Option<String> {
@@ -346,7 +377,7 @@ mod tests {
     }
 
     fn sent(value: &str) -> HeaderMap {
-        let line = format!("other=1; {NAME}={value}");
+        let line = format!("other=1; {SESSION_COOKIE}={value}");
         HeaderMap::from_iter([(COOKIE, line.parse().unwrap())])
     }
 
@@ -372,6 +403,33 @@ mod tests {
         // the other token is another one, but this one is the same
         assert_eq!(other.admits(&sent(&reading), now), Some(AdminRole::Read));
         assert_eq!(open.cookie(AdminRole::Read, now), None);
+    }
+
+    #[test]
+    fn who_signs_out_is_out_with_every_copy_of_the_cookie() {
+        let now = Moment::from_micros(1_000_000_000_000);
+        let of = sessions("a token of some length");
+        let value = of.cookie(AdminRole::Operate, now).unwrap();
+        let later = now.after(Duration::from_secs(1));
+        let other = of.cookie(AdminRole::Operate, later).unwrap();
+        of.end(&sent("0.00"), now);
+        assert_eq!(of.admits(&sent(&value), now), Some(AdminRole::Operate));
+        of.end(&sent(&value), later);
+        assert_eq!(of.admits(&sent(&value), later), None);
+        assert_eq!(of.admits(&sent(&other), later), Some(AdminRole::Operate));
+        // in hexadecimal digits that are written otherwise it is the same one
+        let (end, signature) = value.split_once('.').unwrap();
+        let shouted = format!("{end}.{}", signature.to_uppercase());
+        assert_eq!(of.admits(&sent(&shouted), later), None);
+        // nothing is kept of those that are over by themselves
+        of.end(&sent(&other), later.after(LIFE));
+        assert!(of.ended.lock().is_empty());
+        for time in 0..=u64::try_from(ENDED_MAX).unwrap() {
+            let at = now.after(Duration::from_millis(time));
+            let value = of.cookie(AdminRole::Read, at).unwrap();
+            of.end(&sent(&value), at);
+        }
+        assert_eq!(of.ended.lock().len(), ENDED_MAX);
     }
 
     #[test]

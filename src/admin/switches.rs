@@ -320,6 +320,7 @@ fn level(number: i64, site: &Site) -> Result<Level, Refusal> {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct ClearQuery {
     by: Option<String>,
 }

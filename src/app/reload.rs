@@ -123,9 +123,9 @@ impl Core {
             admin_tokens: self.settings.admin_tokens.clone(),
             ..loaded.server
         };
-        if server != self.settings {
-            changes.push("[server] or [admin] changed: takes effect at the next start".to_owned());
-        }
+        let others = server.tables_unlike(&self.settings);
+        let at_next_start = |table| format!("[{table}] changed: takes effect at the next start");
+        changes.extend(others.into_iter().map(at_next_start));
         let edition = edition(loaded.site, Some(&before), &self.world);
         let edition = edition.map_err(|cause| cause.to_string())?;
         edition.fetcher.check_health(&self.tasks, &self.stop);

@@ -422,6 +422,7 @@ fn operators(
         look: journal::around,
         followers: Arc::default(),
         pushes: Throttle::default(),
+        refusals: Throttle::default(),
         switches: Arc::clone(&core.switches),
         chaos: Arc::clone(&core.world.chaos),
         mode: Arc::clone(&making.mode),

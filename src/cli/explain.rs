@@ -12,6 +12,7 @@ use crate::degradation::Level;
 use crate::plan::{self, explain::Explanation, request};
 use crate::site::{Found, PageId, Site, Target};
 
+use super::terms::TokenFile;
 use super::{File, output};
 
 mod trace;
@@ -42,6 +43,8 @@ pub(super) struct Explain {
     )]
     token: Option<String>,
     #[command(flatten)]
+    token_file: TokenFile,
+    #[command(flatten)]
     file: File,
     /// Plan at this level of degradation (0 = full page).
     #[arg(long, default_value_t = 0, value_name = "N")]
@@ -57,7 +60,8 @@ pub(super) struct Explain {
 impl Explain {
     pub(super) fn run(self) -> ExitCode {
         if let Some(id) = &self.trace {
-            return trace::run(id, &self.admin, self.token.as_deref(), self.json);
+            let token = self.token_file.or(self.token.as_deref());
+            return trace::run(id, &self.admin, token, self.json);
         }
         let url = self.url.unwrap_or_default();
         let site = match load(&self.file) {

@@ -15,6 +15,7 @@ use crate::fragment::quantity::parse_duration;
 use crate::telemetry::journal::{Entry, Kind, folder, postmortem};
 
 use super::operator::{self, Operator};
+use super::terms::TokenFile;
 use super::{File, output};
 
 /// The most that is printed, the newest: what more would be read by nobody, and held in memory.
@@ -59,6 +60,8 @@ pub(super) struct Journal {
         value_name = "TOKEN"
     )]
     token: Option<String>,
+    #[command(flatten)]
+    token_file: TokenFile,
 }
 
 /// A moment, perhaps seen from now.
@@ -186,7 +189,7 @@ impl Journal {
     fn ask(&self, admin: &str, since: Moment) -> Result<Known, String> {
         let since_ms = (since.micros() / 1000).to_string();
         let asked = operator::url(admin, "/journal", &[("since", &since_ms)]).and_then(|url| {
-            let token = self.token.as_deref();
+            let token = self.token_file.or(self.token.as_deref());
             let operator = Operator { admin, token };
             super::run_async(operator.ask(Method::GET, url, None))
         });

@@ -54,6 +54,10 @@ impl Operator<'_> {
         let client = client()?;
         let mut asking = client.request(method, url.clone());
         if let Some(token) = self.token {
+            let token = token.trim();
+            if token.contains(char::is_control) {
+                return Err("the token is one line of text, and what was given is not".to_owned());
+            }
             asking = asking.bearer_auth(token);
         }
         if let Some(body) = body {
@@ -70,7 +74,9 @@ impl Operator<'_> {
         let text = answer.text().await.map_err(|error| told(&error))?;
         if status == StatusCode::UNAUTHORIZED {
             let text = text.trim_end();
-            return Err(format!("{text}; give `--token`, or set MARBRE_ADMIN_TOKEN"));
+            return Err(format!(
+                "{text}; give `--token` or `--token-file`, or set MARBRE_ADMIN_TOKEN"
+            ));
         }
         if !status.is_success() {
             return Err(match text.trim_end() {

@@ -26,9 +26,43 @@ pub(super) struct Server {
         value_name = "TOKEN"
     )]
     pub(super) token: Option<String>,
+    #[command(flatten)]
+    pub(super) token_file: TokenFile,
     /// Print JSON.
     #[arg(long, global = true)]
     pub(super) json: bool,
+}
+
+/// The token in a file, which no list of processes shows.
+#[derive(Args)]
+pub(super) struct TokenFile {
+    /// A file that holds the token, instead of `--token`; MARBRE_ADMIN_TOKEN_FILE names it too.
+    #[arg(
+        long = "token-file",
+        global = true,
+        env = "MARBRE_ADMIN_TOKEN_FILE",
+        value_name = "FILE",
+        value_parser = token_in
+    )]
+    token_in_file: Option<String>,
+}
+
+impl TokenFile {
+    /// The token in it, or else this one.
+    pub(super) fn or<'t>(&'t self, token: Option<&'t str>) -> Option<&'t str> {
+        self.token_in_file.as_deref().or(token)
+    }
+}
+
+/// The token that is in a file.
+fn token_in(file: &str) -> Result<String, String> {
+    let text =
+        std::fs::read_to_string(file).map_err(|error| format!("it cannot be read: {error}"))?;
+    match text.trim_end() {
+        "" => Err("it is empty".to_owned()),
+        token if token.contains(char::is_control) => Err("it holds more than one line".to_owned()),
+        token => Ok(token.to_owned()),
+    }
 }
 
 /// Who decides, and why.
@@ -56,7 +90,7 @@ impl Server {
     pub(super) fn operator(&self) -> Operator<'_> {
         Operator {
             admin: &self.admin,
-            token: self.token.as_deref(),
+            token: self.token_file.or(self.token.as_deref()),
         }
     }
 }

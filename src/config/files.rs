@@ -37,7 +37,7 @@ pub trait Files {
     fn read(&self, path: &Path) -> Result<Vec<u8>, Unreadable>;
     /// The names of the regular files in a folder, sorted; `None` if there is no such folder.
     fn list(&self, folder: &Path) -> Option<Vec<String>>;
-    /// Whether everybody on this machine may read a file, as far as that can be known.
+    /// Whether everybody on this machine may read a file or change it, as far as that can be known.
     fn is_open_to_all(&self, path: &Path) -> bool;
 }
 
@@ -77,7 +77,7 @@ impl Files for Disk {
     #[cfg(unix)]
     fn is_open_to_all(&self, path: &Path) -> bool {
         use std::os::unix::fs::PermissionsExt as _;
-        fs::metadata(path).is_ok_and(|known| known.permissions().mode() & 0o004 != 0)
+        fs::metadata(path).is_ok_and(|known| known.permissions().mode() & 0o006 != 0)
     }
 
     #[cfg(not(unix))]

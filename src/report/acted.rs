@@ -68,6 +68,31 @@ impl fmt::Display for KnownBy {
     }
 }
 
+/// Why somebody was not let in, or not to this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotAllowed {
+    /// What was presented is good for this alone.
+    MayOnly(&'static str),
+    /// What was presented is no token of this site.
+    WrongToken,
+    /// Too many wrong tokens came from there just before.
+    TooManyTokens,
+    /// A page of another site has sent it.
+    OtherSite,
+}
+
+/// What follows the address.
+impl fmt::Display for NotAllowed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MayOnly(role) => write!(f, "whose token may only {role}"),
+            Self::WrongToken => f.write_str("whose token is none of this site"),
+            Self::TooManyTokens => f.write_str("which has sent too many wrong tokens"),
+            Self::OtherSite => f.write_str("whose browser was sent by a page of another site"),
+        }
+    }
+}
+
 impl fmt::Display for Acted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {

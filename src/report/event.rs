@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::degradation::{Decision, Level, Sample, Switch};
 use crate::fragment::Grade;
 
-use super::{Acted, Signature};
+use super::{Acted, NotAllowed, Signature, Untold};
 
 /// Something an operator would want in the record that is not about one page.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,14 +61,16 @@ pub enum Event {
     },
     /// Somebody who operates has changed something.
     Acted(Acted),
-    /// Somebody who may only look has tried to act.
+    /// Somebody who asked for something as operators do was refused it.
     ActRefused {
         /// What: `PUT /level`.
         act: String,
-        /// What the token that was presented is good for.
-        role: &'static str,
+        /// Why.
+        why: NotAllowed,
         /// Where it came from.
         from: IpAddr,
+        /// How often the like was not told.
+        untold: Untold,
     },
     /// Something has happened to an origin.
     Origin {

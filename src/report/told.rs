@@ -85,9 +85,12 @@ impl fmt::Display for Event {
             Self::Stopped(true) => f.write_str("stopped: all that was in flight is finished"),
             Self::Stopped(false) => f.write_str("stopped: some connections were cut"),
             Self::Acted(acted) => write!(f, "{acted}"),
-            Self::ActRefused { act, role, from } => {
-                write!(f, "refused {act} to {from}, whose token may only {role}")
-            }
+            Self::ActRefused {
+                act,
+                why,
+                from,
+                untold,
+            } => write!(f, "refused {act} to {from}, {why}{untold}"),
             Self::Pushed => f.write_str("a copy was pushed or withdrawn"),
             Self::Fault {
                 origin,

@@ -5,6 +5,9 @@
 
 use std::fmt;
 
+/// The name of the cookie of an operator who has signed in with a browser.
+pub const SESSION_COOKIE: &str = "marbre_session";
+
 /// What somebody who has a token may do. Who may do more may do all that is less.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AdminRole {

@@ -341,9 +341,7 @@ impl Observer for Tally {
                 // what it has changed is told itself
                 return;
             }
-            Event::ActRefused { act, role, from } => {
-                tracing::warn!(act, role, %from, "{text}");
-            }
+            Event::ActRefused { act, from, .. } => tracing::warn!(act, %from, "{text}"),
             Event::Pushed => {
                 self.pushed.fetch_add(1, Ordering::Relaxed);
                 return;

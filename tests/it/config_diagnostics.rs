@@ -463,8 +463,7 @@ fn a_page_that_asks_an_origin_for_more_than_it_has_room_for_is_told_of() {
         more += &format!("[origins.small]\nurls = \"http://small\"\n{room}\n");
         more.extend(names.map(|name| fragment(name, "\"essential\"")));
         more.extend(optional.iter().map(|name| fragment(name, "10")));
-        more +=
-            "[pages.wide]\nroute = \"/wide/{slug}\"\nlayout = \"layouts/wide.html\"\n";
+        more += "[pages.wide]\nroute = \"/wide/{slug}\"\nlayout = \"layouts/wide.html\"\n";
         let slots = names.iter().chain(optional);
         let slots: String = slots
             .map(|name| format!("<fragment name=\"{name}\"/>"))

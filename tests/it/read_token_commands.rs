@@ -80,6 +80,7 @@ fn marbre(arguments: &[&str]) -> Output {
     for variable in [
         "MARBRE_ADMIN",
         "MARBRE_ADMIN_TOKEN",
+        "MARBRE_ADMIN_TOKEN_FILE",
         "MARBRE_OWNER",
         "RUST_LOG",
     ] {
@@ -202,4 +203,50 @@ async fn what_looks_works_and_what_acts_says_which_token_it_takes() {
     let state: serde_json::Value = serde_json::from_str(&state).unwrap();
     assert_eq!(state["switches"]["switches"], serde_json::json!([]));
     assert_eq!(state["chaos"]["faults"], serde_json::json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_is_taken_from_a_file() {
+    let (site, _cms) = site().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, content: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.display().to_string()
+    };
+    let right = file("right", &format!("{ACTS}\r\n"));
+    let empty = file("empty", "\n");
+    let long = file("long", "open-sesame\n0123456789\n");
+    let missing = folder.path().join("missing").display().to_string();
+    let admin = site.admin_url();
+    let asked = tokio::task::spawn_blocking(move || {
+        let list = |more: &[&str]| {
+            let output = marbre(&[&["switch", "list", "--admin", &admin], more].concat());
+            (output.status.code(), told(&output))
+        };
+        let (code, said) = list(&["--token-file", &right]);
+        assert_eq!(code, Some(0), "{said}");
+        let (code, said) = list(&["--token-file", &right, "--token", "a wrong one"]);
+        assert_eq!(code, Some(0), "what is in a file comes first: {said}");
+        for (file, why) in [
+            (&empty, "it is empty"),
+            (&long, "it holds more than one line"),
+            (&missing, "it cannot be read"),
+        ] {
+            let (code, said) = list(&["--token-file", file]);
+            assert_eq!(code, Some(2), "{said}");
+            assert!(
+                said.contains("--token-file <FILE>") && said.contains(why),
+                "{said}"
+            );
+            assert!(!said.contains("sesame"), "{said}");
+        }
+        // as `$(cat FILE)` in some shells, or a copy with its line's end
+        let (code, said) = list(&["--token", &format!("{ACTS}\n")]);
+        assert_eq!(code, Some(0), "{said}");
+        let (code, said) = list(&["--token", "two\nlines"]);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("the token is one line of text"), "{said}");
+    });
+    asked.await.unwrap();
 }

@@ -283,7 +283,30 @@ async fn what_takes_effect_at_the_next_start_is_said_so() {
     site.rewrite(|toml| toml.replace("[server]\n", "[server]\nmax_pages_in_flight = 1\n"));
     let (status, said) = reload(&site).await;
     assert_eq!(status, 200, "{said}");
-    assert!(said.contains("takes effect at the next start"), "{said}");
+    let told = "[server] changed: takes effect at the next start";
+    assert!(said.contains(told), "{said}");
+    for other in ["[admin]", "[shared]", "[telemetry]"] {
+        assert!(!said.contains(other), "{said}");
+    }
+    std::fs::write(site.folder().join("e"), "a-password-of-the-store").unwrap();
+    site.rewrite(|toml| {
+        let toml = toml.replace("max_pages_in_flight = 1\n", "");
+        format!(
+            "{toml}\n[telemetry.log]\nformat = \"json\"\n[shared]\nvalkey = \"redis://marbre@127.0.0.1:1\"\n\
+             password_file = \"e\"\n"
+        )
+    });
+    let (status, said) = reload(&site).await;
+    assert_eq!(status, 200, "{said}");
+    for (table, changed) in [
+        ("server", false),
+        ("admin", false),
+        ("shared", true),
+        ("telemetry", true),
+    ] {
+        let told = format!("[{table}] changed: takes effect at the next start");
+        assert_eq!(said.contains(&told), changed, "{said}");
+    }
     site.reader()
         .get("/")
         .await

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Newsroom, Operator, newsroom};
+use crate::support::{Newsroom, Operator, html, newsroom, origin};
 
 const ACTS: &str = "open-sesame-0123456789";
 const LOOKS: &str = "a-screen-on-the-wall-01";
@@ -81,7 +81,7 @@ async fn a_refused_act_is_in_the_journal_with_who_and_whence() {
     let site = site().await;
     let operator = Operator::of(&site);
     assert_eq!(ask(&operator, LOOKS, "POST", "/reload").await.0, 403);
-    let (status, journal) = ask(&operator, LOOKS, "GET", "/journal?kind=refusal").await;
+    let (status, journal) = ask(&operator, LOOKS, "GET", "/journal?kinds=refusal").await;
     assert_eq!(status, 200, "{journal}");
     for told in ["POST /reload", "127.0.0.1", "read"] {
         assert!(journal.contains(told), "{told}: {journal}");
@@ -89,6 +89,109 @@ async fn a_refused_act_is_in_the_journal_with_who_and_whence() {
     let (_, state) = ask(&operator, LOOKS, "GET", "/state").await;
     for token in [ACTS, LOOKS] {
         assert!(!journal.contains(token) && !state.contains(token));
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_token_and_a_foreign_page_are_told_once_in_a_while() {
+    let site = site().await;
+    let operator = Operator::of(&site);
+    for _ in 0..3 {
+        assert_eq!(ask(&operator, "not-this-one", "GET", "/state").await.0, 401);
+    }
+    let wrong = operator.ask("POST", "/login", "token=nor-this-one", &[]);
+    assert_eq!(wrong.await.0, 403);
+    let bearer = format!("Bearer {ACTS}");
+    let foreign = [
+        ("authorization", bearer.as_str()),
+        ("origin", "http://evil.example"),
+    ];
+    let refused = operator.ask("POST", "/reload", "", &foreign).await;
+    assert_eq!(refused.0, 403, "{}", refused.1);
+    // whoever brings nothing has guessed nothing
+    assert_eq!(operator.ask("GET", "/state", "", &[]).await.0, 401);
+    let (_, journal) = ask(&operator, LOOKS, "GET", "/journal?kinds=refusal").await;
+    let read: Value = serde_json::from_str(&journal).unwrap();
+    let told = read["entries"].as_array().unwrap();
+    let told: Vec<&str> = told
+        .iter()
+        .map(|entry| entry["says"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "refused GET /state to 127.0.0.1, whose token is none of this site",
+            "refused POST /reload to 127.0.0.1, whose browser was sent by a page of another site",
+        ]
+    );
+    for given in ["this-one", ACTS] {
+        assert!(!journal.contains(given), "{journal}");
+    }
+}
+
+#[tokio::test]
+async fn a_parameter_that_is_not_known_is_said_so() {
+    let site = site().await;
+    let operator = Operator::of(&site);
+    for (method, path) in [
+        ("GET", "/journal?kind=refusal"),
+        ("GET", "/events?kind=refusal"),
+        ("GET", "/history?from=2h"),
+        ("GET", "/samples?last=2"),
+        ("GET", "/explain?uri=/"),
+        ("GET", "/preview?uri=/"),
+        ("POST", "/reload?because=x"),
+        ("DELETE", "/switches/pin?who=x"),
+    ] {
+        let (status, said) = ask(&operator, ACTS, method, path).await;
+        assert_eq!(status, 400, "{path}: {said}");
+        let name = path.split(['?', '=']).nth(1).unwrap();
+        assert!(said.contains(&format!("unknown field `{name}`")), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn how_the_scheme_is_written_does_not_matter() {
+    let site = site().await;
+    let operator = Operator::of(&site);
+    for (scheme, status) in [("bearer", 200), ("BEARER", 200), ("Basic", 401), ("", 401)] {
+        let value = format!("{scheme} {LOOKS}");
+        let headers = [("authorization", value.as_str())];
+        let answer = operator.ask("GET", "/state", "", &headers).await;
+        assert_eq!(answer.0, status, "{scheme}");
+    }
+}
+
+/// A browser sends a cookie to every port of the host.
+#[tokio::test]
+async fn the_cookie_of_an_operator_goes_to_no_origin() {
+    let api = origin()
+        .on("/api/x", html("told"))
+        .on("/block?of=", html("<p>block</p>"))
+        .start()
+        .await;
+    let site = newsroom()
+        .admin(&format!("token = \"{ACTS}\""))
+        .origin("api", &api)
+        .fragment("front", "\"core\"", "inline:<p>front</p>", "")
+        .fragment(
+            "block",
+            "\"essential\"",
+            "api:/block?of={cookie.marbre_session}",
+            "forward_cookies = [\"marbre_session\", \"basket\"]",
+        )
+        .page("front", "/", "[front][block]")
+        .toml("[[proxy]]\nroute = \"/api/{*rest}\"\norigin = \"api\"")
+        .start()
+        .await;
+    let reader = site.reader();
+    let cookie = "marbre_session=1795000000000000.00ab; basket=3";
+    for (path, target) in [("/api/x", "/api/x"), ("/", "/block?of=")] {
+        let request = reader.request("GET", path).header("cookie", cookie);
+        assert_eq!(reader.send(request).await.status, 200);
+        let head = api.last_head(target).expect("it was asked");
+        assert!(head.contains("basket=3"), "{head}");
+        assert!(!head.contains("marbre_session"), "{head}");
     }
 }
 
@@ -119,13 +222,12 @@ async fn a_session_knows_what_it_was_opened_with() {
             operator.ask("POST", "/reload", "", &session).await.0,
             status
         );
-        // whoever has a session may end it
-        let (status, _) = {
-            let leave = client.post(format!("{}/logout", operator.url));
-            let left = leave.header("cookie", &cookie).send().await.unwrap();
-            (left.status().as_u16(), ())
-        };
-        assert_eq!(status, 303);
+        // whoever has a session may end it, and then nobody has it who holds a copy
+        assert_eq!(operator.ask("GET", "/state", "", &session).await.0, 200);
+        let leave = client.post(format!("{}/logout", operator.url));
+        let left = leave.header("cookie", &cookie).send().await.unwrap();
+        assert_eq!(left.status(), 303);
+        assert_eq!(operator.ask("GET", "/state", "", &session).await.0, 401);
     }
 }
 

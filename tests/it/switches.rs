@@ -826,7 +826,7 @@ async fn a_token_is_asked_for_and_used() {
     let (code, _, err) = told(command(folder.path(), &["list", "--admin", &admin])).await;
     assert_eq!(code, Some(1));
     assert!(
-        err.contains("give `--token`, or set MARBRE_ADMIN_TOKEN"),
+        err.contains("give `--token` or `--token-file`, or set MARBRE_ADMIN_TOKEN"),
         "{err}"
     );
     for wrong in ["x", "0123456789abcdeX"] {

@@ -225,15 +225,16 @@ fn every_secret_may_have_a_file_and_the_folder_of_it_may_be_a_variable() {
 }
 
 #[test]
-fn a_secret_that_everybody_can_read_is_warned_of() {
+fn a_secret_that_is_open_to_everybody_is_warned_of() {
     let folder = draft("token_file = \"open\"").written();
     secret(folder.path(), "open", FIRST);
     let open = folder.path().join("open");
-    for (mode, warned) in [(0o600, false), (0o640, false), (0o644, true)] {
+    let modes = [(0o600, false), (0o640, false), (0o644, true), (0o602, true)];
+    for (mode, warned) in modes {
         fs::set_permissions(&open, fs::Permissions::from_mode(mode)).unwrap();
         let warnings = load(&folder).unwrap().warnings.to_string();
         assert_eq!(
-            warnings.contains("read by everybody"),
+            warnings.contains("open to everybody"),
             warned,
             "{mode:o} {warnings}"
         );

@@ -58,7 +58,11 @@ pub(super) fn entering() -> Vec<Route> {
             .limited(session::BODY_BYTES_MAX),
         guarded(SIGN_OUT).post(
             session::leave,
-            operation("sign_out", "Ends the session of a browser.").nothing(303, "To `/login`."),
+            operation(
+                "sign_out",
+                "Ends the session, wherever its cookie is kept, until the server is started anew.",
+            )
+            .nothing(303, "To `/login`."),
         ),
         guarded("/").get(
             dashboard::index,

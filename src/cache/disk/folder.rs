@@ -7,6 +7,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::state_file;
+
 use super::record::{Kind, VERSION};
 use super::segment::{self, Found, Segment, is_absence};
 use super::trouble::Trouble;
@@ -20,7 +22,7 @@ const ASIDE: &str = ".aside-";
 ///
 /// `None` is a folder that can be read and in which no lock can be made: nobody can write there.
 pub(super) fn lock(folder: &Path) -> Result<Option<File>, Trouble> {
-    fs::create_dir_all(folder).map_err(|error| Trouble::of("make", folder, error))?;
+    state_file::make_folder(folder).map_err(|error| Trouble::of("make", folder, error))?;
     let path = folder.join("lock");
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);

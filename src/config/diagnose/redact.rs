@@ -5,7 +5,21 @@
 
 /// What is in the name of a key whose value nobody may be shown, also where it is misspelt at its end, or is a key
 /// that marbre does not know.
-const WORDS: [&str; 6] = ["tok", "secr", "passw", "pwd", "credential", "api_key"];
+const WORDS: [&str; 13] = [
+    "tok",
+    "secr",
+    "passw",
+    "passp",
+    "pwd",
+    "credential",
+    "api_key",
+    "api-key",
+    "apikey",
+    "auth",
+    "bearer",
+    "debug_key",
+    "admin_key",
+];
 
 /// The text with the values of keys that are called as secrets are ([`WORDS`]), the values of headers for
 /// collectors, `user:password@` in URLs, and private keys in PEM, replaced by `*`; `${ENV}` references stay, for
@@ -19,7 +33,9 @@ pub(super) fn blot(text: &str) -> String {
         let before = text[..at].trim_end_matches(is_of_key);
         let rest = text[at..].trim_start_matches(is_of_key);
         let key = &text[before.len()..text.len() - rest.len()];
-        if key.ends_with("_file") || key.ends_with("_files") {
+        // that of a header is one of several on its line: see below
+        let is_header = key.eq_ignore_ascii_case("authorization");
+        if is_header || key.ends_with("_file") || key.ends_with("_files") {
             continue;
         }
         // `?token={query.t}` in a source is no key
@@ -244,6 +260,10 @@ mod tests {
         );
         assert_eq!(blot("tokn = 's3'\nx"), "tokn = '**'\nx");
         assert_eq!(blot("DB-Secret='s3'"), "DB-Secret='**'");
+        for key in ["apikey", "auth", "bearer", "Passphrase", "debug_key"] {
+            let line = |value| format!("{key} = '{value}'\nx = 'y'");
+            assert_eq!(blot(&line("s3")), line("**"));
+        }
         assert_eq!(
             blot("token = [\n'ab',\n'c']\nx = 1"),
             "token = *\n'**'*\n'*'*\nx = 1"

@@ -129,7 +129,7 @@ pub(super) fn of_file(
     }
     if cx.files.is_open_to_all(&path) {
         cx.report(
-            Diagnostic::warning(format!("what `{key}` names can be read by everybody"))
+            Diagnostic::warning(format!("what `{key}` names is open to everybody"))
                 .at(place.clone(), "a secret of its owner, or of a group")
                 .help("take the others' rights to it away: `chmod o= FILE`"),
         );

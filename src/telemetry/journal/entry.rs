@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Moment;
 use crate::degradation::law::Reason;
 use crate::report::{
-    Acted, BreakerState, Event, FaultChange, OriginChange, SloChange, SwitchChange,
+    Acted, BreakerState, Event, FaultChange, NotAllowed, OriginChange, SloChange, SwitchChange,
 };
 
 use super::summary::Summary;
@@ -184,12 +184,13 @@ pub enum What {
         #[serde(default, skip_serializing_if = "is_zero")]
         untold: u64,
     },
-    /// Somebody who may only look has tried to act.
+    /// Somebody who asked for something as operators do was refused it.
     Refusal {
         /// What: `PUT /level`.
         act: String,
-        /// What the token that was presented is good for.
-        role: String,
+        /// What the token that was presented is good for, if it is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        role: Option<String>,
         /// Where it came from.
         from: String,
     },
@@ -447,9 +448,14 @@ impl What {
                 copies: *copies,
             },
             Event::Acted(acted) => Self::of_act(acted),
-            Event::ActRefused { act, role, from } => Self::Refusal {
+            Event::ActRefused { act, why, from, .. } => Self::Refusal {
                 act: bounded(act),
-                role: (*role).to_owned(),
+                role: match why {
+                    NotAllowed::MayOnly(role) => Some((*role).to_owned()),
+                    NotAllowed::WrongToken | NotAllowed::TooManyTokens | NotAllowed::OtherSite => {
+                        None
+                    }
+                },
                 from: from.to_string(),
             },
             Event::Origin {
@@ -681,8 +687,9 @@ mod tests {
             }),
             Event::ActRefused {
                 act: "PUT /level".to_owned(),
-                role: "read",
+                why: NotAllowed::MayOnly("read"),
                 from: std::net::Ipv4Addr::LOCALHOST.into(),
+                untold: Untold(2),
             },
             Event::Slo {
                 objective: "fast".to_owned(),

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::clock::Moment;
+use crate::state_file;
 
 use super::entry::Entry;
 
@@ -195,7 +196,7 @@ impl Appender {
 
     /// The newest file, to go on with, or a new one if there is none.
     fn open(&self, now: Moment) -> io::Result<Current> {
-        fs::create_dir_all(&self.settings.folder)?;
+        state_file::make_folder(&self.settings.folder)?;
         let Some((begun, path)) = files(&self.settings.folder)?.pop() else {
             return self.begin(now);
         };
