@@ -9,7 +9,8 @@ use std::process::{Command, Output, Stdio};
 
 use marbre::fragment::quantity::parse_duration;
 use marbre::telemetry::metrics::Metric;
-use serde_json::Value;
+use regex::Regex;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::metrics::{is_content, promtool};
@@ -201,6 +202,90 @@ fn the_rules_are_what_the_program_writes_of_the_demo() {
     ));
     let scrape = ["check", "config", "--syntax-only", "scrape.yaml"];
     is_content(&promtool(&scrape, "", &deploy("prometheus")));
+    // they ask for the servers by the name that their job has
+    for scraped in ["scrape.yaml", "kubernetes.yaml"] {
+        let config = &yaml(&read(&format!("prometheus/{scraped}")))[0];
+        let job = text(&config["scrape_configs"][0]["job_name"]);
+        let gone = json!(format!("up{{job=\"{job}\"}} == 0")).to_string();
+        assert!(kept.contains(&format!("expr: {gone}")), "{scraped}: {gone}");
+    }
+}
+
+/// What Kubernetes would say of the pods is written out: Debian's promtool is built without it. All else of
+/// the file is as it is.
+#[test]
+fn prometheus_knows_each_pod_by_the_labels_that_the_autoscaler_asks_for() {
+    let mut config = yaml(&read("prometheus/kubernetes.yaml")).remove(0);
+    let job = config["scrape_configs"][0].as_object_mut().unwrap();
+    let found = job.remove("kubernetes_sd_configs").unwrap();
+    let selector = json!([{ "role": "pod", "label": "app.kubernetes.io/name=marbre" }]);
+    let namespaces = json!({ "names": ["default"] });
+    assert_eq!(
+        found,
+        json!([{ "role": "pod", "namespaces": namespaces, "selectors": selector }])
+    );
+    let deployment = manifest("Deployment", "marbre");
+    let template = &deployment["spec"]["template"];
+    assert_eq!(
+        template["metadata"]["labels"]["app.kubernetes.io/name"],
+        "marbre"
+    );
+    let ports = template["spec"]["containers"][0]["ports"].as_array();
+    let ports = ports.unwrap().iter();
+    let targets = ports.flat_map(|port| {
+        ["Running", "Succeeded"].map(|phase| {
+            let labels = json!({
+                "__meta_kubernetes_namespace": "default",
+                "__meta_kubernetes_pod_name": "marbre-x",
+                "__meta_kubernetes_pod_phase": phase,
+                "__meta_kubernetes_pod_container_port_name": port["name"],
+            });
+            let target = format!("192.0.2.7:{}", port["containerPort"]);
+            json!({ "targets": [target], "labels": labels })
+        })
+    });
+    job.insert("static_configs".to_owned(), targets.collect());
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("found.yaml"), config.to_string()).unwrap();
+    let check = ["check", "config", "--syntax-only", "found.yaml"];
+    is_content(&promtool(&check, "", folder.path()));
+    let discover = ["check", "service-discovery", "found.yaml", "marbre"];
+    let told = promtool(&discover, "", folder.path());
+    is_content(&told);
+    let told: Value = serde_json::from_slice(&told.stdout).unwrap();
+    assert_eq!(told.as_array().unwrap().len(), 4, "{told}");
+    let labels = told.as_array().unwrap().iter().map(|one| &one["labels"]);
+    let kept = labels.filter(|labels| labels.as_object().is_some_and(|labels| !labels.is_empty()));
+    let kept: Vec<&Value> = kept.collect();
+    let [pod] = kept[..] else {
+        panic!("one of them is asked: {told}")
+    };
+    assert_eq!(pod["__address__"], "192.0.2.7:8081");
+    assert_eq!(pod["namespace"], "default");
+    assert_eq!(pod["pod"], "marbre-x");
+    let adapter = &yaml(&read("prometheus/adapter.yaml"))[0];
+    let wanted = Regex::new("([a-z]+)!=\"\"").unwrap();
+    let query = text(&adapter["rules"][0]["seriesQuery"]).to_owned();
+    let wanted: BTreeSet<String> = wanted
+        .captures_iter(&query)
+        .map(|found| found[1].to_owned())
+        .collect();
+    assert_eq!(wanted, ["namespace", "pod"].map(str::to_owned).into());
+    for label in wanted {
+        assert!(pod[&label].is_string(), "{label}: {pod}");
+        let resource = &adapter["rules"][0]["resources"]["overrides"][&label]["resource"];
+        assert_eq!(*resource, label);
+    }
+    // and it may find them
+    let role = manifest("Role", "marbre-prometheus");
+    assert_eq!(role["rules"][0]["resources"], json!(["pods"]));
+    assert_eq!(
+        role["rules"][0]["verbs"],
+        json!(["get", "list", "watch"]),
+        "and nothing else"
+    );
+    let binding = manifest("RoleBinding", "marbre-prometheus");
+    assert_eq!(binding["roleRef"]["name"], role["metadata"]["name"]);
 }
 
 #[test]
@@ -343,7 +428,10 @@ fn text(value: &Value) -> &str {
 /// The site of the ConfigMap, laid out as the Deployment mounts it.
 #[tokio::test]
 async fn the_probes_ask_where_the_mounted_site_answers() {
-    const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+    const TOKENS: [(&str, &str); 2] = [
+        ("admin-token", "0123456789abcdef0123456789abcdef"),
+        ("read-token", "fedcba9876543210fedcba9876543210"),
+    ];
     let deployment = manifest("Deployment", "marbre");
     let pod = &deployment["spec"]["template"]["spec"];
     let config = manifest("ConfigMap", "marbre");
@@ -360,9 +448,11 @@ async fn the_probes_ask_where_the_mounted_site_answers() {
     }
     let secrets = folder.path().join("secrets");
     std::fs::create_dir(&secrets).unwrap();
-    std::fs::write(secrets.join("admin-token"), TOKEN).unwrap();
-    let open = std::fs::Permissions::from_mode(0o440);
-    std::fs::set_permissions(secrets.join("admin-token"), open).unwrap();
+    for (name, token) in TOKENS {
+        std::fs::write(secrets.join(name), token).unwrap();
+        let open = std::fs::Permissions::from_mode(0o440);
+        std::fs::set_permissions(secrets.join(name), open).unwrap();
+    }
     let file = folder.path().join("fragments.toml");
     let site = std::fs::read_to_string(&file).unwrap();
     assert!(site.contains(SECRETS), "{site}");
@@ -398,6 +488,16 @@ async fn the_probes_ask_where_the_mounted_site_answers() {
         let url = format!("http://{}{}", program.admin, text(&asked["path"]));
         let answer = unpooled().get(url).send().await.unwrap();
         assert_eq!(answer.status(), 200, "{probe}, without a token");
+    }
+    // Prometheus looks and does not act
+    let metrics = format!("http://{}/metrics", program.admin);
+    let asked = |token: &str| unpooled().get(&metrics).bearer_auth(token).send();
+    assert_eq!(unpooled().get(&metrics).send().await.unwrap().status(), 401);
+    for (name, token) in TOKENS {
+        assert_eq!(asked(token).await.unwrap().status(), 200, "{name}");
+        let act = unpooled().post(format!("http://{}/reload", program.admin));
+        let act = act.bearer_auth(token).send().await.unwrap();
+        assert_eq!(act.status() == 403, name == "read-token", "{name}");
     }
     // the check of the container file
     let ready = |admin: String| {
