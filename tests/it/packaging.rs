@@ -142,6 +142,97 @@ fn the_unit_gives_the_program_what_it_says_it_needs() {
     }
 }
 
+/// A command has neither the environment nor the credentials of the service, unless it is given both: by the
+/// unit when it reloads, by whoever says what `deploy/README.md` says.
+#[test]
+fn what_the_service_is_given_can_be_given_to_a_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    let put = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    put("admin-token", "0123456789abcdef0123456789abcdef\n");
+    let environment = read("site/environment");
+    assert!(environment.contains("# MARBRE_READ_TOKEN="));
+    let token = "fedcba9876543210fedcba9876543210";
+    let named = format!("MARBRE_READ_TOKEN={token}");
+    put(
+        "environment",
+        &environment.replace("# MARBRE_READ_TOKEN=", &named),
+    );
+    let layouts = folder.path().join("templates/layouts");
+    std::fs::create_dir_all(&layouts).unwrap();
+    let layout = deploy("site/templates/layouts/front.html");
+    std::fs::copy(layout, layouts.join("front.html")).unwrap();
+    let here = |text: &str| text.replace("/etc/marbre", path);
+    let unit = read("marbre.service");
+    let reload = unit
+        .lines()
+        .find_map(|line| line.strip_prefix("ExecReload=+"));
+    let reload = here(reload.unwrap()).replace("/usr/bin/marbre", BINARY);
+    let document = read("README.md");
+    let said = document.lines().find_map(|line| line.strip_prefix("sudo "));
+    let said = here(said.unwrap()).replace(" marbre check", &format!(" {BINARY} check"));
+    for directory in [
+        "CREDENTIALS_DIRECTORY",
+        "CREDENTIALS_DIRECTORY:-/etc/marbre",
+    ] {
+        let admin = format!(
+            "[admin]\ntoken_file = \"${{{directory}}}/admin-token\"\nread_token = \"${{MARBRE_READ_TOKEN}}\"\n"
+        );
+        let site = read("site/fragments.toml").replace("[admin]\n", &admin);
+        put("fragments.toml", &here(&site));
+        let run = |line: &str, environment: &[(&str, &str)]| {
+            let mut command = Command::new("sh");
+            command
+                .args(["-c", line])
+                .env_remove("CREDENTIALS_DIRECTORY");
+            command.envs(environment.iter().copied()).output().unwrap()
+        };
+        // systemd reads the environment for it
+        is_content(&run(&reload, &[("MARBRE_READ_TOKEN", token)]));
+        is_content(&run(&said, &[]));
+        let bare = run(&format!("{BINARY} check {path}/fragments.toml"), &[]);
+        assert!(!bare.status.success(), "{directory}");
+    }
+}
+
+#[test]
+fn a_purge_leaves_nothing_and_a_removal_leaves_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().to_str().unwrap();
+    let script = read("debian/postrm");
+    let script = ["var", "etc"].iter().fold(script, |script, top| {
+        script.replace(&format!(" /{top}/"), &format!(" {root}/{top}/"))
+    });
+    assert_eq!(script.matches(root).count(), 5, "{script}");
+    let own = [
+        "var/lib/private/marbre/copies",
+        "var/log/private/marbre/access.log",
+        "var/lib/marbre",
+        "var/log/marbre",
+        "etc/marbre/admin-token",
+    ];
+    let another = "etc/another/file";
+    let exists = |path: &str| folder.path().join(path).exists();
+    for path in own.into_iter().chain([another]) {
+        let path = folder.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "").unwrap();
+    }
+    for (what, is_left) in [("remove", true), ("purge", false)] {
+        let mut shell = Command::new("sh");
+        is_silent(
+            &shell
+                .args(["-c", &script, "postrm", what])
+                .output()
+                .unwrap(),
+        );
+        for path in own {
+            assert_eq!(exists(path), is_left, "{what}: {path}");
+        }
+    }
+    assert!(exists(another));
+}
+
 /// How long a stopping server waits for pages unless the site says otherwise, in seconds.
 fn default_grace() -> u64 {
     let schema = marbre::config::schema();
@@ -619,6 +710,10 @@ fn the_package_holds_what_there_is() {
         };
         assert!(there, "{from}");
     }
+    let assets = package["assets"].as_array().unwrap().iter();
+    let mut secrets = assets.filter(|asset| asset[0].as_str() == Some("deploy/site/environment"));
+    let mode = secrets.next().and_then(|asset| asset[2].as_str());
+    assert_eq!(mode, Some("600"), "what may hold secrets is root's alone");
     for kept in package["conf-files"].as_array().unwrap() {
         assert!(names.contains(kept.as_str().unwrap()), "{kept}");
     }
