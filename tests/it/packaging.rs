@@ -679,6 +679,65 @@ fn the_container_file_is_as_it_should_be() {
     );
 }
 
+/// The files of the repository that an asset is made of: one, or those whose names end alike.
+fn matching(asset: &str) -> Vec<PathBuf> {
+    let path = repository().join(asset);
+    let name = path.file_name().unwrap().to_str().unwrap();
+    let Some(end) = name.strip_prefix('*') else {
+        return path.exists().then_some(path).into_iter().collect();
+    };
+    // what deploy/deb makes is not there yet
+    let Ok(files) = std::fs::read_dir(path.parent().unwrap()) else {
+        return Vec::new();
+    };
+    let files = files.map(|file| file.unwrap().path());
+    files
+        .filter(|path| path.to_str().unwrap().ends_with(end))
+        .collect()
+}
+
+#[test]
+fn every_link_of_the_packaged_documents_leads_to_something_packaged() {
+    let manifest = std::fs::read_to_string(repository().join("Cargo.toml")).unwrap();
+    let manifest: toml::Table = manifest.parse().unwrap();
+    let assets = manifest["package"]["metadata"]["deb"]["assets"].as_array();
+    let mut packed = BTreeMap::new();
+    for asset in assets.unwrap() {
+        let [from, to] = [0, 1].map(|at| asset[at].as_str().unwrap());
+        for file in matching(from) {
+            let name = file.file_name().unwrap().to_str().unwrap();
+            let to = match to.ends_with('/') {
+                true => format!("{to}{name}"),
+                false => to.to_owned(),
+            };
+            assert!(packed.insert(PathBuf::from(to), file).is_none());
+        }
+    }
+    let link = Regex::new(r"\]\(([^)\s#]+)[^)\s]*\)").unwrap();
+    let mut seen = 0;
+    for (to, file) in &packed {
+        if to.extension().is_none_or(|end| end != "md") {
+            continue;
+        }
+        let text = std::fs::read_to_string(file).unwrap();
+        for found in link.captures_iter(&text) {
+            if found[1].contains("://") {
+                continue;
+            }
+            let mut led = to.parent().unwrap().to_owned();
+            for step in found[1].split('/') {
+                match step {
+                    ".." => assert!(led.pop()),
+                    step => led.push(step),
+                }
+            }
+            assert!(packed.contains_key(&led), "{to:?}: {}", &found[1]);
+            seen += 1;
+        }
+    }
+    assert!(seen > 50, "{seen} links were found");
+}
+
 #[test]
 fn the_package_holds_what_there_is() {
     let manifest = std::fs::read_to_string(repository().join("Cargo.toml")).unwrap();
@@ -703,10 +762,7 @@ fn the_package_holds_what_there_is() {
         let there = match from.strip_prefix("target/package/") {
             // deploy/deb makes it
             Some(made) => read("deb").contains(made.trim_end_matches("*.1.gz")) || made == "marbre",
-            None => {
-                let folder = from.replace("/*.md", "").replace("/*.rs", "");
-                repository().join(folder).exists()
-            }
+            None => !matching(from).is_empty(),
         };
         assert!(there, "{from}");
     }
