@@ -563,6 +563,7 @@ async fn the_probes_ask_where_the_mounted_site_answers() {
     assert_eq!(ports[1]["containerPort"], 8081);
     let mount = &pod["containers"][0]["volumeMounts"][1];
     assert_eq!(mount["mountPath"], "/var/lib/marbre");
+    assert!(site.contains("state_dir = \"/var/lib/marbre\""), "{site}");
     let state = folder.path().join("state");
     let site = site
         .replace("0.0.0.0:8080", "127.0.0.1:0")
@@ -657,6 +658,13 @@ fn the_container_file_is_as_it_should_be() {
     assert_eq!(copied, sent);
     for path in &copied {
         assert!(repository().join(path).exists(), "{path}");
+    }
+    // the volume is where the packaged site, and the document, keep what outlives a restart
+    let state = "/var/lib/marbre";
+    assert!(file.contains(&format!("VOLUME {state}\n")));
+    for said in ["README.md", "site/fragments.toml"] {
+        let declared = format!("state_dir = \"{state}\"");
+        assert!(read(said).contains(&declared), "{said}");
     }
     // one program, which asks itself how it is
     assert!(file.contains("CMD [\"/usr/bin/marbre\", \"ready\"]"));
