@@ -299,7 +299,7 @@ fn on_purpose() -> String {
     let hit = format!("sum by (harm, target) (increase({faults}[10m])) > 0");
     [
         "{{ with query \"",
-        &hit,
+        hit.as_str(),
         "\" }}Within 10 minutes, faults on purpose:",
         "{{ range . }} {{ .Labels.harm }} on {{ .Labels.target }};{{ end }}",
         " `marbre chaos list` says whose, `marbre chaos end NAME --owner WHO` ends one.",
