@@ -56,7 +56,7 @@ pub struct File {
     pub include: Vec<At<String>>,
     /// Where readers connect, and what they may cost. Taken at start; a reload does not change it.
     pub server: Server,
-    /// Where operators connect. Taken at start; a reload does not change it.
+    /// Where operators connect. Taken at start, but for the tokens: a reload takes those that are declared then.
     pub admin: Admin,
     /// The store that the nodes of one site share. Taken at start; a reload does not change it.
     pub shared: Shared,

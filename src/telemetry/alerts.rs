@@ -20,6 +20,9 @@ mod slo;
 /// How long something has to be so before anybody is called.
 const SICK_FOR: &str = "1m";
 
+/// What Prometheus calls the job that scrapes marbre, in `deploy/prometheus/`.
+const JOB: &str = "marbre";
+
 /// Percent of an origin's requests that may fail, over five minutes, before its owner is called.
 const FAILED_PERCENT: u32 = 5;
 
@@ -35,6 +38,10 @@ pub fn rules(site: &Site, dashboard: Option<&str>) -> String {
         text += "  - name: marbre-slo\n    rules:\n";
     }
     for alert in site.slos.iter().flat_map(slo::of_slo) {
+        write(&mut text, &alert, dashboard);
+    }
+    text += "  - name: marbre-servers\n    rules:\n";
+    for alert in of_the_servers() {
         write(&mut text, &alert, dashboard);
     }
     text += "  - name: marbre-pages\n    rules:\n";
@@ -81,7 +88,7 @@ struct Alert {
 fn recordings(text: &mut String) {
     let page = Metric::PageDuration.name();
     let (failed, requests) = (total(Metric::OriginFailed), total(Metric::OriginRequests));
-    let pages = total(Metric::Pages);
+    let (pages, faults) = (total(Metric::Pages), total(Metric::Faults));
     let each = [
         (
             "marbre:page_duration_seconds:p95_5m",
@@ -101,12 +108,43 @@ fn recordings(text: &mut String) {
             "marbre:pages:rate_1m",
             format!("sum by (page) (rate({pages}[1m]))"),
         ),
+        (
+            "marbre:faults:rate_5m",
+            format!("sum by (harm, target) (rate({faults}[5m]))"),
+        ),
     ];
     *text += "  - name: marbre-recordings\n    rules:\n";
     for (name, expression) in each {
         let _ = writeln!(text, "      - record: {name}");
         let _ = writeln!(text, "        expr: {}", quoted(&expression));
     }
+}
+
+/// That a server is there is what Prometheus itself knows, as far as it scrapes; where the servers send what
+/// they count, it is known of all of them together alone.
+fn of_the_servers() -> [Alert; 2] {
+    let told = Metric::Build.name();
+    let one = Alert {
+        name: "MarbreServerGone",
+        expression: format!("up{{job=\"{JOB}\"}} == 0"),
+        lasts: SICK_FOR,
+        severity: "ticket",
+        labels: Vec::new(),
+        summary: "A server does not answer Prometheus".to_owned(),
+        lost: "Nothing, while the others have room for its readers; it is not known how it does.".to_owned(),
+        action: "See whether it runs (`marbre ready`, `systemctl status marbre`, `kubectl get pods`) and what it said last. Where it runs, see whether Prometheus reaches the operators' side, and with the read token.".to_owned(),
+    };
+    let all = Alert {
+        name: "MarbreGone",
+        expression: format!("absent({told})"),
+        lasts: SICK_FOR,
+        severity: "page",
+        labels: Vec::new(),
+        summary: "No server is heard of".to_owned(),
+        lost: "Every page, unless it is Prometheus that cannot ask; and no other alert can tell anything meanwhile.".to_owned(),
+        action: "Ask for a page as a reader does. Where there is none, start the servers: they have their last good copies on disk. Where there is one, see what Prometheus says of its targets: address, name of the job, read token.".to_owned(),
+    };
+    [one, all]
 }
 
 /// A page, declared or woven.
@@ -251,6 +289,23 @@ fn write(text: &mut String, alert: &Alert, dashboard: Option<&str>) {
     for (name, value) in said.into_iter().chain(dashboard) {
         line(format!("          {name}: {}", quoted(&literal(value))));
     }
+    line(format!("          on_purpose: {}", quoted(&on_purpose())));
+}
+
+/// For whoever is called: whether it may be an experiment. A template of Prometheus, which looks when it
+/// calls.
+fn on_purpose() -> String {
+    let faults = total(Metric::Faults);
+    let hit = format!("sum by (harm, target) (increase({faults}[10m])) > 0");
+    [
+        "{{ with query \"",
+        hit.as_str(),
+        "\" }}Within 10 minutes, faults on purpose:",
+        "{{ range . }} {{ .Labels.harm }} on {{ .Labels.target }};{{ end }}",
+        " `marbre chaos list` says whose, `marbre chaos end NAME --owner WHO` ends one.",
+        "{{ else }}Within 10 minutes, no fault on purpose.{{ end }}",
+    ]
+    .concat()
 }
 
 /// A string of YAML, and of the query language too: JSON is part of both.

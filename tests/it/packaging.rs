@@ -9,7 +9,8 @@ use std::process::{Command, Output, Stdio};
 
 use marbre::fragment::quantity::parse_duration;
 use marbre::telemetry::metrics::Metric;
-use serde_json::Value;
+use regex::Regex;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::metrics::{is_content, promtool};
@@ -141,6 +142,97 @@ fn the_unit_gives_the_program_what_it_says_it_needs() {
     }
 }
 
+/// A command has neither the environment nor the credentials of the service, unless it is given both: by the
+/// unit when it reloads, by whoever says what `deploy/README.md` says.
+#[test]
+fn what_the_service_is_given_can_be_given_to_a_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    let put = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    put("admin-token", "0123456789abcdef0123456789abcdef\n");
+    let environment = read("site/environment");
+    assert!(environment.contains("# MARBRE_READ_TOKEN="));
+    let token = "fedcba9876543210fedcba9876543210";
+    let named = format!("MARBRE_READ_TOKEN={token}");
+    put(
+        "environment",
+        &environment.replace("# MARBRE_READ_TOKEN=", &named),
+    );
+    let layouts = folder.path().join("templates/layouts");
+    std::fs::create_dir_all(&layouts).unwrap();
+    let layout = deploy("site/templates/layouts/front.html");
+    std::fs::copy(layout, layouts.join("front.html")).unwrap();
+    let here = |text: &str| text.replace("/etc/marbre", path);
+    let unit = read("marbre.service");
+    let reload = unit
+        .lines()
+        .find_map(|line| line.strip_prefix("ExecReload=+"));
+    let reload = here(reload.unwrap()).replace("/usr/bin/marbre", BINARY);
+    let document = read("README.md");
+    let said = document.lines().find_map(|line| line.strip_prefix("sudo "));
+    let said = here(said.unwrap()).replace(" marbre check", &format!(" {BINARY} check"));
+    for directory in [
+        "CREDENTIALS_DIRECTORY",
+        "CREDENTIALS_DIRECTORY:-/etc/marbre",
+    ] {
+        let admin = format!(
+            "[admin]\ntoken_file = \"${{{directory}}}/admin-token\"\nread_token = \"${{MARBRE_READ_TOKEN}}\"\n"
+        );
+        let site = read("site/fragments.toml").replace("[admin]\n", &admin);
+        put("fragments.toml", &here(&site));
+        let run = |line: &str, environment: &[(&str, &str)]| {
+            let mut command = Command::new("sh");
+            command
+                .args(["-c", line])
+                .env_remove("CREDENTIALS_DIRECTORY");
+            command.envs(environment.iter().copied()).output().unwrap()
+        };
+        // systemd reads the environment for it
+        is_content(&run(&reload, &[("MARBRE_READ_TOKEN", token)]));
+        is_content(&run(&said, &[]));
+        let bare = run(&format!("{BINARY} check {path}/fragments.toml"), &[]);
+        assert!(!bare.status.success(), "{directory}");
+    }
+}
+
+#[test]
+fn a_purge_leaves_nothing_and_a_removal_leaves_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().to_str().unwrap();
+    let script = read("debian/postrm");
+    let script = ["var", "etc"].iter().fold(script, |script, top| {
+        script.replace(&format!(" /{top}/"), &format!(" {root}/{top}/"))
+    });
+    assert_eq!(script.matches(root).count(), 5, "{script}");
+    let own = [
+        "var/lib/private/marbre/copies",
+        "var/log/private/marbre/access.log",
+        "var/lib/marbre",
+        "var/log/marbre",
+        "etc/marbre/admin-token",
+    ];
+    let another = "etc/another/file";
+    let exists = |path: &str| folder.path().join(path).exists();
+    for path in own.into_iter().chain([another]) {
+        let path = folder.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "").unwrap();
+    }
+    for (what, is_left) in [("remove", true), ("purge", false)] {
+        let mut shell = Command::new("sh");
+        is_silent(
+            &shell
+                .args(["-c", &script, "postrm", what])
+                .output()
+                .unwrap(),
+        );
+        for path in own {
+            assert_eq!(exists(path), is_left, "{what}: {path}");
+        }
+    }
+    assert!(exists(another));
+}
+
 /// How long a stopping server waits for pages unless the site says otherwise, in seconds.
 fn default_grace() -> u64 {
     let schema = marbre::config::schema();
@@ -201,6 +293,90 @@ fn the_rules_are_what_the_program_writes_of_the_demo() {
     ));
     let scrape = ["check", "config", "--syntax-only", "scrape.yaml"];
     is_content(&promtool(&scrape, "", &deploy("prometheus")));
+    // they ask for the servers by the name that their job has
+    for scraped in ["scrape.yaml", "kubernetes.yaml"] {
+        let config = &yaml(&read(&format!("prometheus/{scraped}")))[0];
+        let job = text(&config["scrape_configs"][0]["job_name"]);
+        let gone = json!(format!("up{{job=\"{job}\"}} == 0")).to_string();
+        assert!(kept.contains(&format!("expr: {gone}")), "{scraped}: {gone}");
+    }
+}
+
+/// What Kubernetes would say of the pods is written out: Debian's promtool is built without it. All else of
+/// the file is as it is.
+#[test]
+fn prometheus_knows_each_pod_by_the_labels_that_the_autoscaler_asks_for() {
+    let mut config = yaml(&read("prometheus/kubernetes.yaml")).remove(0);
+    let job = config["scrape_configs"][0].as_object_mut().unwrap();
+    let found = job.remove("kubernetes_sd_configs").unwrap();
+    let selector = json!([{ "role": "pod", "label": "app.kubernetes.io/name=marbre" }]);
+    let namespaces = json!({ "names": ["default"] });
+    assert_eq!(
+        found,
+        json!([{ "role": "pod", "namespaces": namespaces, "selectors": selector }])
+    );
+    let deployment = manifest("Deployment", "marbre");
+    let template = &deployment["spec"]["template"];
+    assert_eq!(
+        template["metadata"]["labels"]["app.kubernetes.io/name"],
+        "marbre"
+    );
+    let ports = template["spec"]["containers"][0]["ports"].as_array();
+    let ports = ports.unwrap().iter();
+    let targets = ports.flat_map(|port| {
+        ["Running", "Succeeded"].map(|phase| {
+            let labels = json!({
+                "__meta_kubernetes_namespace": "default",
+                "__meta_kubernetes_pod_name": "marbre-x",
+                "__meta_kubernetes_pod_phase": phase,
+                "__meta_kubernetes_pod_container_port_name": port["name"],
+            });
+            let target = format!("192.0.2.7:{}", port["containerPort"]);
+            json!({ "targets": [target], "labels": labels })
+        })
+    });
+    job.insert("static_configs".to_owned(), targets.collect());
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("found.yaml"), config.to_string()).unwrap();
+    let check = ["check", "config", "--syntax-only", "found.yaml"];
+    is_content(&promtool(&check, "", folder.path()));
+    let discover = ["check", "service-discovery", "found.yaml", "marbre"];
+    let told = promtool(&discover, "", folder.path());
+    is_content(&told);
+    let told: Value = serde_json::from_slice(&told.stdout).unwrap();
+    assert_eq!(told.as_array().unwrap().len(), 4, "{told}");
+    let labels = told.as_array().unwrap().iter().map(|one| &one["labels"]);
+    let kept = labels.filter(|labels| labels.as_object().is_some_and(|labels| !labels.is_empty()));
+    let kept: Vec<&Value> = kept.collect();
+    let [pod] = kept[..] else {
+        panic!("one of them is asked: {told}")
+    };
+    assert_eq!(pod["__address__"], "192.0.2.7:8081");
+    assert_eq!(pod["namespace"], "default");
+    assert_eq!(pod["pod"], "marbre-x");
+    let adapter = &yaml(&read("prometheus/adapter.yaml"))[0];
+    let wanted = Regex::new("([a-z]+)!=\"\"").unwrap();
+    let query = text(&adapter["rules"][0]["seriesQuery"]).to_owned();
+    let wanted: BTreeSet<String> = wanted
+        .captures_iter(&query)
+        .map(|found| found[1].to_owned())
+        .collect();
+    assert_eq!(wanted, ["namespace", "pod"].map(str::to_owned).into());
+    for label in wanted {
+        assert!(pod[&label].is_string(), "{label}: {pod}");
+        let resource = &adapter["rules"][0]["resources"]["overrides"][&label]["resource"];
+        assert_eq!(*resource, label);
+    }
+    // and it may find them
+    let role = manifest("Role", "marbre-prometheus");
+    assert_eq!(role["rules"][0]["resources"], json!(["pods"]));
+    assert_eq!(
+        role["rules"][0]["verbs"],
+        json!(["get", "list", "watch"]),
+        "and nothing else"
+    );
+    let binding = manifest("RoleBinding", "marbre-prometheus");
+    assert_eq!(binding["roleRef"]["name"], role["metadata"]["name"]);
 }
 
 #[test]
@@ -343,7 +519,10 @@ fn text(value: &Value) -> &str {
 /// The site of the ConfigMap, laid out as the Deployment mounts it.
 #[tokio::test]
 async fn the_probes_ask_where_the_mounted_site_answers() {
-    const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+    const TOKENS: [(&str, &str); 2] = [
+        ("admin-token", "0123456789abcdef0123456789abcdef"),
+        ("read-token", "fedcba9876543210fedcba9876543210"),
+    ];
     let deployment = manifest("Deployment", "marbre");
     let pod = &deployment["spec"]["template"]["spec"];
     let config = manifest("ConfigMap", "marbre");
@@ -360,9 +539,11 @@ async fn the_probes_ask_where_the_mounted_site_answers() {
     }
     let secrets = folder.path().join("secrets");
     std::fs::create_dir(&secrets).unwrap();
-    std::fs::write(secrets.join("admin-token"), TOKEN).unwrap();
-    let open = std::fs::Permissions::from_mode(0o440);
-    std::fs::set_permissions(secrets.join("admin-token"), open).unwrap();
+    for (name, token) in TOKENS {
+        std::fs::write(secrets.join(name), token).unwrap();
+        let open = std::fs::Permissions::from_mode(0o440);
+        std::fs::set_permissions(secrets.join(name), open).unwrap();
+    }
     let file = folder.path().join("fragments.toml");
     let site = std::fs::read_to_string(&file).unwrap();
     assert!(site.contains(SECRETS), "{site}");
@@ -382,6 +563,7 @@ async fn the_probes_ask_where_the_mounted_site_answers() {
     assert_eq!(ports[1]["containerPort"], 8081);
     let mount = &pod["containers"][0]["volumeMounts"][1];
     assert_eq!(mount["mountPath"], "/var/lib/marbre");
+    assert!(site.contains("state_dir = \"/var/lib/marbre\""), "{site}");
     let state = folder.path().join("state");
     let site = site
         .replace("0.0.0.0:8080", "127.0.0.1:0")
@@ -398,6 +580,16 @@ async fn the_probes_ask_where_the_mounted_site_answers() {
         let url = format!("http://{}{}", program.admin, text(&asked["path"]));
         let answer = unpooled().get(url).send().await.unwrap();
         assert_eq!(answer.status(), 200, "{probe}, without a token");
+    }
+    // Prometheus looks and does not act
+    let metrics = format!("http://{}/metrics", program.admin);
+    let asked = |token: &str| unpooled().get(&metrics).bearer_auth(token).send();
+    assert_eq!(unpooled().get(&metrics).send().await.unwrap().status(), 401);
+    for (name, token) in TOKENS {
+        assert_eq!(asked(token).await.unwrap().status(), 200, "{name}");
+        let act = unpooled().post(format!("http://{}/reload", program.admin));
+        let act = act.bearer_auth(token).send().await.unwrap();
+        assert_eq!(act.status() == 403, name == "read-token", "{name}");
     }
     // the check of the container file
     let ready = |admin: String| {
@@ -467,6 +659,13 @@ fn the_container_file_is_as_it_should_be() {
     for path in &copied {
         assert!(repository().join(path).exists(), "{path}");
     }
+    // the volume is where the packaged site, and the document, keep what outlives a restart
+    let state = "/var/lib/marbre";
+    assert!(file.contains(&format!("VOLUME {state}\n")));
+    for said in ["README.md", "site/fragments.toml"] {
+        let declared = format!("state_dir = \"{state}\"");
+        assert!(read(said).contains(&declared), "{said}");
+    }
     // one program, which asks itself how it is
     assert!(file.contains("CMD [\"/usr/bin/marbre\", \"ready\"]"));
     assert!(file.ends_with("CMD [\"serve\", \"/etc/marbre/fragments.toml\"]\n"));
@@ -486,6 +685,65 @@ fn the_container_file_is_as_it_should_be() {
         file.contains(&format!("FROM rust:{compiler}-")),
         "{compiler}"
     );
+}
+
+/// The files of the repository that an asset is made of: one, or those whose names end alike.
+fn matching(asset: &str) -> Vec<PathBuf> {
+    let path = repository().join(asset);
+    let name = path.file_name().unwrap().to_str().unwrap();
+    let Some(end) = name.strip_prefix('*') else {
+        return path.exists().then_some(path).into_iter().collect();
+    };
+    // what deploy/deb makes is not there yet
+    let Ok(files) = std::fs::read_dir(path.parent().unwrap()) else {
+        return Vec::new();
+    };
+    let files = files.map(|file| file.unwrap().path());
+    files
+        .filter(|path| path.to_str().unwrap().ends_with(end))
+        .collect()
+}
+
+#[test]
+fn every_link_of_the_packaged_documents_leads_to_something_packaged() {
+    let manifest = std::fs::read_to_string(repository().join("Cargo.toml")).unwrap();
+    let manifest: toml::Table = manifest.parse().unwrap();
+    let assets = manifest["package"]["metadata"]["deb"]["assets"].as_array();
+    let mut packed = BTreeMap::new();
+    for asset in assets.unwrap() {
+        let [from, to] = [0, 1].map(|at| asset[at].as_str().unwrap());
+        for file in matching(from) {
+            let name = file.file_name().unwrap().to_str().unwrap();
+            let to = match to.ends_with('/') {
+                true => format!("{to}{name}"),
+                false => to.to_owned(),
+            };
+            assert!(packed.insert(PathBuf::from(to), file).is_none());
+        }
+    }
+    let link = Regex::new(r"\]\(([^)\s#]+)[^)\s]*\)").unwrap();
+    let mut seen = 0;
+    for (to, file) in &packed {
+        if to.extension().is_none_or(|end| end != "md") {
+            continue;
+        }
+        let text = std::fs::read_to_string(file).unwrap();
+        for found in link.captures_iter(&text) {
+            if found[1].contains("://") {
+                continue;
+            }
+            let mut led = to.parent().unwrap().to_owned();
+            for step in found[1].split('/') {
+                match step {
+                    ".." => assert!(led.pop()),
+                    step => led.push(step),
+                }
+            }
+            assert!(packed.contains_key(&led), "{to:?}: {}", &found[1]);
+            seen += 1;
+        }
+    }
+    assert!(seen > 50, "{seen} links were found");
 }
 
 #[test]
@@ -512,13 +770,14 @@ fn the_package_holds_what_there_is() {
         let there = match from.strip_prefix("target/package/") {
             // deploy/deb makes it
             Some(made) => read("deb").contains(made.trim_end_matches("*.1.gz")) || made == "marbre",
-            None => {
-                let folder = from.replace("/*.md", "").replace("/*.rs", "");
-                repository().join(folder).exists()
-            }
+            None => !matching(from).is_empty(),
         };
         assert!(there, "{from}");
     }
+    let assets = package["assets"].as_array().unwrap().iter();
+    let mut secrets = assets.filter(|asset| asset[0].as_str() == Some("deploy/site/environment"));
+    let mode = secrets.next().and_then(|asset| asset[2].as_str());
+    assert_eq!(mode, Some("600"), "what may hold secrets is root's alone");
     for kept in package["conf-files"].as_array().unwrap() {
         assert!(names.contains(kept.as_str().unwrap()), "{kept}");
     }

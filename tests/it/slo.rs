@@ -355,6 +355,7 @@ tests:
   - name: "a fast burn wakes somebody, and is a ticket too"
     interval: 1m
     input_series:
+      - { series: 'marbre_build_info{instance="a"}', values: '1x400' }
       - { series: 'marbre_slo_measured_total{slo="article",instance="a"}', values: '0+300x240' }
       - { series: 'marbre_slo_measured_total{slo="article",instance="b"}', values: '0+300x240' }
       - { series: 'marbre_slo_missed_total{slo="article",instance="a"}', values: '0x60 20+20x60 1220x120' }
@@ -377,6 +378,7 @@ tests:
   - name: "a slow burn is for the morning"
     interval: 1m
     input_series:
+      - { series: 'marbre_build_info{instance="a"}', values: '1x400' }
       - { series: 'marbre_slo_measured_total{slo="fast"}', values: '0+1000x400' }
       - { series: 'marbre_slo_missed_total{slo="fast"}', values: '0+15x400' }
       - { series: 'marbre_slo_missed_pages_total{slo="fast"}', values: '0+15x400' }
@@ -387,6 +389,7 @@ tests:
   - name: "less than may be missed calls nobody"
     interval: 1m
     input_series:
+      - { series: 'marbre_build_info{instance="a"}', values: '1x400' }
       - { series: 'marbre_slo_measured_total{slo="fast"}', values: '0+1000x400' }
       - { series: 'marbre_slo_missed_total{slo="fast"}', values: '0+9x400' }
       - { series: 'marbre_slo_missed_pages_total{slo="fast"}', values: '0+9x400' }
@@ -397,6 +400,7 @@ tests:
   - name: "one bad page of a quiet night calls nobody"
     interval: 1m
     input_series:
+      - { series: 'marbre_build_info{instance="a"}', values: '1x400' }
       - { series: 'marbre_slo_measured_total{slo="article"}', values: '0 1 2 3 4 5 6 7 8 9 10x100' }
       - { series: 'marbre_slo_missed_total{slo="article"}', values: '0 0 1x110' }
       - { series: 'marbre_slo_missed_pages_total{slo="article"}', values: '0 0 1x110' }
@@ -435,7 +439,7 @@ fn a_burn_calls_somebody_and_nothing_else_does() {
     // no burn of it is ever fast: were everything missed, its budget would be used twice as fast as it may
     let loose = rules.matches("slo: \"loose\"").count();
     assert_eq!(loose, 1, "{rules}");
-    for part in ["summary:", "lost:", "action:", "dashboard:"] {
+    for part in ["summary:", "lost:", "action:", "dashboard:", "on_purpose:"] {
         assert_eq!(
             rules.matches(&format!("          {part} ")).count(),
             rules.matches("- alert: ").count(),

@@ -1,9 +1,9 @@
 //! What the program is made of: what may be linked into it, and the list of it that is handed on. Asked of
-//! cargo itself.
+//! cargo itself, and of cargo-deny as far as it needs no network: not whether there are known holes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 
 use serde_json::Value;
 
@@ -152,6 +152,45 @@ fn every_dependency_has_a_licence_that_is_allowed() {
         "not allowed by .deny.toml:\n{}",
         refused.join("\n")
     );
+}
+
+/// What cargo-deny finds with these settings, by what is locked.
+fn denied(folder: &Path, settings: &str) -> Output {
+    let deny = repository().join("tests/deploy/.venv/bin/cargo-deny");
+    assert!(deny.exists(), "tests/run installs cargo-deny");
+    // of this platform alone: those of others need not have been fetched
+    let platform = format!("--filter-platform={}", host());
+    let metadata = cargo(&["metadata", "--format-version", "1", &platform]);
+    let [told, config] = ["metadata.json", "deny.toml"].map(|name| folder.join(name));
+    std::fs::write(&told, metadata).unwrap();
+    std::fs::write(&config, settings).unwrap();
+    let mut command = Command::new(deny);
+    command.args(["--offline", "--locked", "--metadata-path"]);
+    command.arg(told).arg("--config").arg(config);
+    command.args(["check", "--hide-inclusion-graph"]);
+    command.args(["bans", "licenses", "sources"]);
+    command.current_dir(repository()).output().unwrap()
+}
+
+#[test]
+fn nothing_is_linked_that_is_banned_and_nothing_twice_without_a_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = std::fs::read_to_string(repository().join(".deny.toml")).unwrap();
+    let found = denied(folder.path(), &settings);
+    let said = String::from_utf8_lossy(&found.stderr);
+    assert!(found.status.success(), "{said}");
+    assert!(!said.contains("warning["), "a reason that is none: {said}");
+    // that it could fail
+    for (kept, broken) in [
+        ("\"openssl-sys\"", "\"serde\""),
+        ("  { crate = \"getrandom@0.2\"", "  # "),
+        ("  \"MIT\",\n", ""),
+    ] {
+        assert!(settings.contains(kept), "{kept}");
+        let broken = settings.replacen(kept, broken, 1);
+        let found = denied(folder.path(), &broken);
+        assert!(!found.status.success(), "without {kept}");
+    }
 }
 
 #[test]

@@ -590,7 +590,7 @@ fn follow(name: &str) {
     let mut ports = Ports::new();
     let is_beside_demo = document.blocks.iter().any(|block| block.what == "demo");
     if is_beside_demo {
-        for name in ["templates", "tests/scenarios"] {
+        for name in ["templates", "tests/scenarios", "tests/experiments"] {
             copy(&repository().join(name), &home.join(name));
         }
         std::fs::copy(
@@ -710,6 +710,8 @@ followed! {
     pushing_does_what_it_says "docs/push-and-purge.md"
     levels_do_what_they_say "docs/levels.md"
     operating_does_what_it_says "docs/operators.md"
+    faults_on_purpose_do_what_they_say "docs/chaos.md"
+    commands_do_what_they_say "docs/commands.md"
     simulating_does_what_it_says "docs/simulation.md"
     installing_does_what_it_says "deploy/README.md"
 }

@@ -14,9 +14,12 @@ pub(super) fn entering() -> Vec<Route> {
         ),
         open("/readyz").get(
             api::readyz,
-            operation("ready", "Whether pages can be served.")
-                .text(200, "They can.")
-                .text(503, "The server is stopping."),
+            operation(
+                "ready",
+                "Whether pages can be served: until the server stops. No service is asked.",
+            )
+            .text(200, "They can.")
+            .text(503, "The server is stopping."),
         ),
         open("/assets/{name}").get(
             dashboard::asset,
