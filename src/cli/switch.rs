@@ -248,6 +248,7 @@ impl Server {
 
 #[cfg(test)]
 mod tests {
+    use super::super::terms::TokenFile;
     use super::*;
 
     #[test]
@@ -271,6 +272,7 @@ mod tests {
             let server = Server {
                 admin: admin.to_owned(),
                 token: None,
+                token_file: TokenFile::default(),
                 json: false,
             };
             let request = Request {

@@ -34,7 +34,7 @@ pub(super) struct Server {
 }
 
 /// The token in a file, which no list of processes shows.
-#[derive(Args)]
+#[derive(Args, Default)]
 pub(super) struct TokenFile {
     /// A file that holds the token, instead of `--token`; MARBRE_ADMIN_TOKEN_FILE names it too.
     #[arg(
