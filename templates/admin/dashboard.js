@@ -43,13 +43,29 @@ function givenUp({ level, why, blocks, mode }) {
   say(find("level-mode"), notes[mode] ?? "");
 }
 
-function acts({ act }) {
-  fill(find("act-list"), act.map(({ since_s, ...rest }) => [rest, Math.round(since_s / 10)]), () => {
-    if (act.length === 0) return [make("li", { class: "nobody" }, "Nobody. What is given up comes back by itself.")];
-    return act.map(({ origin, owner, what, blocks, since_s }) => make("li", {},
+// What operators keep from readers: that does not come back before it ends, or is taken back.
+function keptAway({ switches, level, blocks }) {
+  const off = new Set(blocks.filter(({ state }) => state === "off").map(({ name }) => `block/${name}`));
+  return switches.switches.filter(({ subject }) => (["pin", "floor"].includes(subject) && level.level > 0) || off.has(subject));
+}
+
+function acts(picture) {
+  const { act, slo } = picture;
+  const kept = keptAway(picture);
+  const burning = slo.slos.filter(({ burning }) => burning === "page").map(({ name }) => name);
+  fill(find("act-list"), [act.map(({ since_s, ...rest }) => [rest, Math.round(since_s / 10)]), kept.map(({ says, owner }) => [says, owner]), burning], () => {
+    const sick = act.map(({ origin, owner, what, blocks, since_s }) => make("li", {},
       make("p", {}, make("b", {}, owner ?? "nobody is declared as its owner"), " must look at ", make("b", {}, origin)),
       make("p", { class: "soft" }, `${what}; for ${span(since_s)}`),
       blocks.length ? make("p", { class: "soft" }, `It answers for ${blocks.join(", ")}.`) : null));
+    const decided = kept.map(({ owner, says, until }) => make("li", {},
+      make("p", {}, make("b", {}, owner), " has decided: ", make("b", {}, says)),
+      make("p", { class: "soft" }, until ? "It comes back when that ends, or is taken back below." : "It comes back when that is taken back below.")));
+    const spent = burning.map((name) => make("li", {},
+      make("p", {}, make("b", {}, "Whoever is on call"), " must look at the objective ", make("b", {}, name)),
+      make("p", { class: "soft" }, "Its error budget is used too fast.")));
+    const all = [...sick, ...decided, ...spent];
+    return all.length ? all : [make("li", { class: "nobody" }, "Nobody. What is given up comes back by itself.")];
   });
 }
 

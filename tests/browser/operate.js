@@ -37,7 +37,8 @@
   sign("the forecast is wrong");
   told.off = await agree();
   await until("weather off", () => row("weather").dataset.state === "off");
-  told.switched = { why: row("weather").querySelector(".why").textContent, list: text("decisions-list") };
+  await until("who has decided so", () => text("act-list").includes("has decided"));
+  told.switched = { act: text("act-list"), why: row("weather").querySelector(".why").textContent, list: text("decisions-list") };
   await undo();
   await until("weather on", () => row("weather").dataset.state !== "off" && text("decisions-list").startsWith("None"));
 

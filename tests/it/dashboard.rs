@@ -439,6 +439,11 @@ async fn an_operator_sees_what_is_wrong_decides_and_takes_it_back() {
     assert_eq!(told["pinned"]["weather"], "shed");
     println!("given up on the screen after {} ms", told["shed_after_ms"]);
     assert!(text("/pinned/step").contains("now"), "{told}");
+    // what an operator keeps away does not come back by itself
+    assert!(
+        text("/switched/act").contains("weather") && !text("/switched/act").contains("Nobody"),
+        "{told}"
+    );
     assert!(
         text("/off/effect").starts_with("No page shows weather"),
         "{told}"
