@@ -22,6 +22,7 @@ mod world;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use marbre::clock::Clock;
 use parking_lot::Mutex;
 
 use crate::{in_virtual_time, seed_to_replay};
@@ -177,8 +178,9 @@ fn under_every_weather_the_promises_hold() {
 
 /// Other ones each second.
 fn fresh() -> std::ops::Range<u64> {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let from = FRESH_FROM + FRESH * now.map_or(0, |since| since.as_secs());
+    let clock = Clock::start();
+    let seconds = clock.moment(clock.now()).micros() / 1_000_000;
+    let from = FRESH_FROM + FRESH * seconds;
     from..from + FRESH
 }
 
