@@ -97,7 +97,7 @@ impl Stage {
                 cms.url()
             ))
             .toml(&format!(
-                "[origins.pit]\nurls = [\"http://{pit}\"]\ntimeout = \"60s\"\nidle_connections = 0"
+                "[origins.pit]\nurls = [\"http://{pit}\"]\ntimeout = \"20s\"\nidle_connections = 0"
             ))
             .core("article", "cms:/article")
             .fragment("one", "\"core\"", "cms:/article?slug={slug}", "ttl = \"1h\"")
@@ -110,7 +110,7 @@ impl Stage {
             .page_within("front", "/", &format!("<html>[article][block]{END}"), "60s")
             .page_within("one", "/articles/{slug}", &format!("<html>[one]{END}"), "60s")
             .toml("[[proxy]]\nroute = \"/upload\"\norigin = \"cms\"\ntimeout = \"60s\"")
-            .toml("[[proxy]]\nroute = \"/pit\"\norigin = \"pit\"\ntimeout = \"60s\"")
+            .toml("[[proxy]]\nroute = \"/pit\"\norigin = \"pit\"\ntimeout = \"20s\"")
             .written();
         let reader = unpooled();
         let program = Program::start(folder.path(), &reader).await;
