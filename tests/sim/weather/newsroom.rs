@@ -166,12 +166,12 @@ impl Newsroom {
         })
     }
 
-    /// Whether a piece may have been thrown away because of another node's purge.
+    /// Whether a piece may have been thrown away, by this node or because of what another has purged: what was made
+    /// in the same instant goes too.
     fn may_be_purged(&self, piece: &Piece) -> bool {
-        let purges = self.others_purges.lock();
-        purges
-            .iter()
-            .any(|(at, purge)| piece.made <= *at && purge.hard && piece.is_meant(&purge.selector))
+        let (own, others) = (self.purges.lock(), self.others_purges.lock());
+        let mut purges = own.iter().chain(others.iter());
+        purges.any(|(at, purge)| piece.made <= *at && purge.hard && piece.is_meant(&purge.selector))
     }
 
     /// Whether a piece was purged after it was made, and before a page began; `hard`: thrown away.
@@ -280,9 +280,7 @@ impl Newsroom {
         };
         let now = self.now().max(began);
         let is_gone = self.gone.lock().get(&key).is_some_and(|at| *at >= made);
-        let is_purged = self.is_purged(&piece, true, now)
-            || self.may_be_purged(&piece)
-            || self.may_go_with(&piece, now);
+        let is_purged = self.may_be_purged(&piece) || self.may_go_with(&piece, now);
         (!is_gone && !is_purged).then_some(made)
     }
 
