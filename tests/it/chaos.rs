@@ -12,7 +12,7 @@ use crate::support::{Newsroom, Operator, Origin, html, newsroom, origin};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
-async fn cms() -> Origin {
+pub(crate) async fn cms() -> Origin {
     origin()
         .on("/article", html("<p>text</p>"))
         .on("/block", html("<i>block</i>"))
@@ -20,7 +20,7 @@ async fn cms() -> Origin {
         .await
 }
 
-fn draft(cms: &Origin, more: &str) -> Draft {
+pub(crate) fn draft(cms: &Origin, more: &str) -> Draft {
     newsroom()
         .toml(&format!("[telemetry]\ndebug_secret = \"{SECRET}\""))
         .toml(&format!(
@@ -46,7 +46,7 @@ const WHOLE: &str = "<p>text</p><i>block</i>";
 const TEXT: &str = "<p>text</p>";
 
 /// Sets a fault for an hour, and gives what is answered.
-async fn set(operator: &Operator, name: &str, what: &Value) -> (u16, String) {
+pub(crate) async fn set(operator: &Operator, name: &str, what: &Value) -> (u16, String) {
     let mut body = json!({"owner": "desk", "reason": "a test", "for": "1h"});
     let keys = what.as_object().unwrap().clone();
     body.as_object_mut().unwrap().extend(keys);
@@ -55,13 +55,13 @@ async fn set(operator: &Operator, name: &str, what: &Value) -> (u16, String) {
         .await
 }
 
-async fn is_set(operator: &Operator, name: &str, what: Value) -> Value {
+pub(crate) async fn is_set(operator: &Operator, name: &str, what: Value) -> Value {
     let (status, said) = set(operator, name, &what).await;
     assert_eq!(status, 200, "{what}: {said}");
     serde_json::from_str(&said).unwrap()
 }
 
-async fn state(site: &Newsroom) -> Value {
+pub(crate) async fn state(site: &Newsroom) -> Value {
     let text = site.admin_text("/chaos").await;
     serde_json::from_str(&text).unwrap()
 }
@@ -382,7 +382,7 @@ async fn it_is_aborted_when_the_error_budget_burns_and_when_nothing_is_left_of_i
     assert!(said.contains("objective core"), "{said}");
 }
 
-const DECLARED: &str = "[chaos.block-fails]\nfragment = \"block\"\nharm = \"error\"\nfor = \"5m\"\n\
+pub(crate) const DECLARED: &str = "[chaos.block-fails]\nfragment = \"block\"\nharm = \"error\"\nfor = \"5m\"\n\
     owner = \"newsroom-platform\"\nreason = \"do pages do without?\"\npages_max = 7\n";
 
 #[tokio::test]
@@ -524,7 +524,7 @@ async fn what_the_manual_declares_can_be_declared() {
 }
 
 /// What the program says, and its exit code.
-async fn program(arguments: &[&str]) -> (String, String, i32) {
+pub(crate) async fn program(arguments: &[&str]) -> (String, String, i32) {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_marbre"));
     command.arg("chaos").args(arguments).env_remove("RUST_LOG");
     let running = tokio::task::spawn_blocking(move || command.output().unwrap());
@@ -589,7 +589,7 @@ async fn the_command_line_sets_lists_and_ends_faults() {
     site.reader().get("/a").await.is(200, WHOLE);
 }
 
-const EXPERIMENT: &str = r#"
+pub(crate) const EXPERIMENT: &str = r#"
 title = "The block fails"
 owner = "desk"
 [traffic]
