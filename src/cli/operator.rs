@@ -107,6 +107,11 @@ pub(super) fn url(admin: &str, path: &str, query: &[(&str, &str)]) -> Result<Url
     }
     let path = format!("{}{path}", url.path().trim_end_matches('/'));
     url.set_path(&path);
+    // a `..` would lead to something else than what is meant
+    let steps = |path: &str| path.matches('/').count();
+    if steps(url.path()) != steps(&path) {
+        return Err(format!("`{path}` is no path"));
+    }
     if !query.is_empty() {
         url.query_pairs_mut().extend_pairs(query);
     }
@@ -137,6 +142,19 @@ fn told(error: &reqwest::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_leads_where_it_says() {
+        for path in [
+            "/chaos/../level",
+            "/chaos/%2e%2E/level",
+            "/switches/a/../../x",
+        ] {
+            assert!(url("h:1", path, &[]).is_err(), "{path}");
+        }
+        let found = url("h:1", "/chaos/a?b#c", &[]).unwrap();
+        assert_eq!(found.as_str(), "http://h:1/chaos/a%3Fb%23c");
+    }
 
     #[test]
     fn an_address_is_told_without_its_password() {

@@ -14,6 +14,7 @@ mod bulkhead;
 mod chaos;
 mod chaos_budgets;
 mod chaos_experiments;
+mod chaos_names;
 mod cli;
 mod coalescing;
 mod compression;
