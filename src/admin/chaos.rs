@@ -18,6 +18,7 @@ use crate::site::chaos::FaultSpec;
 
 use super::AdminState;
 use super::audit::NothingChanged;
+use super::body;
 
 type Shared = State<Arc<AdminState>>;
 
@@ -108,7 +109,7 @@ pub(super) async fn set(
 /// The fault that is asked for.
 fn read(state: &AdminState, name: &str, body: &[u8]) -> Result<FaultSpec, (StatusCode, String)> {
     let bad = |text: String| (StatusCode::BAD_REQUEST, text);
-    let wanted: Wanted = serde_json::from_slice(body).map_err(|error| {
+    let wanted: Wanted = body::object(body).map_err(|error| {
         bad(format!(
             "the body cannot be read: {error}; it is like {{\"origin\": \"media\", \"harm\": \"hang\", \
              \"for\": \"5m\", \"owner\": \"who\", \"reason\": \"why\"}}"

@@ -331,6 +331,25 @@ async fn only_pages_with_a_token_have_a_signed_one() {
 }
 
 #[tokio::test]
+async fn what_is_no_object_is_said_to_be_none() {
+    let cms = cms().await;
+    let site = site(&cms).await;
+    let operator = Operator::of(&site);
+    for (method, path) in [
+        ("PUT", "/chaos/f"),
+        ("PUT", "/switches/block/block"),
+        ("POST", "/purge"),
+    ] {
+        for body in ["[]", " [\"a\", true]", "7", "\"all\"", "null"] {
+            let (status, said) = operator.ask(method, path, body, &[]).await;
+            assert_eq!(status, 400, "{path} {body}: {said}");
+            assert!(said.contains("it is no object"), "{path} {body}: {said}");
+        }
+    }
+    assert_eq!(operator.switches().await, [""; 0]);
+}
+
+#[tokio::test]
 async fn it_ends_when_as_many_pages_as_may_have_had_it() {
     let cms = cms().await;
     let site = site(&cms).await;
