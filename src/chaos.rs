@@ -290,14 +290,12 @@ impl Chaos {
         site: &Site,
         (page, path): (&Page, &str),
         reader: Reader,
-        is_signed: impl FnOnce() -> bool,
+        is_signed: bool,
     ) -> Option<Arc<Drawn>> {
         if !self.is_active() {
             return None;
         }
         let running = self.running.load();
-        let asks_for_signed = running.iter().any(|one| one.spec.reach.signed);
-        let is_signed = asks_for_signed && is_signed();
         let mut drawn = Drawn::default();
         for one in running.iter() {
             let hit = hit(site, page, &one.spec.target);

@@ -8,7 +8,8 @@ use marbre::site::debug::CHAOS;
 use serde_json::{Value, json};
 
 use crate::support::newsroom::Draft;
-use crate::support::{Newsroom, Operator, Origin, html, newsroom, origin};
+use crate::support::program::unpooled;
+use crate::support::{Newsroom, Operator, Origin, Program, html, newsroom, origin};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
@@ -314,12 +315,21 @@ async fn only_pages_with_a_token_have_a_signed_one() {
     let other = DebugSecret::new("fedcba9876543210fedcba9876543210");
     let forged = other.token_for(CHAOS, now.after(Duration::from_secs(60)));
     let debug = secret.token(now.after(Duration::from_secs(60)));
-    for wrong in [over.as_str(), forged.as_str(), debug.as_str(), "", "c1.9.9"] {
-        let page = reader.get_with("/a", &[("marbre-chaos", wrong)]).await;
+    for (bad, cause) in [
+        (over.as_str(), "expired"),
+        (&forged, "wrong"),
+        (&debug, "wrong"),
+        ("", "wrong"),
+        ("c1.9.9", "wrong"),
+    ] {
+        let page = reader.get_with("/a", &[("marbre-chaos", bad)]).await;
         page.is(200, WHOLE);
-        assert_eq!(page.header("marbre-chaos"), None, "{wrong}");
+        let said = format!("refused; cause={cause}");
+        assert_eq!(page.header("marbre-chaos"), Some(&*said), "{bad}");
     }
-    reader.get("/a").await.is(200, WHOLE);
+    let page = reader.get("/a").await;
+    page.is(200, WHOLE);
+    assert_eq!(page.header("marbre-chaos"), None);
     let page = reader
         .get_with("/a", &[("marbre-chaos", good.as_str())])
         .await;
@@ -328,6 +338,31 @@ async fn only_pages_with_a_token_have_a_signed_one() {
     assert_eq!(state(&site).await["faults"][0]["pages"], 1);
     // no origin is told of the token
     assert!(!cms.last_head("/block").unwrap().contains(&good));
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_good_is_told_of_also_where_no_fault_is_in_force() {
+    let cms = cms().await;
+    let folder = draft(&cms, "").written();
+    let program = Program::start(folder.path(), &unpooled()).await;
+    let url = format!("http://{}/a", program.pages);
+    let bad = "c1.1.00";
+    let asked = unpooled().get(url).header("marbre-chaos", bad).send();
+    let answer = asked.await.unwrap();
+    assert_eq!(answer.headers()["marbre-chaos"], "refused; cause=wrong");
+    assert_eq!(answer.text().await.unwrap(), WHOLE);
+    program
+        .says("a Marbre-Chaos token is refused: it was not made")
+        .await;
+    let log = program.stop().await;
+    assert!(!log.contains(bad), "{log}");
+    // nor can one be good where there is nothing to sign it with
+    let secret = format!("[telemetry]\ndebug_secret = \"{SECRET}\"");
+    let mut site = site(&cms).await;
+    site.rewrite(|toml| toml.replace(&secret, ""));
+    site.app.reload().await.unwrap();
+    let page = site.reader().get_with("/a", &[("marbre-chaos", bad)]).await;
+    assert_eq!(page.header("marbre-chaos"), Some("refused; cause=off"));
 }
 
 #[tokio::test]
