@@ -13,6 +13,23 @@ pub(super) use reqwest::Url;
 /// A server on this machine answers in a moment; one with a slow disk takes some seconds.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Why there is no good answer.
+pub(super) enum Failed {
+    /// The server does not do what it is asked, and says why.
+    Refused(String),
+    /// Nobody has said whether it is done.
+    Unanswered(String),
+}
+
+impl Failed {
+    /// Why, in words.
+    pub(super) fn why(self) -> String {
+        match self {
+            Self::Refused(why) | Self::Unanswered(why) => why,
+        }
+    }
+}
+
 /// Which server, and how to talk to it.
 pub(super) struct Operator<'a> {
     /// Where it listens to operators.
@@ -39,9 +56,22 @@ impl Operator<'_> {
         url: Url,
         body: Option<&Value>,
     ) -> Result<Value, String> {
-        let text = self.ask_text(method, url, body).await?;
+        self.try_ask(method, url, body).await.map_err(Failed::why)
+    }
+
+    /// The same, and whether it may be done nevertheless.
+    pub(super) async fn try_ask(
+        &self,
+        method: Method,
+        url: Url,
+        body: Option<&Value>,
+    ) -> Result<Value, Failed> {
+        let text = self.try_ask_text(method, url, body).await?;
         let read = serde_json::from_str(&text);
-        read.map_err(|_| format!("what answers at {} is no marbre server", shown(self.admin)))
+        read.map_err(|_| {
+            let why = format!("what answers at {} is no marbre server", shown(self.admin));
+            Failed::Unanswered(why)
+        })
     }
 
     /// The same where the answer is not JSON.
@@ -51,7 +81,17 @@ impl Operator<'_> {
         url: Url,
         body: Option<&Value>,
     ) -> Result<String, String> {
-        let client = client()?;
+        let asked = self.try_ask_text(method, url, body).await;
+        asked.map_err(Failed::why)
+    }
+
+    async fn try_ask_text(
+        &self,
+        method: Method,
+        url: Url,
+        body: Option<&Value>,
+    ) -> Result<String, Failed> {
+        let client = client().map_err(Failed::Refused)?;
         let mut asking = client.request(method, url.clone());
         if let Some(token) = self.token {
             asking = asking.bearer_auth(token);
@@ -60,25 +100,30 @@ impl Operator<'_> {
             asking = asking.body(body.to_string());
         }
         let answer = asking.send().await.map_err(|error| {
-            format!(
+            Failed::Unanswered(format!(
                 "no server answers operators at {}: {}; `--admin URL` says where it is",
                 shown(self.admin),
                 told(&error)
-            )
+            ))
         })?;
         let status = answer.status();
-        let text = answer.text().await.map_err(|error| told(&error))?;
+        let text = answer.text().await;
+        let text = text.map_err(|error| Failed::Unanswered(told(&error)))?;
         if status == StatusCode::UNAUTHORIZED {
             let text = text.trim_end();
-            return Err(format!("{text}; give `--token`, or set MARBRE_ADMIN_TOKEN"));
+            let why = format!("{text}; give `--token`, or set MARBRE_ADMIN_TOKEN");
+            return Err(Failed::Refused(why));
         }
-        if !status.is_success() {
-            return Err(match text.trim_end() {
-                "" => format!("{} answers {status}", shown(url.as_str())),
-                text => text.to_owned(),
-            });
+        let why = || match text.trim_end() {
+            "" => format!("{} answers {status}", shown(url.as_str())),
+            text => text.to_owned(),
+        };
+        match status {
+            _ if status.is_success() => Ok(text),
+            _ if status.is_client_error() => Err(Failed::Refused(why())),
+            // what is between has given up, and not the server
+            _ => Err(Failed::Unanswered(why())),
         }
-        Ok(text)
     }
 }
 

@@ -12,6 +12,7 @@ mod audit;
 mod blast_radius;
 mod bulkhead;
 mod chaos;
+mod chaos_broken_off;
 mod chaos_budgets;
 mod chaos_experiments;
 mod chaos_names;
