@@ -3,7 +3,7 @@
 //!
 //! Exit codes of `run` and `monkey`: 0 the steady state held, or there was nothing to do; 1 it did not, or
 //! the experiment was broken off; 2 the experiment or the command is wrong, or the steady state did not hold
-//! before, so that nothing was begun.
+//! before, so that nothing was begun; 3 the steady state held, but a fault has hit nothing.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -16,6 +16,7 @@ mod chaos_broken_off;
 mod chaos_budgets;
 mod chaos_experiments;
 mod chaos_names;
+mod chaos_untried;
 mod cli;
 mod coalescing;
 mod compression;

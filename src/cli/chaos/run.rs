@@ -16,9 +16,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Instant};
 use crate::experiment::{
-    self, Action, Experiment, Outcome, Own, Phase, Phases, Seen, Step, Told, Verdict, judge,
-    markdown,
+    self, Action, Experiment, Outcome, Own, Phase, Phases, Seen, Step, Told, Tried, Verdict, judge,
+    markdown, remarks,
 };
+use crate::report::FaultEnd;
 use crate::telemetry::journal::Readers;
 
 use super::client::Crowd;
@@ -82,12 +83,18 @@ pub(super) fn carry_out(file: &Path, reading: &Reading, server: &Server) -> Exit
     match (server.json, &reading.report) {
         (true, _) => output::json(&as_json(&experiment, &told, verdict)),
         (false, None) => output::result(&report),
-        (false, Some(_)) => output::result(&format!("{}\n", verdict.says())),
+        (false, Some(_)) => {
+            let lines = [verdict.says().to_owned()]
+                .into_iter()
+                .chain(remarks(&told));
+            output::result(&(lines.collect::<Vec<_>>().join("\n") + "\n"));
+        }
     }
     match verdict {
         Verdict::Holds => ExitCode::SUCCESS,
         Verdict::Fails | Verdict::Aborted => ExitCode::FAILURE,
         Verdict::Unsteady => ExitCode::from(2),
+        Verdict::Untried => ExitCode::from(3),
     }
 }
 
@@ -122,6 +129,7 @@ fn as_json(experiment: &Experiment, told: &Told, verdict: Verdict) -> Value {
             Outcome::Done | Outcome::Unsteady => None,
         },
         "phases": phases.collect::<Vec<_>>(),
+        "faults": told.faults,
         "recovered_s": told.recovered.map(|took| took.as_secs_f64()),
         "left_behind": told.left_behind,
         "timeline": told.timeline.iter().map(|(at, what)| json!([at.as_secs_f64(), what])).collect::<Vec<_>>(),
@@ -156,6 +164,8 @@ struct Running<'e> {
     set: BTreeSet<String>,
     /// The latter.
     unanswered: BTreeSet<String>,
+    /// What is known of the faults that its steps have begun.
+    tried: Vec<Tried>,
 }
 
 impl<'e> Running<'e> {
@@ -178,6 +188,7 @@ impl<'e> Running<'e> {
             timeline: Vec::new(),
             set: BTreeSet::new(),
             unanswered: BTreeSet::new(),
+            tried: Vec::new(),
         };
         // whether anybody answers at all
         running.ask(Method::GET, "/readers", &[], None).await?;
@@ -194,6 +205,8 @@ impl<'e> Running<'e> {
             never = stopping => match never {},
         };
         let left_behind = running.roll_back().await;
+        running.look_at_faults().await;
+        let faults = std::mem::take(&mut running.tried);
         let recovered = match outcome {
             Outcome::Unsteady => None,
             Outcome::Done | Outcome::Aborted(_) => tokio::select! {
@@ -207,6 +220,7 @@ impl<'e> Running<'e> {
         Ok(Told {
             outcome,
             phases,
+            faults,
             recovered,
             timeline,
             left_behind,
@@ -232,7 +246,7 @@ impl<'e> Running<'e> {
                 outcome = Outcome::Aborted(why);
                 break;
             }
-            if let Some(why) = self.aborted().await {
+            if let Some(why) = self.look_at_faults().await {
                 outcome = Outcome::Aborted(why);
                 break;
             }
@@ -399,6 +413,14 @@ impl<'e> Running<'e> {
         match asked {
             Ok(_) => {
                 self.unanswered.remove(name);
+                for before in self.tried.iter_mut().filter(|tried| tried.name == name) {
+                    let how = || FaultEnd::Replaced.label().to_owned();
+                    before.how.get_or_insert_with(how);
+                }
+                self.tried.push(Tried {
+                    name: name.to_owned(),
+                    ..Tried::default()
+                });
                 Ok(())
             }
             Err(Failed::Refused(why)) => {
@@ -413,9 +435,22 @@ impl<'e> Running<'e> {
         }
     }
 
-    /// Why the server has ended one of the faults, if it has.
-    async fn aborted(&self) -> Option<String> {
+    /// Looks at what the faults have hit so far; why the server has ended one of them, if it has.
+    async fn look_at_faults(&mut self) -> Option<String> {
         let answer = self.ask(Method::GET, "/chaos", &[], None).await.ok()?;
+        let named = |key: &str, name: &str| {
+            let all = answer[key].as_array()?;
+            all.iter().find(|fault| fault["name"] == *name)
+        };
+        for tried in self.tried.iter_mut().filter(|tried| tried.how.is_none()) {
+            let there = named("faults", &tried.name);
+            let Some(found) = there.or_else(|| named("past", &tried.name)) else {
+                continue;
+            };
+            let count = |key: &str| found[key].as_u64().unwrap_or_default();
+            (tried.pages, tried.requests) = (count("pages"), count("requests"));
+            tried.how = found["how"].as_str().map(str::to_owned);
+        }
         let is_there = |name: &String| {
             let faults = answer["faults"].as_array();
             faults.is_some_and(|all| all.iter().any(|fault| fault["name"] == **name))
