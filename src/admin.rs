@@ -34,6 +34,7 @@ use crate::telemetry::{Journal, Metrics, Recent, Samples, Slos, Tally};
 
 mod api;
 mod audit;
+mod body;
 mod chaos;
 mod copies;
 mod dashboard;

@@ -18,7 +18,7 @@
 //!
 //! Invariant: while no fault is in force a request costs one look at a flag.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -34,7 +34,7 @@ use crate::degradation::switches::Window;
 use crate::fetch::origin::{Drawn, Whom};
 use crate::fragment::FragmentId;
 use crate::report::{Event, FaultChange, FaultEnd, Observer, PageReport, Signature, SloChange};
-use crate::site::chaos::{FaultSpec, Harm, HarmKind, StopOn, Target};
+use crate::site::chaos::{FaultRoom, FaultSpec, Harm, HarmKind, StopOn, Target};
 use crate::site::{Address, Page, Site};
 
 pub mod faults;
@@ -74,10 +74,8 @@ struct Held {
     hosts: BTreeMap<String, Vec<String>>,
     /// Windows of declared faults that were ended before their time.
     done: BTreeMap<String, Window>,
-    /// Objectives whose error budgets are used too fast.
-    burning: BTreeSet<String>,
-    /// Why no fault may be set, if none may.
-    forbidden: Option<Arc<str>>,
+    /// What the error budgets leave room for.
+    room: FaultRoom,
     past: VecDeque<Past>,
     /// Requests that faults have hit since the start, by what was done on what.
     counts: BTreeMap<(Target, HarmKind), Arc<AtomicU64>>,
@@ -214,7 +212,7 @@ impl Chaos {
         let mut told = Vec::new();
         let replaced = {
             let mut held = self.held.lock();
-            if let Some(why) = held.refusal(spec.stop_on) {
+            if let Some(why) = held.room.refuses(spec.stop_on) {
                 return Err(Refused::Forbidden(why));
             }
             let before = self.running.load();
@@ -262,27 +260,27 @@ impl Chaos {
         running.iter().find(|r| r.spec.name == name).cloned()
     }
 
-    /// Ends all faults and lets none begin, for this reason; without one they may begin again.
-    pub fn forbid(&self, why: Option<Arc<str>>) {
-        self.held.lock().forbidden.clone_from(&why);
-        if let Some(why) = why {
-            self.abort(&why, |_| true);
-        }
+    /// From now on faults have the room that error budgets leave them: those that it refuses end, and none
+    /// of them begins. `now` is asked once nobody else is, so that what was so before does not come after.
+    pub fn heed(&self, now: impl FnOnce() -> FaultRoom) {
+        let told = {
+            let mut held = self.held.lock();
+            held.room = now();
+            let room = held.room.clone();
+            self.abort(&mut held, |spec| room.refuses(spec.stop_on))
+        };
+        self.tell(told);
         self.changed.notify_one();
     }
 
-    fn abort(&self, why: &str, is_meant: impl Fn(&FaultSpec) -> bool) {
-        let told: Vec<Event> = {
-            let mut held = self.held.lock();
-            let running = self.running.load_full();
-            let meant = running.iter().filter(|r| is_meant(&r.spec));
-            let stop = |one: &Arc<Running>| {
-                let signed = Signature::because(why);
-                self.stop(&mut held, &one.spec.name, FaultEnd::Aborted, signed)
-            };
-            meant.filter_map(stop).collect()
+    /// Ends those for which there is a reason.
+    fn abort(&self, held: &mut Held, why: impl Fn(&FaultSpec) -> Option<String>) -> Vec<Event> {
+        let running = self.running.load_full();
+        let stop = |one: &Arc<Running>| {
+            let signed = Signature::because(&why(&one.spec)?);
+            self.stop(held, &one.spec.name, FaultEnd::Aborted, signed)
         };
-        self.tell(told);
+        running.iter().filter_map(stop).collect()
     }
 
     /// Which faults that are not everybody's a page has, for this reader; what is in force for all it has
@@ -292,14 +290,12 @@ impl Chaos {
         site: &Site,
         (page, path): (&Page, &str),
         reader: Reader,
-        is_signed: impl FnOnce() -> bool,
+        is_signed: bool,
     ) -> Option<Arc<Drawn>> {
         if !self.is_active() {
             return None;
         }
         let running = self.running.load();
-        let asks_for_signed = running.iter().any(|one| one.spec.reach.signed);
-        let is_signed = asks_for_signed && is_signed();
         let mut drawn = Drawn::default();
         for one in running.iter() {
             let hit = hit(site, page, &one.spec.target);
@@ -394,7 +390,7 @@ impl Chaos {
             for spec in due {
                 let running = self.running.load();
                 let is_there = running.iter().any(|r| r.spec.name == spec.name);
-                let is_refused = held.refusal(spec.stop_on).is_some();
+                let is_refused = held.room.refuses(spec.stop_on).is_some();
                 if is_there || is_refused || running.len() >= FAULTS_MAX {
                     continue;
                 }
@@ -496,21 +492,6 @@ impl Chaos {
 }
 
 impl Held {
-    /// Why a fault may not begin, if it may not.
-    fn refusal(&self, stop_on: StopOn) -> Option<String> {
-        if let Some(why) = &self.forbidden {
-            return Some(why.to_string());
-        }
-        let burning = self
-            .burning
-            .first()
-            .filter(|_| stop_on == StopOn::Burning)?;
-        Some(format!(
-            "no fault may be set: the error budget of the objective {burning} is used too fast already; \
-             `stop_on = \"spent\"` would bear with that"
-        ))
-    }
-
     /// What the clock says is to be in force.
     fn due(&self, now: Moment) -> impl Iterator<Item = &FaultSpec> {
         let is_done = |spec: &&FaultSpec| self.done.get(&spec.name) == spec.window.as_ref();
@@ -526,16 +507,15 @@ impl Observer for Chaos {
         let Event::Slo { objective, change } = event else {
             return;
         };
+        let is_meant: fn(&FaultSpec) -> bool = match change {
+            SloChange::Burning { .. } => |spec| spec.stop_on == StopOn::Burning,
+            SloChange::Spent => |_| true,
+            SloChange::Recovered | SloChange::Restored => return,
+        };
         let why = format!("the objective {objective} {change}");
-        match change {
-            SloChange::Burning { .. } => {
-                self.held.lock().burning.insert(objective.clone());
-                self.abort(&why, |spec| spec.stop_on == StopOn::Burning);
-            }
-            SloChange::Spent => self.abort(&why, |_| true),
-            SloChange::Recovered => _ = self.held.lock().burning.remove(objective),
-            SloChange::Restored => {}
-        }
+        let why = |spec: &FaultSpec| is_meant(spec).then(|| why.clone());
+        let told = self.abort(&mut self.held.lock(), why);
+        self.tell(told);
     }
 
     fn reads_pages(&self) -> bool {

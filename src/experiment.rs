@@ -18,4 +18,4 @@ pub use file::{Action, Experiment, Step, Traffic, read};
 pub use report::markdown;
 pub use seen::{Own, Seen};
 pub use steady::{Measure, Phase, Steady};
-pub use verdict::{Outcome, Phases, Told, Verdict, holds, judge};
+pub use verdict::{Outcome, Phases, Told, Tried, Verdict, holds, judge, remarks};

@@ -50,6 +50,7 @@ pub(crate) mod properties;
 mod proxy;
 mod reader;
 mod status;
+mod token;
 mod woven;
 
 pub use in_flight::InFlight;

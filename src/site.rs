@@ -30,6 +30,7 @@ pub mod degradation;
 pub mod fit;
 pub mod governed;
 pub mod markup;
+pub mod name;
 pub mod origin;
 pub mod page;
 pub mod peers;

@@ -18,6 +18,7 @@ use crate::site::chaos::FaultSpec;
 
 use super::AdminState;
 use super::audit::NothingChanged;
+use super::body;
 
 type Shared = State<Arc<AdminState>>;
 
@@ -81,10 +82,8 @@ pub(super) async fn set(
         let body = Json(Done { preview, ..NOTHING });
         return (Extension(NothingChanged), body).into_response();
     }
-    // what ends faults may not have come to its turn yet
-    if let Some(why) = state.slos.gate().closed() {
-        return answer((StatusCode::CONFLICT, why.to_string()));
-    }
+    // who tells it of what budgets leave room for may not have come to its turn yet
+    state.chaos.heed(|| state.slos.gate().room());
     let given = Given {
         signed: Signature {
             by: Some(spec.owner.clone()),
@@ -110,7 +109,7 @@ pub(super) async fn set(
 /// The fault that is asked for.
 fn read(state: &AdminState, name: &str, body: &[u8]) -> Result<FaultSpec, (StatusCode, String)> {
     let bad = |text: String| (StatusCode::BAD_REQUEST, text);
-    let wanted: Wanted = serde_json::from_slice(body).map_err(|error| {
+    let wanted: Wanted = body::object(body).map_err(|error| {
         bad(format!(
             "the body cannot be read: {error}; it is like {{\"origin\": \"media\", \"harm\": \"hang\", \
              \"for\": \"5m\", \"owner\": \"who\", \"reason\": \"why\"}}"

@@ -32,6 +32,7 @@ use crate::report::{Event, Given, Signature};
 use crate::site::Site;
 
 use super::AdminState;
+use super::body;
 
 type Shared = State<Arc<AdminState>>;
 
@@ -587,7 +588,7 @@ fn wanted(query: Vec<(String, String)>, body: &[u8]) -> Result<Wanted, Refused> 
             ));
         }
         (true, true) => return Ok(Wanted::default()),
-        (true, false) => serde_json::from_slice(body)
+        (true, false) => body::object(body)
             .map_err(|error| bad(format!("the body must be JSON, {EXAMPLE}: {error}")))?,
         (false, true) => as_fields(query)?,
     };

@@ -23,6 +23,7 @@ use crate::site::fit::{Misfit, fits};
 use crate::switchboard::{Shown, Switchboard};
 
 use super::AdminState;
+use super::body;
 
 type Shared = State<Arc<AdminState>>;
 
@@ -176,7 +177,7 @@ fn read(state: &AdminState, site: &Site, subject: &str, body: &[u8]) -> Result<S
     let subject = subject_of(subject)?;
     let asked: Asked = match body.is_empty() {
         true => Asked::default(),
-        false => serde_json::from_slice(body).map_err(|error| {
+        false => body::object(body).map_err(|error| {
             bad(format!(
                 "the body cannot be read: {error}; it is like {}",
                 example(&subject)

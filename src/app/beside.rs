@@ -25,13 +25,16 @@ pub(super) async fn tend(composer: Arc<Composer>, stop: CancellationToken) {
     let _ = timeout(TENDING, composer.cache().tend(now())).await;
 }
 
-/// No fault is set on purpose while what is promised to readers leaves no room for it.
+/// No fault is in force that what is promised to readers leaves no room for.
 pub(super) async fn follow_gate(gate: FaultGate, chaos: Arc<Chaos>, stop: CancellationToken) {
+    let mut watched = gate.watched();
     let following = async {
         loop {
-            chaos.forbid(Some(gate.closes().await));
-            gate.opens().await;
-            chaos.forbid(None);
+            chaos.heed(|| gate.room());
+            // the gate is held here: its sender does not end
+            if watched.changed().await.is_err() {
+                return;
+            }
         }
     };
     stop.run_until_cancelled::<_>(following).await;

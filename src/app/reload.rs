@@ -135,6 +135,7 @@ impl Core {
         *self.watched.lock() = loaded.watched;
         self.metrics.declare(&edition.site);
         self.objectives.declare(&edition.site);
+        self.world.chaos.heed(|| self.objectives.slos.gate().room());
         self.switches.declare(&edition.site.schedules);
         self.world.chaos.declare(&edition.site);
         self.edition.store(Arc::new(edition));

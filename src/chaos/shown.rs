@@ -151,7 +151,7 @@ impl Chaos {
                 .collect(),
             declared: declared.collect(),
             past: held.past.iter().map(Past::shown).collect(),
-            forbidden: held.forbidden.as_deref().map(str::to_owned),
+            forbidden: held.room.closed.as_deref().map(str::to_owned),
         }
     }
 

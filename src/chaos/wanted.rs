@@ -13,6 +13,7 @@ use crate::fragment::quantity::{parse_duration, show_duration};
 use crate::site::chaos::{
     FaultSpec, Harm, HarmKind, LASTS_MAX, LASTS_MIN, PAGES, StopOn, Target, Written,
 };
+use crate::site::name::check_name;
 
 /// A fault that is to be set. One that the site declares needs no more than who, why and for how long.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -91,7 +92,7 @@ impl Wanted {
         let spec = match declared {
             Some(declared) if self.says_nothing() => declared.clone(),
             Some(_) | None => {
-                check_name(name)?;
+                check_name("a fault", name)?;
                 let sound = self.written()?.fault().map_err(|wrong| {
                     let wrong = wrong.iter().map(ToString::to_string);
                     wrong.collect::<Vec<_>>().join("; ")
@@ -200,15 +201,6 @@ fn signed(owner: &str, reason: &str) -> Result<(String, String), String> {
 
 fn span(key: &str, text: &str) -> Result<Duration, String> {
     parse_duration(text).map_err(|why| format!("`{key}` must be a duration such as \"10m\": {why}"))
-}
-
-/// Names are those of the declaration.
-fn check_name(name: &str) -> Result<(), String> {
-    let is_fit = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
-    match !name.is_empty() && name.len() <= 64 && name.bytes().all(is_fit) {
-        true => Ok(()),
-        false => Err("a fault is called by up to 64 letters, digits, `-` and `_`".to_owned()),
-    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //!
 //! Exit codes of `run` and `monkey`: 0 the steady state held, or there was nothing to do; 1 it did not, or
 //! the experiment was broken off; 2 the experiment or the command is wrong, or the steady state did not hold
-//! before, so that nothing was begun.
+//! before, so that nothing was begun; 3 the steady state held, but a fault has hit nothing.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::chaos::Wanted;
 use crate::site::chaos::{HarmKind, StopOn};
+use crate::site::name::check_name;
 
 use super::operator;
 use super::output;
@@ -180,15 +181,15 @@ impl Chaos {
     pub(super) fn run(self) -> ExitCode {
         let Self { what, server } = self;
         match what {
-            What::List => server.asked(Method::GET, "/chaos", &[], None, list),
+            What::List => server.asked(Method::GET, Ok("/chaos".to_owned()), &[], None, list),
             What::Set(set) => {
-                let path = format!("/chaos/{}", set.name);
+                let path = path_of(&set.name);
                 let query: &[(&str, &str)] = match set.preview {
                     true => &[("preview", "true")],
                     false => &[],
                 };
                 let body = serde_json::to_value(set.wanted()).expect("it has string keys");
-                server.asked(Method::PUT, &path, query, Some(&body), done)
+                server.asked(Method::PUT, path, query, Some(&body), done)
             }
             What::End {
                 name,
@@ -198,8 +199,7 @@ impl Chaos {
                 let said = [("by", owner), ("reason", reason)];
                 let said = said.iter().filter_map(|(k, v)| Some((*k, v.as_deref()?)));
                 let query: Vec<(&str, &str)> = said.collect();
-                let path = format!("/chaos/{name}");
-                server.asked(Method::DELETE, &path, &query, None, done)
+                server.asked(Method::DELETE, path_of(&name), &query, None, done)
             }
             What::Run(run) => run::carry_out(&run.file, &run.reading, &server),
             What::Monkey(monkey) => monkey::run(&monkey, &server),
@@ -207,18 +207,23 @@ impl Chaos {
     }
 }
 
+/// Where the fault is that has this name.
+fn path_of(name: &str) -> Result<String, String> {
+    check_name("a fault", name).map(|()| format!("/chaos/{name}"))
+}
+
 impl Server {
     /// Asks, and prints what is answered.
     fn asked(
         &self,
         method: Method,
-        path: &str,
+        path: Result<String, String>,
         query: &[(&str, &str)],
         body: Option<&Value>,
         words: fn(&Value) -> String,
     ) -> ExitCode {
         let answered = super::run_async(async {
-            let url = operator::url(&self.admin, path, query)?;
+            let url = operator::url(&self.admin, &path?, query)?;
             self.operator().ask(method, url, body).await
         });
         match answered {

@@ -13,6 +13,23 @@ pub(super) use reqwest::Url;
 /// A server on this machine answers in a moment; one with a slow disk takes some seconds.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Why there is no good answer.
+pub(super) enum Failed {
+    /// The server does not do what it is asked, and says why.
+    Refused(String),
+    /// Nobody has said whether it is done.
+    Unanswered(String),
+}
+
+impl Failed {
+    /// Why, in words.
+    pub(super) fn why(self) -> String {
+        match self {
+            Self::Refused(why) | Self::Unanswered(why) => why,
+        }
+    }
+}
+
 /// Which server, and how to talk to it.
 pub(super) struct Operator<'a> {
     /// Where it listens to operators.
@@ -39,9 +56,22 @@ impl Operator<'_> {
         url: Url,
         body: Option<&Value>,
     ) -> Result<Value, String> {
-        let text = self.ask_text(method, url, body).await?;
+        self.try_ask(method, url, body).await.map_err(Failed::why)
+    }
+
+    /// The same, and whether it may be done nevertheless.
+    pub(super) async fn try_ask(
+        &self,
+        method: Method,
+        url: Url,
+        body: Option<&Value>,
+    ) -> Result<Value, Failed> {
+        let text = self.try_ask_text(method, url, body).await?;
         let read = serde_json::from_str(&text);
-        read.map_err(|_| format!("what answers at {} is no marbre server", shown(self.admin)))
+        read.map_err(|_| {
+            let why = format!("what answers at {} is no marbre server", shown(self.admin));
+            Failed::Unanswered(why)
+        })
     }
 
     /// The same where the answer is not JSON.
@@ -51,12 +81,23 @@ impl Operator<'_> {
         url: Url,
         body: Option<&Value>,
     ) -> Result<String, String> {
-        let client = client()?;
+        let asked = self.try_ask_text(method, url, body).await;
+        asked.map_err(Failed::why)
+    }
+
+    async fn try_ask_text(
+        &self,
+        method: Method,
+        url: Url,
+        body: Option<&Value>,
+    ) -> Result<String, Failed> {
+        let client = client().map_err(Failed::Refused)?;
         let mut asking = client.request(method, url.clone());
         if let Some(token) = self.token {
             let token = token.trim();
             if token.contains(char::is_control) {
-                return Err("the token is one line of text, and what was given is not".to_owned());
+                let why = "the token is one line of text, and what was given is not";
+                return Err(Failed::Refused(why.to_owned()));
             }
             asking = asking.bearer_auth(token);
         }
@@ -64,27 +105,31 @@ impl Operator<'_> {
             asking = asking.body(body.to_string());
         }
         let answer = asking.send().await.map_err(|error| {
-            format!(
+            Failed::Unanswered(format!(
                 "no server answers operators at {}: {}; `--admin URL` says where it is",
                 shown(self.admin),
                 told(&error)
-            )
+            ))
         })?;
         let status = answer.status();
-        let text = answer.text().await.map_err(|error| told(&error))?;
+        let text = answer.text().await;
+        let text = text.map_err(|error| Failed::Unanswered(told(&error)))?;
         if status == StatusCode::UNAUTHORIZED {
             let text = text.trim_end();
-            return Err(format!(
-                "{text}; give `--token` or `--token-file`, or set MARBRE_ADMIN_TOKEN"
-            ));
+            let why =
+                format!("{text}; give `--token` or `--token-file`, or set MARBRE_ADMIN_TOKEN");
+            return Err(Failed::Refused(why));
         }
-        if !status.is_success() {
-            return Err(match text.trim_end() {
-                "" => format!("{} answers {status}", shown(url.as_str())),
-                text => text.to_owned(),
-            });
+        let why = || match text.trim_end() {
+            "" => format!("{} answers {status}", shown(url.as_str())),
+            text => text.to_owned(),
+        };
+        match status {
+            _ if status.is_success() => Ok(text),
+            _ if status.is_client_error() => Err(Failed::Refused(why())),
+            // what is between has given up, and not the server
+            _ => Err(Failed::Unanswered(why())),
         }
-        Ok(text)
     }
 }
 
@@ -113,6 +158,11 @@ pub(super) fn url(admin: &str, path: &str, query: &[(&str, &str)]) -> Result<Url
     }
     let path = format!("{}{path}", url.path().trim_end_matches('/'));
     url.set_path(&path);
+    // a `..` would lead to something else than what is meant
+    let steps = |path: &str| path.matches('/').count();
+    if steps(url.path()) != steps(&path) {
+        return Err(format!("`{path}` is no path"));
+    }
     if !query.is_empty() {
         url.query_pairs_mut().extend_pairs(query);
     }
@@ -143,6 +193,19 @@ fn told(error: &reqwest::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_leads_where_it_says() {
+        for path in [
+            "/chaos/../level",
+            "/chaos/%2e%2E/level",
+            "/switches/a/../../x",
+        ] {
+            assert!(url("h:1", path, &[]).is_err(), "{path}");
+        }
+        let found = url("h:1", "/chaos/a?b#c", &[]).unwrap();
+        assert_eq!(found.as_str(), "http://h:1/chaos/a%3Fb%23c");
+    }
 
     #[test]
     fn an_address_is_told_without_its_password() {

@@ -8,6 +8,7 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 use crate::degradation::switches::{Key, Subject};
+use crate::site::name::check_name;
 
 use super::operator::{self, Url};
 use super::output;
@@ -117,10 +118,12 @@ struct Request {
 
 impl Switch {
     pub(super) fn run(self) -> ExitCode {
-        let request = self.what.request();
-        let answered = super::run_async(self.server.ask_for(&request));
+        let answered = self.what.request().and_then(|request| {
+            let answer = super::run_async(self.server.ask_for(&request))?;
+            Ok((answer, request.words))
+        });
         match answered {
-            Ok(answer) => {
+            Ok((answer, words)) => {
                 for trouble in [&answer["nodes_trouble"], &answer["shared"]["trouble"]] {
                     if let Some(trouble) = trouble.as_str() {
                         output::message(&format!("warning: {trouble}"));
@@ -133,7 +136,7 @@ impl Switch {
                 }
                 match self.server.json {
                     true => output::json(&answer),
-                    false => output::result(&(request.words)(&answer)),
+                    false => output::result(&words(&answer)),
                 }
                 ExitCode::SUCCESS
             }
@@ -146,35 +149,35 @@ impl Switch {
 }
 
 impl What {
-    fn request(&self) -> Request {
+    fn request(&self) -> Result<Request, String> {
         let (subject, what, timed) = match self {
             Self::List => {
-                return Request {
+                return Ok(Request {
                     method: Method::GET,
                     path: "/switches".to_owned(),
                     query: None,
                     body: None,
                     words: list,
-                };
+                });
             }
             Self::Clear { subject, owner } => {
-                return Request {
+                return Ok(Request {
                     method: Method::DELETE,
-                    path: format!("/switches/{}", key_of(subject)),
+                    path: path_of(&key_of(subject))?,
                     query: owner.clone().map(|owner| ("by", owner)),
                     body: None,
                     words: cleared,
-                };
+                });
             }
             Self::Skip { schedule, signed } => {
                 let subject = Subject::Schedule(schedule.clone());
-                return Request {
+                return Ok(Request {
                     method: Method::PUT,
-                    path: format!("/switches/{subject}"),
+                    path: path_of(&Key::from(&subject))?,
                     query: None,
                     body: Some(json!({ "owner": signed.owner, "reason": signed.reason })),
                     words: set,
-                };
+                });
             }
             Self::Off { block, timed } => (
                 Subject::Block(block.clone()),
@@ -212,14 +215,29 @@ impl What {
         for (key, time) in times {
             body.extend(time.iter().map(|time| (key.to_owned(), json!(time))));
         }
-        Request {
+        Ok(Request {
             method: Method::PUT,
-            path: format!("/switches/{subject}"),
+            path: path_of(&Key::from(&subject))?,
             query: None,
             body: Some(Value::Object(body)),
             words: set,
-        }
+        })
     }
+}
+
+/// Where the switch is that has this address.
+fn path_of(key: &Key) -> Result<String, String> {
+    match &key.subject {
+        Subject::Block(name) => check_name("a block", name)?,
+        Subject::Schedule(name) => check_name("a schedule", name)?,
+        Subject::Pin
+        | Subject::Floor
+        | Subject::Cap
+        | Subject::Freeze
+        | Subject::DryRun
+        | Subject::Ttl => {}
+    }
+    Ok(format!("/switches/{key}"))
 }
 
 /// A block may be called by its name alone.

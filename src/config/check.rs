@@ -12,6 +12,8 @@ use serde_json::Value;
 use serde_spanned::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
+use crate::site::name::is_name;
+
 use super::diagnose::{Diagnostic, Diagnostics, FileId, Place};
 
 mod expected;
@@ -307,12 +309,4 @@ fn unquoted(text: &str, schema: &Value) -> Option<String> {
     let number = DeValue::Integer(Default::default());
     let is_wanted = text.parse::<u64>().is_ok() && accepts(schema, &number);
     is_wanted.then(|| format!("write it without quotes: `{text}`"))
-}
-
-/// Whether a text can be the name of an origin, a fragment, a page or a step of the ladder.
-pub(super) fn is_name(name: &str) -> bool {
-    (1..=64).contains(&name.len())
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
 }

@@ -10,6 +10,7 @@ use crate::chaos::Wanted;
 use crate::config::diagnose::{FileId, Place};
 use crate::config::file::{At, TimeSpan};
 use crate::config::{Diagnostic, Diagnostics, document};
+use crate::site::name::check_name;
 
 use super::steady::{Measure, Phase, Steady};
 
@@ -374,15 +375,21 @@ impl Reading<'_> {
                 .clone_into(&mut wanted.reason);
             wanted.r#for = lasts.map(crate::fragment::quantity::show_duration);
             let place = self.place(name);
-            if written.set.is_some()
-                && let Err(why) = wanted.spec(name, None)
-            {
+            let fits = match written.set {
+                Some(_) => wanted.spec(name, None).map(|_| ()),
+                None => check_name("a fault", name),
+            };
+            if let Err(why) = fits {
                 self.wrong(place.clone(), "this fault cannot be set", why);
             }
             said.push((Action::Begin(name.to_string(), Box::new(wanted)), place));
         }
         if let Some(name) = &written.end {
-            said.push((Action::End(name.to_string()), self.place(name)));
+            let place = self.place(name);
+            if let Err(why) = check_name("a fault", name) {
+                self.wrong(place.clone(), "this fault cannot be ended", why);
+            }
+            said.push((Action::End(name.to_string()), place));
         }
         if let Some(span) = &written.wait {
             said.push((Action::Wait(span.0), self.place(span)));
@@ -572,6 +579,16 @@ end = "media-hangs"
             ),
             ("paths = [\"/\"]", "paths = [\"x\"]", "begins with `/`"),
             ("for = \"1m\"", "", "for how long"),
+            (
+                "= \"media-hangs\"",
+                "= \"../level\"",
+                "a fault is called by",
+            ),
+            (
+                "fault = \"media-hangs\"\nset = { origin = \"media\", harm = \"hang\" }",
+                "fault = \"../level\"",
+                "a fault is called by",
+            ),
             ("[traffic]\npaths = [\"/\"]\npages = 20", "", "no readers"),
             ("owner", "woner", "unknown key"),
         ] {

@@ -14,7 +14,8 @@ use crate::clock::Moment;
 pub struct Hours {
     days: Vec<Weekday>,
     from: Time,
-    until: Time,
+    /// `None`: the end of the day, which no clock shows.
+    until: Option<Time>,
 }
 
 /// What is no working hours.
@@ -48,8 +49,12 @@ impl FromStr for Hours {
         }
         let (from, until) = times.trim().split_once('-').ok_or_else(no)?;
         let time = |text: &str| text.trim().parse::<Time>().map_err(|_| no());
-        let (from, until) = (time(from)?, time(until)?);
-        match from < until {
+        let from = time(from)?;
+        let until = match until.trim() {
+            "24:00" => None,
+            until => Some(time(until)?),
+        };
+        match until.is_none_or(|until| from < until) {
             true => Ok(Self {
                 days: known,
                 from,
@@ -68,7 +73,9 @@ impl Hours {
         };
         let local = now.to_zoned(zone.clone());
         let time = local.time();
-        self.days.contains(&local.weekday()) && self.from <= time && time < self.until
+        self.days.contains(&local.weekday())
+            && self.from <= time
+            && self.until.is_none_or(|until| time < until)
     }
 }
 
@@ -98,7 +105,24 @@ mod tests {
         }
         let some: Hours = "tue,sat 10:00-12:00".parse().unwrap();
         assert!(some.holds(at("2026-11-28T10:00:00Z"), &TimeZone::UTC));
+        let all: Hours = "mon-sun 00:00-24:00".parse().unwrap();
+        let evening: Hours = "thu 22:00-24:00".parse().unwrap();
+        for (moment, is_evening) in [
+            ("2026-11-26T21:59:59Z", false),
+            ("2026-11-26T22:00:00Z", true),
+            ("2026-11-26T23:59:59.999999999Z", true),
+            ("2026-11-27T00:00:00Z", false),
+        ] {
+            assert!(all.holds(at(moment), &TimeZone::UTC), "{moment}");
+            assert_eq!(
+                evening.holds(at(moment), &TimeZone::UTC),
+                is_evening,
+                "{moment}"
+            );
+        }
         for wrong in [
+            "mon 24:00-24:00",
+            "mon 09:00-24:01",
             "",
             "mon",
             "mon 9",

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::site::slo::percent;
 
-use super::{Experiment, Outcome, Phase, Seen, Told, Verdict, judge};
+use super::{Experiment, Outcome, Phase, Seen, Told, Verdict, judge, remarks};
 
 /// The report.
 pub fn markdown(experiment: &Experiment, told: &Told) -> String {
@@ -18,6 +18,9 @@ pub fn markdown(experiment: &Experiment, told: &Told) -> String {
     );
     if let Outcome::Aborted(why) = &told.outcome {
         let _ = write!(text, " {why}");
+    }
+    for remark in remarks(told) {
+        let _ = write!(text, "\n\n{remark}");
     }
     let _ = write!(text, "\n\nOwner: {}.", experiment.owner);
     if !experiment.about.trim().is_empty() {

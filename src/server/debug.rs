@@ -12,19 +12,17 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body::Frame;
 use http_body_util::BodyExt as _;
 
 use crate::clock::Moment;
 use crate::report::story;
-use crate::site::{DebugRefused, Site};
+use crate::site::Site;
 
 use super::ServerState;
 use super::answered::Asked;
-
-/// The request header that holds a token, and the answer's that says what came of it.
-pub(super) const DEBUG: HeaderName = HeaderName::from_static("marbre-debug");
+use super::token::{DEBUG, Refused};
 
 /// An answer that is for whoever has the token, and only now.
 const NOT_TO_BE_KEPT: HeaderValue = HeaderValue::from_static("private, no-store");
@@ -39,7 +37,7 @@ const NOTHING: &str = "no page was begun: there was too much to do, and no snaps
 
 /// Whether a request has the header, whatever it says.
 pub(super) fn is_wanted(headers: &HeaderMap) -> bool {
-    headers.contains_key(DEBUG)
+    headers.contains_key(&DEBUG.header)
 }
 
 /// What came of the header.
@@ -47,7 +45,7 @@ pub(super) enum Debugging {
     /// It is not there.
     Unasked,
     /// It holds no token that is good.
-    Refused(&'static str),
+    Refused(Refused),
     /// How the page is made is shown.
     Shown {
         /// As JSON in the page's place.
@@ -58,41 +56,19 @@ pub(super) enum Debugging {
 impl Debugging {
     /// What a request says, and whether it may.
     pub(super) fn of(site: &Site, headers: &HeaderMap, now: Moment) -> Self {
-        if !is_wanted(headers) {
-            return Self::Unasked;
-        }
-        let Some(secret) = &site.debug else {
-            return Self::Refused("off");
-        };
-        let mut values = headers.get_all(DEBUG).iter();
-        let value = values.next().filter(|_| values.next().is_none());
-        let token = value.and_then(|value| value.to_str().ok());
-        match token.map(|token| secret.check(token.trim(), now)) {
-            Some(Ok(_)) => Self::Shown {
+        match DEBUG.check(site, headers, now) {
+            None => Self::Unasked,
+            Some(Ok(())) => Self::Shown {
                 as_json: accepts_json(headers),
             },
-            Some(Err(DebugRefused::Expired)) => Self::Refused("expired"),
-            Some(Err(DebugRefused::Wrong)) | None => Self::Refused("wrong"),
+            Some(Err(refused)) => Self::Refused(refused),
         }
     }
 
     /// Says in the log that somebody has come with a token that is not good.
     pub(super) fn tell(&self, state: &ServerState) {
-        let Self::Refused(cause) = self else { return };
-        let about = format!("Marbre-Debug {cause}");
-        let now = state.composer.clock().now();
-        if let Some(untold) = state.complaints.due(&about, now) {
-            let why = match *cause {
-                "off" => "the site declares no debug_secret in [telemetry]",
-                "expired" => "its time is over; `marbre token debug` makes another",
-                _ => "it was not made with the debug_secret of this site",
-            };
-            let count = untold.0;
-            tracing::warn!(
-                cause,
-                untold = count,
-                "a Marbre-Debug token is refused: {why}{untold}"
-            );
+        if let Self::Refused(refused) = self {
+            DEBUG.complain(*refused, state);
         }
     }
 
@@ -105,17 +81,15 @@ impl Debugging {
     ) -> Response {
         let as_json = match self {
             Self::Unasked => return answer,
-            Self::Refused(cause) => {
-                let says = format!("refused; cause={cause}");
-                let says = HeaderValue::try_from(says).expect("a cause is one word");
-                answer.headers_mut().insert(DEBUG, says);
+            Self::Refused(refused) => {
+                answer.headers_mut().insert(&DEBUG.header, refused.header());
                 return answer;
             }
             Self::Shown { as_json } => *as_json,
         };
         let headers = answer.headers_mut();
         let is_shown = as_json || holds_comments(headers);
-        headers.insert(DEBUG, if is_shown { SHOWN } else { NOT_HTML });
+        headers.insert(&DEBUG.header, if is_shown { SHOWN } else { NOT_HTML });
         headers.insert(CACHE_CONTROL, NOT_TO_BE_KEPT);
         headers.remove(ETAG);
         let Some(asked) = asked.filter(|_| is_shown && method != Method::HEAD) else {

@@ -25,7 +25,7 @@ use crate::site::{ForCrawlers, PageId, Site};
 
 use super::accept::Who;
 use super::answered::Asked as Answered;
-use super::chaos;
+use super::chaos::{self, Signed};
 use super::conditional::{self, Known, entity_tag};
 use super::debug::Debugging;
 use super::in_flight::{PagePlace, Shed};
@@ -60,7 +60,11 @@ pub(super) async fn answer(
         answered.show();
     }
     let is_shown = matches!(debugging, Debugging::Shown { .. });
-    let mut answer = page(state, who, edition, id, params, (head, is_shown), answered).await;
+    let signed = Signed::of(&edition.site, &head.headers, clock.moment(clock.now()));
+    signed.tell(state);
+    let asked = (head, is_shown, signed.is_good());
+    let mut answer = page(state, who, edition, id, params, asked, answered).await;
+    signed.put_into(answer.headers_mut());
     if is_shown {
         // what is written behind the page would be outside its coding
         answer.extensions_mut().remove::<BodyCoding>();
@@ -74,7 +78,7 @@ async fn page(
     edition: Arc<Edition>,
     id: PageId,
     params: Vec<(String, String)>,
-    (head, is_shown): (&Parts, bool),
+    (head, is_shown, is_signed): (&Parts, bool, bool),
     answered: Option<&Arc<Answered>>,
 ) -> Response {
     let site = &edition.site;
@@ -92,7 +96,7 @@ async fn page(
         state,
         edition: &edition,
         mode: state.mode.load_full(),
-        drawn: drawn(state, site, id, head, reading.reader),
+        drawn: drawn(state, site, id, (head, is_signed), reading.reader),
         reading,
         id,
         head,
@@ -128,11 +132,9 @@ fn drawn(
     state: &ServerState,
     site: &Site,
     id: PageId,
-    head: &Parts,
+    (head, is_signed): (&Parts, bool),
     reader: Reader,
 ) -> Option<Arc<Drawn>> {
-    let clock = state.composer.clock();
-    let is_signed = || chaos::is_signed(site, &head.headers, clock.moment(clock.now()));
     let page = (site.page(id), head.uri.path());
     state.chaos.draw(site, page, reader, is_signed)
 }

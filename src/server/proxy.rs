@@ -38,9 +38,8 @@ use crate::site::markup::Language;
 
 use super::accept::Who;
 use super::answered::Asked as Answered;
-use super::chaos::CHAOS;
-use super::debug::DEBUG;
 use super::reader::REHEARSE;
+use super::token;
 use super::woven::{Weaving, is_woven};
 use super::{ServerState, error_page};
 
@@ -326,9 +325,9 @@ fn forward(
         .remove(HOST)
         .or_else(|| HeaderValue::try_from(parts.uri.authority()?.as_str()).ok());
     // a token is for this server
-    headers.remove(DEBUG);
+    headers.remove(&token::DEBUG.header);
     headers.remove(REHEARSE);
-    headers.remove(CHAOS);
+    headers.remove(&token::CHAOS.header);
     // HTTP/1.0 may leave the host out: what a reader claims does not take its place
     headers.remove(FORWARDED_HOST);
     headers.extend(host.map(|host| (FORWARDED_HOST, host)));

@@ -6,6 +6,7 @@
 //! which it ends anyway.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -190,6 +191,49 @@ pub enum StopOn {
     Burning,
     /// Nothing is left of one.
     Spent,
+}
+
+/// What the error budgets leave room for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FaultRoom {
+    /// Why no fault may be set, if none may.
+    pub closed: Option<Arc<str>>,
+    /// An objective whose budget is used too fast.
+    pub burning: Option<Arc<str>>,
+    /// An objective of whose budget nothing is left.
+    pub spent: Option<Arc<str>>,
+}
+
+impl FaultRoom {
+    /// Why no fault that ends so may be set, if none may. What ends it must be able to come: a budget that
+    /// is spent already ends nothing.
+    pub fn refuses(&self, stop_on: StopOn) -> Option<String> {
+        if let Some(why) = &self.closed {
+            return Some(why.to_string());
+        }
+        match stop_on {
+            StopOn::Burning => self.burning.as_ref().map(|name| {
+                let instead = match self.spent {
+                    None => "`stop_on = \"spent\"` would bear with that",
+                    Some(_) => "wait until it is not",
+                };
+                format!(
+                    "no fault may be set: the error budget of the objective {name} is used too fast \
+                     already; {instead}"
+                )
+            }),
+            StopOn::Spent => self.spent.as_ref().map(|name| {
+                let instead = match self.burning {
+                    None => "set it with `stop_on = \"burning\"`, or wait until a tenth of it is back",
+                    Some(_) => "wait until a tenth of it is back",
+                };
+                format!(
+                    "no fault with `stop_on = \"spent\"` may be set: nothing is left of the error budget of \
+                     the objective {name}, so that nothing would stop it; {instead}"
+                )
+            }),
+        }
+    }
 }
 
 /// A fault as it is written, here and there: what of it goes together is found by [`Written::fault`].

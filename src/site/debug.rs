@@ -12,7 +12,7 @@ use ring::hmac;
 use crate::clock::Moment;
 
 /// What a token begins with by which a page says how it was made.
-const FORM: &str = "d1";
+pub const FORM: &str = "d1";
 
 /// What one begins with by which a page has the faults that are set for whoever has such a token.
 pub const CHAOS: &str = "c1";

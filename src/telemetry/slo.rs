@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 
 use crate::clock::Moment;
 use crate::report::{Event, Observer, PageReport};
+use crate::site::chaos::FaultRoom;
 use crate::site::{Promise, Site, WhenSpent};
 use crate::telemetry::named::Named;
 
@@ -34,6 +35,7 @@ pub use gate::FaultGate;
 pub use record::Counted;
 pub use state::SloState;
 
+use burn::Standing;
 use record::OfSlo;
 use windows::{Counters, Windows};
 
@@ -155,14 +157,23 @@ impl Slos {
         let first = stopping
             .map(|w| (&w.spec.name, w.spec.when_spent.label()))
             .next();
-        let why = first.map(|(name, when_spent)| {
-            format!(
+        let closed = first.map(|(name, when_spent)| {
+            let why = format!(
                 "no fault may be set: the error budget of the objective {name} is spent, and \
                  [slo.{name}] says when_spent = \"{when_spent}\"; when a tenth of it is back, faults \
                  may be set again"
-            )
+            );
+            Arc::from(why)
         });
-        self.gate.set(why);
+        let named = |is: fn(&Standing) -> bool| {
+            let found = windows.iter().find(|w| is(&w.standing));
+            found.map(|w| Arc::from(w.spec.name.as_str()))
+        };
+        self.gate.set(FaultRoom {
+            closed,
+            burning: named(|standing| standing.burns_by.is_some()),
+            spent: named(|standing| standing.is_spent),
+        });
     }
 }
 
@@ -187,6 +198,7 @@ impl Observer for Slos {
 mod tests {
     use super::*;
     use crate::report::{SloChange, example};
+    use crate::site::chaos::StopOn;
 
     /// A site that promises this of its page.
     fn site(slo: &str) -> Site {
@@ -265,6 +277,53 @@ mod tests {
             [SloChange::Restored]
         );
         assert_eq!(slos.gate().closed(), None);
+        assert_eq!(slos.gate().room(), FaultRoom::default());
+    }
+
+    #[test]
+    fn what_burns_or_is_spent_leaves_no_room_as_long_as_it_is_so_and_declared() {
+        let slos = begun(CORE);
+        pages(&slos, 990, 200);
+        pages(&slos, 10, 503);
+        changes(&slos, at(2));
+        let room = slos.gate().room();
+        assert_eq!(room.closed, None, "it is only told");
+        for stop_on in [StopOn::Burning, StopOn::Spent] {
+            let why = room.refuses(stop_on).unwrap();
+            assert!(why.contains("objective core"), "{why}");
+            assert!(!why.contains("would bear with"), "{why}");
+        }
+        // it is known to whoever goes on, and nobody has been told of it again
+        let counted = slos.counted(at(3));
+        let gate = FaultGate::default();
+        let again = Slos::new(&site(CORE), counted, at(4), gate.clone());
+        assert_eq!(gate.room(), room);
+        again.declare(&site(&CORE.replace("core\"", "all\"")), at(5));
+        assert_eq!(gate.room(), FaultRoom::default());
+        // spent for long, and well since: what burns can be told apart
+        changes(&slos, at(6 * 3600));
+        let room = slos.gate().room();
+        assert_eq!(room.refuses(StopOn::Burning), None);
+        let why = room.refuses(StopOn::Spent).unwrap();
+        assert!(why.contains("stop_on = \"burning\""), "{why}");
+        slos.declare(&site(""), at(6 * 3600));
+        assert_eq!(slos.gate().room(), FaultRoom::default());
+    }
+
+    #[test]
+    fn what_burns_and_is_not_spent_has_room_for_faults_that_end_when_it_is() {
+        let slos = begun("[slo.core]\nobjective = 0.99\ncomplete = \"core\"\n");
+        // a month of good pages, and a bad hour
+        pages(&slos, 10_000, 200);
+        changes(&slos, at(1));
+        let later = 4 * 86_400;
+        pages(&slos, 20, 503);
+        let told = changes(&slos, at(later));
+        assert!(matches!(told[..], [SloChange::Burning { .. }]), "{told:?}");
+        let room = slos.gate().room();
+        let why = room.refuses(StopOn::Burning).unwrap();
+        assert!(why.contains("would bear with"), "{why}");
+        assert_eq!(room.refuses(StopOn::Spent), None);
     }
 
     #[test]

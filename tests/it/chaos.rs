@@ -8,11 +8,12 @@ use marbre::site::debug::CHAOS;
 use serde_json::{Value, json};
 
 use crate::support::newsroom::Draft;
-use crate::support::{Newsroom, Operator, Origin, html, newsroom, origin};
+use crate::support::program::unpooled;
+use crate::support::{Newsroom, Operator, Origin, Program, html, newsroom, origin};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
-async fn cms() -> Origin {
+pub(crate) async fn cms() -> Origin {
     origin()
         .on("/article", html("<p>text</p>"))
         .on("/block", html("<i>block</i>"))
@@ -20,7 +21,7 @@ async fn cms() -> Origin {
         .await
 }
 
-fn draft(cms: &Origin, more: &str) -> Draft {
+pub(crate) fn draft(cms: &Origin, more: &str) -> Draft {
     newsroom()
         .toml(&format!("[telemetry]\ndebug_secret = \"{SECRET}\""))
         .toml(&format!(
@@ -46,7 +47,7 @@ const WHOLE: &str = "<p>text</p><i>block</i>";
 const TEXT: &str = "<p>text</p>";
 
 /// Sets a fault for an hour, and gives what is answered.
-async fn set(operator: &Operator, name: &str, what: &Value) -> (u16, String) {
+pub(crate) async fn set(operator: &Operator, name: &str, what: &Value) -> (u16, String) {
     let mut body = json!({"owner": "desk", "reason": "a test", "for": "1h"});
     let keys = what.as_object().unwrap().clone();
     body.as_object_mut().unwrap().extend(keys);
@@ -55,13 +56,13 @@ async fn set(operator: &Operator, name: &str, what: &Value) -> (u16, String) {
         .await
 }
 
-async fn is_set(operator: &Operator, name: &str, what: Value) -> Value {
+pub(crate) async fn is_set(operator: &Operator, name: &str, what: Value) -> Value {
     let (status, said) = set(operator, name, &what).await;
     assert_eq!(status, 200, "{what}: {said}");
     serde_json::from_str(&said).unwrap()
 }
 
-async fn state(site: &Newsroom) -> Value {
+pub(crate) async fn state(site: &Newsroom) -> Value {
     let text = site.admin_text("/chaos").await;
     serde_json::from_str(&text).unwrap()
 }
@@ -314,12 +315,21 @@ async fn only_pages_with_a_token_have_a_signed_one() {
     let other = DebugSecret::new("fedcba9876543210fedcba9876543210");
     let forged = other.token_for(CHAOS, now.after(Duration::from_secs(60)));
     let debug = secret.token(now.after(Duration::from_secs(60)));
-    for wrong in [over.as_str(), forged.as_str(), debug.as_str(), "", "c1.9.9"] {
-        let page = reader.get_with("/a", &[("marbre-chaos", wrong)]).await;
+    for (bad, cause) in [
+        (over.as_str(), "expired"),
+        (&forged, "wrong"),
+        (&debug, "wrong"),
+        ("", "wrong"),
+        ("c1.9.9", "wrong"),
+    ] {
+        let page = reader.get_with("/a", &[("marbre-chaos", bad)]).await;
         page.is(200, WHOLE);
-        assert_eq!(page.header("marbre-chaos"), None, "{wrong}");
+        let said = format!("refused; cause={cause}");
+        assert_eq!(page.header("marbre-chaos"), Some(&*said), "{bad}");
     }
-    reader.get("/a").await.is(200, WHOLE);
+    let page = reader.get("/a").await;
+    page.is(200, WHOLE);
+    assert_eq!(page.header("marbre-chaos"), None);
     let page = reader
         .get_with("/a", &[("marbre-chaos", good.as_str())])
         .await;
@@ -328,6 +338,50 @@ async fn only_pages_with_a_token_have_a_signed_one() {
     assert_eq!(state(&site).await["faults"][0]["pages"], 1);
     // no origin is told of the token
     assert!(!cms.last_head("/block").unwrap().contains(&good));
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_good_is_told_of_also_where_no_fault_is_in_force() {
+    let cms = cms().await;
+    let folder = draft(&cms, "").written();
+    let program = Program::start(folder.path(), &unpooled()).await;
+    let url = format!("http://{}/a", program.pages);
+    let bad = "c1.1.00";
+    let asked = unpooled().get(url).header("marbre-chaos", bad).send();
+    let answer = asked.await.unwrap();
+    assert_eq!(answer.headers()["marbre-chaos"], "refused; cause=wrong");
+    assert_eq!(answer.text().await.unwrap(), WHOLE);
+    program
+        .says("a Marbre-Chaos token is refused: it was not made")
+        .await;
+    let log = program.stop().await;
+    assert!(!log.contains(bad), "{log}");
+    // nor can one be good where there is nothing to sign it with
+    let secret = format!("[telemetry]\ndebug_secret = \"{SECRET}\"");
+    let mut site = site(&cms).await;
+    site.rewrite(|toml| toml.replace(&secret, ""));
+    site.app.reload().await.unwrap();
+    let page = site.reader().get_with("/a", &[("marbre-chaos", bad)]).await;
+    assert_eq!(page.header("marbre-chaos"), Some("refused; cause=off"));
+}
+
+#[tokio::test]
+async fn what_is_no_object_is_said_to_be_none() {
+    let cms = cms().await;
+    let site = site(&cms).await;
+    let operator = Operator::of(&site);
+    for (method, path) in [
+        ("PUT", "/chaos/f"),
+        ("PUT", "/switches/block/block"),
+        ("POST", "/purge"),
+    ] {
+        for body in ["[]", " [\"a\", true]", "7", "\"all\"", "null"] {
+            let (status, said) = operator.ask(method, path, body, &[]).await;
+            assert_eq!(status, 400, "{path} {body}: {said}");
+            assert!(said.contains("it is no object"), "{path} {body}: {said}");
+        }
+    }
+    assert_eq!(operator.switches().await, [""; 0]);
 }
 
 #[tokio::test]
@@ -382,7 +436,7 @@ async fn it_is_aborted_when_the_error_budget_burns_and_when_nothing_is_left_of_i
     assert!(said.contains("objective core"), "{said}");
 }
 
-const DECLARED: &str = "[chaos.block-fails]\nfragment = \"block\"\nharm = \"error\"\nfor = \"5m\"\n\
+pub(crate) const DECLARED: &str = "[chaos.block-fails]\nfragment = \"block\"\nharm = \"error\"\nfor = \"5m\"\n\
     owner = \"newsroom-platform\"\nreason = \"do pages do without?\"\npages_max = 7\n";
 
 #[tokio::test]
@@ -524,7 +578,7 @@ async fn what_the_manual_declares_can_be_declared() {
 }
 
 /// What the program says, and its exit code.
-async fn program(arguments: &[&str]) -> (String, String, i32) {
+pub(crate) async fn program(arguments: &[&str]) -> (String, String, i32) {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_marbre"));
     command.arg("chaos").args(arguments).env_remove("RUST_LOG");
     let running = tokio::task::spawn_blocking(move || command.output().unwrap());
@@ -589,7 +643,7 @@ async fn the_command_line_sets_lists_and_ends_faults() {
     site.reader().get("/a").await.is(200, WHOLE);
 }
 
-const EXPERIMENT: &str = r#"
+pub(crate) const EXPERIMENT: &str = r#"
 title = "The block fails"
 owner = "desk"
 [traffic]
@@ -717,7 +771,7 @@ async fn the_monkey_draws_the_same_again_and_rests_outside_of_working_hours() {
         std::fs::write(folder.path().join(name), EXPERIMENT).unwrap();
     }
     let path = folder.path().to_str().unwrap();
-    let always = "mon-sun 00:00-23:59:59.999999999";
+    let always = "mon-sun 00:00-24:00";
     let mut drawn = std::collections::BTreeSet::new();
     for seed in 0..20 {
         let seed = seed.to_string();

@@ -1,4 +1,4 @@
-//! Twenty-four experiments, each a file of `tests/experiments`, carried out by `marbre chaos run` against a
+//! Thirty-six experiments, each a file of `tests/experiments`, carried out by `marbre chaos run` against a
 //! server on real sockets: a fault of every kind on the origin of the core, of an essential and of an
 //! optional fragment; the disk full and damaged; the shared store gone and slow; the process killed and
 //! restarted. Each says whether the steady state held, and what exactly readers lost.
@@ -15,7 +15,7 @@ use crate::disk_full::Tmpfs;
 use crate::support::newsroom::Draft;
 use crate::support::origin::Port;
 use crate::support::program::unpooled;
-use crate::support::{Origin, Program, Valkey, html, newsroom, origin};
+use crate::support::{Origin, Program, Reply, Valkey, html, newsroom, origin};
 
 /// What is expected of an experiment.
 struct Expected {
@@ -50,10 +50,21 @@ struct Origins {
     cms: Origin,
     web: Origin,
     reco: Origin,
+    /// By which name of the machine they are declared.
+    host: &'static str,
 }
 
 impl Origins {
     async fn start() -> Self {
+        Self::answering("127.0.0.1", html).await
+    }
+
+    /// Whose name is looked up: each request has a connection of its own.
+    async fn start_by_name() -> Self {
+        Self::answering("localhost", |text| html(text).then_close()).await
+    }
+
+    async fn answering(host: &'static str, html: fn(&'static str) -> Reply) -> Self {
         let text = "<p>text that is long enough to be cut and to drip</p>";
         Self {
             cms: origin()
@@ -69,7 +80,13 @@ impl Origins {
                 .on("/related", html("<i>related</i>"))
                 .start()
                 .await,
+            host,
         }
+    }
+
+    fn declared(&self, name: &str, origin: &Origin) -> String {
+        let url = origin.url().replace("127.0.0.1", self.host);
+        format!("[origins.{name}]\nurls = [\"{url}\"]\ndns_ttl = \"1s\"")
     }
 
     fn site(&self) -> Draft {
@@ -82,9 +99,9 @@ impl Origins {
         let more = &format!("timeout = \"4s\"\nttl = \"{ttl}\"\nkeep = \"1h\"");
         let instead = format!("{more}\nfallback = [\"inline:<nav>reserve</nav>\"]");
         newsroom()
-            .origin("cms", &self.cms)
-            .origin("web", &self.web)
-            .origin("reco", &self.reco)
+            .toml(&self.declared("cms", &self.cms))
+            .toml(&self.declared("web", &self.web))
+            .toml(&self.declared("reco", &self.reco))
             .fragment("article", "\"core\"", "cms:/articles/{slug}", more)
             .fragment("header", "\"essential\"", "web:/header", &instead)
             .fragment("related", "40", "reco:/related", more)
@@ -158,11 +175,18 @@ fn holds(name: &str, (told, code, said): (Value, i32, String), expected: &Expect
 
 /// An experiment on an origin.
 async fn on_an_origin(name: &str, expected: Expected) {
-    let origins = Origins::start().await;
+    let origins = match name.starts_with("dns-") {
+        true => Origins::start_by_name().await,
+        false => Origins::start().await,
+    };
     let site = origins.site().start().await;
     let (url, admin, of) = (site.url(), site.admin_url(), name.to_owned());
     let told = tokio::task::spawn_blocking(move || carry_out(&of, &url, &admin, &[]));
-    holds(name, told.await.unwrap(), &expected);
+    let told = told.await.unwrap();
+    let faults = told.0["faults"].clone();
+    holds(name, told, &expected);
+    assert_eq!(faults[0]["name"], name, "{faults}");
+    assert!(count(&faults[0]["requests"]) > 0, "{name}: {faults}");
     // in the journal it is what it is
     let journal = site.admin_text("/journal?kinds=fault").await;
     let journal: Value = serde_json::from_str(&journal).unwrap();
@@ -222,6 +246,18 @@ on_origins! {
     a_block_that_is_cut_off_is_left_out: "cut-optional", NO_RELATED;
     a_dripping_block_is_left_out: "drip-optional", NO_RELATED;
     a_block_of_garbage_is_left_out: "garbage-optional", NO_RELATED;
+    a_core_that_takes_no_connection_is_an_error_page: "refuse-core", NO_ARTICLE;
+    a_core_that_resets_is_an_error_page: "reset-core", NO_ARTICLE;
+    a_core_that_starts_slowly_is_its_last_good_copy: "slow-start-core", HOLDS;
+    a_core_without_a_name_is_asked_where_it_was: "dns-core", HOLDS;
+    a_header_that_takes_no_connection_has_a_stand_in: "refuse-essential", STAND_IN;
+    a_header_that_resets_has_a_stand_in: "reset-essential", STAND_IN;
+    a_header_that_starts_slowly_is_its_last_good_copy: "slow-start-essential", HOLDS;
+    a_header_without_a_name_is_asked_where_it_was: "dns-essential", HOLDS;
+    a_block_that_takes_no_connection_is_left_out: "refuse-optional", NO_RELATED;
+    a_block_that_resets_is_left_out: "reset-optional", NO_RELATED;
+    a_block_that_starts_slowly_is_left_out: "slow-start-optional", NO_RELATED;
+    a_block_without_a_name_is_asked_where_it_was: "dns-optional", HOLDS;
 }
 
 // --- The shared store ---
@@ -395,6 +431,20 @@ async fn copies_that_are_damaged_are_not_shown() {
     nursed.carry_out("disk-corrupt", &NO_ARTICLE).await;
 }
 
+/// All that can go wrong with an origin.
+const HARMS: [&str; 10] = [
+    "latency",
+    "slow-start",
+    "error",
+    "refuse",
+    "reset",
+    "hang",
+    "cut",
+    "drip",
+    "garbage",
+    "dns",
+];
+
 #[test]
 fn every_experiment_is_carried_out_here() {
     let here = include_str!("chaos_experiments.rs");
@@ -402,7 +452,13 @@ fn every_experiment_is_carried_out_here() {
     let names: Vec<String> = files
         .map(|file| file.unwrap().file_name().into_string().unwrap())
         .collect();
-    assert_eq!(names.len(), 24, "{names:?}");
+    assert_eq!(names.len(), 36, "{names:?}");
+    for harm in HARMS {
+        for priority in ["core", "essential", "optional"] {
+            let name = format!("{harm}-{priority}.toml");
+            assert!(names.contains(&name), "there is no {name}");
+        }
+    }
     for name in names {
         let quoted = format!("\"{}\"", name.trim_end_matches(".toml"));
         assert!(here.contains(&quoted), "{name} is carried out by nobody");

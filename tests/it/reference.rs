@@ -493,7 +493,8 @@ fn every_command_is_in_the_reference() {
     let mut page = "# Every command\n\n\
         As `marbre COMMAND --help` says it; `man marbre` says the same. Exit codes: 0 it worked, 1 it did not, 2 the \
         command was wrong; for `snapshot`, 1 says that the folder can be used although something is not as it should \
-        be, and 2 that there is nothing to use.\n"
+        be, and 2 that there is nothing to use; for `chaos run` and `chaos monkey`, 2 says as well that nothing was \
+        begun, and 3 that all held while a fault has hit nothing.\n"
         .to_owned();
     helped(&mut page, &[]);
     is_committed("commands.md", &page);

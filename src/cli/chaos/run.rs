@@ -1,7 +1,8 @@
 //! `marbre chaos run` (shell): carries an experiment out. Owns the order of things, and that whatever was
-//! done is rolled back: at the end, when it is broken off, and on Ctrl-C.
+//! done is rolled back: at the end, when it is broken off, on Ctrl-C, and when its terminal is closed.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::path::Path;
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
@@ -11,17 +12,19 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Instant};
 use crate::experiment::{
-    self, Action, Experiment, Outcome, Own, Phase, Phases, Seen, Step, Told, Verdict, judge,
-    markdown,
+    self, Action, Experiment, Outcome, Own, Phase, Phases, Seen, Step, Told, Tried, Verdict, judge,
+    markdown, remarks,
 };
+use crate::report::FaultEnd;
 use crate::telemetry::journal::Readers;
 
 use super::client::Crowd;
 use super::{Reading, Server};
-use crate::cli::operator;
+use crate::cli::operator::{self, Failed};
 use crate::cli::output;
 use crate::cli::serve::asked_to_stop;
 
@@ -33,6 +36,13 @@ const COUNTING: Duration = Duration::from_secs(5);
 
 /// Between two looks at whether something is so by now.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// How long the server is given to answer whether a fault is set, once somebody has asked for the experiment
+/// to stop.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
+/// Why it was broken off, if somebody has done so.
+const ASKED_TO_STOP: &str = "Somebody has asked for it to stop.";
 
 /// Carries out the experiment of a file.
 pub(super) fn carry_out(file: &Path, reading: &Reading, server: &Server) -> ExitCode {
@@ -73,12 +83,18 @@ pub(super) fn carry_out(file: &Path, reading: &Reading, server: &Server) -> Exit
     match (server.json, &reading.report) {
         (true, _) => output::json(&as_json(&experiment, &told, verdict)),
         (false, None) => output::result(&report),
-        (false, Some(_)) => output::result(&format!("{}\n", verdict.says())),
+        (false, Some(_)) => {
+            let lines = [verdict.says().to_owned()]
+                .into_iter()
+                .chain(remarks(&told));
+            output::result(&(lines.collect::<Vec<_>>().join("\n") + "\n"));
+        }
     }
     match verdict {
         Verdict::Holds => ExitCode::SUCCESS,
         Verdict::Fails | Verdict::Aborted => ExitCode::FAILURE,
         Verdict::Unsteady => ExitCode::from(2),
+        Verdict::Untried => ExitCode::from(3),
     }
 }
 
@@ -113,6 +129,7 @@ fn as_json(experiment: &Experiment, told: &Told, verdict: Verdict) -> Value {
             Outcome::Done | Outcome::Unsteady => None,
         },
         "phases": phases.collect::<Vec<_>>(),
+        "faults": told.faults,
         "recovered_s": told.recovered.map(|took| took.as_secs_f64()),
         "left_behind": told.left_behind,
         "timeline": told.timeline.iter().map(|(at, what)| json!([at.as_secs_f64(), what])).collect::<Vec<_>>(),
@@ -143,8 +160,12 @@ struct Running<'e> {
     clock: Clock,
     began: Instant,
     timeline: Vec<(Duration, String)>,
-    /// Faults that it has set and not ended.
+    /// Faults that it has set and not ended, and those of which nobody has said whether they are set.
     set: BTreeSet<String>,
+    /// The latter.
+    unanswered: BTreeSet<String>,
+    /// What is known of the faults that its steps have begun.
+    tried: Vec<Tried>,
 }
 
 impl<'e> Running<'e> {
@@ -154,6 +175,7 @@ impl<'e> Running<'e> {
         reading: &Reading,
         server: &'e Server,
     ) -> Result<Told, String> {
+        let asked_to_stop = broken_off();
         let clock = Clock::start();
         let crowd = experiment.traffic.as_ref();
         let crowd = crowd.map(|traffic| Crowd::new(&reading.site, traffic, clock));
@@ -165,21 +187,31 @@ impl<'e> Running<'e> {
             began: clock.now(),
             timeline: Vec::new(),
             set: BTreeSet::new(),
+            unanswered: BTreeSet::new(),
+            tried: Vec::new(),
         };
         // whether anybody answers at all
         running.ask(Method::GET, "/readers", &[], None).await?;
         let since = clock.moment(clock.now()).micros() / 1000;
         let mut phases = Phases::new();
+        let stop = CancellationToken::new();
+        let stopping = async {
+            asked_to_stop.await;
+            stop.cancel();
+            std::future::pending::<Infallible>().await
+        };
         let outcome = tokio::select! {
-            outcome = running.method(&mut phases) => outcome,
-            () = asked_to_stop() => Outcome::Aborted("Somebody has asked for it to stop.".to_owned()),
+            outcome = running.method(&mut phases, &stop) => outcome,
+            never = stopping => match never {},
         };
         let left_behind = running.roll_back().await;
+        running.look_at_faults().await;
+        let faults = std::mem::take(&mut running.tried);
         let recovered = match outcome {
             Outcome::Unsteady => None,
             Outcome::Done | Outcome::Aborted(_) => tokio::select! {
                 recovered = running.recover(&mut phases) => recovered,
-                () = asked_to_stop() => None,
+                () = broken_off() => None,
             },
         };
         running.take_journal(since).await;
@@ -188,15 +220,18 @@ impl<'e> Running<'e> {
         Ok(Told {
             outcome,
             phases,
+            faults,
             recovered,
             timeline,
             left_behind,
         })
     }
 
-    /// Looks whether all is well, and does what is to be done.
-    async fn method(&mut self, phases: &mut Phases) -> Outcome {
-        let before = self.look_on().await;
+    /// Looks whether all is well, and does what is to be done, until `stop`.
+    async fn method(&mut self, phases: &mut Phases, stop: &CancellationToken) -> Outcome {
+        let Some(before) = stop.run_until_cancelled(self.look_on()).await else {
+            return Outcome::Aborted(ASKED_TO_STOP.to_owned());
+        };
         phases.insert(Phase::Before, before);
         if !experiment::holds(self.experiment, Phase::Before, phases) {
             return Outcome::Unsteady;
@@ -207,11 +242,11 @@ impl<'e> Running<'e> {
         let mut outcome = Outcome::Done;
         for step in &self.experiment.steps {
             self.note(step.to_string());
-            if let Err(why) = self.act(step, &counted, &mut own).await {
+            if let Err(why) = self.act_until(stop, step, &counted, &mut own).await {
                 outcome = Outcome::Aborted(why);
                 break;
             }
-            if let Some(why) = self.aborted().await {
+            if let Some(why) = self.look_at_faults().await {
                 outcome = Outcome::Aborted(why);
                 break;
             }
@@ -281,6 +316,31 @@ impl<'e> Running<'e> {
         }
     }
 
+    /// Acts, unless it is to stop. Of a fault that is being set it waits to hear whether it is.
+    async fn act_until(
+        &mut self,
+        stop: &CancellationToken,
+        step: &Step,
+        counted: &Mutex<Counted>,
+        own: &mut Own,
+    ) -> Result<(), String> {
+        let is_awaited = step.begins().is_some();
+        let stopping = async {
+            stop.cancelled().await;
+            if is_awaited {
+                sleep(LAST_WORD).await;
+            }
+        };
+        let done = tokio::select! {
+            done = self.act(step, counted, own) => done,
+            () = stopping => Ok(()),
+        };
+        match stop.is_cancelled() {
+            true => Err(ASKED_TO_STOP.to_owned()),
+            false => done,
+        }
+    }
+
     async fn act(
         &mut self,
         step: &Step,
@@ -290,13 +350,11 @@ impl<'e> Running<'e> {
         match &step.action {
             Action::Begin(name, wanted) => {
                 let body = serde_json::to_value(wanted).expect("it has string keys");
-                let path = format!("/chaos/{name}");
-                self.ask(Method::PUT, &path, &[], Some(&body)).await?;
-                self.set.insert(name.clone());
+                self.begin(name, &body).await?;
             }
             Action::End(name) => {
-                self.set.remove(name);
                 self.end(name).await?;
+                self.set.remove(name);
             }
             Action::Wait(span) => self.meanwhile(counted, sleep(*span)).await,
             Action::Read(pages) => {
@@ -340,9 +398,59 @@ impl<'e> Running<'e> {
         }
     }
 
-    /// Why the server has ended one of the faults, if it has.
-    async fn aborted(&self) -> Option<String> {
+    /// Sets a fault. From the moment that it is asked for it is one that may have to be ended: an answer may
+    /// be lost, and nobody may wait for it.
+    async fn begin(&mut self, name: &str, body: &Value) -> Result<(), String> {
+        let is_first = self.set.insert(name.to_owned());
+        self.unanswered.insert(name.to_owned());
+        let asked = match self.url(&format!("/chaos/{name}"), &[]) {
+            Ok(url) => {
+                let operator = self.server.operator();
+                operator.try_ask(Method::PUT, url, Some(body)).await
+            }
+            Err(why) => Err(Failed::Refused(why)),
+        };
+        match asked {
+            Ok(_) => {
+                self.unanswered.remove(name);
+                for before in self.tried.iter_mut().filter(|tried| tried.name == name) {
+                    let how = || FaultEnd::Replaced.label().to_owned();
+                    before.how.get_or_insert_with(how);
+                }
+                self.tried.push(Tried {
+                    name: name.to_owned(),
+                    ..Tried::default()
+                });
+                Ok(())
+            }
+            Err(Failed::Refused(why)) => {
+                self.unanswered.remove(name);
+                if is_first {
+                    // one of this name is somebody else's
+                    self.set.remove(name);
+                }
+                Err(why)
+            }
+            Err(Failed::Unanswered(why)) => Err(why),
+        }
+    }
+
+    /// Looks at what the faults have hit so far; why the server has ended one of them, if it has.
+    async fn look_at_faults(&mut self) -> Option<String> {
         let answer = self.ask(Method::GET, "/chaos", &[], None).await.ok()?;
+        let named = |key: &str, name: &str| {
+            let all = answer[key].as_array()?;
+            all.iter().find(|fault| fault["name"] == *name)
+        };
+        for tried in self.tried.iter_mut().filter(|tried| tried.how.is_none()) {
+            let there = named("faults", &tried.name);
+            let Some(found) = there.or_else(|| named("past", &tried.name)) else {
+                continue;
+            };
+            let count = |key: &str| found[key].as_u64().unwrap_or_default();
+            (tried.pages, tried.requests) = (count("pages"), count("requests"));
+            tried.how = found["how"].as_str().map(str::to_owned);
+        }
         let is_there = |name: &String| {
             let faults = answer["faults"].as_array();
             faults.is_some_and(|all| all.iter().any(|fault| fault["name"] == **name))
@@ -356,13 +464,14 @@ impl<'e> Running<'e> {
             .then(|| format!("The fault {gone} was ended: {why}."))
     }
 
-    async fn end(&self, name: &str) -> Result<(), String> {
+    /// Ends a fault; whether there was one.
+    async fn end(&self, name: &str) -> Result<bool, String> {
         let query = [("by", self.experiment.owner.as_str())];
         let path = format!("/chaos/{name}");
         match self.ask(Method::DELETE, &path, &query, None).await {
             // it has ended by itself, or with a restart
-            Err(why) if why.contains("no fault of the name") => Ok(()),
-            Ok(_) => Ok(()),
+            Err(why) if why.contains("no fault of the name") => Ok(false),
+            Ok(_) => Ok(true),
             Err(why) => Err(why),
         }
     }
@@ -379,7 +488,10 @@ impl<'e> Running<'e> {
         }
         for name in std::mem::take(&mut self.set) {
             match self.end(&name).await {
-                Ok(()) => self.note(format!("rolled back: fault {name} ends")),
+                Ok(false) if self.unanswered.contains(&name) => left.push(format!(
+                    "fault {name}: nobody has answered whether it is set, and it may begin yet; it ends by itself"
+                )),
+                Ok(_) => self.note(format!("rolled back: fault {name} ends")),
                 Err(why) => left.push(format!("fault {name}, which ends by itself: {why}")),
             }
         }
@@ -415,15 +527,50 @@ impl<'e> Running<'e> {
         query: &[(&str, &str)],
         body: Option<&Value>,
     ) -> Result<Value, String> {
-        let url = operator::url(&self.server.admin, path, query)?;
+        let url = self.url(path, query)?;
         self.server.operator().ask(method, url, body).await
+    }
+
+    fn url(&self, path: &str, query: &[(&str, &str)]) -> Result<operator::Url, String> {
+        operator::url(&self.server.admin, path, query)
     }
 
     /// The same of what is no JSON.
     async fn ask_text(&self, path: &str) -> Result<(), String> {
-        let url = operator::url(&self.server.admin, path, &[])?;
+        let url = self.url(path, &[])?;
         self.server.operator().is_well(url).await
     }
+}
+
+/// Comes back when somebody asks for it to stop, or has gone away: a terminal that is closed hangs up. Who has
+/// said before (`nohup`) that nobody stays wants it to go on.
+fn broken_off() -> impl Future<Output = ()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let hang_up =
+        (!ignores_hang_up()).then(|| signal(SignalKind::hangup()).expect("SIGHUP can be handled"));
+    let asked = asked_to_stop();
+    let hung_up = async {
+        match hang_up {
+            Some(mut hang_up) => _ = hang_up.recv().await,
+            None => std::future::pending().await,
+        }
+    };
+    async {
+        tokio::select! {
+            () = asked => {}
+            () = hung_up => {}
+        }
+    }
+}
+
+/// Whether this process was begun so that it ignores SIGHUP, as Linux tells it.
+fn ignores_hang_up() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mut lines = status.lines();
+    let ignored = lines.find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    // the lowest bit is signal 1
+    ignored.is_some_and(|mask| mask & 1 == 1)
 }
 
 /// Runs a command of this machine.

@@ -19,8 +19,7 @@ struct Answer {
 
 /// Prints the pages of a trace.
 pub(super) fn run(id: &str, admin: &str, token: Option<&str>, json: bool) -> ExitCode {
-    let path = format!("/trace/{}", id.trim());
-    let answer = operator::url(admin, &path, &[]);
+    let answer = path(id.trim()).and_then(|path| operator::url(admin, &path, &[]));
     let answer = answer.and_then(|url| {
         let operator = Operator { admin, token };
         crate::cli::run_async(operator.ask(Method::GET, url, None))
@@ -32,6 +31,18 @@ pub(super) fn run(id: &str, admin: &str, token: Option<&str>, json: bool) -> Exi
             output::message(&format!("error: {}", why.trim_end()));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Where a trace is; the server says whether it knows it.
+fn path(id: &str) -> Result<String, String> {
+    let is_fit = |b: u8| b.is_ascii_hexdigit() || b == b'-';
+    match !id.is_empty() && id.bytes().all(is_fit) {
+        true => Ok(format!("/trace/{id}")),
+        false => Err(format!(
+            "`{id}` is no trace: it has 32 hexadecimal digits, as `Marbre-Trace` of an answer says them, or \
+             is a `traceparent`"
+        )),
     }
 }
 

@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::names::Names;
 use super::settings::place;
 use super::{Context, body, lists};
-use crate::config::check::is_name;
 use crate::config::diagnose::{Diagnostic, Place};
 use crate::config::file::{At, LadderStep};
 use crate::config::read::Declared;
 use crate::degradation::{Ladder, Step};
 use crate::fragment::{Fragment, FragmentId, Rank};
+use crate::site::name::is_name;
 
 /// The declared ladder; `None` where there is none.
 pub(super) fn declared(
