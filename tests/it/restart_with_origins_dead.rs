@@ -121,12 +121,14 @@ async fn a_restart_asks_for_nothing_that_is_fresh() {
     let site = newspaper(&cms, &web).await;
     let fr = [("accept-language", "fr")];
     assert_eq!(site.reader().get_with("/articles/1", &fr).await.status, 200);
-    let asked = cms.hits("/articles/1?l=fr");
+    let asked = || (cms.hits("/articles/1?l=fr"), web.hits("/header"));
+    let before = asked();
     let site = site.restarted().await;
     let page = site.reader().get_with("/articles/1", &fr).await;
-    assert_eq!(page.outcome("article"), Some("cached"));
-    assert_eq!(page.outcome("header"), Some("cached"));
-    assert_eq!(cms.hits("/articles/1?l=fr"), asked);
+    page.is(200, "<nav>h</nav><h1>1 fr</h1><b>live</b><i>ad</i>");
+    // what the head says of the others depends on which of them was read from disk by then
+    assert_eq!(page.outcome("article"), Some("cached"), "{page:?}");
+    assert_eq!(asked(), before);
 }
 
 #[tokio::test]
