@@ -293,6 +293,55 @@ fn what_a_reader_sends_ends_no_text_and_no_path() {
             "&lt;b&gt;&quot;",
         ),
     ]);
+    becomes(&[
+        // what the document writes around it stays what it is
+        (
+            "<esi:assign name=\"v\"><i>$(QUERY_STRING{html})</i></esi:assign><esi:vars>$(v)$html_decode($(v))</esi:vars>",
+            "<i>&lt;b&gt;&quot;</i>&lt;i&gt;&lt;b&gt;&quot;&lt;/i&gt;",
+        ),
+        (
+            "<esi:function name=\"f\"><i>$(ARGS{0})</i></esi:function><esi:vars>$f($(QUERY_STRING{html}))$lower($f('<X>'))</esi:vars>",
+            "<i>&lt;b&gt;&quot;</i><i><x></i>",
+        ),
+        (
+            "<esi:assign name=\"v\" value=\"a <b>\"/><esi:assign name=\"w\" value=\"a $(QUERY_STRING{html})\"/><esi:vars>$(v) $(w)</esi:vars>",
+            "a <b> a &lt;b&gt;&quot;",
+        ),
+    ]);
+    // nor is it the document's own once that has given it a name
+    for (document, expected) in [
+        (
+            "<esi:assign name=\"v\">$(QUERY_STRING{s})</esi:assign><esi:include src=\"/x/$(v)\"/>",
+            "/x/a%2F..%2Fb",
+        ),
+        (
+            "<esi:assign name=\"v\"><esi:assign name=\"w\">c</esi:assign>$(QUERY_STRING{s})</esi:assign><esi:include src=\"/x/$(v)$(w)\"/>",
+            "/x/a%2F..%2Fbc",
+        ),
+        (
+            "<esi:assign name=\"v\">$(QUERY_STRING{s})<esi:assign name=\"w\">/c</esi:assign></esi:assign><esi:include src=\"/x/$(v)$(w)\"/>",
+            "/x/a%2F..%2Fb/c",
+        ),
+        (
+            "<esi:function name=\"f\">$(ARGS{0})</esi:function><esi:include src=\"/x/$f($(QUERY_STRING{s}))\"/>",
+            "/x/a%2F..%2Fb",
+        ),
+        (
+            "<esi:assign name=\"v\" value=\"a $(QUERY_STRING{s})\"/><esi:include src=\"/x/$(v)\"/>",
+            "/x/a%20a%2F..%2Fb",
+        ),
+        (
+            "<esi:assign name=\"v\" value=\"/a/b\"/><esi:include src=\"/x$(v)\"/>",
+            "/x/a/b",
+        ),
+        (
+            "<esi:assign name=\"v\">/a/b</esi:assign><esi:include src=\"/x$(v)\"/>",
+            "/x/a/b",
+        ),
+    ] {
+        let (_, sought) = run_chunks(&[document.as_bytes()], Limits::default());
+        assert_eq!(sought, [expected], "{document}");
+    }
     let (_, sought) = run_chunks(
         &[b"<esi:include src=\"/x/$(QUERY_STRING{s})?$(QUERY_STRING)\" onerror=\"continue\"/>"],
         Limits::default(),
