@@ -12,7 +12,7 @@ use super::expression::{Expression, Pattern, parse};
 use super::functions::{self, ITEMS_MAX};
 use super::patterns;
 use super::value::{Author, Value, escaped, in_address};
-use super::variables::{of_request, value_in_query};
+use super::variables::{is_absent, of_request, value_in_query};
 
 /// Where a text with variables is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,7 +131,7 @@ impl Esi {
                     return Value::Undefined;
                 }
                 match (value, default) {
-                    (value, Some(default)) if !value.is_there() => self.evaluate(default),
+                    (value, Some(default)) if is_absent(name, &value) => self.evaluate(default),
                     (value, _) => value,
                 }
             }

@@ -263,6 +263,10 @@ fn variables_are_written_where_they_are_read() {
             "in quotes $(a|without them) ",
         ),
         (
+            "<esi:vars>$(HTTP_ACCEPT_LANGUAGE{en-gb}|'none')$(HTTP_ACCEPT_LANGUAGE{de}|'none')</esi:vars>",
+            "truenone",
+        ),
+        (
             "<esi:vars><img src=\"/$(HTTP_COOKIE{id})/x.gif\"/></esi:vars>",
             "<img src=\"/7/x.gif\"/>",
         ),
