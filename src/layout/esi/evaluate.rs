@@ -8,7 +8,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use crate::layout::markup::{HeadChange, Piece};
 
 use super::Esi;
-use super::expression::{Expression, Pattern, parse};
+use super::expression::{Expression, Pattern, parse, parse_collection};
 use super::functions::{self, ITEMS_MAX};
 use super::patterns;
 use super::value::{Author, Value, escaped, in_address};
@@ -26,6 +26,19 @@ pub(super) enum Place {
 impl Esi {
     /// What an expression is worth; `None` if it is none.
     pub(super) fn value_of(&mut self, text: &str) -> Option<Value> {
+        self.value_read_by(parse, text)
+    }
+
+    /// What a loop goes through.
+    pub(super) fn collection_of(&mut self, text: &str) -> Option<Value> {
+        self.value_read_by(parse_collection, text)
+    }
+
+    fn value_read_by(
+        &mut self,
+        parse: fn(&str) -> Option<Expression>,
+        text: &str,
+    ) -> Option<Value> {
         if text.len() > self.limits.value_bytes || !self.spend(1 + text.len() as u64 / 64) {
             return None;
         }

@@ -62,7 +62,7 @@ impl Esi {
         }
         let collection = tag.attribute("collection").map(str::to_owned);
         let item = tag.attribute("item").unwrap_or("item").to_owned();
-        let items = match collection.and_then(|collection| self.value_of(&collection)) {
+        let items = match collection.and_then(|collection| self.collection_of(&collection)) {
             Some(Value::List(items)) => items,
             Some(Value::Dictionary(entries)) => entries
                 .into_iter()

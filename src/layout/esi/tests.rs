@@ -227,6 +227,9 @@ fn tests_of_expressions() {
         ("$(nope) matches '.*'", false),
         ("'''it's''' == 'it\\'s'", true),
         ("[1, 2] == [1] + [2]", true),
+        (r"'10-20' matches '^\d+-\d+$' & 'a.b' =~ '/^a\.b$/'", true),
+        (r"'a\\b' matches '''^a\\b$'''", true),
+        ("$len(nope) == 0 & !$exists(nope)", true),
         ("$exists('') | $is_empty($(nope))", false),
         ("$is_empty('') & $exists([1])", true),
     ] {
@@ -410,6 +413,10 @@ fn what_others_have_added() {
             "12",
         ),
         (
+            "<esi:assign name=\"l\" value=\"['a','b']\"/><esi:foreach collection=\"l\">$upper(item)</esi:foreach><esi:vars>$len(l)$join(l, '-')$lower(nope)$lower(a b)</esi:vars>",
+            "AB2a-b$lower(a b)",
+        ),
+        (
             "<esi:function name=\"greet\">Hello $(ARGS{0})</esi:function><esi:vars>$greet('you')</esi:vars>",
             "Hello you",
         ),
@@ -511,7 +518,11 @@ fn functions_of_text_and_time() {
         ("[$strftime(0, '%')]", "[]"),
         ("[$last_rand()]$rand(1)$last_rand()[$rand(0)]", "[]00[]"),
         ("$(nope|'it\\'s (so)')", "it's (so)"),
-        ("[$lower(bareword)][$nothing('a')]", "[$lower(bareword)][]"),
+        // a bare word is the name of a variable
+        (
+            "[$lower(bareword)][$lower(bare word)][$nothing('a')]",
+            "[][$lower(bare word)][]",
+        ),
     ] {
         assert_eq!(
             run(&format!("<esi:vars>{call}</esi:vars>")),
