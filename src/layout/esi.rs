@@ -502,9 +502,15 @@ impl Esi {
             return;
         }
         let below = self.sources.last().map_or(0, |source| source.below);
-        if let Some(at) = self.frames.iter().rposition(closes)
-            && at >= below
-        {
+        // between two branches there is none to be closed: it is not one around the choice that ends here
+        let bars = |frame: &Frame| match name {
+            "when" | "otherwise" => matches!(frame, Frame::Choose { .. }),
+            "attempt" | "except" => matches!(frame, Frame::Try { .. }),
+            _ => false,
+        };
+        let mut frames = self.frames.iter();
+        let at = frames.rposition(|frame| closes(frame) || bars(frame));
+        if let Some(at) = at.filter(|at| *at >= below && closes(&self.frames[*at])) {
             self.close_down_to(at);
         }
     }

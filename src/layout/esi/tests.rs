@@ -163,6 +163,15 @@ fn choices() {
             "[]",
         ),
         ("<esi:when test=\"1==1\">stray</esi:when>", "stray"),
+        // ends that belong to no branch end nothing around the choice
+        (
+            "<esi:choose><esi:when test=\"1==1\">a<esi:choose></esi:when x=\"y\"><esi:when test=\"1==1\">b</esi:when></esi:vars></esi:choose>c</esi:when> </esi:choose>.",
+            "abc.",
+        ),
+        (
+            "<esi:try><esi:attempt>a<esi:try></esi:attempt><esi:attempt>b</esi:attempt></esi:try>c</esi:attempt></esi:try>.",
+            "abc.",
+        ),
     ]);
     let document = b"<esi:choose><esi:when test=\"1==2\"><esi:include src=\"/a\"/></esi:when><esi:otherwise><esi:include src=\"/b\"/></esi:otherwise></esi:choose>";
     let (_, sought) = run_chunks(&[document], Limits::default());
