@@ -370,10 +370,15 @@ impl Parser<'_> {
         self.rest = self.rest.strip_prefix('(')?;
         let mut arguments = Vec::new();
         if !self.take(")") {
-            arguments.push(self.argument()?);
+            // names of functions are small: `$A(B)` is more likely text that is meant for the browser
+            let argument = match name.contains(|c: char| c.is_ascii_uppercase()) {
+                true => Self::any,
+                false => Self::argument,
+            };
+            arguments.push(argument(self)?);
             while self.take(",") {
                 self.part()?;
-                arguments.push(self.argument()?);
+                arguments.push(argument(self)?);
             }
             self.take(")").then_some(())?;
         }

@@ -529,8 +529,8 @@ fn functions_of_text_and_time() {
         ("$(nope|'it\\'s (so)')", "it's (so)"),
         // a bare word is the name of a variable
         (
-            "[$lower(bareword)][$lower(bare word)][$nothing('a')]",
-            "[][$lower(bare word)][]",
+            "[$lower(bareword)][$lower(bare word)][$nothing('a')]$A(HTTP_HOST)",
+            "[][$lower(bare word)][]$A(HTTP_HOST)",
         ),
     ] {
         assert_eq!(
