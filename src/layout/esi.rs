@@ -67,6 +67,8 @@ pub struct Esi {
     too_deep: usize,
     /// What is collected instead of being given away.
     sinks: Vec<Vec<Piece>>,
+    /// Whether a reader's text is in what is written for the innermost value.
+    has_readers: bool,
     /// Bytes that were collected since something was given away.
     held: usize,
     ready: VecDeque<Step>,
@@ -111,6 +113,7 @@ enum Frame {
     Except,
     Assign {
         name: String,
+        had_readers: bool,
     },
     /// An include that parameters may be added to, and the blanks since it or its last parameter: they
     /// are text after all where it has no end.
@@ -146,6 +149,7 @@ impl Esi {
             frames: Frames::default(),
             too_deep: 0,
             sinks: Vec::new(),
+            has_readers: false,
             held: 0,
             ready: VecDeque::new(),
             asks: None,
@@ -402,7 +406,10 @@ impl Esi {
             if !self.is_silent() {
                 let value = match self.value_of(&value) {
                     Some(value) => value,
-                    None => Value::readers(self.filled(&value, Place::Data)),
+                    None => {
+                        let (text, author) = self.filled_by(&value, Place::Data);
+                        Value::Text(text, author)
+                    }
                 };
                 self.set(&name, value);
             }
@@ -411,7 +418,8 @@ impl Esi {
             }
         } else if !tag.is_empty && self.frames.len() < self.limits.nesting {
             self.sinks.push(Vec::new());
-            self.enter(Frame::Assign { name });
+            let had_readers = std::mem::take(&mut self.has_readers);
+            self.enter(Frame::Assign { name, had_readers });
         }
     }
 
@@ -494,9 +502,15 @@ impl Esi {
             return;
         }
         let below = self.sources.last().map_or(0, |source| source.below);
-        if let Some(at) = self.frames.iter().rposition(closes)
-            && at >= below
-        {
+        // between two branches there is none to be closed: it is not one around the choice that ends here
+        let bars = |frame: &Frame| match name {
+            "when" | "otherwise" => matches!(frame, Frame::Choose { .. }),
+            "attempt" | "except" => matches!(frame, Frame::Try { .. }),
+            _ => false,
+        };
+        let mut frames = self.frames.iter();
+        let at = frames.rposition(|frame| closes(frame) || bars(frame));
+        if let Some(at) = at.filter(|at| *at >= below && closes(&self.frames[*at])) {
             self.close_down_to(at);
         }
     }
@@ -526,10 +540,11 @@ impl Esi {
                     self.push(Piece::Try { attempt, except });
                 }
             }
-            Some(Frame::Assign { name }) => {
+            Some(Frame::Assign { name, had_readers }) => {
                 let pieces = self.sinks.pop().unwrap_or_default();
+                let value = self.value_written(text_of(pieces), had_readers);
                 if !self.is_silent() {
-                    self.set(&name, Value::own(text_of(pieces)));
+                    self.set(&name, value);
                 }
             }
             Some(

@@ -8,11 +8,11 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use crate::layout::markup::{HeadChange, Piece};
 
 use super::Esi;
-use super::expression::{Expression, Pattern, parse};
+use super::expression::{Expression, Pattern, parse, parse_collection};
 use super::functions::{self, ITEMS_MAX};
 use super::patterns;
 use super::value::{Author, Value, escaped, in_address};
-use super::variables::{of_request, value_in_query};
+use super::variables::{is_absent, of_request, value_in_query};
 
 /// Where a text with variables is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,19 @@ pub(super) enum Place {
 impl Esi {
     /// What an expression is worth; `None` if it is none.
     pub(super) fn value_of(&mut self, text: &str) -> Option<Value> {
+        self.value_read_by(parse, text)
+    }
+
+    /// What a loop goes through.
+    pub(super) fn collection_of(&mut self, text: &str) -> Option<Value> {
+        self.value_read_by(parse_collection, text)
+    }
+
+    fn value_read_by(
+        &mut self,
+        parse: fn(&str) -> Option<Expression>,
+        text: &str,
+    ) -> Option<Value> {
         if text.len() > self.limits.value_bytes || !self.spend(1 + text.len() as u64 / 64) {
             return None;
         }
@@ -36,16 +49,33 @@ impl Esi {
     /// The text that is written in the place of a variable; `None` if it cannot be read.
     pub(super) fn written(&mut self, variable: &[u8]) -> Option<String> {
         let value = self.value_of(std::str::from_utf8(variable).ok()?)?;
-        let text = value.text();
-        match value.author() {
+        let (text, author) = (value.text(), value.author());
+        self.has_readers |= author != Author::Site;
+        match author {
             Author::Reader | Author::ReaderQuery if self.is_escaping => Some(escaped(&text)),
-            Author::Site | Author::Reader | Author::ReaderQuery => Some(text),
+            Author::Site | Author::Written | Author::Reader | Author::ReaderQuery => Some(text),
         }
+    }
+
+    /// The value that written text is. What it was written into before goes on as it was.
+    pub(super) fn value_written(&mut self, text: String, had_readers: bool) -> Value {
+        let author = match self.has_readers {
+            true => Author::Written,
+            false => Author::Site,
+        };
+        self.has_readers |= had_readers;
+        Value::Text(text, author)
     }
 
     /// A text, its variables replaced.
     pub(super) fn filled(&mut self, text: &str, place: Place) -> String {
+        self.filled_by(text, place).0
+    }
+
+    /// A text, its variables replaced, and whose it is then.
+    pub(super) fn filled_by(&mut self, text: &str, place: Place) -> (String, Author) {
         let mut filled = String::new();
+        let mut by = Author::Site;
         let mut rest = text;
         while let Some(at) = rest.find('$') {
             filled.push_str(&rest[..at]);
@@ -64,9 +94,10 @@ impl Esi {
                 rest = &rest[len..];
                 continue;
             };
-            let text = value.text();
+            let (text, author) = (value.text(), value.author());
+            by = by.max(author);
             match place {
-                Place::Address => filled += &in_address(&filled, &text, value.author()),
+                Place::Address => filled += &in_address(&filled, &text, author),
                 Place::Data => filled.push_str(&text),
             }
             rest = &rest[len..];
@@ -74,7 +105,7 @@ impl Esi {
                 break;
             }
         }
-        filled + rest
+        (filled + rest, by)
     }
 
     pub(super) fn evaluate(&mut self, expression: &Expression) -> Value {
@@ -113,7 +144,7 @@ impl Esi {
                     return Value::Undefined;
                 }
                 match (value, default) {
-                    (value, Some(default)) if !value.is_there() => self.evaluate(default),
+                    (value, Some(default)) if is_absent(name, &value) => self.evaluate(default),
                     (value, _) => value,
                 }
             }

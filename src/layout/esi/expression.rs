@@ -42,6 +42,17 @@ pub(super) enum Expression {
     Arithmetic(Box<Self>, u8, Box<Self>),
 }
 
+impl Expression {
+    /// `$(NAME)`
+    fn variable(name: &str) -> Self {
+        Self::Variable {
+            name: name.to_owned(),
+            keys: Vec::new(),
+            default: None,
+        }
+    }
+}
+
 /// How a regular expression is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pattern {
@@ -75,6 +86,16 @@ pub(super) fn parse(text: &str) -> Option<Expression> {
     let expression = parser.any()?;
     parser.blank();
     parser.rest.is_empty().then_some(expression)
+}
+
+/// Reads what a loop goes through: an expression, or the bare name of a variable.
+pub(super) fn parse_collection(text: &str) -> Option<Expression> {
+    let name = text.trim();
+    let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic()) && name.chars().all(is_word);
+    match is_name && !matches!(name, "true" | "false") {
+        true => Some(Expression::variable(name)),
+        false => parse(text),
+    }
 }
 
 struct Parser<'t> {
@@ -275,7 +296,8 @@ impl Parser<'_> {
         }
     }
 
-    /// Text in quotes; a backslash takes the meaning from what follows. Between three quotes it has none.
+    /// Text in quotes. A backslash takes the meaning from a quote or a backslash after it, and is itself
+    /// before anything else, so that `'\d'` is a digit where it is matched; between three quotes it always is.
     fn text(&mut self) -> Option<String> {
         if let Some(rest) = self.rest.strip_prefix("'''") {
             let (text, rest) = rest.split_once("'''")?;
@@ -287,7 +309,10 @@ impl Parser<'_> {
         let mut text = String::new();
         while let Some((at, character)) = characters.next() {
             match character {
-                '\\' => text.push(characters.next()?.1),
+                '\\' => match characters.next()?.1 {
+                    marked @ ('\\' | '\'' | '"') => text.push(marked),
+                    other => text.extend(['\\', other]),
+                },
                 _ if character == quote => {
                     self.rest = &self.rest[at + 1..];
                     return Some(text);
@@ -345,14 +370,35 @@ impl Parser<'_> {
         self.rest = self.rest.strip_prefix('(')?;
         let mut arguments = Vec::new();
         if !self.take(")") {
-            arguments.push(self.any()?);
+            // names of functions are small: `$A(B)` is more likely text that is meant for the browser
+            let argument = match name.contains(|c: char| c.is_ascii_uppercase()) {
+                true => Self::any,
+                false => Self::argument,
+            };
+            arguments.push(argument(self)?);
             while self.take(",") {
                 self.part()?;
-                arguments.push(self.any()?);
+                arguments.push(argument(self)?);
             }
             self.take(")").then_some(())?;
         }
         Some(Expression::Call(name, arguments))
+    }
+
+    /// An expression, or the bare name of a variable.
+    fn argument(&mut self) -> Option<Expression> {
+        self.blank();
+        let end = self.rest.find(|c| !is_word(c)).unwrap_or(self.rest.len());
+        let (name, rest) = self.rest.split_at(end);
+        let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && !matches!(name, "true" | "false")
+            && rest.trim_start().starts_with([',', ')']);
+        if !is_name {
+            return self.any();
+        }
+        let variable = Expression::variable(name);
+        self.rest = rest;
+        Some(variable)
     }
 
     fn name(&mut self) -> Option<String> {

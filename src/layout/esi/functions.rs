@@ -25,7 +25,11 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
 pub(super) fn call(name: &str, arguments: &[Value], unix_seconds: i64) -> Option<Value> {
     let argument = |index: usize| arguments.get(index).unwrap_or(&Value::Undefined);
     let author = arguments.iter().map(Value::author).max();
-    let author = author.unwrap_or(Author::Site);
+    let author = match author.unwrap_or(Author::Site) {
+        // decoded or cut, it may be escaped no more
+        Author::Written => Author::Reader,
+        other @ (Author::Site | Author::ReaderQuery | Author::Reader) => other,
+    };
     let first = argument(0);
     let text = |text: String| Value::Text(text, author);
     Some(match name {

@@ -134,7 +134,7 @@ pub(crate) fn hold_of_expression(input: &[u8]) {
         assert!(value.as_ref().map_or(0, |value| value.text().len()) <= value_max);
 
         let written = with_names(limits).written(input);
-        let is_readers = |value: &Value| value.author() != Author::Site;
+        let is_readers = |value: &Value| value.author() > Author::Written;
         if let Some(written) = written.filter(|_| value.as_ref().is_some_and(is_readers)) {
             assert!(
                 !written.contains(['<', '>', '"']),

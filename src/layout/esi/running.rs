@@ -62,7 +62,7 @@ impl Esi {
         }
         let collection = tag.attribute("collection").map(str::to_owned);
         let item = tag.attribute("item").unwrap_or("item").to_owned();
-        let items = match collection.and_then(|collection| self.value_of(&collection)) {
+        let items = match collection.and_then(|collection| self.collection_of(&collection)) {
             Some(Value::List(items)) => items,
             Some(Value::Dictionary(entries)) => entries
                 .into_iter()
@@ -232,6 +232,7 @@ impl Esi {
         let frames = std::mem::take(&mut self.frames);
         let sinks = std::mem::replace(&mut self.sinks, vec![Vec::new()]);
         let too_deep = std::mem::take(&mut self.too_deep);
+        let had_readers = std::mem::take(&mut self.has_readers);
         self.sources.push(Source {
             lexer: Lexer::whole(body, self.limits.value_bytes),
             below: 0,
@@ -248,12 +249,11 @@ impl Esi {
         self.frames = frames;
         self.sinks = sinks;
         self.too_deep = too_deep;
+        let text = text_of(written.into_iter().flatten());
+        let written = self.value_written(text, had_readers);
         match self.returned.take() {
             Some(value) => value,
-            None => {
-                let text = text_of(written.into_iter().flatten());
-                self.bounded(Value::own(text))
-            }
+            None => self.bounded(written),
         }
     }
 }

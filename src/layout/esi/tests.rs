@@ -163,6 +163,15 @@ fn choices() {
             "[]",
         ),
         ("<esi:when test=\"1==1\">stray</esi:when>", "stray"),
+        // ends that belong to no branch end nothing around the choice
+        (
+            "<esi:choose><esi:when test=\"1==1\">a<esi:choose></esi:when x=\"y\"><esi:when test=\"1==1\">b</esi:when></esi:vars></esi:choose>c</esi:when> </esi:choose>.",
+            "abc.",
+        ),
+        (
+            "<esi:try><esi:attempt>a<esi:try></esi:attempt><esi:attempt>b</esi:attempt></esi:try>c</esi:attempt></esi:try>.",
+            "abc.",
+        ),
     ]);
     let document = b"<esi:choose><esi:when test=\"1==2\"><esi:include src=\"/a\"/></esi:when><esi:otherwise><esi:include src=\"/b\"/></esi:otherwise></esi:choose>";
     let (_, sought) = run_chunks(&[document], Limits::default());
@@ -227,6 +236,9 @@ fn tests_of_expressions() {
         ("$(nope) matches '.*'", false),
         ("'''it's''' == 'it\\'s'", true),
         ("[1, 2] == [1] + [2]", true),
+        (r"'10-20' matches '^\d+-\d+$' & 'a.b' =~ '/^a\.b$/'", true),
+        (r"'a\\b' matches '''^a\\b$'''", true),
+        ("$len(nope) == 0 & !$exists(nope)", true),
         ("$exists('') | $is_empty($(nope))", false),
         ("$is_empty('') & $exists([1])", true),
     ] {
@@ -263,6 +275,10 @@ fn variables_are_written_where_they_are_read() {
             "in quotes $(a|without them) ",
         ),
         (
+            "<esi:vars>$(HTTP_ACCEPT_LANGUAGE{en-gb}|'none')$(HTTP_ACCEPT_LANGUAGE{de}|'none')</esi:vars>",
+            "truenone",
+        ),
+        (
             "<esi:vars><img src=\"/$(HTTP_COOKIE{id})/x.gif\"/></esi:vars>",
             "<img src=\"/7/x.gif\"/>",
         ),
@@ -293,6 +309,55 @@ fn what_a_reader_sends_ends_no_text_and_no_path() {
             "&lt;b&gt;&quot;",
         ),
     ]);
+    becomes(&[
+        // what the document writes around it stays what it is
+        (
+            "<esi:assign name=\"v\"><i>$(QUERY_STRING{html})</i></esi:assign><esi:vars>$(v)$html_decode($(v))</esi:vars>",
+            "<i>&lt;b&gt;&quot;</i>&lt;i&gt;&lt;b&gt;&quot;&lt;/i&gt;",
+        ),
+        (
+            "<esi:function name=\"f\"><i>$(ARGS{0})</i></esi:function><esi:vars>$f($(QUERY_STRING{html}))$lower($f('<X>'))</esi:vars>",
+            "<i>&lt;b&gt;&quot;</i><i><x></i>",
+        ),
+        (
+            "<esi:assign name=\"v\" value=\"a <b>\"/><esi:assign name=\"w\" value=\"a $(QUERY_STRING{html})\"/><esi:vars>$(v) $(w)</esi:vars>",
+            "a <b> a &lt;b&gt;&quot;",
+        ),
+    ]);
+    // nor is it the document's own once that has given it a name
+    for (document, expected) in [
+        (
+            "<esi:assign name=\"v\">$(QUERY_STRING{s})</esi:assign><esi:include src=\"/x/$(v)\"/>",
+            "/x/a%2F..%2Fb",
+        ),
+        (
+            "<esi:assign name=\"v\"><esi:assign name=\"w\">c</esi:assign>$(QUERY_STRING{s})</esi:assign><esi:include src=\"/x/$(v)$(w)\"/>",
+            "/x/a%2F..%2Fbc",
+        ),
+        (
+            "<esi:assign name=\"v\">$(QUERY_STRING{s})<esi:assign name=\"w\">/c</esi:assign></esi:assign><esi:include src=\"/x/$(v)$(w)\"/>",
+            "/x/a%2F..%2Fb/c",
+        ),
+        (
+            "<esi:function name=\"f\">$(ARGS{0})</esi:function><esi:include src=\"/x/$f($(QUERY_STRING{s}))\"/>",
+            "/x/a%2F..%2Fb",
+        ),
+        (
+            "<esi:assign name=\"v\" value=\"a $(QUERY_STRING{s})\"/><esi:include src=\"/x/$(v)\"/>",
+            "/x/a%20a%2F..%2Fb",
+        ),
+        (
+            "<esi:assign name=\"v\" value=\"/a/b\"/><esi:include src=\"/x$(v)\"/>",
+            "/x/a/b",
+        ),
+        (
+            "<esi:assign name=\"v\">/a/b</esi:assign><esi:include src=\"/x$(v)\"/>",
+            "/x/a/b",
+        ),
+    ] {
+        let (_, sought) = run_chunks(&[document.as_bytes()], Limits::default());
+        assert_eq!(sought, [expected], "{document}");
+    }
     let (_, sought) = run_chunks(
         &[b"<esi:include src=\"/x/$(QUERY_STRING{s})?$(QUERY_STRING)\" onerror=\"continue\"/>"],
         Limits::default(),
@@ -355,6 +420,10 @@ fn what_others_have_added() {
         (
             "<esi:function name=\"add\"><esi:return value=\"$(ARGS{0}) + $(ARGS{1})\"/></esi:function><esi:vars>$add(5, 7)</esi:vars>",
             "12",
+        ),
+        (
+            "<esi:assign name=\"l\" value=\"['a','b']\"/><esi:foreach collection=\"l\">$upper(item)</esi:foreach><esi:vars>$len(l)$join(l, '-')$lower(nope)$lower(a b)</esi:vars>",
+            "AB2a-b$lower(a b)",
         ),
         (
             "<esi:function name=\"greet\">Hello $(ARGS{0})</esi:function><esi:vars>$greet('you')</esi:vars>",
@@ -458,7 +527,11 @@ fn functions_of_text_and_time() {
         ("[$strftime(0, '%')]", "[]"),
         ("[$last_rand()]$rand(1)$last_rand()[$rand(0)]", "[]00[]"),
         ("$(nope|'it\\'s (so)')", "it's (so)"),
-        ("[$lower(bareword)][$nothing('a')]", "[$lower(bareword)][]"),
+        // a bare word is the name of a variable
+        (
+            "[$lower(bareword)][$lower(bare word)][$nothing('a')]$A(HTTP_HOST)",
+            "[][$lower(bare word)][]$A(HTTP_HOST)",
+        ),
     ] {
         assert_eq!(
             run(&format!("<esi:vars>{call}</esi:vars>")),

@@ -6,6 +6,9 @@
 pub(super) enum Author {
     /// The site wrote it.
     Site,
+    /// A document's own text that a reader's was written into: escaped where that is done, so it may
+    /// stand in HTML as it is, and is a reader's in an address or a header.
+    Written,
     /// A whole query, which is made of several values.
     ReaderQuery,
     /// It came with the request.

@@ -10,6 +10,12 @@ use crate::layout::markup::Asked;
 
 use super::value::{Author, Value};
 
+/// Whether a default stands in for a value: for what is not there, and for a language that is not
+/// among the accepted ones.
+pub(super) fn is_absent(name: &str, value: &Value) -> bool {
+    !value.is_there() || (name == "HTTP_ACCEPT_LANGUAGE" && *value == Value::Bool(false))
+}
+
 /// The value of a variable of the request; `None` if there is no variable of this name.
 pub(super) fn of_request(asked: &Asked, name: &str, key: Option<&str>) -> Option<Value> {
     let headers = &asked.headers;
@@ -18,6 +24,9 @@ pub(super) fn of_request(asked: &Asked, name: &str, key: Option<&str>) -> Option
         ("HTTP_REFERER", _) => header(headers, &REFERER),
         ("HTTP_COOKIE", None) => header(headers, &COOKIE),
         ("HTTP_COOKIE", Some(key)) => in_cookies(headers, key),
+        ("HTTP_ACCEPT_LANGUAGE", Some(_)) if !headers.contains_key(ACCEPT_LANGUAGE) => {
+            Value::Undefined
+        }
         ("HTTP_ACCEPT_LANGUAGE", Some(key)) => Value::Bool(accepts(headers, key)),
         ("HTTP_USER_AGENT", Some(part)) => agent(headers, part),
         ("QUERY_STRING", None) if asked.query.is_empty() => Value::Undefined,
