@@ -434,8 +434,9 @@ impl Esi {
         };
         let key = key.trim_end().strip_suffix('}').and_then(parse_key);
         if let Some(key) = key {
-            let key = self.evaluate(&key).text();
-            self.set_part(name.trim(), key, value);
+            let key = self.evaluate(&key);
+            let value = value.under(key.author());
+            self.set_part(name.trim(), key.text(), value);
         }
     }
 

@@ -123,8 +123,9 @@ impl Esi {
             Expression::Dictionary(written) => {
                 let mut entries = Vec::new();
                 for (key, value) in written {
-                    let (key, value) = (self.evaluate(key).text(), self.evaluate(value));
-                    self.put(&mut entries, key, value);
+                    let (key, value) = (self.evaluate(key), self.evaluate(value));
+                    let value = value.under(key.author());
+                    self.put(&mut entries, key.text(), value);
                 }
                 Value::Dictionary(entries)
             }

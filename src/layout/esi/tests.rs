@@ -324,6 +324,21 @@ fn what_a_reader_sends_ends_no_text_and_no_path() {
             "a <b> a &lt;b&gt;&quot;",
         ),
     ]);
+    // nor is it as a key
+    becomes(&[
+        (
+            "<esi:assign name=\"d{$(QUERY_STRING{html})}\" value=\"1\"/><esi:vars>$(d)</esi:vars><esi:foreach collection=\"$(d)\">$(item{0})</esi:foreach>",
+            "&lt;b&gt;&quot;=1&lt;b&gt;&quot;",
+        ),
+        (
+            "<esi:assign name=\"d\" value=\"{$(QUERY_STRING{html}): ['x']}\"/><esi:vars>$(d)</esi:vars>",
+            "&lt;b&gt;&quot;=x",
+        ),
+        (
+            "<esi:assign name=\"d{'a'}\" value=\"<i>\"/><esi:vars>$(d)</esi:vars>",
+            "a=<i>",
+        ),
+    ]);
     // nor is it the document's own once that has given it a name
     for (document, expected) in [
         (

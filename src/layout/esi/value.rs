@@ -88,11 +88,34 @@ impl Value {
                 let authors = items.iter().map(Self::author);
                 authors.max().unwrap_or(Author::Site)
             }
-            // keys are told apart by nobody: a reader's is given with a reader's value
+            // keys are told apart by nobody: a reader's is there with a reader's value, see `under`
             Self::Dictionary(entries) => {
                 let authors = entries.iter().map(|(_, value)| value.author());
                 authors.max().unwrap_or(Author::Site)
             }
+        }
+    }
+
+    /// The same value as it is kept under a key that is somebody's: it is a reader's where the key is one, so
+    /// that nothing writes the two as if the site had said them.
+    pub(super) fn under(self, key: Author) -> Self {
+        if key == Author::Site {
+            return self;
+        }
+        match self {
+            Self::Undefined => Self::Undefined,
+            Self::List(items) => {
+                Self::List(items.into_iter().map(|item| item.under(key)).collect())
+            }
+            Self::Dictionary(entries) => {
+                let entries = entries.into_iter();
+                Self::Dictionary(
+                    entries
+                        .map(|(name, value)| (name, value.under(key)))
+                        .collect(),
+                )
+            }
+            Self::Bool(_) | Self::Number(_) | Self::Text(..) => Self::readers(self.text()),
         }
     }
 
