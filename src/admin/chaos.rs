@@ -62,6 +62,7 @@ pub(super) async fn one(State(state): Shared, Path(name): Path<String>) -> Respo
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct SetQuery {
     #[serde(default)]
     preview: bool,
@@ -124,6 +125,7 @@ fn read(state: &AdminState, name: &str, body: &[u8]) -> Result<FaultSpec, (Statu
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct EndQuery {
     #[serde(default)]
     by: String,

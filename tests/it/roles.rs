@@ -142,6 +142,9 @@ async fn a_parameter_that_is_not_known_is_said_so() {
         ("GET", "/preview?uri=/"),
         ("POST", "/reload?because=x"),
         ("DELETE", "/switches/pin?who=x"),
+        // a slip in `preview` must not set a fault
+        ("PUT", "/chaos/slow?previev=true"),
+        ("DELETE", "/chaos/slow?who=x"),
     ] {
         let (status, said) = ask(&operator, ACTS, method, path).await;
         assert_eq!(status, 400, "{path}: {said}");
