@@ -32,6 +32,7 @@ use super::{Composer, Order};
 
 mod list;
 mod pause;
+pub(super) mod said;
 pub(super) mod work;
 
 use pause::{Note, Notes};

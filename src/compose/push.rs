@@ -20,7 +20,7 @@ use crate::fragment::{Fragment, FragmentId, Source, SourceRequest, Trace};
 use crate::layout::parts::Parts;
 use crate::report::Cause;
 
-use super::flight::work;
+use super::flight::{said, work};
 use super::{Composer, Edition, Order};
 
 /// How long a copy is fresh whose publisher does not say: until the next one. 68 years, the largest
@@ -80,13 +80,13 @@ impl Composer {
         }
         let content = Content::Html(parts);
         let entry = Entry {
-            head: work::head(fragment, &headers),
+            head: said::head(fragment, &headers),
             says,
             validators: Validators {
                 etag: headers.get(ETAG).cloned(),
                 last_modified: headers.get(LAST_MODIFIED).cloned(),
             },
-            tags: work::tags(&headers),
+            tags: said::tags(&headers),
             version: brought.version,
             chance: fastrand::u8(..),
             ..Entry::new(fragment.name.as_str(), content, self.moment())

@@ -355,7 +355,7 @@ impl Wanted {
         entry.says = says;
         entry.took = took;
         entry.initial_age = initial_age(date, age, took, wall);
-        entry.tags = flight::work::tags(headers);
+        entry.tags = flight::said::tags(headers);
         entry.validators = Validators {
             etag: headers.get(ETAG).cloned(),
             last_modified: headers.get(LAST_MODIFIED).cloned(),

@@ -10,7 +10,7 @@ use http::{Method, StatusCode};
 use crate::cache::surrogate::Surrogate;
 use crate::cache::{Content, Head};
 use crate::compose::flight::NoPage;
-use crate::compose::flight::work::core_gives;
+use crate::compose::flight::said::core_gives;
 use crate::compose::hints;
 use crate::compose::slot::{self, Fill, Settled};
 use crate::fetch::hop;
