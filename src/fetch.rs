@@ -268,7 +268,7 @@ impl Fetcher {
             guards.pass_through(request.body.is_none(), now, &mut fastrand::f64, news)
         });
         loop {
-            let under_way = UnderWay::new(door, ticket);
+            let under_way = UnderWay::new(door, ticket, door.means.clock.now());
             tried.push(ticket.turn.replica);
             let copy = request.copy();
             let cause = match under_way.origin().send(request).await {

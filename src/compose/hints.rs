@@ -69,18 +69,22 @@ impl Links {
 }
 
 /// `Link` where an answer lies in S3: Tailor's fragments may.
-const STORED_LINK: &str = "x-amz-meta-link";
+static STORED_LINK: HeaderName = HeaderName::from_static("x-amz-meta-link");
 
 /// What is of use of the links of an answer that is no core: its hints, and its stylesheets, which are
 /// written before it where a document's language wants that.
 pub(super) fn only(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
-    let values = match headers.contains_key(LINK) {
-        true => headers.get_all(LINK),
-        false => headers.get_all(STORED_LINK),
-    };
-    if values.iter().next().is_none() {
+    // most answers have none
+    if !headers
+        .keys()
+        .any(|name| *name == LINK || *name == STORED_LINK)
+    {
         return Vec::new();
     }
+    let values = match headers.contains_key(LINK) {
+        true => headers.get_all(LINK),
+        false => headers.get_all(&STORED_LINK),
+    };
     let mut found = Links::default();
     for value in values {
         found.add_hints(value);
@@ -272,7 +276,7 @@ mod tests {
             "</a.css>; rel=\"preload\"; as=\"style\"; nopush, </s>; rel=canonical"
         );
         let mut headers = HeaderMap::new();
-        headers.insert(STORED_LINK, value);
+        headers.insert(STORED_LINK.clone(), value);
         let only = only(&headers);
         assert_eq!(
             only,

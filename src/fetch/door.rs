@@ -132,7 +132,7 @@ impl Leave {
             door: Arc::clone(door),
             permit: Some(permit),
         };
-        Ok((leave, UnderWay::new(door, ticket)))
+        Ok((leave, UnderWay::new(door, ticket, now)))
     }
 
     /// What was let through, until it is settled.
@@ -168,16 +168,17 @@ impl Drop for Leave {
 pub(super) struct UnderWay {
     door: Arc<Door>,
     pub(super) ticket: Ticket,
-    since: Instant,
+    pub(super) since: Instant,
     is_settled: bool,
 }
 
 impl UnderWay {
-    pub(super) fn new(door: &Arc<Door>, ticket: Ticket) -> Self {
+    /// One that begins at `since`.
+    pub(super) fn new(door: &Arc<Door>, ticket: Ticket, since: Instant) -> Self {
         Self {
             door: Arc::clone(door),
             ticket,
-            since: door.means.clock.now(),
+            since,
             is_settled: false,
         }
     }
@@ -195,21 +196,25 @@ impl UnderWay {
         self.door.with(|guards, news| {
             guards.attempted(ticket, verdict, now, fastrand::f64(), news);
         });
-        self.tell();
+        self.tell(now);
     }
 
     /// The same, together with what else is to be said; `work` gives the ticket back.
-    pub(super) fn settle_with<T>(mut self, work: impl FnOnce(&mut Guards, &mut Tidings) -> T) -> T {
+    pub(super) fn settle_with<T>(
+        mut self,
+        now: Instant,
+        work: impl FnOnce(&mut Guards, &mut Tidings) -> T,
+    ) -> T {
         self.is_settled = true;
         let done = self.door.with(work);
-        self.tell();
+        self.tell(now);
         done
     }
 
     /// Tells how long it took.
-    fn tell(&self) {
+    fn tell(&self, now: Instant) {
         let means = &self.door.means;
-        let took = means.clock.now().saturating_duration_since(self.since);
+        let took = now.saturating_duration_since(self.since);
         let tell = |observer: &Arc<dyn Observer>| observer.attempt(&self.door.spec.name, took);
         means.observers.iter().for_each(tell);
     }
@@ -219,7 +224,7 @@ impl Drop for UnderWay {
     fn drop(&mut self) {
         if !self.is_settled {
             self.door.guards.lock().abandoned(self.ticket);
-            self.tell();
+            self.tell(self.door.means.clock.now());
         }
     }
 }

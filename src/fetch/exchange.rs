@@ -49,7 +49,7 @@ pub(super) async fn run(
         },
     };
     let (leave, first) = Leave::take(door, asker)?;
-    let began = door.means.clock.now();
+    let began = first.since;
     let mut exchange = Exchange {
         door,
         ask,
@@ -75,7 +75,7 @@ pub(super) async fn run(
     exchange.wait().await
 }
 
-/// An attempt that has ended, when it was begun, and how it went.
+/// An attempt that has ended, when it has, and how it went.
 type Ended = (UnderWay, Instant, Result<Answer, Refusal>);
 
 /// An attempt, and perhaps one beside it.
@@ -226,7 +226,7 @@ impl<'a> Exchange<'a> {
     }
 
     fn start(&mut self, under_way: UnderWay) {
-        let since = self.door.means.clock.now();
+        let since = under_way.since;
         self.tried.push(under_way.ticket.turn.replica);
         self.tickets.push(under_way.ticket);
         let (ask, expect, clock) = (self.ask, self.expect, self.door.means.clock);
@@ -238,17 +238,18 @@ impl<'a> Exchange<'a> {
             let origin = under_way.origin();
             let result = attempt::run(&*origin, ask, expect, span_id).await;
             let cause = result.as_ref().err().map(|refusal| &refusal.cause);
-            ask.trail.end(span_id, clock.now(), cause);
-            (under_way, since, result)
+            let ended = clock.now();
+            ask.trail.end(span_id, ended, cause);
+            (under_way, ended, result)
         };
         self.running.push(attempt.boxed());
     }
 
-    fn ended(&mut self, (under_way, since, result): Ended) -> Option<Result<Fetched, Cause>> {
+    fn ended(&mut self, (under_way, now, result): Ended) -> Option<Result<Fetched, Cause>> {
         let ticket = under_way.ticket;
         self.tickets.retain(|known| *known != ticket);
         let refusal = match result {
-            Ok(answer) => return Some(Ok(self.answered(answer, under_way, since))),
+            Ok(answer) => return Some(Ok(self.answered(answer, under_way, now))),
             Err(refusal) => refusal,
         };
         // a connection that could not be made in time may be this process's own fault
@@ -264,8 +265,7 @@ impl<'a> Exchange<'a> {
         match self.decide(&refusal.cause, wait) {
             Again::FailOver if self.again(true) => None,
             Again::After(pause) => {
-                let at = self.door.means.clock.now() + pause;
-                self.retry = Some((at, refusal.cause));
+                self.retry = Some((now + pause, refusal.cause));
                 self.hedge_at = None;
                 None
             }
@@ -273,10 +273,9 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    fn answered(&mut self, answer: Answer, under_way: UnderWay, since: Instant) -> Fetched {
+    fn answered(&mut self, answer: Answer, under_way: UnderWay, now: Instant) -> Fetched {
         let (door, ticket) = (self.door, under_way.ticket);
-        let now = door.means.clock.now();
-        let took = now.saturating_duration_since(since);
+        let took = now.saturating_duration_since(under_way.since);
         let is_own_fault = self.is_late_itself();
         let says_nothing = self.is_missed || is_own_fault;
         // the limiter looks at less than a deadline, so what is this process's own is taken off
@@ -286,7 +285,7 @@ impl<'a> Exchange<'a> {
             false => Outcome::Answered(took_there),
         });
         let permit = self.leave.as_ref().and_then(Leave::permit);
-        let is_slow = under_way.settle_with(|guards, news| {
+        let is_slow = under_way.settle_with(now, |guards, news| {
             let is_slow = guards.is_slow(took, self.terms.timeout, now);
             if says_nothing {
                 guards.abandoned(ticket);
@@ -360,7 +359,7 @@ impl<'a> Exchange<'a> {
             true => self.failovers += 1,
             false => self.round = self.tried.len(),
         }
-        self.start(UnderWay::new(self.door, ticket));
+        self.start(UnderWay::new(self.door, ticket, now));
         true
     }
 
@@ -391,7 +390,7 @@ impl<'a> Exchange<'a> {
             .with(|guards, news| guards.hedge(asker, tried, now, &mut fastrand::f64, news));
         if let Some(ticket) = ticket {
             self.hedged = Some(ticket.turn.replica);
-            self.start(UnderWay::new(self.door, ticket));
+            self.start(UnderWay::new(self.door, ticket, now));
         }
     }
 

@@ -4,11 +4,16 @@
 //! Invariant: splitting never loses a byte of content: what is not a well-formed part is left in
 //! the main part as it is.
 
+use std::sync::LazyLock;
+
 use bytes::{Bytes, BytesMut};
 use memchr::memmem;
 
 const OPEN: &[u8] = b"<!--part ";
 const CLOSE: &[u8] = b"<!--/part-->";
+
+/// Looks for the first one: every answer is searched for it.
+static OPENING: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(OPEN));
 
 /// A fragment's HTML, split.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -22,7 +27,7 @@ pub struct Parts {
 impl Parts {
     /// Splits `html`; without markers nothing is copied.
     pub fn split(html: Bytes) -> Self {
-        if memmem::find(&html, OPEN).is_none() {
+        if OPENING.find(&html).is_none() {
             return Self {
                 main: html,
                 named: Vec::new(),

@@ -8,8 +8,8 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName};
 
-use crate::cache::Head;
 use crate::cache::freshness::CacheControl;
+use crate::cache::{Head, Validators};
 use crate::compose::hints;
 use crate::fetch::hop;
 use crate::fragment::{Fragment, Tags};
@@ -40,13 +40,69 @@ static CACHE_TAG: HeaderName = HeaderName::from_static("cache-tag");
 /// sends `noindex` with every answer of its REST interface.
 static JSON_CORE_HEADERS: [HeaderName; 2] = [CONTENT_LANGUAGE, SET_COOKIE];
 
-pub(super) fn cache_control(headers: &HeaderMap) -> CacheControl {
-    CacheControl::parse(
-        headers
-            .get_all(CACHE_CONTROL)
-            .iter()
-            .filter_map(|v| v.to_str().ok()),
-    )
+/// What an answer says of itself. Read in one pass: its headers are few, and much is looked for in them.
+#[derive(Default)]
+pub(super) struct Said<'h> {
+    /// `Date`, as it stands there.
+    pub(super) date: Option<&'h str>,
+    /// `Expires`.
+    pub(super) expires: Option<&'h str>,
+    /// `Age`.
+    pub(super) age: Option<&'h str>,
+    /// `Cache-Control`, all lines of it.
+    pub(super) cache_control: CacheControl,
+    /// By what it can be renewed.
+    pub(super) validators: Validators,
+    /// By what it can be purged.
+    pub(super) tags: Tags,
+    /// Whether it says that it is for nobody else, otherwise than by `Cache-Control`.
+    is_for_one: bool,
+}
+
+impl<'h> Said<'h> {
+    pub(super) fn of(headers: &'h HeaderMap) -> Self {
+        let mut said = Self::default();
+        let (mut has_cache_control, mut has_tags) = (false, false);
+        for (name, value) in headers {
+            // the first line counts, where there is to be one
+            let first = |known: Option<&'h str>| known.or_else(|| value.to_str().ok());
+            if *name == CACHE_CONTROL {
+                has_cache_control = true;
+            } else if *name == DATE {
+                said.date = first(said.date);
+            } else if *name == ETAG {
+                said.validators.etag.get_or_insert_with(|| value.clone());
+            } else if *name == LAST_MODIFIED {
+                let known = &mut said.validators.last_modified;
+                known.get_or_insert_with(|| value.clone());
+            } else if *name == EXPIRES {
+                said.expires = first(said.expires);
+            } else if *name == AGE {
+                said.age = first(said.age);
+            } else if *name == VARY {
+                // depends on what no cache can know (RFC 9111, 4.1); whatever else it names was not sent, or
+                // is part of the key
+                said.is_for_one |= value == "*";
+            } else if *name == SET_COOKIE {
+                said.is_for_one = true;
+            } else {
+                has_tags |= *name == SURROGATE_KEY || *name == CACHE_TAG;
+            }
+        }
+        if has_cache_control {
+            let lines = headers.get_all(CACHE_CONTROL).iter();
+            said.cache_control = CacheControl::parse(lines.filter_map(|line| line.to_str().ok()));
+        }
+        if has_tags {
+            said.tags = tags(headers);
+        }
+        said
+    }
+
+    /// Whether it may be given to other readers, where `Cache-Control` comes to this.
+    pub(super) fn is_shared(&self, says: &CacheControl) -> bool {
+        !says.private && !self.is_for_one
+    }
 }
 
 pub(in crate::compose) fn head(fragment: &Fragment, headers: &HeaderMap) -> Head {
@@ -122,14 +178,11 @@ fn returned(headers: &HeaderMap) -> Head {
     }
 }
 
+/// The lines of these names, in the order in which they came.
 pub(super) fn picked(names: &[HeaderName], headers: &HeaderMap) -> Head {
-    let mut found = Vec::new();
-    for name in names {
-        let lines = headers.get_all(name).iter();
-        found.extend(lines.map(|value| (name.clone(), value.clone())));
-    }
+    let lines = headers.iter().filter(|(name, _)| names.contains(name));
     Head {
-        headers: found,
+        headers: lines.map(|(n, v)| (n.clone(), v.clone())).collect(),
         ..Head::default()
     }
 }
@@ -140,11 +193,4 @@ pub(in crate::compose) fn tags(headers: &HeaderMap) -> Tags {
         lines.filter_map(|value| value.to_str().ok())
     };
     Tags::parse(lines(&SURROGATE_KEY), lines(&CACHE_TAG))
-}
-
-/// `Vary: *` says that the answer depends on what no cache can know (RFC 9111, 4.1). Whatever else
-/// `Vary` names was not sent, or is part of the key.
-pub(super) fn is_shared(headers: &HeaderMap, says: &CacheControl) -> bool {
-    let varies_with_all = headers.get_all(VARY).iter().any(|value| value == "*");
-    !says.private && !varies_with_all && !headers.contains_key(SET_COOKIE)
 }

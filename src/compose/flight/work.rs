@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
-use http::header::{
-    AGE, CACHE_CONTROL, DATE, ETAG, EXPIRES, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
-};
+use http::header::{CACHE_CONTROL, EXPIRES, IF_MODIFIED_SINCE, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use memchr::memmem;
 use tokio::time::sleep;
@@ -30,7 +28,7 @@ use crate::render::{self, RenderError};
 use crate::report::Cause;
 
 use super::list::{self, Assembled};
-use super::said::{VERDICT_HEADERS, cache_control, head, is_shared, picked, tags};
+use super::said::{Said, VERDICT_HEADERS, head, picked};
 use super::{Came, Landed, Landing, NoPage};
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -277,28 +275,26 @@ impl<'f> Answered<'f> {
         let clock = order.composer.clock;
         let now = clock.now();
         let took = now.saturating_duration_since(began);
-        let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-        let date = text(DATE).and_then(parse_date);
+        let said = Said::of(headers);
+        let date = said.date.and_then(parse_date);
         let wall = clock.wall(now);
-        let says = cache_control(headers).or_expires(text(EXPIRES), date.unwrap_or(wall));
+        let says = said.cache_control;
+        let says = says.or_expires(said.expires, date.unwrap_or(wall));
         let says = match fragment.limits.take_anything() {
             true => Surrogate::of(headers).over(says),
             false => says,
         };
-        let shared = is_shared(headers, &says);
+        let shared = said.is_shared(&says);
         // where the site declares a ttl it knows better than a framework's habit of saying no-store
         let undeclared = says.no_store && fragment.freshness.ttl.is_none();
-        let age = text(AGE).and_then(delta_seconds);
+        let age = said.age.and_then(delta_seconds);
         let entry = Entry {
             head: head(fragment, headers),
             initial_age: initial_age(date, age, took, wall),
             took,
             says,
-            validators: Validators {
-                etag: headers.get(ETAG).cloned(),
-                last_modified: headers.get(LAST_MODIFIED).cloned(),
-            },
-            tags: tags(headers),
+            validators: said.validators,
+            tags: said.tags,
             chance: fastrand::u8(..),
             ..Entry::new(
                 fragment.name.as_str(),
@@ -446,11 +442,12 @@ fn keep_withdrawn(order: &Order, fragment: &Fragment, began: Moment, request: Ar
 
 /// A verdict is kept for nobody, and shared with those who wait for the same unless it is personal.
 fn no_page(why: NoPage, headers: &HeaderMap) -> Landed {
-    let says = cache_control(headers);
+    let said = Said::of(headers);
+    let says = &said.cache_control;
     Landed::NoPage {
         why,
         head: picked(&VERDICT_HEADERS, headers),
-        shared: is_shared(headers, &says) && !says.no_store,
+        shared: said.is_shared(says) && !says.no_store,
     }
 }
 
@@ -525,14 +522,15 @@ async fn ask(
             attempt: None,
         },
     };
-    let now = order.composer.clock.now();
+    let has_copy = || {
+        let now = order.composer.clock.now();
+        order.composer.copy(request, fragment, now).is_some()
+    };
     let terms = Terms {
         fragment: id,
         priority: fragment.priority,
         // of others it makes no difference
-        has_instead: !fragment.priority.is_core()
-            || !fragment.fallback.is_empty()
-            || order.composer.copy(request, fragment, now).is_some(),
+        has_instead: !fragment.priority.is_core() || !fragment.fallback.is_empty() || has_copy(),
         timeout: fragment.timeout,
         end_after: match purpose {
             Purpose::Content => order.edition.site.origin(origin).timeout,
@@ -557,8 +555,9 @@ fn request_headers(
     known: Option<&Validators>,
     span_id: u64,
 ) -> HeaderMap {
-    // with those that every request has when it goes out
-    let mut headers = HeaderMap::with_capacity(12 + request.headers.len());
+    // with those that every request has when it goes out: a map of six takes half the room of a larger one
+    let own = usize::from(known.is_some()) * 2 + usize::from(order.trace.state.is_some());
+    let mut headers = HeaderMap::with_capacity(6 + own + request.headers.len());
     if let Some(etag) = known.and_then(|known| known.etag.clone()) {
         headers.insert(IF_NONE_MATCH, etag);
     }

@@ -155,12 +155,13 @@ impl Shared {
         Ok(line)
     }
 
-    /// The one that was used last, if there is one that is alive: the others may be left to end.
+    /// The one that was used last, if there is one: the others may be left to end. Whether the other side
+    /// has closed it meanwhile is looked at before anything is written on it.
     fn take(&self) -> Option<Box<Line>> {
         let now = self.clock.now();
         loop {
-            let (mut line, since) = self.kept.lock().lines.pop_back()?;
-            if now < since + self.keep.time && line.is_free() {
+            let (line, since) = self.kept.lock().lines.pop_back()?;
+            if now < since + self.keep.time && line.is_ready() {
                 return Some(line);
             }
         }
@@ -239,11 +240,15 @@ impl Line {
         }
     }
 
-    /// Whether it can take a request: nothing is left of what was before, and the other side has not
-    /// closed it.
+    /// Whether it can take a request, as far as is known: nothing is left of what was before.
+    fn is_ready(&self) -> bool {
+        self.connection.is_some() && self.sender.is_ready()
+    }
+
+    /// The same, and the other side has not closed it.
     fn is_free(&mut self) -> bool {
         self.go_on(&mut Context::from_waker(Waker::noop()));
-        self.connection.is_some() && self.sender.is_ready()
+        self.is_ready()
     }
 }
 
@@ -271,8 +276,9 @@ impl Body {
             return;
         };
         drop(incoming);
-        // at the second look the first one has taken in what was left of the body
-        if line.is_free() || line.is_free() {
+        // what was read to its end has left it ready; else the first look takes in what was left of the body,
+        // and the second one sees that nothing is
+        if line.is_ready() || line.is_free() || line.is_free() {
             self.pool.keep(line);
         }
     }
@@ -295,7 +301,13 @@ impl Stream for Body {
             };
             let cause = match came {
                 Some(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(bytes) => return Poll::Ready(Some(Ok(bytes))),
+                    Ok(bytes) => {
+                        // the next request need not wait until somebody asks for more
+                        if incoming.is_end_stream() {
+                            this.end();
+                        }
+                        return Poll::Ready(Some(Ok(bytes)));
+                    }
                     // trailers say nothing to anybody here
                     Err(_) => continue,
                 },
