@@ -24,6 +24,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, Connection, SendRequest};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
+use tokio::task::coop::unconstrained;
 use tokio::time::sleep;
 use tower::Service as _;
 
@@ -224,7 +225,7 @@ impl Line {
         mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<Option<T>> {
         self.go_on(cx);
-        match poll(&mut Context::from_waker(Waker::noop())) {
+        match quietly(&mut poll) {
             Poll::Ready(came) => Poll::Ready(Some(came)),
             Poll::Pending if self.connection.is_none() => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
@@ -247,9 +248,19 @@ impl Line {
 
     /// The same, and the other side has not closed it.
     fn is_free(&mut self) -> bool {
-        self.go_on(&mut Context::from_waker(Waker::noop()));
+        let _ = quietly(|quiet| {
+            self.go_on(quiet);
+            Poll::Ready(())
+        });
         self.is_ready()
     }
+}
+
+/// Looks at what nobody is to be woken for. A task that has done its share of work finds nothing ready until
+/// its next turn, for which it is woken: here nobody would be, so that its share does not count.
+fn quietly<T>(poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
+    let look = pin!(unconstrained(poll_fn(poll)));
+    look.poll(&mut Context::from_waker(Waker::noop()))
 }
 
 /// The body of an answer. Read to its end, it leaves its connection to the next request.
@@ -295,7 +306,7 @@ impl Stream for Body {
         let mut frame = |quiet: &mut Context<'_>| Pin::new(&mut *incoming).poll_frame(quiet);
         loop {
             // what has been taken in already is there without looking at the connection
-            let came = match frame(&mut Context::from_waker(Waker::noop())) {
+            let came = match quietly(&mut frame) {
                 Poll::Ready(came) => Some(came),
                 Poll::Pending => ready!(line.drive(cx, &mut frame)),
             };
@@ -331,5 +342,29 @@ impl Drop for Body {
     /// What is left unread may be here by now, and is then no reason to give the connection up.
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+    use tokio::task::coop::{has_budget_remaining, poll_proceed};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_is_seen_by_a_task_that_has_done_its_share() {
+        let (sender, mut answer) = oneshot::channel();
+        sender.send("here").expect("it is waited for");
+        let seen = poll_fn(|cx| {
+            while has_budget_remaining() {
+                if let Poll::Ready(share) = poll_proceed(cx) {
+                    share.made_progress();
+                }
+            }
+            assert!(answer.poll_unpin(cx).is_pending(), "its share is done");
+            Poll::Ready(quietly(|quiet| answer.poll_unpin(quiet)))
+        });
+        assert_eq!(seen.await, Poll::Ready(Ok("here")));
     }
 }
