@@ -130,7 +130,8 @@ async fn read_so_far(stream: &mut TcpStream, count: usize) -> Vec<u8> {
     while seen.len() < count && !seen.ends_with(b"\r\n0\r\n\r\n") {
         let rest = (count - seen.len()) as u64;
         let read = (&mut *stream).take(rest).read_buf(&mut seen).await;
-        assert!(read.expect("it answers") > 0, "it hangs up");
+        let so_far = String::from_utf8_lossy(&seen);
+        assert!(read.expect("it answers") > 0, "it hangs up after {so_far}");
     }
     seen
 }
