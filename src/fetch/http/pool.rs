@@ -3,7 +3,8 @@
 //!
 //! A connection has no task of its own: whoever waits for its answer drives it, so that an answer wakes
 //! one task and not two, and goes through no channel between them. While it is kept nobody drives it; what
-//! happens to it meanwhile is seen when it is taken out again, or when the kept ones are looked at.
+//! happens to it meanwhile is seen when the next request is about to be written on it, or when the kept ones
+//! are looked at.
 //!
 //! Invariants: a request goes out on a connection that was alive a moment ago, and a second time only if
 //! nothing of it was written the first time; and a connection is kept only if nothing is left on it of the
